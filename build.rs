@@ -1,0 +1,27 @@
+//! Compiles the few libtorch calls that tch lacks (src/nn/shim.cpp) and tells the linker where libtorch is.
+//!
+//! The rpath lets the program find libtorch where it was built against. libtorch_cuda is loaded at run time
+//! (nn::runtime), never linked: the small wheel set has it without the libraries it needs in turn.
+
+use std::path::Path;
+
+fn main() {
+    println!("cargo:rerun-if-changed=src/nn/shim.cpp");
+    println!("cargo:rerun-if-changed=build.rs");
+    let Ok(lib) = std::env::var("DEP_TCH_LIBTORCH_LIB") else {
+        return;
+    };
+    let include = Path::new(&lib).parent().unwrap_or(Path::new("/")).join("include");
+    cc::Build::new()
+        .cpp(true)
+        .std("c++17")
+        .warnings(false)
+        .include(&include)
+        .include(include.join("torch/csrc/api/include"))
+        .file("src/nn/shim.cpp")
+        .compile("rvc_run_shim");
+    if std::env::var("CARGO_CFG_TARGET_OS").as_deref() != Ok("windows") {
+        println!("cargo:rustc-link-arg=-Wl,-rpath,{lib}");
+    }
+    println!("cargo:rustc-env=RVC_RUN_LIBTORCH_LIB={lib}");
+}

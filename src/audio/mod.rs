@@ -1,0 +1,1 @@
+//! Sound: load, resample, filter, slice.

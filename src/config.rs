@@ -1,0 +1,300 @@
+//! Every setting of the flow in one flat place: its name, its default, its range.
+//!
+//! A recipe builds a map (`presets::for_rate(40000) + #{ epochs: 500 }`); [`Config::from_json`] turns it into this struct and refuses
+//! unknown names and bad values once, at the edge. Defaults are RVC's published values (spec D.2, F.7).
+
+use crate::error::nearest;
+use crate::{Error, Kind, Result};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// All settings. The comment behind each names what must be redone when it changes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Rate of the voice, in Hz: 32000, 40000 or 48000. (everything)
+    pub sample_rate: i64,
+    /// Longest chunk of a slice, in seconds; RVC's `per`. (slices, features)
+    pub slice_seconds: f64,
+    /// Overlap of neighbouring chunks, in seconds. (slices, features)
+    pub overlap_seconds: f64,
+    /// "fixed" numbers every chunk once; "rvc" repeats the reference's numbering, which overwrites chunks (spec A.6). (slices)
+    pub numbering: String,
+    /// Louder peaks are rejected, as a factor of full scale. (slices)
+    pub max_peak: f64,
+    /// pm, yin, harvest or dio. (f0)
+    pub f0_method: String,
+    /// Content encoder: "mel" (built in, demo quality). (content)
+    pub content_encoder: String,
+    /// Architecture: "v2". (model)
+    pub version: String,
+    /// Size of the networks: "full" (RVC's) or "tiny" (same architecture, few channels; tests and demos). (model)
+    pub preset: String,
+    /// Passes over the data. (nothing)
+    pub epochs: i64,
+    /// Clips in one step. (nothing)
+    pub batch_size: i64,
+    /// A checkpoint every so many epochs, and one at the end. (nothing)
+    pub save_every: i64,
+    /// Samples of the decoder's training window, a multiple of the hop length; 0 takes RVC's value for the rate. (nothing)
+    pub segment_size: i64,
+    /// Step s is seeded with seed + s, epoch e's order with e. (training)
+    pub seed: i64,
+    /// AdamW step size in the first epoch.
+    pub learning_rate: f64,
+    /// Factor on the learning rate after each epoch.
+    pub lr_decay: f64,
+    /// AdamW's decay rates of the two moments.
+    pub betas: [f64; 2],
+    /// AdamW's epsilon.
+    pub eps: f64,
+    /// AdamW's decoupled weight decay; RVC runs with PyTorch's default, on every parameter.
+    pub weight_decay: f64,
+    /// Weight of the mel loss.
+    pub c_mel: f64,
+    /// Weight of the KL loss.
+    pub c_kl: f64,
+    /// Added under the square root of the spectrogram: 1e-6 (RVC 2024), 2e-7 (RVC 2026). (training)
+    pub spec_eps: f64,
+    /// Floor of the mel before its logarithm: 1e-5 (RVC 2024), 2e-6 (RVC 2026). (training)
+    pub mel_clamp: f64,
+    /// Steps between loss lines in train.log. (nothing)
+    pub log_interval: i64,
+    /// Train on the GPU, and fail if there is none. (nothing)
+    pub gpu: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            sample_rate: 40000,
+            slice_seconds: 3.7,
+            overlap_seconds: 0.3,
+            numbering: "fixed".into(),
+            max_peak: 2.5,
+            f0_method: "pm".into(),
+            content_encoder: "mel".into(),
+            version: "v2".into(),
+            preset: "full".into(),
+            epochs: 300,
+            batch_size: 4,
+            save_every: 10,
+            segment_size: 0,
+            seed: 1234,
+            learning_rate: 1e-4,
+            lr_decay: 0.999_875,
+            betas: [0.8, 0.99],
+            eps: 1e-9,
+            weight_decay: 0.01,
+            c_mel: 45.0,
+            c_kl: 1.0,
+            spec_eps: 1e-6,
+            mel_clamp: 1e-5,
+            log_interval: 200,
+            gpu: false,
+        }
+    }
+}
+
+impl Config {
+    /// Settings from a JSON object over the defaults.
+    ///
+    /// Errors: `config.unknown_key` with the nearest name; `config.value` with the given and the allowed value.
+    pub fn from_json(given: &Map<String, Value>) -> Result<Self> {
+        let mut merged = match serde_json::to_value(Self::default()) {
+            Ok(Value::Object(map)) => map,
+            _ => {
+                return Err(Error::new(Kind::Internal, "the default settings are not an object"));
+            }
+        };
+        for (key, value) in given {
+            let Some(slot) = merged.get_mut(key) else {
+                let known: Vec<String> = merged.keys().cloned().collect();
+                let error = Error::new(Kind::ConfigUnknownKey, format!("there is no setting {key:?}"));
+                return Err(match nearest(key, known.iter().map(String::as_str)) {
+                    Some(name) => error.hint(format!("did you mean {name:?}?")),
+                    None => error.hint(format!("settings are: {}", known.join(", "))),
+                });
+            };
+            *slot = fitting(slot, value).ok_or_else(|| {
+                Error::new(Kind::ConfigValue, format!("{key} is {value}, but must be {}", type_name(slot)))
+            })?;
+        }
+        let mut config: Self = serde_json::from_value(Value::Object(merged))
+            .map_err(|e| Error::new(Kind::ConfigValue, format!("the settings do not fit: {e}")).source(e))?;
+        if config.segment_size == 0 {
+            config.segment_size = default_segment_size(config.sample_rate);
+        }
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// Checks ranges and what must agree. Errors: `config.value`.
+    pub fn validate(&self) -> Result<()> {
+        one_of("sample_rate", &self.sample_rate, &[32000, 40000, 48000])?;
+        one_of("numbering", &self.numbering.as_str(), &["fixed", "rvc"])?;
+        one_of("f0_method", &self.f0_method.as_str(), &["pm", "yin", "harvest", "dio"])?;
+        one_of("content_encoder", &self.content_encoder.as_str(), &["mel"])?;
+        one_of("version", &self.version.as_str(), &["v2"])?;
+        one_of("preset", &self.preset.as_str(), &["full", "tiny"])?;
+        between("slice_seconds", self.slice_seconds, 1.0, 30.0)?;
+        between("overlap_seconds", self.overlap_seconds, 0.0, self.slice_seconds / 2.0)?;
+        between("max_peak", self.max_peak, 0.1, 1000.0)?;
+        between("epochs", self.epochs as f64, 1.0, 1e6)?;
+        between("batch_size", self.batch_size as f64, 1.0, 4096.0)?;
+        between("save_every", self.save_every as f64, 1.0, 1e6)?;
+        between("seed", self.seed as f64, 0.0, 2f64.powi(53))?;
+        between("learning_rate", self.learning_rate, 0.0, 1.0)?;
+        between("lr_decay", self.lr_decay, 0.0, 1.0)?;
+        between("betas[0]", self.betas[0], 0.0, 0.999_999)?;
+        between("betas[1]", self.betas[1], 0.0, 0.999_999_9)?;
+        between("eps", self.eps, 1e-20, 1.0)?;
+        between("weight_decay", self.weight_decay, 0.0, 1.0)?;
+        between("c_mel", self.c_mel, 0.0, 1e6)?;
+        between("c_kl", self.c_kl, 0.0, 1e6)?;
+        between("spec_eps", self.spec_eps, 1e-12, 1.0)?;
+        between("mel_clamp", self.mel_clamp, 1e-12, 1.0)?;
+        between("log_interval", self.log_interval as f64, 1.0, 1e9)?;
+        self.validate_segment_size()
+    }
+
+    fn validate_segment_size(&self) -> Result<()> {
+        let (given, hop) = (self.segment_size, self.hop_length());
+        // 4 hops keep the mel's reflect padding (n_fft - hop) / 2 shorter than the segment at every rate.
+        between("segment_size", given as f64, (4 * hop) as f64, (400 * hop) as f64)?;
+        if given % hop == 0 {
+            return Ok(());
+        }
+        let below = given / hop * hop;
+        let usual = default_segment_size(self.sample_rate);
+        Err(Error::new(
+            Kind::ConfigValue,
+            format!(
+                "segment_size is {given}, but must be a multiple of the hop length, {hop} samples at {} Hz",
+                self.sample_rate
+            ),
+        )
+        .hint(format!("{below} is the nearest below; {usual} is RVC's value for {} Hz", self.sample_rate)))
+    }
+
+    /// Samples between two frames; 10 ms at every rate.
+    pub fn hop_length(&self) -> i64 {
+        self.sample_rate / 100
+    }
+
+    /// Samples of one spectrogram window; the FFT has the same length (spec D.2).
+    pub fn n_fft(&self) -> i64 {
+        if self.sample_rate == 32000 { 1024 } else { 2048 }
+    }
+
+    /// Bands of the training mel (spec D.2).
+    pub fn n_mels(&self) -> i64 {
+        match self.sample_rate {
+            32000 => 80,
+            48000 => 128,
+            _ => 125,
+        }
+    }
+
+    /// Frames of the decoder's training window.
+    pub fn segment_frames(&self) -> i64 {
+        self.segment_size / self.hop_length()
+    }
+
+    /// "32k", "40k" or "48k", as RVC writes it.
+    pub fn rate_name(&self) -> String {
+        format!("{}k", self.sample_rate / 1000)
+    }
+}
+
+/// RVC's segment for version 2 (spec D.2); 40k uses the v1 file, whose value is 12800.
+pub fn default_segment_size(sample_rate: i64) -> i64 {
+    if sample_rate == 48000 { 17280 } else { 12800 }
+}
+
+/// `value` as the type of `slot`: whole numbers become floats where a float is wanted, nothing else changes type.
+fn fitting(slot: &Value, value: &Value) -> Option<Value> {
+    match (slot, value) {
+        (Value::Bool(_), Value::Bool(_)) | (Value::String(_), Value::String(_)) => Some(value.clone()),
+        (Value::Number(old), Value::Number(new)) if old.is_f64() => {
+            new.as_f64().filter(|x| x.is_finite()).map(Value::from)
+        }
+        (Value::Number(_), Value::Number(new)) => new.as_i64().map(Value::from),
+        (Value::Array(old), Value::Array(new)) if old.len() == new.len() => {
+            old.iter().zip(new).map(|(o, n)| fitting(o, n)).collect::<Option<Vec<_>>>().map(Value::from)
+        }
+        _ => None,
+    }
+}
+
+fn type_name(slot: &Value) -> String {
+    match slot {
+        Value::Bool(_) => "true or false".into(),
+        Value::String(_) => "a text".into(),
+        Value::Number(n) if n.is_f64() => "a finite number".into(),
+        Value::Number(_) => "a whole number".into(),
+        Value::Array(items) => format!("a list of {} numbers", items.len()),
+        _ => "something else".into(),
+    }
+}
+
+fn one_of<T: PartialEq + std::fmt::Display>(key: &str, given: &T, allowed: &[T]) -> Result<()> {
+    if allowed.contains(given) {
+        return Ok(());
+    }
+    let names: Vec<String> = allowed.iter().map(ToString::to_string).collect();
+    let error = Error::new(Kind::ConfigValue, format!("{key} is {given}, but must be one of {}", names.join(", ")));
+    Err(match nearest(&given.to_string(), names.iter().map(String::as_str)) {
+        Some(name) => error.hint(format!("did you mean {name}?")),
+        None => error,
+    })
+}
+
+fn between(key: &str, given: f64, low: f64, high: f64) -> Result<()> {
+    if given >= low && given <= high {
+        return Ok(());
+    }
+    Err(Error::new(Kind::ConfigValue, format!("{key} is {given}, but must be between {low} and {high}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn config(given: Value) -> Result<Config> {
+        Config::from_json(given.as_object().expect("a test gives an object"))
+    }
+
+    #[test]
+    fn unknown_key_names_the_nearest() {
+        let error = config(json!({ "epocs": 3 })).unwrap_err();
+        assert_eq!(error.kind(), Kind::ConfigUnknownKey);
+        assert_eq!(error.hint_text(), Some("did you mean \"epochs\"?"));
+    }
+
+    #[test]
+    fn the_guides_segment_of_17280_at_40k_names_17200_and_12800() {
+        let error = config(json!({ "segment_size": 17280 })).unwrap_err();
+        assert_eq!(error.kind(), Kind::ConfigValue);
+        let hint = error.hint_text().unwrap();
+        assert!(hint.contains("17200") && hint.contains("12800"), "{hint}");
+        assert!(config(json!({ "segment_size": 17200 })).is_ok());
+        assert!(config(json!({ "segment_size": 17280, "sample_rate": 48000 })).is_ok());
+    }
+
+    #[test]
+    fn values_out_of_range_name_the_range() {
+        let error = config(json!({ "batch_size": 0 })).unwrap_err();
+        assert_eq!(error.message(), "batch_size is 0, but must be between 1 and 4096");
+        let error = config(json!({ "f0_method": "harvst" })).unwrap_err();
+        assert_eq!(error.hint_text(), Some("did you mean harvest?"));
+        let error = config(json!({ "epochs": "many" })).unwrap_err();
+        assert_eq!(error.message(), "epochs is \"many\", but must be a whole number");
+    }
+
+    #[test]
+    fn whole_numbers_are_accepted_as_floats() {
+        assert_eq!(config(json!({ "c_mel": 45 })).unwrap(), config(json!({})).unwrap());
+    }
+}

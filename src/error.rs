@@ -1,0 +1,197 @@
+//! The one error type: what failed, on what, with which value, what is allowed, and what to do next.
+//!
+//! Layers below `main` return these; scripts see them with `kind`, `message`, `hint` and `path`.
+
+use std::path::{Path, PathBuf};
+
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What went wrong, as a stable dotted code that scripts and tests match on (never on message text).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A file or folder that must be there is not.
+    NotFound,
+    /// The operating system refused to read.
+    Read,
+    /// The operating system refused to write (permission, read-only).
+    Write,
+    /// No space left while writing.
+    DiskFull,
+    /// Another process holds the lock.
+    Locked,
+    /// A sound file that cannot be decoded.
+    AudioDecode,
+    /// A sound file without usable samples.
+    AudioEmpty,
+    /// A data set, or a folder of recordings, with nothing usable in it.
+    DataEmpty,
+    /// A feature, file list or cache file whose content does not fit what it should be.
+    DataDamaged,
+    /// A setting with a name that does not exist.
+    ConfigUnknownKey,
+    /// A setting out of its range or of the wrong type.
+    ConfigValue,
+    /// Settings that contradict files already there.
+    ConfigMismatch,
+    /// A checkpoint that is truncated, altered or unreadable.
+    CheckpointDamaged,
+    /// A checkpoint of other shapes, keys or settings than this training.
+    CheckpointMismatch,
+    /// A device that was asked for and is not there.
+    DeviceMissing,
+    /// The device ran out of memory.
+    DeviceMemory,
+    /// A loss or parameter that is no longer finite.
+    NotFinite,
+    /// libtorch reported an error.
+    Torch,
+    /// The script is wrong.
+    Script,
+    /// The command line is wrong.
+    Usage,
+    /// Ctrl-C or a signal.
+    Cancelled,
+    /// A promise of our own code was broken.
+    Internal,
+}
+
+impl Kind {
+    /// The dotted code.
+    pub fn code(self) -> &'static str {
+        match self {
+            Kind::NotFound => "file.not_found",
+            Kind::Read => "file.read",
+            Kind::Write => "file.write",
+            Kind::DiskFull => "file.disk_full",
+            Kind::Locked => "file.locked",
+            Kind::AudioDecode => "audio.decode",
+            Kind::AudioEmpty => "audio.empty",
+            Kind::DataEmpty => "data.empty",
+            Kind::DataDamaged => "data.damaged",
+            Kind::ConfigUnknownKey => "config.unknown_key",
+            Kind::ConfigValue => "config.value",
+            Kind::ConfigMismatch => "config.mismatch",
+            Kind::CheckpointDamaged => "checkpoint.damaged",
+            Kind::CheckpointMismatch => "checkpoint.mismatch",
+            Kind::DeviceMissing => "device.missing",
+            Kind::DeviceMemory => "device.memory",
+            Kind::NotFinite => "train.not_finite",
+            Kind::Torch => "torch",
+            Kind::Script => "script",
+            Kind::Usage => "usage",
+            Kind::Cancelled => "cancelled",
+            Kind::Internal => "internal",
+        }
+    }
+}
+
+/// An error with its kind, a message in lower case without a full stop, and, where they help, a path and a hint.
+#[derive(Debug)]
+pub struct Error {
+    kind: Kind,
+    message: String,
+    hint: Option<String>,
+    path: Option<PathBuf>,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl Error {
+    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), hint: None, path: None, source: None }
+    }
+
+    /// The error of a cancelled task.
+    pub fn cancelled() -> Self {
+        Self::new(Kind::Cancelled, "stopped on request")
+    }
+
+    /// An operating-system error while doing `action` ("read", "rename", ...) on `path`, with its kind found from the cause.
+    pub fn io(action: &str, path: &Path, source: std::io::Error) -> Self {
+        use std::io::ErrorKind as E;
+        let writing = !matches!(action, "read" | "open" | "list" | "look at");
+        // EFBIG (a file-size limit) is treated as a full disk: the remedy is the same.
+        let full = matches!(source.kind(), E::StorageFull | E::QuotaExceeded | E::FileTooLarge);
+        let kind = match source.kind() {
+            _ if full => Kind::DiskFull,
+            E::NotFound => Kind::NotFound,
+            _ if writing => Kind::Write,
+            _ => Kind::Read,
+        };
+        let hint = match kind {
+            Kind::DiskFull => {
+                Some("free some space and run the same command again; everything finished so far is kept")
+            }
+            Kind::Write if source.kind() == E::PermissionDenied || source.kind() == E::ReadOnlyFilesystem => {
+                Some("check the owner and permissions of the folder, or choose another with --workspace")
+            }
+            _ => None,
+        };
+        let mut error =
+            Self::new(kind, format!("cannot {action} {}: {source}", path.display())).path(path).source(source);
+        error.hint = hint.map(str::to_owned);
+        error
+    }
+
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    #[must_use]
+    pub fn path(mut self, path: impl Into<PathBuf>) -> Self {
+        self.path = Some(path.into());
+        self
+    }
+
+    #[must_use]
+    pub fn source(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        self.source = Some(Box::new(source));
+        self
+    }
+
+    /// Puts what was being done in front of the message: "{context}: {message}".
+    #[must_use]
+    pub fn context(mut self, context: impl std::fmt::Display) -> Self {
+        self.message = format!("{context}: {}", self.message);
+        self
+    }
+
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    pub fn hint_text(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
+    pub fn file(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+}
+
+impl std::fmt::Display for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_ref().map(|s| s.as_ref() as _)
+    }
+}
+
+/// Appends `; did you mean "x"?` material: the name in `known` nearest to `given`, if one is near enough to be a slip.
+pub fn nearest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .into_iter()
+        .map(|name| (strsim::damerau_levenshtein(given, name), name))
+        .filter(|(distance, name)| *distance <= 1 + name.len().max(given.len()) / 4)
+        .min()
+        .map(|(_, name)| name)
+}

@@ -1,0 +1,1 @@
+//! f0 and content features.

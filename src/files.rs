@@ -1,0 +1,205 @@
+//! Files that appear whole or not at all, digests, locks, and the paths of a workspace.
+
+use crate::{Error, Kind, Result};
+use sha2::{Digest, Sha256};
+use std::fs::File;
+use std::io::{BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+
+/// Writes `path` through `fill`, so that it appears whole or not at all: temp name in the same folder, fsync, rename,
+/// fsync of the folder. Makes the folder if it is missing.
+///
+/// Errors: `file.write`, `file.disk_full`, and whatever `fill` returns; the old file, if any, is then untouched.
+pub fn write_with<T>(path: &Path, fill: impl FnOnce(&mut BufWriter<File>) -> std::io::Result<T>) -> Result<T> {
+    let folder = parent(path);
+    create_folder(folder)?;
+    let mut temp =
+        tempfile::Builder::new().prefix(".tmp-").tempfile_in(folder).map_err(|e| Error::io("write", path, e))?;
+    let value = {
+        let mut writer =
+            BufWriter::with_capacity(1 << 20, temp.as_file_mut().try_clone().map_err(|e| Error::io("write", path, e))?);
+        let value = fill(&mut writer).map_err(|e| Error::io("write", path, e))?;
+        writer.flush().map_err(|e| Error::io("write", path, e))?;
+        value
+    };
+    set_default_mode(temp.as_file()).map_err(|e| Error::io("write", path, e))?;
+    temp.as_file().sync_all().map_err(|e| Error::io("write", path, e))?;
+    temp.persist(path).map_err(|e| Error::io("write", path, e.error))?;
+    sync_folder(folder);
+    Ok(value)
+}
+
+/// Writes `bytes` to `path`, whole or not at all; see [`write_with`].
+pub fn write(path: &Path, bytes: impl AsRef<[u8]>) -> Result<()> {
+    write_with(path, |w| w.write_all(bytes.as_ref()))
+}
+
+/// Makes `path` and its parents; fine if it exists.
+pub fn create_folder(path: &Path) -> Result<()> {
+    std::fs::create_dir_all(path).map_err(|e| Error::io("create", path, e))
+}
+
+/// The bytes of a file. Errors: `file.not_found`, `file.read`.
+pub fn read(path: &Path) -> Result<Vec<u8>> {
+    std::fs::read(path).map_err(|e| Error::io("read", path, e))
+}
+
+/// The text of a file. Errors: `file.not_found`, `file.read`, `data.damaged` if it is not UTF-8.
+pub fn read_text(path: &Path) -> Result<String> {
+    String::from_utf8(read(path)?)
+        .map_err(|_| Error::new(Kind::DataDamaged, format!("{} is not UTF-8 text", path.display())).path(path))
+}
+
+/// Removes a file; fine if it is not there.
+pub fn remove(path: &Path) -> Result<()> {
+    match std::fs::remove_file(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path, e)),
+        _ => Ok(()),
+    }
+}
+
+/// The entries of a folder, sorted by name (bytes). Errors: `file.not_found`, `file.read`.
+pub fn list(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(folder).map_err(|e| Error::io("list", folder, e))?;
+    let mut paths = entries
+        .map(|entry| entry.map(|e| e.path()).map_err(|e| Error::io("list", folder, e)))
+        .collect::<Result<Vec<_>>>()?;
+    paths.sort();
+    Ok(paths)
+}
+
+/// The SHA-256 of bytes, 64 hexadecimal digits.
+pub fn digest(bytes: impl AsRef<[u8]>) -> String {
+    hex(&Sha256::digest(bytes.as_ref()))
+}
+
+/// The SHA-256 of a file's content, 64 hexadecimal digits, read in pieces.
+pub fn digest_file(path: &Path) -> Result<String> {
+    let mut file = File::open(path).map_err(|e| Error::io("open", path, e))?;
+    let mut hasher = Sha256::new();
+    let mut piece = vec![0u8; 1 << 20];
+    loop {
+        let n = file.read(&mut piece).map_err(|e| Error::io("read", path, e))?;
+        if n == 0 {
+            return Ok(hex(&hasher.finalize()));
+        }
+        hasher.update(&piece[..n]);
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(64), |mut text, b| {
+        text.push_str(&format!("{b:02x}"));
+        text
+    })
+}
+
+/// An exclusive lock on a folder, held while this value lives. The kernel drops it when the process dies, so no stale lock
+/// can remain.
+pub struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Locks `folder` (making it if missing) for this process. Errors: `file.locked` if another process holds it.
+    pub fn acquire(folder: &Path) -> Result<Self> {
+        create_folder(folder)?;
+        let path = folder.join(".lock");
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .map_err(|e| Error::io("write", &path, e))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self { _file: file }),
+            Err(std::fs::TryLockError::WouldBlock) => {
+                Err(Error::new(Kind::Locked, format!("another rvc-run is working on {}", folder.display()))
+                    .path(folder)
+                    .hint("wait until it has finished, or stop it; it saves before it exits"))
+            }
+            Err(std::fs::TryLockError::Error(e)) => Err(Error::io("lock", &path, e)),
+        }
+    }
+}
+
+/// Where things are; the layout of RVC WebUI's logs/<voice> folder, see README "Workspace".
+#[derive(Clone, Debug)]
+pub struct Workspace {
+    root: PathBuf,
+}
+
+impl Workspace {
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// `path` as it stands if absolute, else below the workspace.
+    pub fn path(&self, path: impl AsRef<Path>) -> PathBuf {
+        self.root.join(path)
+    }
+
+    /// data/<voice>: the recordings.
+    pub fn data(&self, voice: &str) -> Result<PathBuf> {
+        Ok(self.root.join("data").join(voice_name(voice)?))
+    }
+
+    /// logs/<voice>: slices, features, checkpoints.
+    pub fn logs(&self, voice: &str) -> Result<PathBuf> {
+        Ok(self.root.join("logs").join(voice_name(voice)?))
+    }
+
+    /// models/<voice>.pth: the exported voice.
+    pub fn model(&self, voice: &str) -> Result<PathBuf> {
+        Ok(self.root.join("models").join(format!("{}.pth", voice_name(voice)?)))
+    }
+
+    /// tracking: event logs and run records.
+    pub fn tracking(&self) -> PathBuf {
+        self.root.join("tracking")
+    }
+
+    /// cache: results of stages, by content.
+    pub fn cache(&self) -> PathBuf {
+        self.root.join("cache")
+    }
+}
+
+/// `voice` if it can be a folder name everywhere: no separators, no leading dot, not empty, at most 100 bytes.
+/// Errors: `config.value`.
+pub fn voice_name(voice: &str) -> Result<&str> {
+    let bad = |c: char| c.is_control() || r#"/\:*?"<>|"#.contains(c);
+    if voice.is_empty() || voice.len() > 100 || voice.starts_with('.') || voice.trim() != voice || voice.contains(bad) {
+        return Err(Error::new(Kind::ConfigValue, format!("{voice:?} cannot be the name of a voice")).hint(
+            r#"use a plain folder name, such as "anna"; separators, leading dots and any of :*?"<>| are not allowed"#,
+        ));
+    }
+    Ok(voice)
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Gives a temp file (0600) the mode that any other new file would have.
+#[cfg(unix)]
+fn set_default_mode(file: &File) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    file.set_permissions(std::fs::Permissions::from_mode(0o644))
+}
+
+#[cfg(not(unix))]
+fn set_default_mode(_file: &File) -> std::io::Result<()> {
+    Ok(())
+}
+
+/// Makes a rename durable. Not every file system can open a folder for this; the rename itself is then still atomic.
+fn sync_folder(folder: &Path) {
+    if let Ok(folder) = File::open(folder) {
+        let _ = folder.sync_all();
+    }
+}

@@ -1,0 +1,36 @@
+//! rvc-run: a native engine for training RVC (Retrieval-based Voice Conversion) voices, driven by Rhai recipes.
+//!
+//! Layers; each may use only what stands lower (tests/layering.rs reads the `use crate::` lines and checks it):
+//!
+//! ```text
+//! main                        command line, terminal, exit codes (the only place that prints or exits)
+//! script                      engine, parameters, checker, diagnostics, docs
+//! script::bind                one file a script module: convert, call, convert
+//! prepare                     recordings -> slices -> f0, content -> filelist, through the cache
+//! train  features             training; f0 and content features
+//! models                      synthesizer, vocoder, discriminator
+//! nn  torchfile               libtorch helpers, spectra; PyTorch files
+//! audio  cache  track         sound; content-addressed stages; run record
+//! config                      every setting of the flow, its default and its range
+//! files  task                 whole-or-not-at-all files, workspace paths; cancel, progress, worker pool
+//! error                       Error, Kind, Result
+//! ```
+//!
+//! Siblings on a line do not import each other.
+
+pub mod audio;
+pub mod cache;
+pub mod config;
+pub mod error;
+pub mod features;
+pub mod files;
+pub mod models;
+pub mod nn;
+pub mod prepare;
+pub mod script;
+pub mod task;
+pub mod torchfile;
+pub mod track;
+pub mod train;
+
+pub use error::{Error, Kind, Result};

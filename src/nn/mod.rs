@@ -1,0 +1,1 @@
+//! libtorch helpers: guard, device, named parameters, fused operations, spectra.

@@ -1,0 +1,1 @@
+//! Recordings to training data, stage by stage, through the cache.

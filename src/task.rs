@@ -1,0 +1,168 @@
+//! How long work is run: the cancel token, progress events and the ordered worker pool.
+//!
+//! A [`Task`] is handed down to everything that may take long. Nothing here prints: events go to the sink that `main`
+//! or a test installed.
+
+use crate::{Error, Result};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+/// One thing worth telling a person or a program about running work.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A stage begins; `total` units of work are known to lie ahead (0: unknown).
+    Begin { stage: String, total: u64 },
+    /// `done` units are finished; `note` is a short live text (current losses, file name).
+    Progress { stage: String, done: u64, note: String },
+    /// The stage ended after `done` units; `summary` is one line, such as "143 files, 2 skipped".
+    End { stage: String, done: u64, summary: String },
+    /// One line for the person.
+    Info(String),
+    /// Something was lost or replaced; names what and why. Counted in the run's summary.
+    Warning(String),
+}
+
+type Sink = dyn Fn(&Event) + Send + Sync;
+
+/// A cancel token, an event sink and the number of worker threads.
+#[derive(Clone)]
+pub struct Task {
+    cancelled: Arc<AtomicBool>,
+    sink: Arc<Sink>,
+    threads: usize,
+}
+
+impl Task {
+    /// A task whose events go to `sink`. `threads` of 0 means one worker for each core.
+    pub fn new(threads: usize, sink: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            cancelled: Arc::new(AtomicBool::new(false)),
+            sink: Arc::new(sink),
+            threads: if threads == 0 { cores } else { threads },
+        }
+    }
+
+    /// A task that tells nobody; for tests and small tools.
+    pub fn silent() -> Self {
+        Self::new(0, |_| {})
+    }
+
+    /// The flag that a signal handler sets; work stops at the next safe point.
+    pub fn cancel_flag(&self) -> Arc<AtomicBool> {
+        self.cancelled.clone()
+    }
+
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed)
+    }
+
+    /// Errors with `cancelled` once the flag is set. Every native loop calls it once per item.
+    pub fn check(&self) -> Result<()> {
+        if self.is_cancelled() { Err(Error::cancelled()) } else { Ok(()) }
+    }
+
+    pub fn threads(&self) -> usize {
+        self.threads
+    }
+
+    pub fn emit(&self, event: Event) {
+        (self.sink)(&event);
+    }
+
+    pub fn info(&self, text: impl Into<String>) {
+        self.emit(Event::Info(text.into()));
+    }
+
+    pub fn warn(&self, text: impl Into<String>) {
+        self.emit(Event::Warning(text.into()));
+    }
+
+    /// A stage of `total` units; its end is told when the returned guard is finished or dropped.
+    pub fn stage(&self, name: impl Into<String>, total: u64) -> Stage<'_> {
+        let name = name.into();
+        self.emit(Event::Begin { stage: name.clone(), total });
+        Stage { task: self, name, done: 0, ended: false }
+    }
+
+    /// `f` of each item, in the order of the items, computed by the worker pool with progress and cancel.
+    ///
+    /// The first error in item order is returned, after the workers have stopped; later items may not have run.
+    /// Items that may fail one by one return their own `Result` inside `R`.
+    pub fn map<T: Sync, R: Send>(
+        &self,
+        stage: &str,
+        items: &[T],
+        f: impl Fn(&T) -> Result<R> + Sync,
+    ) -> Result<Vec<R>> {
+        let workers = self.threads.min(items.len()).max(1);
+        let next = AtomicUsize::new(0);
+        let stop = AtomicBool::new(false);
+        let (send, receive) = crossbeam_channel::unbounded::<(usize, Result<R>)>();
+        let mut results: Vec<Option<Result<R>>> = Vec::new();
+        results.resize_with(items.len(), || None);
+        let mut progress = self.stage(stage, items.len() as u64);
+        std::thread::scope(|scope| {
+            for _ in 0..workers {
+                let (send, next, stop, f) = (send.clone(), &next, &stop, &f);
+                scope.spawn(move || {
+                    while !stop.load(Ordering::Relaxed) && !self.is_cancelled() {
+                        let i = next.fetch_add(1, Ordering::Relaxed);
+                        let Some(item) = items.get(i) else { break };
+                        let result = f(item);
+                        if result.is_err() {
+                            stop.store(true, Ordering::Relaxed);
+                        }
+                        if send.send((i, result)).is_err() {
+                            break;
+                        }
+                    }
+                });
+            }
+            drop(send);
+            for (i, result) in receive {
+                results[i] = Some(result);
+                progress.advance(1, "");
+            }
+        });
+        // A failed item comes before items that were never started, so its error is the one that is seen.
+        if let Some(i) = results.iter().position(|r| matches!(r, Some(Err(_)))) {
+            return Err(results.swap_remove(i).and_then(Result::err).unwrap_or_else(Error::cancelled));
+        }
+        self.check()?;
+        results.into_iter().map(|r| r.unwrap_or_else(|| Err(Error::cancelled()))).collect()
+    }
+}
+
+/// A running stage; see [`Task::stage`].
+pub struct Stage<'a> {
+    task: &'a Task,
+    name: String,
+    done: u64,
+    ended: bool,
+}
+
+impl Stage<'_> {
+    /// `by` more units are done; `note` is shown live.
+    pub fn advance(&mut self, by: u64, note: impl Into<String>) {
+        self.done += by;
+        self.task.emit(Event::Progress { stage: self.name.clone(), done: self.done, note: note.into() });
+    }
+
+    /// Ends the stage with a one-line summary.
+    pub fn finish(mut self, summary: impl Into<String>) {
+        self.end(summary.into());
+    }
+
+    fn end(&mut self, summary: String) {
+        if !std::mem::replace(&mut self.ended, true) {
+            self.task.emit(Event::End { stage: self.name.clone(), done: self.done, summary });
+        }
+    }
+}
+
+impl Drop for Stage<'_> {
+    fn drop(&mut self) {
+        self.end(String::new());
+    }
+}

@@ -1,0 +1,1 @@
+//! Run record: every metric of a run, once, in order.
