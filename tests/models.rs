@@ -2,7 +2,12 @@
 
 mod support;
 
-use tch::Tensor;
+use rvc_run::config::Config;
+use rvc_run::models::{Discriminator, InferInput, Synthesizer, SynthesizerConfig, TrainInput, Window};
+use rvc_run::nn::{Params, Spectral};
+use rvc_run::train::loss;
+use support::{Glide, Golden, fill, integers};
+use tch::{Device, Kind, Tensor};
 
 /// Last digits printed in the golden README are float32 ones.
 const PRINTED: f64 = 1e-7;
@@ -30,4 +35,360 @@ fn the_weight_rule_gives_the_printed_check_values() {
     let salted = support::fill_rule("x:", &shapes[..1]);
     let expected = [-0.020_534_191f32, -0.025_528_675, 0.046_702_754];
     support::assert_close("salted", &Tensor::from_slice(&salted[0][..3]), &Tensor::from_slice(&expected), PRINTED);
+}
+
+/// The state dict as tests/golden/keys writes it: key, shape, type.
+fn listing(params: &Params) -> String {
+    params
+        .iter()
+        .map(|(key, tensor)| {
+            assert_eq!(tensor.kind(), Kind::Float);
+            format!("{key} {:?} torch.float32\n", tensor.size())
+        })
+        .collect()
+}
+
+fn config(sample_rate: i64) -> Config {
+    Config { sample_rate, ..Config::default() }
+}
+
+fn sizes(sample_rate: i64) -> SynthesizerConfig {
+    SynthesizerConfig::from_config(&config(sample_rate))
+}
+
+#[track_caller]
+fn assert_same_keys(params: &Params, file: &str) {
+    let expected =
+        std::fs::read_to_string(format!("{}/tests/golden/keys/{file}.txt", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let ours = listing(params);
+    for (line, (ours, expected)) in ours.lines().zip(expected.lines()).enumerate() {
+        assert_eq!(ours, expected, "{file} line {}", line + 1);
+    }
+    assert_eq!(ours.lines().count(), expected.lines().count(), "{file}");
+}
+
+#[test]
+fn synthesizer_keys_and_shapes_are_the_references() {
+    for (rate, name) in [(32000, "G_v2_f0_32k"), (40000, "G_v2_f0_40k"), (48000, "G_v2_f0_48k")] {
+        assert_same_keys(Synthesizer::new(&sizes(rate), Device::Cpu, 1).unwrap().params(), name);
+    }
+}
+
+#[test]
+fn discriminator_keys_and_shapes_are_the_references() {
+    assert_same_keys(Discriminator::new(&sizes(40000), Device::Cpu, 1).unwrap().params(), "D_v2");
+}
+
+// --- Golden numbers --------------------------------------------------------------------------------------------------
+
+/// The batch that every synthesizer case uses.
+struct Batch {
+    input: TrainInput,
+    f0: Tensor,
+    spec: Tensor,
+}
+
+const FRAMES: i64 = 44;
+const LENGTHS: [i64; 2] = [44, 38];
+
+fn batch(golden: &Golden, sample_rate: i64) -> Batch {
+    let salt = &golden.salt;
+    let hop = sample_rate / 100;
+    let n = (FRAMES * hop) as usize;
+    let waves: Vec<f32> = (0..2)
+        .flat_map(|i| {
+            let i = f64::from(i);
+            let glide = Glide {
+                from_hz: 120.0 + 70.0 * i,
+                to_hz: 260.0 - 40.0 * i,
+                harmonics: 8,
+                amplitude: 0.12,
+                noise: 0.02,
+                sample_rate: sample_rate as f64,
+            };
+            glide.samples(salt, &format!("synth.wave.{i}"), n)
+        })
+        .collect();
+    let wave = Tensor::from_slice(&waves).view([2, -1]);
+    let lengths = Tensor::from_slice(&LENGTHS);
+    let mask = Tensor::arange(FRAMES, (Kind::Int64, Device::Cpu)).unsqueeze(0).lt_tensor(&lengths.unsqueeze(1));
+    let spec = Spectral::new(&config(sample_rate), Device::Cpu).spec(&wave) * mask.unsqueeze(1).to_kind(Kind::Float);
+    let f0 = fill(salt, "input.f0", &[2, FRAMES], 90.0, 220.0);
+    for i in 0..2 {
+        let _zeroed = f0.get(i).narrow(0, 5 + 3 * i, 6).zero_();
+        let _zeroed = f0.get(i).narrow(0, FRAMES - 4, 4).zero_();
+    }
+    if golden.has("f0") {
+        assert!(golden.tensor("f0").equal(&f0), "the f0 input");
+        assert!(golden.wave("wave").equal(&wave), "the wave input");
+    }
+    let input = TrainInput {
+        phone: fill(salt, "input.phone", &[2, FRAMES, 768], 0.6, 0.0),
+        phone_lengths: lengths.shallow_clone(),
+        pitch: integers(salt, "input.pitch", &[2, FRAMES], 1, 256),
+        pitchf: f0.shallow_clone(),
+        spec: spec.shallow_clone(),
+        spec_lengths: lengths,
+        sid: Tensor::from_slice(&[3_i64, 77]),
+    };
+    Batch { input, f0, spec }
+}
+
+fn filled_synthesizer(salt: &str, sample_rate: i64) -> Synthesizer {
+    let synthesizer = Synthesizer::new(&sizes(sample_rate), Device::Cpu, 1).unwrap();
+    support::fill_params(salt, synthesizer.params().iter());
+    synthesizer
+}
+
+fn check_synthesizer(case: &str, sample_rate: i64) {
+    support::two_threads();
+    let golden = Golden::open(case);
+    let g = filled_synthesizer(&golden.salt, sample_rate);
+    let b = batch(&golden, sample_rate);
+    let seed = golden.number("/input/seed") as i64;
+    tch::no_grad(|| {
+        check_parts(&golden, &g, &b, seed);
+        check_train_forward(&golden, &g, &b, seed + 3);
+        check_inference(&golden, &g, &b, seed);
+    });
+}
+
+/// Compares what the case stores; cases differ in how many intermediate tensors they keep.
+fn check_stored(golden: &Golden, name: &str, actual: &Tensor) {
+    if golden.has(name) {
+        golden.check(name, actual);
+    }
+}
+
+fn check_parts(golden: &Golden, g: &Synthesizer, b: &Batch, seed: i64) {
+    let mask = g.positions.mask(&b.input.spec_lengths, FRAMES);
+    if golden.has("x_mask") {
+        assert!(golden.tensor("x_mask").equal(&mask));
+        let frame = b.spec.select(2, 20);
+        let atol = Golden::open("mel_2024").atol("40k.spec");
+        support::assert_close("synth_v2_40k spec_frame_20", &frame, &golden.tensor("spec_frame_20"), atol);
+    }
+    let prior = g.enc_p.forward(&b.input.phone, &b.input.pitch, &mask);
+    golden.check("m_p", &prior.m_p);
+    golden.check("logs_p", &prior.logs_p);
+    let speaker = g.speaker(&b.input.sid);
+    tch::manual_seed(seed);
+    let posterior = g.enc_q.forward(&b.spec, &mask, &speaker);
+    golden.check("m_q", &posterior.m_q);
+    check_stored(golden, "z", &posterior.z);
+    check_stored(golden, "logs_q", &posterior.logs_q);
+    let z_p = g.flow.forward(&posterior.z, &mask, &speaker);
+    golden.check("z_p", &z_p);
+    check_stored(golden, "flow_back", &g.flow.reverse(&z_p, &mask, &speaker));
+    tch::manual_seed(seed + 1);
+    let z = posterior.z.narrow(0, 0, 1).narrow(2, 2, 16);
+    golden.check("dec", &g.dec.forward(&z, &b.f0.narrow(0, 0, 1).narrow(1, 2, 16), &speaker.narrow(0, 0, 1)));
+    tch::manual_seed(seed + 2);
+    let upsampling = golden.tensor("nsf_source").size()[1] / 20;
+    golden.check("nsf_source", &g.dec.m_source.forward(&b.f0.narrow(0, 0, 1).narrow(1, 0, 20), upsampling));
+}
+
+fn check_train_forward(golden: &Golden, g: &Synthesizer, b: &Batch, seed: i64) {
+    tch::manual_seed(seed);
+    let out = g.forward(&b.input);
+    assert!(golden.tensor("train.ids_slice").equal(&out.ids_slice), "the slices");
+    golden.check("train.y_hat", &out.y_hat);
+    check_stored(golden, "train.z", &out.z);
+    check_stored(golden, "train.z_p", &out.z_p);
+    let stats = [
+        ("z", &out.z),
+        ("z_p", &out.z_p),
+        ("m_p", &out.m_p),
+        ("logs_p", &out.logs_p),
+        ("m_q", &out.m_q),
+        ("logs_q", &out.logs_q),
+    ];
+    for (name, tensor) in stats {
+        check_stats(golden, &format!("/train_stats/{name}"), tensor);
+    }
+}
+
+/// Statistics are printed with 9 digits; the tensors behind them may differ by a few 1e-6 of their largest value.
+fn check_stats(golden: &Golden, pointer: &str, tensor: &Tensor) {
+    let x = tensor.to_kind(Kind::Double);
+    let absmax = golden.number(&format!("{pointer}/absmax"));
+    let atol = 1e-5 * absmax;
+    assert_eq!(x.numel() as f64, golden.number(&format!("{pointer}/n")), "{pointer}");
+    for (name, actual) in [("mean", x.mean(Kind::Double)), ("std", x.std(false)), ("absmax", x.abs().max())] {
+        let expected = golden.number(&format!("{pointer}/{name}"));
+        support::assert_close(&format!("{pointer}/{name}"), &actual, &Tensor::from(expected), atol);
+    }
+}
+
+fn check_inference(golden: &Golden, g: &Synthesizer, b: &Batch, seed: i64) {
+    let input = |frames: i64, window: Option<Window>| InferInput {
+        phone: b.input.phone.narrow(0, 0, 1).narrow(1, 0, frames),
+        lengths: Tensor::from_slice(&[frames]),
+        pitch: b.input.pitch.narrow(0, 0, 1).narrow(1, 0, frames),
+        pitchf: b.f0.narrow(0, 0, 1).narrow(1, 0, frames),
+        sid: b.input.sid.narrow(0, 0, 1),
+        window,
+    };
+    tch::manual_seed(seed + 4);
+    let out = g.infer(&input(30, None)).unwrap();
+    golden.check("infer.o", &out.y_hat);
+    check_stored(golden, "infer.z", &out.z);
+    check_stored(golden, "infer.z_p", &out.z_p);
+    if golden.has("infer_part.o") {
+        let window = Window { skip_head: 30, return_length: 9, stretched_length: None };
+        tch::manual_seed(seed + 5);
+        golden.check("infer_part.o", &g.infer(&input(FRAMES, Some(window))).unwrap().y_hat);
+        let window = Window { stretched_length: Some(10), ..window };
+        tch::manual_seed(seed + 6);
+        golden.check("infer_part_resized.o", &g.infer(&input(FRAMES, Some(window))).unwrap().y_hat);
+    }
+}
+
+#[test]
+fn the_32k_synthesizer_gives_the_references_numbers() {
+    check_synthesizer("synth_v2_32k", 32000);
+}
+
+#[test]
+fn the_40k_synthesizer_gives_the_references_numbers() {
+    check_synthesizer("synth_v2_40k", 40000);
+}
+
+#[test]
+fn the_48k_synthesizer_gives_the_references_numbers() {
+    check_synthesizer("synth_v2_48k", 48000);
+}
+
+#[test]
+fn the_harmonic_source_keeps_its_phase_over_seconds() {
+    support::two_threads();
+    let golden = Golden::open("nsf_source_long");
+    for rate in [40000, 48000] {
+        let g = filled_synthesizer(&golden.salt, rate);
+        tch::manual_seed(golden.number("/input/seed") as i64);
+        let source = tch::no_grad(|| g.dec.m_source.forward(&golden.tensor("f0"), rate / 100));
+        golden.check(&format!("source_2024_{rate}"), &source.slice(1, None, None, 37));
+    }
+}
+
+#[test]
+fn the_discriminator_gives_the_references_scores_and_feature_maps() {
+    support::two_threads();
+    let golden = Golden::open("disc_v2");
+    let d = Discriminator::new(&sizes(40000), Device::Cpu, 1).unwrap();
+    support::fill_params(&golden.salt, d.params().iter());
+    let n = golden.number("/input/n") as i64;
+    let wave = golden.wave("wave").unsqueeze(1);
+    for (name, start) in [("real", 0), ("fake", n)] {
+        let out = tch::no_grad(|| d.forward(&wave.narrow(2, start, n)));
+        for (i, (score, maps)) in out.scores.iter().zip(&out.fmaps).enumerate() {
+            golden.check(&format!("score.{name}.{i}"), score);
+            for (j, map) in maps.iter().enumerate() {
+                let pointer = format!("/feature_maps/{name}.{i}/{j}");
+                let expected = golden.entry.pointer(&pointer).unwrap();
+                assert_eq!(serde_json::json!(map.size()), expected["shape"], "{pointer}");
+                check_stats(&golden, &pointer, map);
+                let first: Vec<f64> = serde_json::from_value(expected["first8"].clone()).unwrap();
+                // As the manifest's other tolerances: ten times the reference's own deviation, or 1e-6 of the largest.
+                let atol = (10.0 * golden.number(&format!("{pointer}/float32_vs_float64_max_abs")))
+                    .max(1e-6 * golden.number(&format!("{pointer}/absmax")));
+                let actual = map.flatten(0, -1).narrow(0, 0, first.len() as i64);
+                support::assert_close(&format!("{pointer}/first8"), &actual, &Tensor::from_slice(&first), atol);
+            }
+        }
+    }
+}
+
+fn check_mel(case: &str, spec_eps: f64, mel_clamp: f64) {
+    let golden = Golden::open(case);
+    for rate in [32000, 40000, 48000] {
+        let config = Config { spec_eps, mel_clamp, ..config(rate) };
+        let (spectral, name) = (Spectral::new(&config, Device::Cpu), config.rate_name());
+        let wave = golden.wave(&format!("{name}.wave")).unsqueeze(0);
+        let spec = spectral.spec(&wave);
+        golden.check(&format!("{name}.spec"), &spec);
+        golden.check(&format!("{name}.mel"), &spectral.mel_from_spec(&spec));
+        assert!(spectral.mel(&wave).equal(&spectral.mel_from_spec(&spec)));
+        if golden.has(&format!("{name}.filterbank")) {
+            check_bank(&golden, &name, spectral.bank());
+        }
+    }
+}
+
+/// The bank is stored as the non-zero run of each row, one after the other.
+fn check_bank(golden: &Golden, name: &str, bank: &Tensor) {
+    let ends = |end: &str| -> Vec<i64> { golden.tensor(&format!("{name}.filterbank_{end}")).try_into().unwrap() };
+    let (from, to) = (ends("from"), ends("to"));
+    let runs: Vec<Tensor> =
+        from.iter().zip(&to).enumerate().map(|(m, (a, b))| bank.get(m as i64).narrow(0, *a, b - a)).collect();
+    let runs = Tensor::cat(&runs, 0);
+    golden.check(&format!("{name}.filterbank"), &runs);
+    let (all, kept) = (bank.sum(Kind::Double), runs.sum(Kind::Double));
+    support::assert_close("outside the runs", &all, &kept, 0.0);
+}
+
+#[test]
+fn spectrogram_and_mel_are_those_of_2024() {
+    check_mel("mel_2024", 1e-6, 1e-5);
+}
+
+#[test]
+fn spectrogram_and_mel_are_those_of_2026_with_its_two_constants() {
+    check_mel("mel_2026", 2e-7, 2e-6);
+}
+
+#[test]
+fn every_loss_gives_the_references_value() {
+    let golden = Golden::open("losses");
+    let salt = golden.salt.as_str();
+    let maps = |side: &str| -> Vec<Vec<Tensor>> {
+        let shapes: Vec<Vec<Vec<i64>>> =
+            serde_json::from_value(golden.entry["input"]["fr, fg"]["shapes"].clone()).unwrap();
+        let one = |i: usize, j: usize, shape: &[i64]| fill(salt, &format!("loss.{side}.{i}.{j}"), shape, 1.0, 0.0);
+        shapes
+            .iter()
+            .enumerate()
+            .map(|(i, part)| part.iter().enumerate().map(|(j, shape)| one(i, j, shape)).collect())
+            .collect()
+    };
+    let scores = |side: &str, offset: f64| -> Vec<Tensor> {
+        (0..3).map(|i| fill(salt, &format!("loss.{side}.{i}"), &[2, 40 + i], 0.8, offset)).collect()
+    };
+    let (dr, dg) = (scores("dr", 0.3), scores("dg", -0.1));
+    golden.check_value("feature_loss", &loss::feature_loss(&maps("fr"), &maps("fg")));
+    golden.check_value("discriminator_loss", &loss::discriminator_loss(&dr, &dg));
+    golden.check_value("generator_loss", &loss::generator_loss(&dg));
+    for i in 0..3 {
+        golden.check_value(&format!("discriminator_loss.r{i}"), &loss::least_squares(&dr[i], 1.0));
+        golden.check_value(&format!("discriminator_loss.g{i}"), &loss::least_squares(&dg[i], 0.0));
+        golden.check_value(&format!("generator_loss.{i}"), &loss::least_squares(&dg[i], 1.0));
+    }
+    let latent = |name: &str, scale: f64| fill(salt, &format!("loss.{name}"), &[2, 192, 25], scale, 0.0);
+    let lengths = Tensor::from_slice(&[25_i64, 17]).unsqueeze(1);
+    let mask = Tensor::arange(25, (Kind::Int64, Device::Cpu)).unsqueeze(0).lt_tensor(&lengths).unsqueeze(1);
+    let kl = loss::kl_loss(
+        &latent("z_p", 2.0),
+        &latent("logs_q", 0.5),
+        &latent("m_p", 1.0),
+        &latent("logs_p", 0.4),
+        &mask.to_kind(Kind::Float),
+    );
+    golden.check_value("kl_loss", &kl);
+    let mel = |name: &str| fill(salt, &format!("loss.{name}"), &[2, 125, 32], 3.0, -4.0);
+    golden.check_value("mel_l1_x45", &(loss::mel_l1(&mel("y_mel"), &mel("y_hat_mel")) * 45.0));
+}
+
+#[test]
+fn the_random_stream_is_the_references() {
+    let golden = Golden::open("rng");
+    let cpu = |kind| (kind, Device::Cpu);
+    tch::manual_seed(golden.number("/seed") as i64);
+    golden.check("0_randn_20", &Tensor::randn([20], cpu(Kind::Float)));
+    golden.check("1_rand_5", &Tensor::rand([5], cpu(Kind::Float)));
+    golden.check("2_randn_3", &Tensor::randn([3], cpu(Kind::Float)));
+    let like = Tensor::zeros([2, 192, 5], cpu(Kind::Float)).randn_like();
+    golden.check("3_randn_like_2_192_5", &like.slice(1, None, None, 37));
+    golden.check("4_rand_1_1_1", &Tensor::rand([1, 1, 1], cpu(Kind::Float)));
+    golden.check("5_randn_2_37_1", &Tensor::randn([2, 37, 1], cpu(Kind::Float)));
+    golden.check("6_randint_100", &Tensor::randint(100, [6], cpu(Kind::Int64)));
 }

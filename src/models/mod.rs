@@ -1,1 +1,22 @@
-//! The networks, one model a file.
+//! The networks of RVC v2: the synthesizer (generator, G) and the multi-period discriminator (D).
+//!
+//! ```text
+//! phone, pitch ─> enc_p (text encoder) ─> m_p, logs_p ─────────────────────────────> KL loss
+//! spec ─────────> enc_q (posterior) ────> z ─┬─> flow ─> z_p ──────────────────────> KL loss
+//!                                            └─> slice ─> dec (NSF vocoder, f0) ───> y_hat ─> D, mel loss
+//! ```
+//!
+//! In conversion the flow runs backwards: m_p, logs_p -> z_p -> z -> dec.
+
+mod config;
+pub mod discriminator;
+pub mod flow;
+pub mod posterior;
+pub mod synthesizer;
+pub mod text_encoder;
+pub mod vocoder;
+pub mod wavenet;
+
+pub use config::SynthesizerConfig;
+pub use discriminator::{DiscOutput, Discriminator};
+pub use synthesizer::{InferInput, InferOutput, Synthesizer, TrainInput, TrainOutput, Window};

@@ -1,1 +1,15 @@
 //! libtorch helpers: guard, device, named parameters, fused operations, spectra.
+//!
+//! Operations here panic as tch's do; whoever calls networks from outside wraps the whole piece of work in [`guard`] once.
+
+pub mod activation;
+pub mod attention;
+pub mod conv;
+mod guard;
+pub mod params;
+pub mod slices;
+pub mod spectral;
+
+pub use guard::guard;
+pub use params::Params;
+pub use spectral::Spectral;

@@ -31,6 +31,11 @@ extern "C" {
 
 void rvc_free(char *message) { free(message); }
 
+// Leaky ReLU with a slope, differentiable, as a new tensor or over its input.
+char *rvc_leaky_relu(at::Tensor *x, double slope, int in_place, at::Tensor **out) {
+  return guarded([&] { *out = new at::Tensor(in_place ? at::leaky_relu_(*x, slope) : at::leaky_relu(*x, slope)); });
+}
+
 // One AdamW update of all parameters, in place: at::_fused_adamw_. `steps` are float32 0-dim tensors, raised by one here.
 char *rvc_fused_adamw(at::Tensor **params, at::Tensor **grads, at::Tensor **exp_avgs, at::Tensor **exp_avg_sqs,
                       at::Tensor **steps, int64_t n, double lr, double beta1, double beta2, double weight_decay, double eps) {

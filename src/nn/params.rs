@@ -1,0 +1,192 @@
+//! Named parameters in state-dict order, and the builder that makes them.
+//!
+//! Networks hold shallow clones of these tensors (same storage, same gradient), so loading, freezing and optimising go through
+//! [`Params`] alone.
+
+use crate::{Error, Kind, Result};
+use std::collections::HashMap;
+use tch::{Device, Tensor};
+
+/// All parameters of a network under their state-dict keys, in state-dict order.
+pub struct Params {
+    list: Vec<(String, Tensor)>,
+    index: HashMap<String, usize>,
+}
+
+impl Params {
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        self.list.iter().map(|(key, tensor)| (key.as_str(), tensor))
+    }
+
+    pub fn get(&self, key: &str) -> Option<&Tensor> {
+        self.index.get(key).map(|&i| &self.list[i].1)
+    }
+
+    /// Number of tensors.
+    pub fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// Number of numbers.
+    pub fn numel(&self) -> usize {
+        self.list.iter().map(|(_, tensor)| tensor.numel()).sum()
+    }
+
+    /// Shallow clones of the tensors, in order.
+    pub fn tensors(&self) -> Vec<Tensor> {
+        self.list.iter().map(|(_, tensor)| tensor.shallow_clone()).collect()
+    }
+
+    /// Lets operations on the parameters record gradients, or not; a frozen network costs no weight gradients.
+    pub fn set_requires_grad(&self, yes: bool) {
+        for (_, tensor) in &self.list {
+            let _same_tensor = tensor.set_requires_grad(yes);
+        }
+    }
+
+    /// Copies `given` into the parameters. Keys and shapes must be exactly ours; half precision is widened.
+    ///
+    /// Errors: `checkpoint.mismatch` with what is missing, extra, misshapen or no floating-point tensor; nothing is changed then.
+    pub fn load<'a>(&self, given: impl IntoIterator<Item = (&'a str, &'a Tensor)>) -> Result<()> {
+        let given: HashMap<&str, &Tensor> = given.into_iter().collect();
+        self.check(&given)?;
+        crate::nn::guard(|| {
+            let _no_grad = tch::no_grad_guard();
+            for (key, tensor) in &self.list {
+                // check() has seen every key; shallow_clone only because copy_ wants a mutable handle.
+                if let Some(source) = given.get(key.as_str()) {
+                    tensor.shallow_clone().copy_(source);
+                }
+            }
+        })
+    }
+
+    fn check(&self, given: &HashMap<&str, &Tensor>) -> Result<()> {
+        let missing: Vec<String> =
+            self.list.iter().filter(|(key, _)| !given.contains_key(key.as_str())).map(|(key, _)| key.clone()).collect();
+        let mut extra: Vec<String> =
+            given.keys().filter(|key| !self.index.contains_key(**key)).map(|key| (*key).to_owned()).collect();
+        extra.sort();
+        let mut misshapen = Vec::new();
+        let mut not_float = Vec::new();
+        for (key, tensor) in &self.list {
+            let Some(source) = given.get(key.as_str()) else { continue };
+            if source.size() != tensor.size() {
+                misshapen.push(format!("{key} is {:?}, but must be {:?}", source.size(), tensor.size()));
+            } else if !matches!(
+                source.kind(),
+                tch::Kind::Float | tch::Kind::Half | tch::Kind::BFloat16 | tch::Kind::Double
+            ) {
+                not_float.push(format!("{key} is {:?}", source.kind()));
+            }
+        }
+        let parts: Vec<String> = [
+            ("missing", missing),
+            ("not part of this network", extra),
+            ("of another shape", misshapen),
+            ("not floating point", not_float),
+        ]
+        .into_iter()
+        .filter(|(_, keys)| !keys.is_empty())
+        .map(|(what, keys)| {
+            let more = if keys.len() > 3 { ", ..." } else { "" };
+            format!("{} {what} ({}{more})", keys.len(), keys[..keys.len().min(3)].join(", "))
+        })
+        .collect();
+        if parts.is_empty() {
+            return Ok(());
+        }
+        Err(Error::new(Kind::CheckpointMismatch, format!("the weights do not fit this network: {}", parts.join("; ")))
+            .hint("the file was made with another sample_rate, version or preset"))
+    }
+}
+
+/// How a new parameter is filled.
+pub enum Init {
+    /// Uniform in -bound..bound.
+    Uniform(f64),
+    /// Normal with mean 0 and this standard deviation.
+    Normal(f64),
+    /// All the same.
+    Constant(f64),
+}
+
+/// Makes parameters one after the other; the order of the calls is the state-dict order.
+///
+/// Values are a function of (seed, key) alone: neither the order nor other networks nor libtorch's generator matter.
+pub struct Builder {
+    list: Vec<(String, Tensor)>,
+    seed: i64,
+    device: Device,
+}
+
+impl Builder {
+    pub fn new(device: Device, seed: i64) -> Self {
+        Self { list: Vec::new(), seed, device }
+    }
+
+    /// A builder with the same seed on the CPU, for values that another parameter is computed from.
+    pub fn aside(&self) -> Self {
+        Self::new(Device::Cpu, self.seed)
+    }
+
+    pub fn device(&self) -> Device {
+        self.device
+    }
+
+    /// A new float32 parameter.
+    pub fn add(&mut self, key: String, shape: &[i64], init: &Init) -> Tensor {
+        let n = shape.iter().product::<i64>() as usize;
+        let mut random = SplitMix::new(self.seed, &key);
+        let values: Vec<f32> = match *init {
+            Init::Uniform(bound) => (0..n).map(|_| ((2.0 * random.next() - 1.0) * bound) as f32).collect(),
+            Init::Normal(std) => (0..n).map(|_| (random.next_normal() * std) as f32).collect(),
+            Init::Constant(value) => vec![value as f32; n],
+        };
+        self.add_tensor(key, &Tensor::from_slice(&values).view(shape))
+    }
+
+    /// A new parameter with the values of `values`.
+    pub fn add_tensor(&mut self, key: String, values: &Tensor) -> Tensor {
+        let tensor = values.to_device(self.device).set_requires_grad(true);
+        self.list.push((key, tensor.shallow_clone()));
+        tensor
+    }
+
+    pub fn finish(self) -> Params {
+        let index = self.list.iter().enumerate().map(|(i, (key, _))| (key.clone(), i)).collect();
+        Params { list: self.list, index }
+    }
+}
+
+/// SplitMix64 (Steele, Lea, Flood 2014), started from the seed and the key's FNV-1a hash.
+struct SplitMix(u64);
+
+impl SplitMix {
+    fn new(seed: i64, key: &str) -> Self {
+        let hash =
+            key.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
+        let mut start = Self(hash ^ (seed as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        start.next();
+        start
+    }
+
+    /// Uniform in 0..1, 53 bits.
+    fn next(&mut self) -> f64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    /// Standard normal (Box-Muller, one of the pair).
+    fn next_normal(&mut self) -> f64 {
+        let radius = (-2.0 * (1.0 - self.next()).ln()).sqrt();
+        radius * (std::f64::consts::TAU * self.next()).cos()
+    }
+}
