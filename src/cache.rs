@@ -1,1 +1,529 @@
-//! Content-addressed stages.
+//! Results of stages, found again by what they were made from: key -> hit, or a pending folder that becomes the entry.
+//!
+//! A [`Key`] names everything that decides the result (content digests of the inputs, the parameters that matter, the
+//! version of the stage) and nothing else: no file name, no time, no size, no device. So touching, renaming or copying
+//! costs nothing, and an edit that keeps size and time is still seen.
+//!
+//! ```text
+//! <root>/<stage>/<2 digits>/<64 digits>/entry.json     the key in full, the SHA-256 of each output, the stage's own notes
+//!                                       <outputs>
+//! <root>/.tmp/<session>/                               pending folders; swept when the session's process is gone
+//! ```
+//!
+//! Outputs are verified whenever they are looked up: damage is a miss with a warning, never a wrong result. An entry is
+//! published by one rename of its synced folder, so two processes may make the same one at the same time.
+
+use crate::files::{self, Lock};
+use crate::{Error, Kind, Result, task::Task};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::{BTreeMap, HashSet};
+use std::fs::File;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+/// Layout of entry.json; another number is a miss.
+const SCHEMA: u32 = 1;
+const RECORD: &str = "entry.json";
+const SESSIONS: &str = ".tmp";
+/// How often a used entry's time is renewed. Pruning works in days, so an hour is exact enough and saves writes.
+const RENEW_AFTER: Duration = Duration::from_secs(3600);
+
+/// Everything that decides a result.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Key {
+    stage: String,
+    version: u32,
+    inputs: BTreeMap<String, String>,
+    params: BTreeMap<String, Value>,
+}
+
+impl Key {
+    /// The key of a stage without inputs or parameters. `version` is raised in the commit that changes what the stage
+    /// computes; old results then are misses.
+    pub fn new(stage: &str, version: u32) -> Self {
+        Self { stage: stage.to_owned(), version, inputs: BTreeMap::new(), params: BTreeMap::new() }
+    }
+
+    /// The key with the content digest of one more input.
+    #[must_use]
+    pub fn input(mut self, name: &str, digest: &str) -> Self {
+        self.inputs.insert(name.to_owned(), digest.to_owned());
+        self
+    }
+
+    /// The key with one more parameter that changes the result.
+    #[must_use]
+    pub fn param(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.params.insert(name.to_owned(), value.into());
+        self
+    }
+
+    pub fn stage(&self) -> &str {
+        &self.stage
+    }
+
+    /// The SHA-256 of the whole key, 64 hexadecimal digits: the name of its entry.
+    pub fn digest(&self) -> Result<String> {
+        Ok(files::digest(json(self)?))
+    }
+}
+
+/// One output of an entry: where it lies in the cache, and the SHA-256 its content had when it was looked up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Object {
+    pub path: PathBuf,
+    pub digest: String,
+}
+
+/// A finished, verified result.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    folder: PathBuf,
+    record: Record,
+}
+
+impl Entry {
+    /// The output called `name`. Errors: `data.damaged` if the stage made none of that name.
+    pub fn object(&self, name: &str) -> Result<Object> {
+        match self.record.files.get(name) {
+            Some(output) => Ok(Object { path: self.folder.join(name), digest: output.sha256.clone() }),
+            None => {
+                Err(Error::new(Kind::DataDamaged, format!("the cache entry {} has no {name}", self.folder.display()))
+                    .path(&self.folder)
+                    .hint("delete this folder and run the same command again"))
+            }
+        }
+    }
+
+    /// What the stage noted about its result.
+    pub fn notes(&self) -> &Value {
+        &self.record.notes
+    }
+
+    /// The names of the outputs, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.record.files.keys().map(String::as_str)
+    }
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Record {
+    schema: u32,
+    key: Key,
+    files: BTreeMap<String, Output>,
+    notes: Value,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Output {
+    sha256: String,
+    size: u64,
+}
+
+/// entry.json on disk: the digest covers the notes and the list, so that a flipped bit there is seen too.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sealed {
+    digest: String,
+    entry: Record,
+}
+
+/// Whether a result was there or had to be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    Reused,
+    Made,
+}
+
+/// What a key leads to.
+pub enum Lookup {
+    Hit(Entry),
+    /// Not there, or damaged (see [`Pending::damage`]).
+    Miss(Pending),
+}
+
+/// A folder in which a missing result is being made; removed if it is dropped before [`Pending::commit`].
+pub struct Pending {
+    cache: Cache,
+    key: Key,
+    folder: PathBuf,
+    damage: Option<String>,
+}
+
+impl Pending {
+    /// Where to write the output called `name` (a plain file name).
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// What is wrong with the entry that is there, if one is.
+    pub fn damage(&self) -> Option<&str> {
+        self.damage.as_deref()
+    }
+
+    /// The published entry: every file in the folder becomes an output. `notes` are kept with it.
+    ///
+    /// Errors: `file.write`, `file.disk_full`.
+    pub fn commit(self, notes: Value) -> Result<Entry> {
+        let mut outputs = BTreeMap::new();
+        for path in files::list(&self.folder)? {
+            let name = plain_name(&path)?;
+            let size = std::fs::metadata(&path).map_err(|e| Error::io("look at", &path, e))?.len();
+            outputs.insert(name, Output { sha256: files::digest_file(&path)?, size });
+            sync_file(&path)?;
+        }
+        let record = Record { schema: SCHEMA, key: self.key.clone(), files: outputs, notes };
+        let sealed = Sealed { digest: files::digest(json(&record)?), entry: record };
+        let path = self.folder.join(RECORD);
+        let text = json(&sealed)?;
+        files::unsynced(|| files::write(&path, text))?;
+        sync_file(&path)?;
+        self.publish(sealed.entry)
+    }
+
+    /// Renames the folder to its place. An intact entry that appeared there meanwhile is as good; a damaged one goes.
+    fn publish(&self, record: Record) -> Result<Entry> {
+        let target = self.cache.folder(&self.key)?;
+        if let Some(parent) = target.parent() {
+            files::create_folder(parent)?;
+        }
+        let mut failure = None;
+        for _ in 0..3 {
+            match std::fs::rename(&self.folder, &target) {
+                // Not synced: a rename that a power cut undoes is a miss later, not a wrong result.
+                Ok(()) => return Ok(Entry { folder: target, record }),
+                Err(e) if target.exists() => failure = Some(e),
+                Err(e) => return Err(Error::io("rename", &target, e)),
+            }
+            if let Found::Intact(entry) = self.cache.find(&self.key)? {
+                return Ok(entry);
+            }
+            let aside = self.cache.session.fresh();
+            // Another process may be doing the same; whoever comes second finds nothing to move.
+            let _ = std::fs::rename(&target, &aside);
+            let _ = std::fs::remove_dir_all(&aside);
+        }
+        Err(Error::io("replace", &target, failure.unwrap_or_else(|| std::io::ErrorKind::AlreadyExists.into())))
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+enum Found {
+    Nothing,
+    Intact(Entry),
+    Damaged(String),
+}
+
+/// What [`Cache::prune`] removed, or [`Cache::check`] saw.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    pub entries: u64,
+    pub bytes: u64,
+    /// Damaged entries, as "<folder>: <what is wrong>".
+    pub damaged: Vec<String>,
+}
+
+/// The cache in one folder. Cheap to clone; the threads of a task share it.
+#[derive(Clone)]
+pub struct Cache {
+    root: PathBuf,
+    session: Arc<Session>,
+}
+
+impl Cache {
+    /// The cache in `root` (made if missing), with what dead processes left half-made swept away.
+    ///
+    /// Errors: `file.write` if the folder cannot be written.
+    pub fn open(root: impl Into<PathBuf>) -> Result<Self> {
+        let root = root.into();
+        let sessions = root.join(SESSIONS);
+        files::create_folder(&sessions)?;
+        sweep(&sessions);
+        let session = Arc::new(Session::start(&sessions)?);
+        Ok(Self { root, session })
+    }
+
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The verified entry of `key`, or a folder to make it in.
+    ///
+    /// Errors: `file.write`, `file.disk_full`. Damage is not an error; it is told by [`Pending::damage`].
+    pub fn lookup(&self, key: &Key) -> Result<Lookup> {
+        let damage = match self.find(key)? {
+            Found::Intact(entry) => {
+                renew(&entry.folder.join(RECORD));
+                return Ok(Lookup::Hit(entry));
+            }
+            Found::Damaged(what) => Some(what),
+            Found::Nothing => None,
+        };
+        let folder = self.session.fresh();
+        files::create_folder(&folder)?;
+        Ok(Lookup::Miss(Pending { cache: self.clone(), key: key.clone(), folder, damage }))
+    }
+
+    /// The entry of `key`, made by `make` if it is missing or damaged (with a warning). `make` writes files to
+    /// [`Pending::path`] and returns the notes to keep with them.
+    pub fn once(
+        &self,
+        task: &Task,
+        key: &Key,
+        make: impl FnOnce(&Pending) -> Result<Value>,
+    ) -> Result<(Entry, Origin)> {
+        let pending = match self.lookup(key)? {
+            Lookup::Hit(entry) => return Ok((entry, Origin::Reused)),
+            Lookup::Miss(pending) => pending,
+        };
+        if let Some(damage) = pending.damage() {
+            task.warn(format!("a cached result of stage {} is damaged and is made again: {damage}", key.stage()));
+        }
+        let notes = files::unsynced(|| make(&pending))?;
+        Ok((pending.commit(notes)?, Origin::Made))
+    }
+
+    /// The digests of every output of every readable entry. Reads the entry files only.
+    pub fn digests(&self) -> Result<HashSet<String>> {
+        let mut digests = HashSet::new();
+        for folder in self.entries()? {
+            if let Ok(record) = read_record(&folder) {
+                digests.extend(record.files.into_values().map(|output| output.sha256));
+            }
+        }
+        Ok(digests)
+    }
+
+    /// Reads every output of every entry against its digest, in parallel.
+    pub fn check(&self, task: &Task) -> Result<Tally> {
+        let folders = self.entries()?;
+        let results = task.map("checking the cache", &folders, |folder| {
+            Ok(verify(folder).map(|record| record.files.values().map(|o| o.size).sum::<u64>()))
+        })?;
+        let mut tally = Tally::default();
+        for (folder, result) in folders.iter().zip(results) {
+            tally.entries += 1;
+            match result {
+                Ok(bytes) => tally.bytes += bytes,
+                Err(what) => tally.damaged.push(format!("{}: {what}", folder.display())),
+            }
+        }
+        Ok(tally)
+    }
+
+    /// Removes the entries that no run has used for `unused_for`. Hard-linked copies in logs/ stay as they are.
+    pub fn prune(&self, unused_for: Duration) -> Result<Tally> {
+        let mut tally = Tally::default();
+        for folder in self.entries()? {
+            let record = folder.join(RECORD);
+            let used = std::fs::metadata(&record).or_else(|_| std::fs::metadata(&folder)).and_then(|m| m.modified());
+            // A time in the future (a clock set back) counts as just used: pruning too little is harmless.
+            let age = used.ok().and_then(|t| SystemTime::now().duration_since(t).ok()).unwrap_or_default();
+            if age < unused_for {
+                continue;
+            }
+            let outputs = read_record(&folder).map(|r| r.files).unwrap_or_default();
+            let aside = self.session.fresh();
+            std::fs::rename(&folder, &aside).map_err(|e| Error::io("remove", &folder, e))?;
+            std::fs::remove_dir_all(&aside).map_err(|e| Error::io("remove", &aside, e))?;
+            tally.entries += 1;
+            tally.bytes += outputs.values().map(|o| o.size).sum::<u64>();
+        }
+        Ok(tally)
+    }
+
+    /// The folders of all entries, in no promised order.
+    fn entries(&self) -> Result<Vec<PathBuf>> {
+        let mut entries = Vec::new();
+        for stage in folders_in(&self.root)? {
+            if stage.file_name().is_some_and(|n| n == SESSIONS) {
+                continue;
+            }
+            for group in folders_in(&stage)? {
+                entries.extend(folders_in(&group)?);
+            }
+        }
+        Ok(entries)
+    }
+
+    fn folder(&self, key: &Key) -> Result<PathBuf> {
+        let digest = key.digest()?;
+        Ok(self.root.join(files::voice_name(&key.stage)?).join(&digest[..2]).join(digest))
+    }
+
+    fn find(&self, key: &Key) -> Result<Found> {
+        let folder = self.folder(key)?;
+        if !folder.exists() {
+            return Ok(Found::Nothing);
+        }
+        Ok(match verify(&folder) {
+            Ok(record) if record.key == *key => Found::Intact(Entry { folder, record }),
+            Ok(_) => Found::Damaged(format!("{} holds another key", folder.display())),
+            Err(what) => Found::Damaged(what),
+        })
+    }
+}
+
+/// Puts a cached file at `target`, replacing what is there in one rename: a hard link, or a copy where the file system
+/// has no links between the two places.
+///
+/// A hard link costs no space, but a tool that writes into the file in place changes the cached one too. That is seen at
+/// the next lookup (the digest no longer fits) and repaired with a warning.
+pub fn place(object: &Object, target: &Path) -> Result<()> {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let folder = target.parent().unwrap_or(Path::new("."));
+    files::create_folder(folder)?;
+    let temp = folder.join(format!(".tmp-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed)));
+    let _ = std::fs::remove_file(&temp);
+    if std::fs::hard_link(&object.path, &temp).is_ok() {
+        let renamed = std::fs::rename(&temp, target).map_err(|e| Error::io("replace", target, e));
+        // Renaming one link over another of the same file does nothing and leaves both.
+        let _ = std::fs::remove_file(&temp);
+        return renamed;
+    }
+    let mut source = File::open(&object.path).map_err(|e| Error::io("open", &object.path, e))?;
+    files::write_with(target, |w| std::io::copy(&mut source, w)).map(drop)
+}
+
+/// True if `target` has the content of `object`: the same file by link, or the same digest.
+pub fn is_placed(object: &Object, target: &Path) -> bool {
+    same_file(&object.path, target) || files::digest_file(target).is_ok_and(|digest| digest == object.digest)
+}
+
+#[cfg(unix)]
+fn same_file(a: &Path, b: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    match (std::fs::symlink_metadata(a), std::fs::symlink_metadata(b)) {
+        (Ok(a), Ok(b)) => a.dev() == b.dev() && a.ino() == b.ino(),
+        _ => false,
+    }
+}
+
+#[cfg(not(unix))]
+fn same_file(_a: &Path, _b: &Path) -> bool {
+    false
+}
+
+/// A folder for half-made entries, locked while this process lives.
+struct Session {
+    folder: PathBuf,
+    lock: Option<Lock>,
+    count: AtomicU64,
+}
+
+impl Session {
+    fn start(sessions: &Path) -> Result<Self> {
+        let mut result = Err(Error::new(Kind::Internal, "no session folder was tried"));
+        // A sweeping process may hold the lock of a folder that was just made; another name then.
+        for _ in 0..10 {
+            let folder = tempfile::Builder::new()
+                .prefix(&format!("{}-", std::process::id()))
+                .tempdir_in(sessions)
+                .map_err(|e| Error::io("write", sessions, e))?
+                .keep();
+            match Lock::acquire(&folder) {
+                Ok(lock) => return Ok(Self { folder, lock: Some(lock), count: AtomicU64::new(0) }),
+                Err(e) => result = Err(e),
+            }
+        }
+        result
+    }
+
+    /// A path in the session folder that was never given out before.
+    fn fresh(&self) -> PathBuf {
+        self.folder.join(self.count.fetch_add(1, Ordering::Relaxed).to_string())
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // Unlocked first: some systems cannot remove an open file.
+        self.lock = None;
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// Removes the session folders whose process is gone. What cannot be removed stays for the next time.
+fn sweep(sessions: &Path) {
+    for folder in folders_in(sessions).unwrap_or_default() {
+        // Without its lock file the folder was made this very moment by a process that will lock it next.
+        if folder.join(".lock").exists() && Lock::acquire(&folder).is_ok() {
+            let _ = std::fs::remove_dir_all(&folder);
+        }
+    }
+}
+
+fn folders_in(folder: &Path) -> Result<Vec<PathBuf>> {
+    Ok(files::list(folder)?.into_iter().filter(|path| path.is_dir()).collect())
+}
+
+/// The record of an entry whose outputs all have their digests, or what is wrong.
+fn verify(folder: &Path) -> std::result::Result<Record, String> {
+    let record = read_record(folder)?;
+    for (name, output) in &record.files {
+        let path = folder.join(name);
+        let digest = files::digest_file(&path).map_err(|e| e.to_string())?;
+        if digest != output.sha256 {
+            return Err(format!("{} is not what was written", path.display()));
+        }
+    }
+    Ok(record)
+}
+
+fn read_record(folder: &Path) -> std::result::Result<Record, String> {
+    let path = folder.join(RECORD);
+    let text = files::read_text(&path).map_err(|e| e.to_string())?;
+    let sealed: Sealed = serde_json::from_str(&text).map_err(|e| format!("{}: {e}", path.display()))?;
+    let intact = json(&sealed.entry).is_ok_and(|text| files::digest(text) == sealed.digest);
+    let plain = sealed.entry.files.keys().all(|name| is_plain(Path::new(name)));
+    if !intact || !plain || sealed.entry.schema != SCHEMA {
+        return Err(format!("{} is not what was written", path.display()));
+    }
+    Ok(sealed.entry)
+}
+
+/// Marks an entry as used today; see [`Cache::prune`]. A cache that cannot be written can still be read.
+fn renew(record: &Path) {
+    let Ok(used) = std::fs::metadata(record).and_then(|m| m.modified()) else { return };
+    let now = SystemTime::now();
+    if now.duration_since(used).unwrap_or_default() < RENEW_AFTER {
+        return;
+    }
+    if let Ok(file) = File::options().append(true).open(record) {
+        let _ = file.set_modified(now);
+    }
+}
+
+fn sync_file(path: &Path) -> Result<()> {
+    // Opened for writing: Windows flushes no other handle.
+    let file = File::options().append(true).open(path).map_err(|e| Error::io("open", path, e))?;
+    file.sync_all().map_err(|e| Error::io("write", path, e))
+}
+
+fn is_plain(name: &Path) -> bool {
+    let mut parts = name.components();
+    matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None))
+}
+
+fn plain_name(path: &Path) -> Result<String> {
+    match path.file_name().and_then(|name| name.to_str()) {
+        Some(name) if path.is_file() => Ok(name.to_owned()),
+        _ => Err(Error::new(Kind::Internal, format!("{} cannot be an output of a stage", path.display())).path(path)),
+    }
+}
+
+fn json(value: &impl Serialize) -> Result<String> {
+    serde_json::to_string(value)
+        .map_err(|e| Error::new(Kind::Internal, format!("a cache record cannot be written as JSON: {e}")).source(e))
+}

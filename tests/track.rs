@@ -1,0 +1,162 @@
+//! The run record: complete, ordered, readable after a kill, and never a reason to stop training.
+
+use rvc_run::Kind;
+use rvc_run::files::{self, Workspace};
+use rvc_run::task::{Event, Task};
+use rvc_run::track::{self, Run};
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+fn workspace() -> (tempfile::TempDir, Workspace) {
+    let folder = tempfile::tempdir().unwrap();
+    let workspace = Workspace::new(folder.path());
+    (folder, workspace)
+}
+
+/// A task that keeps its warnings and infos.
+fn listening() -> (Task, Arc<Mutex<Vec<String>>>) {
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let ear = heard.clone();
+    let task = Task::new(1, move |event| match event {
+        Event::Warning(text) => ear.lock().unwrap().push(format!("warning: {text}")),
+        Event::Info(text) => ear.lock().unwrap().push(format!("info: {text}")),
+        _ => {}
+    });
+    (task, heard)
+}
+
+fn lines(path: &std::path::Path) -> Vec<Value> {
+    files::read_text(path).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn every_line_is_an_object_with_type_time_and_elapsed() {
+    let (_keep, workspace) = workspace();
+    let run = Run::start(&Task::silent(), &workspace, "anna", &json!({ "epochs": 3 })).unwrap();
+    run.metrics(7, &[("loss_mel", 31.25), ("learning_rate", 1e-4)]);
+    run.event("checkpoint", &json!({ "epoch": 1 }));
+    run.finish("done", &json!({ "epochs": 3 }));
+    let lines = lines(run.path());
+    let types: Vec<_> = lines.iter().map(|l| l["type"].as_str().unwrap()).collect();
+    assert_eq!(types, ["start", "metrics", "event", "finish"]);
+    assert!(lines.iter().all(|l| l["time"].as_f64().unwrap() > 1.7e9 && l["elapsed"].as_f64().unwrap() >= 0.0));
+    assert_eq!(lines[0]["params"]["epochs"], 3);
+    assert_eq!(lines[1]["step"], 7);
+    assert_eq!(lines[1]["metrics"]["loss_mel"], 31.25);
+}
+
+#[test]
+fn values_that_are_not_finite_survive_the_round_trip() {
+    let (_keep, workspace) = workspace();
+    let run = Run::start(&Task::silent(), &workspace, "anna", &json!({})).unwrap();
+    run.metrics(0, &[("a", f64::NAN), ("b", f64::INFINITY), ("c", f64::NEG_INFINITY), ("d", 0.1 + 0.2)]);
+    let text = files::read_text(run.path()).unwrap();
+    assert!(text.contains(r#""a":"NaN","b":"Infinity","c":"-Infinity""#), "{text}");
+    let record = track::read(run.path()).unwrap();
+    assert!(record.metrics["a"][&0].value.is_nan());
+    assert_eq!(record.metrics["b"][&0].value, f64::INFINITY);
+    assert_eq!(record.metrics["c"][&0].value, f64::NEG_INFINITY);
+    assert_eq!(record.metrics["d"][&0].value.to_bits(), (0.1f64 + 0.2).to_bits());
+}
+
+#[test]
+fn run_ids_are_unique_and_sort_by_start() {
+    let (_keep, workspace) = workspace();
+    let ids: Vec<String> =
+        (0..50).map(|_| Run::start(&Task::silent(), &workspace, "anna", &json!({})).unwrap().id().to_owned()).collect();
+    let mut unique = ids.clone();
+    unique.sort();
+    unique.dedup();
+    assert_eq!(unique.len(), 50);
+    // Starts within one millisecond share their time; the rest of the id then decides.
+    let times = |ids: &[String]| ids.iter().map(|id| id[..19].to_owned()).collect::<Vec<_>>();
+    assert_eq!(times(&ids), times(&unique));
+}
+
+#[test]
+fn latest_finds_the_newest_run_of_exactly_this_name() {
+    let (_keep, workspace) = workspace();
+    let start = |name: &str| Run::start(&Task::silent(), &workspace, name, &json!({})).unwrap().id().to_owned();
+    start("anna");
+    let newest = start("anna-b-2");
+    start("anna-b");
+    assert_eq!(track::latest(&workspace, "anna-b-2"), Some(newest));
+    assert_eq!(track::latest(&workspace, "b"), None);
+}
+
+#[test]
+fn a_resumed_training_continues_the_same_file() {
+    let (_keep, workspace) = workspace();
+    let task = Task::silent();
+    let first = Run::open(&task, &workspace, "anna", &json!({}), true).unwrap();
+    first.metrics(0, &[("loss", 3.0)]);
+    first.metrics(1, &[("loss", 2.0)]);
+    let id = first.id().to_owned();
+    drop(first);
+    let second = Run::open(&task, &workspace, "anna", &json!({}), true).unwrap();
+    assert_eq!(second.id(), id);
+    second.metrics(1, &[("loss", 2.5)]);
+    second.metrics(2, &[("loss", 1.0)]);
+    let record = track::read(second.path()).unwrap();
+    let loss: Vec<_> = record.metrics["loss"].iter().map(|(step, p)| (*step, p.value)).collect();
+    // Step 1 was repeated: its last value counts.
+    assert_eq!(loss, [(0, 3.0), (1, 2.5), (2, 1.0)]);
+    assert_eq!(record.status, None);
+    let fresh = Run::open(&task, &workspace, "anna", &json!({}), false).unwrap();
+    assert_ne!(fresh.id(), id);
+}
+
+#[test]
+fn a_line_torn_by_a_kill_costs_only_itself() {
+    let (_keep, workspace) = workspace();
+    let task = Task::silent();
+    let run = Run::start(&task, &workspace, "anna", &json!({})).unwrap();
+    run.metrics(0, &[("loss", 3.0)]);
+    run.metrics(1, &[("loss", 2.0)]);
+    let (id, path) = (run.id().to_owned(), run.path().to_owned());
+    drop(run);
+    let bytes = files::read(&path).unwrap();
+    std::fs::write(&path, &bytes[..bytes.len() - 9]).unwrap();
+    let run = Run::resume(&task, &workspace, &id, &json!({})).unwrap();
+    run.metrics(1, &[("loss", 2.0)]);
+    let record = track::read(&path).unwrap();
+    assert_eq!(record.damaged, 1);
+    assert_eq!(record.metrics["loss"].len(), 2);
+}
+
+#[test]
+fn a_folder_that_cannot_be_made_is_one_warning_and_the_lines_arrive_later() {
+    let (_keep, workspace) = workspace();
+    let (task, heard) = listening();
+    // A file where the folder should be stands for a full or read-only disk, and works as root.
+    std::fs::write(workspace.tracking(), "in the way").unwrap();
+    let run = Run::start(&task, &workspace, "anna", &json!({})).unwrap();
+    for step in 0..10 {
+        run.metrics(step, &[("loss", 1.0)]);
+    }
+    assert_eq!(heard.lock().unwrap().len(), 1, "{heard:?}");
+    assert!(heard.lock().unwrap()[0].starts_with("warning: cannot write"), "{heard:?}");
+    std::fs::remove_file(workspace.tracking()).unwrap();
+    run.finish("done", &json!({}));
+    let record = track::read(run.path()).unwrap();
+    assert_eq!((record.metrics["loss"].len(), record.status.as_deref()), (10, Some("done")));
+    assert!(heard.lock().unwrap()[1].contains("can be written again"), "{heard:?}");
+}
+
+#[test]
+fn resuming_a_run_that_is_not_there_says_so() {
+    let (_keep, workspace) = workspace();
+    let error = Run::resume(&Task::silent(), &workspace, "nothing", &json!({})).err().unwrap();
+    assert_eq!(error.kind(), Kind::NotFound);
+}
+
+#[test]
+fn a_name_that_would_leave_the_folder_is_refused() {
+    let (_keep, workspace) = workspace();
+    for name in ["../x", "a/b", ""] {
+        let error = Run::start(&Task::silent(), &workspace, name, &json!({})).err().unwrap();
+        assert_eq!(error.kind(), Kind::ConfigValue);
+    }
+    assert!(!PathBuf::from(workspace.tracking()).exists());
+}
