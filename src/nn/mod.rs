@@ -5,6 +5,7 @@
 pub mod activation;
 pub mod attention;
 pub mod conv;
+pub mod fused;
 mod guard;
 pub mod params;
 pub mod slices;
