@@ -6,7 +6,7 @@
 //! main                        command line, terminal, exit codes (the only place that prints or exits)
 //! script                      engine, parameters, checker, diagnostics, docs
 //! script::bind                one file a script module: convert, call, convert
-//! prepare                     recordings -> slices -> f0, content -> filelist, through the cache
+//! prepare  doctor             recordings -> slices -> f0, content -> filelist, through the cache; what this machine has
 //! train  features             training; f0 and content features
 //! models                      synthesizer, vocoder, discriminator
 //! nn  torchfile               libtorch helpers, spectra; PyTorch files
@@ -21,6 +21,7 @@
 pub mod audio;
 pub mod cache;
 pub mod config;
+pub mod doctor;
 pub mod error;
 pub mod features;
 pub mod files;

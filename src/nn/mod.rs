@@ -8,6 +8,7 @@ pub mod conv;
 pub mod fused;
 mod guard;
 pub mod params;
+pub mod runtime;
 pub mod slices;
 pub mod spectral;
 

@@ -1,0 +1,288 @@
+//! `rvc-run doctor`: what this machine and installation have, what is missing, and what to do about it.
+//!
+//! Looks at the real things (a matrix product on the CPU and on every GPU, the file system under the workspace, programs on
+//! the PATH), not at what should be there. Nothing is printed here: `main` prints the [`Report`].
+
+use crate::nn::runtime::{self, Gpu};
+use std::fmt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use sysinfo::{DiskRefreshKind, Disks, System};
+use tch::{Device, Kind, Tensor};
+
+/// How one line of the report stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Found and working.
+    Ok,
+    /// Not there; training works without it.
+    Missing,
+    /// Training does not work before this is mended.
+    Bad,
+}
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    pub name: &'static str,
+    pub state: State,
+    /// What was found.
+    pub found: String,
+    /// What to do, where there is something to do.
+    pub advice: Option<String>,
+}
+
+impl Line {
+    fn ok(name: &'static str, found: impl Into<String>) -> Self {
+        Self { name, state: State::Ok, found: found.into(), advice: None }
+    }
+
+    fn missing(name: &'static str, found: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self { name, state: State::Missing, found: found.into(), advice: Some(advice.into()) }
+    }
+
+    fn bad(name: &'static str, found: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self { name, state: State::Bad, found: found.into(), advice: Some(advice.into()) }
+    }
+}
+
+/// The whole report; `Display` is the text for a person.
+#[derive(Clone, Debug)]
+pub struct Report {
+    pub lines: Vec<Line>,
+}
+
+impl Report {
+    /// 0 if training works on this machine, 1 if something must be mended first. Optional things do not count.
+    pub fn exit_code(&self) -> u8 {
+        u8::from(self.lines.iter().any(|line| line.state == State::Bad))
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let width = self.lines.iter().map(|line| line.name.len()).max().unwrap_or(0);
+        for line in &self.lines {
+            let state = match line.state {
+                State::Ok => "ok",
+                State::Missing => "missing",
+                State::Bad => "BAD",
+            };
+            writeln!(f, "{state:<7}  {:<width$}  {}", line.name, line.found)?;
+            if let Some(advice) = &line.advice {
+                writeln!(f, "{:<7}  {:<width$}  -> {advice}", "", "")?;
+            }
+        }
+        if self.exit_code() == 0 { writeln!(f, "\nready to train") } else { writeln!(f, "\nnot ready: see BAD above") }
+    }
+}
+
+/// Looks at everything that training in `workspace` may need. Takes a second or two; changes nothing.
+pub fn report(workspace: &Path) -> Report {
+    // The GPU comes first: libtorch's CUDA part must be loaded before any other libtorch call.
+    let gpu = gpu(runtime::init());
+    Report {
+        lines: vec![
+            libtorch(),
+            cpu(),
+            memory(),
+            gpu,
+            disk(workspace),
+            assets(workspace),
+            program("ffmpeg", "-version", "not needed: wav, flac, mp3, m4a, ogg and aiff are read without it"),
+            program("yt-dlp", "--version", "only for fetching recordings: pip install \"yt-dlp[default]\""),
+            program("mlflow", "--version", "only for browsing runs: pip install mlflow"),
+        ],
+    }
+}
+
+fn libtorch() -> Line {
+    let lib = runtime::libtorch_lib();
+    let version = runtime::libtorch_version().unwrap_or_else(|| "of unknown version".into());
+    let found = format!("{version} in {}", lib.display());
+    match product(Device::Cpu) {
+        Ok(()) => Line::ok("libtorch", found),
+        Err(why) => Line::bad("libtorch", format!("{found}: {why}"), "`cargo xtask fetch`, then build again"),
+    }
+}
+
+fn cpu() -> Line {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let found = format!("{cores} cores, {} threads in libtorch; {}", runtime::threads(), cpu_features().join(" "));
+    Line::ok("CPU", found.trim_end_matches([' ', ';']))
+}
+
+/// The instruction sets that libtorch's speed depends on.
+#[cfg(target_arch = "x86_64")]
+fn cpu_features() -> Vec<&'static str> {
+    let known = [
+        ("avx2", std::arch::is_x86_feature_detected!("avx2")),
+        ("fma", std::arch::is_x86_feature_detected!("fma")),
+        ("avx512f", std::arch::is_x86_feature_detected!("avx512f")),
+        ("avx512vnni", std::arch::is_x86_feature_detected!("avx512vnni")),
+        ("avx512bf16", std::arch::is_x86_feature_detected!("avx512bf16")),
+    ];
+    let found: Vec<_> = known.into_iter().filter_map(|(name, has)| has.then_some(name)).collect();
+    if found.is_empty() { vec!["no AVX: training will be slow"] } else { found }
+}
+
+#[cfg(target_arch = "aarch64")]
+fn cpu_features() -> Vec<&'static str> {
+    let known = [
+        ("neon", std::arch::is_aarch64_feature_detected!("neon")),
+        ("fp16", std::arch::is_aarch64_feature_detected!("fp16")),
+        ("bf16", std::arch::is_aarch64_feature_detected!("bf16")),
+        ("sve", std::arch::is_aarch64_feature_detected!("sve")),
+    ];
+    known.into_iter().filter_map(|(name, has)| has.then_some(name)).collect()
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+fn cpu_features() -> Vec<&'static str> {
+    Vec::new()
+}
+
+fn memory() -> Line {
+    /// Full-size networks with their optimizer, at batch 4 (measured on the reference: about 5 GB).
+    const FULL_SIZE: u64 = 6 << 30;
+    let Ok(mut system) = System::new() else {
+        return Line::missing(
+            "memory",
+            "the free memory cannot be told",
+            "full-size training on the CPU needs about 6 GB",
+        );
+    };
+    system.refresh_memory();
+    // In a container the machine's figure is not what may be used.
+    let (total, free) = match system.cgroup_limits() {
+        Some(limits) if limits.total_memory > 0 && limits.total_memory < system.total_memory() => {
+            (limits.total_memory, limits.free_memory)
+        }
+        _ => (system.total_memory(), system.available_memory()),
+    };
+    let found = format!("{} of {} free", gigabytes(free), gigabytes(total));
+    if free < FULL_SIZE {
+        let advice =
+            "full-size training on the CPU needs about 6 GB; close programs, lower --batch-size, or use preset tiny";
+        return Line::missing("memory", found, advice);
+    }
+    Line::ok("memory", found)
+}
+
+fn gpu(gpu: &Gpu) -> Line {
+    let Gpu::Ready(count) = gpu else {
+        return Line::missing("GPU", runtime::reason(gpu), runtime::advice(gpu));
+    };
+    for i in 0..*count {
+        let index = usize::try_from(i).unwrap_or(0);
+        if let Err(why) = product(Device::Cuda(index)) {
+            let found = format!("CUDA device {i} of {count} does not compute: {why}");
+            return Line::missing("GPU", found, "compare `nvidia-smi`; libtorch 2.11 needs driver 580 or newer");
+        }
+    }
+    let names = output("nvidia-smi", &["--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]);
+    let names = names.map(|text| text.lines().collect::<Vec<_>>().join("; ")).unwrap_or_default();
+    Line::ok("GPU", format!("{}, each computed a product: {names}", runtime::reason(gpu)))
+}
+
+/// A matrix product on `device`, checked: one real kernel, launched and waited for.
+fn product(device: Device) -> Result<(), String> {
+    const N: i64 = 64;
+    let text = |error: tch::TchError| error.to_string().lines().next().unwrap_or_default().to_owned();
+    let ones = Tensor::f_ones([N, N], (Kind::Float, device)).map_err(text)?;
+    let sum = ones.f_matmul(&ones).and_then(|product| product.f_sum(Kind::Double)).map_err(text)?;
+    let value = f64::try_from(sum).map_err(text)?;
+    let expected = (N * N * N) as f64;
+    if (value - expected).abs() < 0.5 { Ok(()) } else { Err(format!("a product gave {value} instead of {expected}")) }
+}
+
+fn disk(workspace: &Path) -> Line {
+    /// One full-size G_/D_ pair with optimizer state takes about 1.3 GB; a run keeps several.
+    const COMFORTABLE: u64 = 10 << 30;
+    let place = std::path::absolute(workspace).unwrap_or_else(|_| workspace.to_path_buf());
+    let Some(free) = free_space(&place) else {
+        return Line::missing(
+            "disk",
+            format!("the free space of {} cannot be told", place.display()),
+            "look with `df -h`",
+        );
+    };
+    let found = format!("{} free for {}", gigabytes(free), place.display());
+    if free < COMFORTABLE {
+        return Line::missing("disk", found, "a full-size checkpoint pair takes about 1.3 GB; free some space");
+    }
+    Line::ok("disk", found)
+}
+
+/// Free bytes of the file system under `place`: the mount point that is its longest prefix.
+fn free_space(place: &Path) -> Option<u64> {
+    let disks = Disks::new_with_refreshed_list_specifics(DiskRefreshKind::nothing().with_storage()).ok()?;
+    let under = disks.iter().filter(|disk| place.starts_with(disk.mount_point()));
+    under.max_by_key(|disk| disk.mount_point().as_os_str().len()).map(sysinfo::Disk::available_space)
+}
+
+/// Pretrained files. This version needs none: its f0 methods and its content encoder are built in.
+fn assets(workspace: &Path) -> Line {
+    let folder = workspace.join("assets");
+    let count = crate::files::list(&folder).map_or(0, |paths| paths.iter().filter(|path| path.is_file()).count());
+    if count > 0 {
+        return Line::ok("assets", format!("{count} files in {}; this version uses none of them", folder.display()));
+    }
+    Line::ok("assets", "none needed: f0 methods and the content encoder \"mel\" (demo quality) are built in")
+}
+
+fn program(name: &'static str, version_flag: &str, advice: &str) -> Line {
+    let Ok(path) = which::which(name) else {
+        return Line::missing(name, "not on the PATH (optional)", advice);
+    };
+    let text = output(name, &[version_flag]).unwrap_or_default();
+    let version = text.lines().next().unwrap_or_default();
+    Line::ok(name, format!("{}: {version}", path.display()).trim_end_matches(": "))
+}
+
+/// What a program prints, if it ends well.
+fn output(program: &str, args: &[&str]) -> Option<String> {
+    let output = Command::new(program).args(args).stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+fn gigabytes(bytes: u64) -> String {
+    format!("{:.1} GB", bytes as f64 / 1e9)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_that_passes_these_tests_is_ready_to_train() {
+        let report = report(Path::new("."));
+        assert_eq!(report.exit_code(), 0, "{report}");
+        let text = report.to_string();
+        for name in ["libtorch", "CPU", "memory", "GPU", "disk", "assets", "ffmpeg", "yt-dlp", "mlflow"] {
+            assert!(text.contains(name), "no line for {name} in\n{text}");
+        }
+        assert!(text.contains("2.11"), "{text}");
+    }
+
+    #[test]
+    fn everything_missing_says_what_to_do() {
+        for line in report(Path::new(".")).lines {
+            assert_eq!(line.state == State::Ok, line.advice.is_none(), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_bad_line_fails_the_report() {
+        let mut report = Report { lines: vec![Line::missing("x", "gone", "get it")] };
+        assert_eq!(report.exit_code(), 0);
+        report.lines.push(Line::bad("y", "broken", "mend it"));
+        assert_eq!(report.exit_code(), 1);
+        assert!(report.to_string().contains("BAD      y  broken\n            -> mend it"), "{report}");
+    }
+
+    #[test]
+    fn free_space_is_that_of_the_file_system_under_the_folder() {
+        assert!(free_space(&std::env::temp_dir()).is_some_and(|bytes| bytes > 0));
+    }
+}

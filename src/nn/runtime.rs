@@ -1,0 +1,234 @@
+//! libtorch at run time: CUDA loaded if this machine can use it, the device to work on, threads, version.
+//!
+//! The program is linked against libtorch's CPU part only, so that it starts with every set of libraries. [`init`] loads
+//! libtorch_cuda beside it when an NVIDIA driver is present, and must run before the first libtorch call: libtorch looks
+//! for its CUDA part once and remembers the answer.
+//!
+//! ```text
+//! NVIDIA driver   libtorch_cuda       outcome
+//! no              any                 CPU; the reason is kept
+//! yes             absent              CPU; libtorch was built without CUDA (macOS, +cpu wheels)
+//! yes             lacks libraries     CPU; the small wheel set (`cargo xtask fetch --cpu`)
+//! yes             loads               GPU, if the driver reports a device
+//! ```
+
+use crate::{Error, Kind, Result};
+use libloading::Library;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use tch::{Cuda, Device};
+
+/// Whether work can go to a GPU, and if not, why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Gpu {
+    /// So many CUDA devices can be used.
+    Ready(i64),
+    /// No NVIDIA driver was found; holds what the loader said.
+    NoDriver(String),
+    /// libtorch here has no CUDA part.
+    NoCudaBuild,
+    /// libtorch's CUDA part is there but does not load; holds what the loader said.
+    NotLoadable(String),
+    /// Driver and libtorch are there, but report no device (none visible, or the driver is too old).
+    NoDevice,
+}
+
+static GPU: OnceLock<Gpu> = OnceLock::new();
+
+/// Whether a GPU can be used. Loads libtorch's CUDA part on the first call, which must come before any other libtorch
+/// call; `main` does it. Later calls return the first answer.
+pub fn init() -> &'static Gpu {
+    GPU.get_or_init(|| {
+        let gpu = load_cuda();
+        limit_threads();
+        gpu
+    })
+}
+
+/// The device to work on: the CPU, or the first GPU.
+///
+/// Errors: `device.missing` if `gpu` is wanted and none can be used; the message says what was found.
+pub fn device(gpu: bool) -> Result<Device> {
+    if !gpu {
+        return Ok(Device::Cpu);
+    }
+    match init() {
+        Gpu::Ready(_) => Ok(Device::Cuda(0)),
+        other => Err(Error::new(Kind::DeviceMissing, format!("there is no usable GPU: {}", reason(other)))
+            .hint(format!("{}; or run without --gpu", advice(other)))),
+    }
+}
+
+/// What was found instead of a GPU, in a few words. ("2 CUDA devices" where there is one.)
+pub fn reason(gpu: &Gpu) -> String {
+    match gpu {
+        Gpu::Ready(1) => "1 CUDA device".into(),
+        Gpu::Ready(n) => format!("{n} CUDA devices"),
+        Gpu::NoDriver(_) => "no NVIDIA driver was found".into(),
+        Gpu::NoCudaBuild => "libtorch here is built without CUDA".into(),
+        Gpu::NotLoadable(why) => format!("libtorch's CUDA part cannot be loaded ({why})"),
+        Gpu::NoDevice => "the NVIDIA driver is here, but reports no device".into(),
+    }
+}
+
+/// What to do about it, as an imperative without a full stop.
+pub fn advice(gpu: &Gpu) -> &'static str {
+    match gpu {
+        Gpu::Ready(_) => "nothing",
+        Gpu::NoDriver(_) if cfg!(target_os = "macos") => {
+            "GPU training needs an NVIDIA GPU, which macOS does not support"
+        }
+        Gpu::NoDriver(_) => "install the NVIDIA driver if this machine has an NVIDIA GPU (`nvidia-smi` should list it)",
+        Gpu::NoCudaBuild if cfg!(windows) => {
+            "set LIBTORCH to a libtorch 2.11 with CUDA from pytorch.org and build again"
+        }
+        Gpu::NoCudaBuild | Gpu::NotLoadable(_) => "`cargo xtask fetch --gpu` fetches libtorch with all CUDA libraries",
+        Gpu::NoDevice => {
+            "compare `nvidia-smi` and CUDA_VISIBLE_DEVICES; libtorch 2.11 needs a driver for CUDA 13 (580 or newer)"
+        }
+    }
+}
+
+/// The folder of the libtorch libraries in use: where the system loaded them from, else where they were at build time.
+pub fn libtorch_lib() -> PathBuf {
+    let built_with = PathBuf::from(option_env!("RVC_RUN_LIBTORCH_LIB").unwrap_or_default());
+    loaded_from(&library_name("torch_cpu")).unwrap_or(built_with)
+}
+
+/// libtorch's version, such as "2.11.0+cu130", as the files beside its libraries tell it.
+pub fn libtorch_version() -> Option<String> {
+    let root = libtorch_lib().parent()?.to_path_buf();
+    if let Ok(text) = crate::files::read_text(&root.join("version.py")) {
+        let line = text.lines().find_map(|line| line.strip_prefix("__version__"))?;
+        return Some(line.rsplit('=').next()?.trim().trim_matches(['\'', '"']).to_owned());
+    }
+    crate::files::read_text(&root.join("build-version")).ok().map(|text| text.trim().to_owned())
+}
+
+/// Sets how many threads one libtorch operation may use; at least 1. The default is what [`init`] chose.
+pub fn set_threads(n: usize) {
+    tch::set_num_threads(i32::try_from(n.max(1)).unwrap_or(i32::MAX));
+}
+
+/// Threads that one libtorch operation uses.
+pub fn threads() -> usize {
+    usize::try_from(tch::get_num_threads()).unwrap_or(1)
+}
+
+/// OpenMP counts the machine's cores; in a container with a CPU quota that is more than it may use, and the surplus threads
+/// only wait for each other. A number that the user gave (OMP_NUM_THREADS) is left alone.
+fn limit_threads() {
+    let allowed = std::thread::available_parallelism().map_or(1, usize::from);
+    if std::env::var_os("OMP_NUM_THREADS").is_none() && allowed < threads() {
+        set_threads(allowed);
+    }
+}
+
+fn load_cuda() -> Gpu {
+    let driver = if cfg!(windows) { "nvcuda.dll" } else { "libcuda.so.1" };
+    if let Err(why) = load(Path::new(driver)) {
+        return Gpu::NoDriver(why);
+    }
+    let cuda = libtorch_lib().join(library_name("torch_cuda"));
+    if !cuda.is_file() {
+        return Gpu::NoCudaBuild;
+    }
+    if let Err(why) = load(&cuda) {
+        return Gpu::NotLoadable(why);
+    }
+    match Cuda::device_count() {
+        n if n > 0 => Gpu::Ready(n),
+        _ => Gpu::NoDevice,
+    }
+}
+
+/// Loads a library for the rest of the process, its symbols visible to libtorch_cpu; Err is the loader's own text.
+fn load(path: &Path) -> std::result::Result<(), String> {
+    // SAFETY: only the NVIDIA driver and libtorch's own CUDA part are loaded, whose initialisers are made for this; they
+    // are never unloaded.
+    unsafe { open_globally(path) }.map(std::mem::forget).map_err(|error| innermost(&error))
+}
+
+#[cfg(unix)]
+unsafe fn open_globally(path: &Path) -> std::result::Result<Library, libloading::Error> {
+    use libloading::os::unix::{Library as Unix, RTLD_GLOBAL, RTLD_LAZY};
+    // SAFETY: as promised by the caller.
+    unsafe { Unix::open(Some(path), RTLD_LAZY | RTLD_GLOBAL) }.map(Library::from)
+}
+
+#[cfg(not(unix))]
+unsafe fn open_globally(path: &Path) -> std::result::Result<Library, libloading::Error> {
+    // SAFETY: as promised by the caller.
+    unsafe { Library::new(path) }
+}
+
+/// The text of the last cause: "libcudnn.so.9: cannot open shared object file: No such file or directory".
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut last = error;
+    while let Some(source) = last.source() {
+        last = source;
+    }
+    last.to_string()
+}
+
+/// The folder that the running process has `library` from.
+#[cfg(target_os = "linux")]
+fn loaded_from(library: &str) -> Option<PathBuf> {
+    let maps = crate::files::read_text(Path::new("/proc/self/maps")).ok()?;
+    let path = maps.lines().find_map(|line| {
+        let path = Path::new(line.get(line.find('/')?..)?);
+        (path.file_name()? == library).then_some(path)
+    })?;
+    path.parent().map(Path::to_path_buf)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn loaded_from(_library: &str) -> Option<PathBuf> {
+    None
+}
+
+fn library_name(name: &str) -> String {
+    format!("{}{name}{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_libtorch_in_use_is_of_the_version_that_tch_is_made_for() {
+        assert!(libtorch_lib().join(library_name("torch_cpu")).is_file());
+        assert!(libtorch_version().is_some_and(|v| v.starts_with("2.11")), "{:?}", libtorch_version());
+    }
+
+    #[test]
+    fn a_wanted_gpu_is_there_or_the_error_says_what_was_found() {
+        match (init(), device(true)) {
+            (Gpu::Ready(_), device) => assert_eq!(device.unwrap(), Device::Cuda(0)),
+            (gpu, device) => {
+                let error = device.unwrap_err();
+                assert_eq!(error.kind(), Kind::DeviceMissing);
+                assert!(error.message().contains(&reason(gpu)), "{error}");
+                assert!(error.hint_text().is_some_and(|hint| hint.contains("--gpu")));
+            }
+        }
+    }
+
+    #[test]
+    fn without_a_wish_for_a_gpu_the_cpu_is_taken() {
+        assert_eq!(device(false).unwrap(), Device::Cpu);
+    }
+
+    #[test]
+    fn a_library_that_does_not_load_is_reported_in_the_loaders_words() {
+        let why = load(Path::new("libno-such-library.so")).unwrap_err();
+        assert!(why.contains("no-such-library"), "{why}");
+    }
+
+    #[test]
+    fn init_leaves_at_most_one_thread_for_each_core_that_may_be_used() {
+        init();
+        let allowed = std::thread::available_parallelism().map_or(1, usize::from);
+        assert!(std::env::var_os("OMP_NUM_THREADS").is_some() || threads() <= allowed);
+    }
+}

@@ -1,0 +1,355 @@
+//! The layer drawing of src/lib.rs, enforced: who may use whom, who may print, who may write files, who may load tensors.
+//!
+//! Reads the sources as text; what stands in comments, texts and `#[cfg(test)]` items does not count.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Layer name ("audio", "script::bind") -> height; the lowest line of the drawing is 0.
+type Table = BTreeMap<String, usize>;
+
+/// What no file but the named ones may contain, and why.
+struct Ban {
+    words: &'static [&'static str],
+    allowed: &'static [&'static str],
+    why: &'static str,
+}
+
+const BANS: &[Ban] = &[
+    Ban { words: &["rhai::"], allowed: &["script"], why: "only script/ knows Rhai" },
+    Ban {
+        words: &["println!", "eprintln!", "print!", "eprint!", "dbg!", "process::exit", "stdout()", "stderr()"],
+        allowed: &["main", "terminal"],
+        why: "only main prints or exits",
+    },
+    Ban {
+        words: &["fs::write", "File::create", "fs::rename"],
+        allowed: &["files"],
+        why: "files appear whole or not at all: write through files::write_with",
+    },
+    Ban {
+        words: &[
+            "Tensor::load",
+            "load_multi",
+            "loadz_multi",
+            "Tensor::read_",
+            "Tensor::save",
+            "save_multi",
+            "Tensor::write_",
+            "CModule::load",
+            "VarStore",
+        ],
+        allowed: &[],
+        why: "libtorch's own loaders never see a file: read through torchfile",
+    },
+];
+
+#[test]
+fn every_module_uses_only_what_is_drawn_below_it() {
+    let (table, sources) = (table(&lib_rs()), sources());
+    let broken: Vec<String> = sources.iter().flat_map(|(path, text)| layer_faults(&table, path, text)).collect();
+    assert!(
+        broken.is_empty(),
+        "\n{}\n(change the code, or the drawing in src/lib.rs if a better shape is found)",
+        broken.join("\n")
+    );
+}
+
+#[test]
+fn printing_writing_loading_and_rhai_stay_in_their_rooms() {
+    let broken: Vec<String> = sources().iter().flat_map(|(path, text)| ban_faults(path, text)).collect();
+    assert!(broken.is_empty(), "\n{}", broken.join("\n"));
+}
+
+#[test]
+fn the_drawing_names_every_module_of_the_crate() {
+    let (text, table) = (lib_rs(), table(&lib_rs()));
+    let modules: Vec<&str> =
+        text.lines().filter_map(|line| line.strip_prefix("pub mod ")).map(|m| m.trim_end_matches(';')).collect();
+    assert!(!modules.is_empty());
+    for module in modules {
+        assert!(
+            table.contains_key(module),
+            "src/lib.rs has `pub mod {module}` but no layer of that name in its drawing"
+        );
+    }
+}
+
+// The checks themselves: each must catch what it is for, and nothing else.
+
+#[test]
+fn a_use_of_a_higher_layer_or_a_sibling_is_caught() {
+    let table = table(&lib_rs());
+    let faults = |path: &str, text: &str| layer_faults(&table, path, &code(text));
+    assert!(faults("audio/io.rs", "use crate::script::host;").concat().contains("audio/io.rs:1"));
+    assert_eq!(
+        faults("audio/io.rs", "fn f() {\n    crate::cache::once();\n}").len(),
+        1,
+        "siblings do not import each other"
+    );
+    assert_eq!(faults("models/mod.rs", "use crate::{Error, files, train::{Trainer, data}, nn::guard};").len(), 1);
+    assert_eq!(
+        faults("models/mod.rs", "use crate::{\n    Error,\n    prepare,\n};").len(),
+        1,
+        "groups over several lines"
+    );
+    assert_eq!(faults("files.rs", "use super::train;").len(), 1, "super is no way round");
+    assert_eq!(faults("script/bind/audio.rs", "use crate::script::host;").len(), 1, "bind stands below script");
+    assert_eq!(faults("nowhere.rs", "").len(), 1, "a module without a layer");
+}
+
+#[test]
+fn uses_of_lower_layers_comments_texts_and_tests_pass() {
+    let table = table(&lib_rs());
+    let text = r##"
+        //! See crate::script.
+        use crate::{Error, Result, audio::io};
+        const A: &str = "crate::script"; /* crate::train */ const B: char = '"'; const C: &str = r#"crate::"script"#;
+        use crate::features::npy;
+        #[cfg(test)]
+        mod tests { use crate::script::host; fn f() { std::fs::write("x", "y"); } }
+        use crate::script::host;
+    "##;
+    let faults = layer_faults(&table, "features/mod.rs", &code(text));
+    assert_eq!(faults.len(), 1, "{faults:?}");
+    assert!(faults[0].contains(":8"), "{faults:?}");
+}
+
+#[test]
+fn each_banned_word_is_caught_outside_its_room() {
+    for ban in BANS {
+        for word in ban.words {
+            let text = code(&format!("fn f() {{ {word} }}"));
+            assert_eq!(ban_faults("audio/io.rs", &text).len(), 1, "{word}");
+            for room in ban.allowed {
+                assert!(ban_faults(&format!("{room}.rs"), &text).is_empty(), "{word} in {room}");
+            }
+        }
+    }
+    assert!(ban_faults("audio/io.rs", &code("fn f() { my_print!(); VarStoreLike; }")).is_empty(), "whole words only");
+}
+
+/// The drawing of lib.rs: in its ```text block, names stand before the first run of three spaces, two spaces apart.
+fn table(lib: &str) -> Table {
+    let mut rows: Vec<Vec<String>> = lib
+        .lines()
+        .skip_while(|line| !line.starts_with("//! ```text"))
+        .skip(1)
+        .take_while(|line| !line.starts_with("//! ```"))
+        .filter_map(|line| line.trim_start_matches("//!").strip_prefix(' '))
+        .map(|line| line.split("   ").next().unwrap_or_default().split_whitespace().map(str::to_owned).collect())
+        .collect();
+    rows.reverse();
+    rows.into_iter().enumerate().flat_map(|(height, row)| row.into_iter().map(move |name| (name, height))).collect()
+}
+
+/// The layer of a file below src/: "script::bind" for script/bind/audio.rs, "files" for files.rs.
+fn layer(path: &str) -> String {
+    let first = path.split('/').next().unwrap_or_default().trim_end_matches(".rs");
+    match first {
+        "terminal" => "main".into(), // a part of the program, not of the library
+        "script" if path.starts_with("script/bind") => "script::bind".into(),
+        other => other.into(),
+    }
+}
+
+fn layer_faults(table: &Table, path: &str, code: &str) -> Vec<String> {
+    let own = layer(path);
+    if own == "lib" {
+        return Vec::new();
+    }
+    let Some(height) = table.get(&own) else {
+        return vec![format!("src/{path}: module {own:?} is not in the drawing of src/lib.rs")];
+    };
+    let may_use = |other: &str| {
+        let same = other == own || (own == "script" && other == "script::bind");
+        same || table.get(other).is_none_or(|theirs| theirs < height)
+    };
+    let used = used_layers(table, path, code).into_iter().filter(|(_, other)| !may_use(other));
+    used.map(|(line, other)| format!("src/{path}:{line}: {own} may not use {other}")).collect()
+}
+
+/// Every layer named by a `crate::` path (groups opened) or, in a file directly below src/, by `super::`; with its line.
+fn used_layers(table: &Table, path: &str, code: &str) -> Vec<(usize, String)> {
+    let top_level = !path.contains('/') || (path.matches('/').count() == 1 && path.ends_with("/mod.rs"));
+    let mut found = Vec::new();
+    for start in ["crate::", "super::", "rvc_run::"] {
+        if start == "super::" && !top_level {
+            continue;
+        }
+        for (at, _) in code.match_indices(start).filter(|(at, _)| is_word_start(code, *at)) {
+            for (offset, target) in targets(&code[at + start.len()..]) {
+                let line = 1 + code[..at + start.len() + offset].matches('\n').count();
+                let name = if target.starts_with("script::bind") { "script::bind" } else { first_word(&target) };
+                if table.contains_key(name) {
+                    found.push((line, name.to_owned()));
+                }
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The paths that follow `crate::`: one, or those of a `{...}` group, each with its offset.
+fn targets(rest: &str) -> Vec<(usize, String)> {
+    let path = |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || "_:".contains(*c)).collect::<String>();
+    if !rest.starts_with('{') {
+        return vec![(0, path(rest))];
+    }
+    let (mut depth, mut out, mut expect) = (0, Vec::new(), false);
+    for (i, c) in rest.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 {
+            break;
+        }
+        if depth == 1 && (c == ',' || (c == '{' && i == 0)) {
+            expect = true;
+        } else if expect && !c.is_whitespace() {
+            out.push((i, path(&rest[i..])));
+            expect = false;
+        }
+    }
+    out
+}
+
+fn first_word(path: &str) -> &str {
+    path.split("::").next().unwrap_or_default()
+}
+
+fn is_word_start(code: &str, at: usize) -> bool {
+    !code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_')
+}
+
+fn ban_faults(path: &str, code: &str) -> Vec<String> {
+    let room = layer(path).split("::").next().unwrap_or_default().to_owned();
+    let file = path.trim_end_matches(".rs");
+    let mut faults = Vec::new();
+    for ban in BANS.iter().filter(|ban| !ban.allowed.contains(&room.as_str()) && !ban.allowed.contains(&file)) {
+        for word in ban.words {
+            let whole = |at: &usize| {
+                let after = code[at + word.len()..].chars().next();
+                let open = !word.ends_with(|c: char| c.is_alphanumeric());
+                is_word_start(code, *at) && (open || !after.is_some_and(|c| c.is_alphanumeric()))
+            };
+            for at in code.match_indices(word).map(|(at, _)| at).filter(whole) {
+                let line = 1 + code[..at].matches('\n').count();
+                faults.push(format!("src/{path}:{line}: `{word}`: {}", ban.why));
+            }
+        }
+    }
+    faults
+}
+
+/// The text without comments, string contents and `#[cfg(test)]` items; line breaks stay, so that line numbers do.
+fn code(text: &str) -> String {
+    without_tests(&without_comments(text))
+}
+
+fn without_comments(text: &str) -> String {
+    let chars: Vec<char> = text.chars().collect();
+    let at = |i: usize| chars.get(i).copied().unwrap_or('\0');
+    let (mut out, mut i) = (String::with_capacity(text.len()), 0);
+    // Where what starts at `i` ends; everything between is dropped but its line breaks.
+    while i < chars.len() {
+        let end = match (at(i), at(i + 1)) {
+            ('/', '/') => (i..chars.len()).find(|&k| at(k) == '\n').unwrap_or(chars.len()),
+            ('/', '*') => {
+                (i + 2..chars.len()).find(|&k| at(k) == '*' && at(k + 1) == '/').map_or(chars.len(), |k| k + 2)
+            }
+            ('r', '"' | '#') if !out.ends_with(|c: char| c.is_alphanumeric() || c == '_') => raw_string_end(&chars, i),
+            ('"', _) => string_end(&chars, i),
+            ('\'', '\\') => (i + 3..chars.len()).find(|&k| at(k) == '\'').map_or(chars.len(), |k| k + 1),
+            ('\'', _) if at(i + 2) == '\'' => i + 3,
+            _ => i,
+        };
+        if end == i {
+            out.push(at(i));
+            i += 1;
+        } else {
+            out.push(' ');
+            out.extend(chars[i..end].iter().filter(|&&c| c == '\n'));
+            i = end;
+        }
+    }
+    out
+}
+
+fn string_end(chars: &[char], start: usize) -> usize {
+    let mut i = start + 1;
+    while i < chars.len() && chars[i] != '"' {
+        i += if chars[i] == '\\' { 2 } else { 1 };
+    }
+    (i + 1).min(chars.len())
+}
+
+/// The end of `r"..."` or `r#"..."#`; `start` itself if it is neither (a raw identifier).
+fn raw_string_end(chars: &[char], start: usize) -> usize {
+    let hashes = chars[start + 1..].iter().take_while(|&&c| c == '#').count();
+    let open = start + 1 + hashes;
+    if chars.get(open) != Some(&'"') {
+        return start;
+    }
+    let closes =
+        |i: usize| chars[i] == '"' && chars[i + 1..].iter().take(hashes).filter(|&&c| c == '#').count() == hashes;
+    (open + 1..chars.len()).find(|&i| closes(i)).map_or(chars.len(), |i| i + 1 + hashes)
+}
+
+/// Drops every item after `#[cfg(test)]`, to its closing brace or semicolon.
+fn without_tests(code: &str) -> String {
+    let mut out = String::with_capacity(code.len());
+    let mut rest = code;
+    while let Some(at) = rest.find("#[cfg(test)]") {
+        out.push_str(&rest[..at]);
+        let item = &rest[at..];
+        let end = item_end(item);
+        out.extend(item[..end].chars().filter(|&c| c == '\n'));
+        rest = &item[end..];
+    }
+    out + rest
+}
+
+fn item_end(item: &str) -> usize {
+    let mut depth = 0;
+    for (i, c) in item.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' if depth == 1 => return i + 1,
+            '}' => depth -= 1,
+            ';' if depth == 0 => return i + 1,
+            _ => {}
+        }
+    }
+    item.len()
+}
+
+fn src() -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
+
+fn lib_rs() -> String {
+    std::fs::read_to_string(src().join("lib.rs")).unwrap()
+}
+
+/// Path below src/ with forward slashes, and code, of every source file.
+fn sources() -> Vec<(String, String)> {
+    fn walk(folder: &Path, out: &mut Vec<(String, String)>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                walk(&path, out);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                let name = path.strip_prefix(src()).unwrap().to_str().unwrap().replace('\\', "/");
+                out.push((name, code(&std::fs::read_to_string(&path).unwrap())));
+            }
+        }
+    }
+    let mut out = Vec::new();
+    walk(&src(), &mut out);
+    assert!(out.len() > 10, "the sources were not found");
+    out
+}
