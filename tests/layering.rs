@@ -23,7 +23,7 @@ const BANS: &[Ban] = &[
         why: "only main prints or exits",
     },
     Ban {
-        words: &["fs::write", "File::create", "fs::rename"],
+        words: &["fs::write", "File::create"],
         allowed: &["files"],
         why: "files appear whole or not at all: write through files::write_with",
     },
@@ -234,7 +234,7 @@ fn ban_faults(path: &str, code: &str) -> Vec<String> {
             let whole = |at: &usize| {
                 let after = code[at + word.len()..].chars().next();
                 let open = !word.ends_with(|c: char| c.is_alphanumeric());
-                is_word_start(code, *at) && (open || !after.is_some_and(|c| c.is_alphanumeric()))
+                is_word_start(code, *at) && (open || !after.is_some_and(char::is_alphanumeric))
             };
             for at in code.match_indices(word).map(|(at, _)| at).filter(whole) {
                 let line = 1 + code[..at].matches('\n').count();
