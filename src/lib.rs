@@ -9,7 +9,7 @@
 //! prepare  doctor             recordings -> slices -> f0, content -> filelist, through the cache; what this machine has
 //! train  features             training; f0 and content features
 //! models                      synthesizer, vocoder, discriminator
-//! nn  torchfile               libtorch helpers, spectra; PyTorch files
+//! nn  torchfile  npy          libtorch helpers, spectra; PyTorch files; NumPy files
 //! audio  cache  track         sound; content-addressed stages; run record
 //! config                      every setting of the flow, its default and its range
 //! files  task                 whole-or-not-at-all files, workspace paths; cancel, progress, worker pool
@@ -27,6 +27,7 @@ pub mod features;
 pub mod files;
 pub mod models;
 pub mod nn;
+pub mod npy;
 pub mod prepare;
 pub mod script;
 pub mod task;

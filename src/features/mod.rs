@@ -1,1 +1,38 @@
-//! f0 and content features.
+//! What a voice model hears of a clip: f0 and content, both from 16 kHz samples.
+//!
+//! A recipe's `f0_method` and `content_encoder` choose an [`f0::Extractor`] and a [`content::Encoder`]. Both take many
+//! clips at once, so that a method that is a network (RMVPE, HuBERT) loads its weights once and fills batches, while
+//! the methods of signal processing spread over the worker pool. All results are the same on every run and any number
+//! of threads.
+
+pub mod content;
+pub mod f0;
+
+pub use crate::npy;
+
+use crate::task::Task;
+use crate::{Error, Kind, Result};
+
+/// Rate that every feature is computed at, in Hz.
+pub const SAMPLE_RATE: usize = 16_000;
+
+/// Samples as float64. Errors: `data.damaged` names the first sample that is NaN or infinite.
+fn finite(samples: &[f32]) -> Result<Vec<f64>> {
+    if let Some(i) = samples.iter().position(|x| !x.is_finite()) {
+        let message = format!("sample {i} of {} is {}", samples.len(), samples[i]);
+        return Err(Error::new(Kind::DataDamaged, message).hint("make the clip again from a sound recording"));
+    }
+    Ok(samples.iter().map(|x| f64::from(*x)).collect())
+}
+
+/// `done` of each clip's feature, in order, one clip at a time on each worker.
+fn each_clip<C: Sync, F, R: Send>(
+    task: &Task,
+    stage: &str,
+    clips: &[C],
+    load: impl Fn(&C) -> Result<Vec<f32>> + Sync,
+    compute: impl Fn(&[f32]) -> Result<F> + Sync,
+    done: impl Fn(&C, Result<F>) -> Result<R> + Sync,
+) -> Result<Vec<R>> {
+    task.map(stage, clips, |clip| done(clip, load(clip).and_then(|samples| compute(&samples))))
+}

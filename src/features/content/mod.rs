@@ -1,0 +1,111 @@
+//! What is said in a clip, as 768 numbers for each 20 ms, whoever says it (RVC calls it "phone").
+//!
+//! An [`Encoder`] is opened once and encodes many clips. `mel` needs no download and is of demo quality; HuBERT's
+//! network will be one more variant of the same size and frame grid.
+
+mod mel;
+
+use super::each_clip;
+use crate::error::nearest;
+use crate::task::Task;
+use crate::{Error, Kind, Result};
+
+/// Values of one frame: RVC version 2's content size.
+pub const DIM: usize = 768;
+/// Samples between two frames: 20 ms.
+pub const HOP_LENGTH: usize = 320;
+/// Samples that the first frame needs; frame t begins at sample 320 t (HuBERT's convolutions, spec C.1).
+pub const WINDOW_LENGTH: usize = 400;
+
+const NAMES: [&str; 1] = ["mel"];
+
+/// Frames of a clip: floor((n - 400) / 320) + 1, none if it is shorter than 400 samples.
+pub fn frames(n_samples: usize) -> usize {
+    n_samples.checked_sub(WINDOW_LENGTH).map_or(0, |rest| rest / HOP_LENGTH + 1)
+}
+
+/// A content encoder, opened.
+pub struct Encoder {
+    engine: Engine,
+}
+
+enum Engine {
+    Mel(mel::Mel),
+}
+
+/// The encoder of that name, ready for use. Errors: `config.value` with the nearest name.
+pub fn encoder(name: &str) -> Result<Encoder> {
+    match name {
+        "mel" => Ok(Encoder { engine: Engine::Mel(mel::Mel::new()) }),
+        _ => {
+            let message = format!("there is no content encoder {name:?}, only {}", NAMES.join(", "));
+            let error = Error::new(Kind::ConfigValue, message);
+            Err(match nearest(name, NAMES) {
+                Some(near) => error.hint(format!("did you mean {near:?}?")),
+                None => error,
+            })
+        }
+    }
+}
+
+impl Encoder {
+    pub fn name(&self) -> &'static str {
+        match &self.engine {
+            Engine::Mel(_) => "mel",
+        }
+    }
+
+    /// What the values depend on besides the samples, for cache keys and the run's record.
+    pub fn digest(&self) -> String {
+        match &self.engine {
+            Engine::Mel(_) => mel::VERSION.into(),
+        }
+    }
+
+    /// Values of one frame.
+    pub fn dim(&self) -> usize {
+        DIM
+    }
+
+    /// One line for the person who uses it, if there is something to know before relying on it.
+    pub fn notice(&self) -> Option<&'static str> {
+        match &self.engine {
+            Engine::Mel(_) => Some(
+                "content encoder \"mel\" is of demo quality: it runs and tests the whole flow without a download, but \
+                 a voice trained on it carries over the sound of the speaker along with the words",
+            ),
+        }
+    }
+
+    /// The content of a clip at 16 kHz.
+    ///
+    /// Shapes   samples: [n] -> [frames(n), 768], row-major
+    /// Errors   `audio.empty` if the clip is shorter than one frame; `data.damaged` if a sample is not finite
+    pub fn encode(&self, samples: &[f32]) -> Result<Vec<f32>> {
+        if frames(samples.len()) == 0 {
+            let n = samples.len();
+            let message = format!("the clip has {n} samples at 16 kHz, but content needs at least {WINDOW_LENGTH}");
+            return Err(Error::new(Kind::AudioEmpty, message));
+        }
+        match &self.engine {
+            Engine::Mel(mel) => mel.encode(samples),
+        }
+    }
+
+    /// `done` of each clip's content, in the order of the clips. `load` reads a clip; `done` is given its content or its
+    /// error and decides whether one bad clip ends the stage.
+    ///
+    /// Errors: `cancelled`, and the first that `done` returns.
+    pub fn extract<C: Sync, R: Send>(
+        &self,
+        task: &Task,
+        stage: &str,
+        clips: &[C],
+        load: impl Fn(&C) -> Result<Vec<f32>> + Sync,
+        done: impl Fn(&C, Result<Vec<f32>>) -> Result<R> + Sync,
+    ) -> Result<Vec<R>> {
+        match &self.engine {
+            Engine::Mel(_) => each_clip(task, stage, clips, load, |samples| self.encode(samples), done),
+        }
+    }
+}

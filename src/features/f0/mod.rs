@@ -1,0 +1,141 @@
+//! The fundamental frequency of a clip, 100 values a second, and its quantisation for the pitch embedding.
+//!
+//! Every method searches 50 to 1100 Hz and writes 0 where nothing is voiced. Frame k lies at sample 160 k.
+
+mod pm;
+mod yin;
+
+use super::{SAMPLE_RATE, each_clip, finite};
+use crate::error::nearest;
+use crate::task::Task;
+use crate::{Error, Kind, Result};
+
+/// Samples between two frames: 10 ms.
+pub const HOP_LENGTH: usize = 160;
+/// Lowest and highest f0 in Hz (spec B.1); the ends of the quantiser's scale.
+pub const F0_MIN: f64 = 50.0;
+pub const F0_MAX: f64 = 1100.0;
+
+/// A method of signal processing; none needs a download.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// Praat's autocorrelation (Boersma 1993): fast, exact, robust on clean speech.
+    Pm,
+    /// YIN (de Cheveigné & Kawahara 2002).
+    Yin,
+    /// WORLD's Harvest: smooth, voices more than the others, slow.
+    Harvest,
+    /// WORLD's DIO, refined by StoneMask: fast.
+    Dio,
+}
+
+impl Method {
+    pub const ALL: [Self; 4] = [Self::Pm, Self::Yin, Self::Harvest, Self::Dio];
+
+    /// The method of that name. Errors: `config.value` with the nearest name.
+    pub fn parse(name: &str) -> Result<Self> {
+        Self::ALL.into_iter().find(|method| method.name() == name).ok_or_else(|| {
+            let names = Self::ALL.map(Self::name);
+            let message = format!("there is no f0 method {name:?}, only {}", names.join(", "));
+            let error = Error::new(Kind::ConfigValue, message);
+            match nearest(name, names) {
+                Some(near) => error.hint(format!("did you mean {near:?}?")),
+                None => error,
+            }
+        })
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pm => "pm",
+            Self::Yin => "yin",
+            Self::Harvest => "harvest",
+            Self::Dio => "dio",
+        }
+    }
+
+    /// Frames of a clip: one more than whole hops, except that `pm` has one for each hop (spec B.7).
+    pub fn frames(self, n_samples: usize) -> usize {
+        n_samples / HOP_LENGTH + usize::from(self != Self::Pm)
+    }
+
+    /// Name and version of the computation, for cache keys: changes whenever a value may come out differently.
+    pub fn digest(self) -> String {
+        format!("{}-1", self.name())
+    }
+}
+
+/// The f0 of a clip at 16 kHz.
+///
+/// Shapes   samples: [n] -> [method.frames(n)]
+/// Units    Hz; 0 where unvoiced. A clip too short for one window is all unvoiced.
+/// Errors   `data.damaged` if a sample is not finite
+/// Source   spec B.7
+pub fn compute(method: Method, samples: &[f32]) -> Result<Vec<f64>> {
+    let x = finite(samples)?;
+    let f0 = match method {
+        Method::Pm => pm::f0(&x),
+        Method::Yin => yin::f0(&x),
+        Method::Harvest => return Err(Error::new(Kind::Internal, "harvest is not built yet")),
+        Method::Dio => return Err(Error::new(Kind::Internal, "dio is not built yet")),
+    };
+    debug_assert_eq!(f0.len(), method.frames(samples.len()));
+    Ok(f0)
+}
+
+/// The f0 of many clips by one method, opened once. RMVPE's network will be one more variant.
+pub struct Extractor {
+    engine: Engine,
+}
+
+enum Engine {
+    Signal(Method),
+}
+
+impl Extractor {
+    /// The extractor of that name. Errors: `config.value`.
+    pub fn open(name: &str) -> Result<Self> {
+        Ok(Self { engine: Engine::Signal(Method::parse(name)?) })
+    }
+
+    /// What the values depend on besides the samples, for cache keys.
+    pub fn digest(&self) -> String {
+        match &self.engine {
+            Engine::Signal(method) => method.digest(),
+        }
+    }
+
+    /// `done` of each clip's f0, in the order of the clips. `load` reads a clip; `done` is given its f0 or its error
+    /// and decides whether one bad clip ends the stage.
+    ///
+    /// Errors: `cancelled`, and the first that `done` returns.
+    pub fn extract<C: Sync, R: Send>(
+        &self,
+        task: &Task,
+        stage: &str,
+        clips: &[C],
+        load: impl Fn(&C) -> Result<Vec<f32>> + Sync,
+        done: impl Fn(&C, Result<Vec<f64>>) -> Result<R> + Sync,
+    ) -> Result<Vec<R>> {
+        match &self.engine {
+            Engine::Signal(method) => each_clip(task, stage, clips, load, |samples| compute(*method, samples), done),
+        }
+    }
+}
+
+/// The coarse pitch of each frame: 1 for unvoiced and up to 50 Hz, 255 from 1100 Hz, equal steps on the mel scale
+/// between.
+///
+/// Shapes   f0: [n] -> [n], values 1..=255
+/// Source   spec B.1; halves round to even, as NumPy's rint
+pub fn coarse(f0: &[f64]) -> Vec<i64> {
+    let mel = |hz: f64| 1127.0 * (1.0 + hz / 700.0).ln();
+    let (low, high) = (mel(F0_MIN), mel(F0_MAX));
+    f0.iter()
+        .map(|hz| {
+            let step = (mel(*hz) - low) * 254.0 / (high - low) + 1.0;
+            // False also for NaN, which thus counts as unvoiced.
+            if step > 1.0 { step.min(255.0).round_ties_even() as i64 } else { 1 }
+        })
+        .collect()
+}
