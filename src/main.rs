@@ -1,3 +1,271 @@
-fn main() {
-    println!("{} cuda {}", tch::Tensor::from_slice(&[1.0f32, 2.0]).sum(tch::Kind::Float), tch::Cuda::is_available());
+//! The command line: which command or recipe, signals, exit codes. Only this file and `terminal` print or exit.
+
+mod terminal;
+
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use rvc_run::files::{self, Workspace};
+use rvc_run::script::diagnostic::Severity;
+use rvc_run::script::flags::{self, Common};
+use rvc_run::script::native::Natives;
+use rvc_run::script::run::{self, CANCELLED, DONE, FAILED, WRONG_USE};
+use rvc_run::script::{Diagnostic, Host, Session, catalog, check, docs, library, params};
+use rvc_run::task::Task;
+use rvc_run::{Error, Kind};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, mpsc};
+use std::time::Duration;
+use terminal::Terminal;
+
+const COMMANDS: &[&str] = &["check", "list", "docs", "eject", "doctor", "help"];
+
+/// How often the main thread looks whether a signal came.
+const SIGNAL_INTERVAL: Duration = Duration::from_millis(100);
+
+/// The cancel flag of the running task, once there is one.
+static CANCEL: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+
+fn main() -> ExitCode {
+    let terminal = Arc::new(Terminal::new());
+    let (send, receive) = mpsc::channel();
+    let shown = terminal.clone();
+    // Scripts are parsed and run on a thread with a big stack; this one stays free to answer signals.
+    let thread = std::thread::Builder::new().name("script".into()).stack_size(run::STACK_BYTES).spawn(move || {
+        // The receiver only goes away with the process.
+        let _ = send.send(command(&shown));
+    });
+    if let Err(error) = thread {
+        terminal.tell(&format!("error: cannot start a thread: {error}"));
+        return ExitCode::from(FAILED);
+    }
+    let mut told = false;
+    loop {
+        match receive.recv_timeout(SIGNAL_INTERVAL) {
+            Ok(code) => return ExitCode::from(code),
+            // The thread ended without a code: it panicked, and Rust has printed why.
+            Err(mpsc::RecvTimeoutError::Disconnected) => return ExitCode::from(FAILED),
+            Err(mpsc::RecvTimeoutError::Timeout) => {}
+        }
+        if !told && CANCEL.get().is_some_and(|flag| flag.load(Ordering::Relaxed)) {
+            told = true;
+            terminal.tell("stopping: the step is finished and saved first; press Ctrl-C again to stop at once");
+        }
+    }
+}
+
+/// Runs the command line and returns the exit code.
+fn command(terminal: &Arc<Terminal>) -> u8 {
+    let matches = match outer().try_get_matches() {
+        Ok(matches) => matches,
+        Err(error) => return usage(terminal, &error),
+    };
+    let common = Common::of(&matches);
+    terminal.set_quiet(common.quiet);
+    let done = match matches.subcommand() {
+        Some(("check", given)) => return check_files(terminal, common, given),
+        Some(("list", _)) => list(terminal, &common),
+        Some(("docs", given)) => write_docs(terminal, common, given),
+        Some(("eject", given)) => eject(terminal, &common, given),
+        Some(("doctor", _)) => return doctor(terminal, &common),
+        Some((word, given)) => {
+            let rest: Vec<OsString> = given.get_many::<OsString>("").into_iter().flatten().cloned().collect();
+            return recipe(terminal, common, word, rest);
+        }
+        None => Ok(()),
+    };
+    match done {
+        Ok(()) => DONE,
+        Err(error) => fail(terminal, &error),
+    }
+}
+
+fn outer() -> Command {
+    Command::new("rvc-run")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("Trains RVC voices from recordings, driven by recipes.")
+        .after_help("A recipe is a file such as recipes/train_voice.rhai, or its bare name: rvc-run train_voice anna --epochs 500\nrvc-run <RECIPE> --help shows what a recipe can be told.")
+        .override_usage("rvc-run [OPTIONS] <RECIPE> [ARGS]...\n       rvc-run [OPTIONS] <COMMAND>")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .allow_external_subcommands(true)
+        .args(flags::common())
+        .subcommand(
+            Command::new("check")
+                .about("Find mistakes in recipes without running them")
+                .arg(Arg::new("files").num_args(0..).value_parser(clap::value_parser!(PathBuf)).value_name("FILE").help("default: every recipe in recipes/")),
+        )
+        .subcommand(Command::new("list").about("List the recipes in recipes/"))
+        .subcommand(
+            Command::new("docs")
+                .about("Print what recipes can call, as Markdown")
+                .arg(Arg::new("editor").long("editor").value_name("DIR").value_parser(clap::value_parser!(PathBuf)).help("write definition files for editors to DIR instead")),
+        )
+        .subcommand(
+            Command::new("eject")
+                .about("Write a script of the standard library to stdlib/, where it can be changed")
+                .arg(Arg::new("names").required(true).num_args(1..).value_name("NAME").help("such as stdlib/training"))
+                .arg(Arg::new("force").long("force").action(ArgAction::SetTrue).help("replace a file that is there already")),
+        )
+        .subcommand(Command::new("doctor").about("Show what was found on this machine, and what is missing"))
+}
+
+fn workspace(common: &Common) -> Workspace {
+    Workspace::new(common.workspace.clone().unwrap_or_default())
+}
+
+fn host(terminal: &Arc<Terminal>, common: &Common) -> Host {
+    let (events, lines) = (terminal.clone(), terminal.clone());
+    let task = Task::new(common.threads.unwrap_or(0), move |event| events.event(event));
+    Host::new(Session::new(workspace(common), task, Arc::new(move |line: &str| lines.print(line))))
+}
+
+/// Tells an error of the command line's own work and returns its exit code.
+fn fail(terminal: &Terminal, error: &Error) -> u8 {
+    terminal.diagnostic(&Diagnostic::from(error));
+    if matches!(error.kind(), Kind::Usage | Kind::Script) { WRONG_USE } else { FAILED }
+}
+
+/// Shows what clap has to say: help is a result, anything else a mistake.
+fn usage(terminal: &Terminal, error: &clap::Error) -> u8 {
+    let text = error.render().to_string();
+    if error.use_stderr() {
+        terminal.tell(text.trim_end());
+        return WRONG_USE;
+    }
+    terminal.print(text.trim_end());
+    DONE
+}
+
+fn recipe(terminal: &Arc<Terminal>, outer: Common, word: &str, rest: Vec<OsString>) -> u8 {
+    let found = catalog::find(&workspace(&outer), word, COMMANDS)
+        .and_then(|path| files::read_text(&path).map(|text| (path.display().to_string(), text)));
+    let (source, text) = match found {
+        Ok(found) => found,
+        Err(error) => return fail(terminal, &error),
+    };
+    let recipe = match run::load(&host(terminal, &outer), &source, &text) {
+        Ok(recipe) => recipe,
+        Err(mistakes) => return tell_mistakes(terminal, &mistakes),
+    };
+    let command = flags::command(word, &recipe.doc, &recipe.params);
+    let matches = match command.try_get_matches_from(std::iter::once(OsString::from("rvc-run")).chain(rest)) {
+        Ok(matches) => matches,
+        Err(error) => return usage(terminal, &error),
+    };
+    let common = Common::of(&matches).over(outer);
+    terminal.set_quiet(common.quiet);
+    let host = host(terminal, &common);
+    if let Err(error) = answer_signals(host.session.task()) {
+        return fail(terminal, &error);
+    }
+    let arguments = params::to_map(&recipe.params, &flags::values(&recipe.params, &matches));
+    let outcome = run::run(&host, &recipe, arguments);
+    for diagnostic in &outcome.diagnostics {
+        terminal.diagnostic(diagnostic);
+    }
+    match terminal.warnings() {
+        0 => {}
+        1 => terminal.tell("1 warning, see above"),
+        n => terminal.tell(&format!("{n} warnings, see above")),
+    }
+    if outcome.code == CANCELLED {
+        terminal.tell("stopped; the same command goes on from here");
+    }
+    outcome.code
+}
+
+/// The first signal asks the task to stop; a second one ends the process at once.
+fn answer_signals(task: &Task) -> rvc_run::Result<()> {
+    let flag = CANCEL.get_or_init(|| task.cancel_flag());
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        // The order matters: the exit looks at the flag before the same signal sets it.
+        signal_hook::flag::register_conditional_shutdown(signal, i32::from(CANCELLED), flag.clone())
+            .and_then(|_| signal_hook::flag::register(signal, flag.clone()))
+            .map_err(|e| Error::new(Kind::Internal, format!("cannot answer signal {signal}: {e}")).source(e))?;
+    }
+    Ok(())
+}
+
+fn tell_mistakes(terminal: &Terminal, mistakes: &[Diagnostic]) -> u8 {
+    for mistake in mistakes {
+        terminal.diagnostic(mistake);
+    }
+    if mistakes.iter().any(|m| m.severity == Severity::Error) { WRONG_USE } else { DONE }
+}
+
+fn check_files(terminal: &Arc<Terminal>, common: Common, given: &ArgMatches) -> u8 {
+    let space = workspace(&common);
+    let named: Vec<PathBuf> = given.get_many("files").into_iter().flatten().cloned().collect();
+    let paths = if named.is_empty() {
+        catalog::list(&space).map(|entries| entries.into_iter().map(|e| e.path).collect())
+    } else {
+        named.iter().map(|path| catalog::find(&space, &path.to_string_lossy(), &[])).collect()
+    };
+    let paths: Vec<PathBuf> = match paths {
+        Ok(paths) => paths,
+        Err(error) => return fail(terminal, &error),
+    };
+    let host = host(terminal, &common);
+    let natives = Natives::of(&host.engine);
+    let mut found: Vec<Diagnostic> = Vec::new();
+    for path in &paths {
+        match files::read_text(path) {
+            Ok(text) => found.extend(check::script(&host, &natives, &path.display().to_string(), &text)),
+            Err(error) => found.push(Diagnostic::from(&error)),
+        }
+    }
+    // Two recipes that import the same script see the same mistakes in it.
+    let mut unique: Vec<Diagnostic> = Vec::new();
+    for diagnostic in found {
+        if !unique.contains(&diagnostic) {
+            unique.push(diagnostic);
+        }
+    }
+    let code = tell_mistakes(terminal, &unique);
+    let mistakes = unique.iter().filter(|d| d.severity == Severity::Error).count();
+    terminal.print(&format!("{} checked, {} found", count(paths.len(), "script"), count(mistakes, "mistake")));
+    code
+}
+
+fn count(n: usize, what: &str) -> String {
+    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
+}
+
+fn list(terminal: &Terminal, common: &Common) -> rvc_run::Result<()> {
+    let entries = catalog::list(&workspace(common))?;
+    if entries.is_empty() {
+        return Err(Error::new(Kind::NotFound, "there are no recipes here: no folder recipes/ with .rhai files")
+            .hint("go to the folder that holds recipes/, or name it with --workspace"));
+    }
+    let width = entries.iter().map(|e| e.name.chars().count()).max().unwrap_or(0);
+    for entry in entries {
+        terminal.print(format!("{:<width$}  {}", entry.name, entry.summary).trim_end());
+    }
+    Ok(())
+}
+
+fn write_docs(terminal: &Arc<Terminal>, common: Common, given: &ArgMatches) -> rvc_run::Result<()> {
+    let host = host(terminal, &common);
+    let Some(folder) = given.get_one::<PathBuf>("editor") else {
+        terminal.print(docs::markdown(&host)?.trim_end());
+        return Ok(());
+    };
+    for path in docs::editor(&host, Path::new(folder))? {
+        terminal.print(&path.display().to_string());
+    }
+    Ok(())
+}
+
+fn eject(terminal: &Terminal, common: &Common, given: &ArgMatches) -> rvc_run::Result<()> {
+    for name in given.get_many::<String>("names").into_iter().flatten() {
+        let path = library::eject(&workspace(common), name, given.get_flag("force"))?;
+        terminal.print(&format!("{}: recipes now use this copy", path.display()));
+    }
+    Ok(())
+}
+
+fn doctor(terminal: &Terminal, _common: &Common) -> u8 {
+    fail(terminal, &Error::new(Kind::Internal, "doctor is not part of this build yet"))
 }

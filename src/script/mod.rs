@@ -1,1 +1,27 @@
-//! The script host.
+//! The script host: one engine for running, checking and documenting recipes.
+//!
+//! ```text
+//! recipe text -> engine (compile) -> check (all mistakes, nothing runs) -> params (PARAMS -> flags -> values) -> run
+//!                                        |                                          import -> resolver -> library
+//!                                        v                                                               (stdlib)
+//!                                    diagnostic (file:line:column, the line, caret, call chain, hint)
+//! ```
+//!
+//! `bind` is what scripts can call. Only this folder knows Rhai, and nothing in it prints.
+
+pub mod bind;
+pub mod catalog;
+pub mod check;
+pub mod diagnostic;
+pub mod docs;
+pub mod engine;
+pub mod flags;
+pub mod library;
+pub mod native;
+pub mod params;
+mod resolver;
+pub mod run;
+
+pub use bind::{Output, Session};
+pub use diagnostic::Diagnostic;
+pub use engine::Host;

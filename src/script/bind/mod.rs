@@ -1,0 +1,24 @@
+//! What scripts can call: one file a script module, each function convert, call, convert.
+//!
+//! [`Session`] (what a recipe runs in) and [`Fault`] (an error as scripts see it) are shared by all of them.
+
+mod config;
+mod fault;
+mod globals;
+mod session;
+mod system;
+mod text;
+pub mod value;
+
+pub use fault::{At, Fallible, Fault};
+pub use session::{Output, Session, session};
+
+use rhai::{Engine, exported_module};
+
+/// Registers every native module and type with `engine`.
+pub fn register(engine: &mut Engine) {
+    fault::register(engine);
+    engine.register_global_module(exported_module!(globals::api).into());
+    engine.register_static_module("config", exported_module!(config::api).into());
+    engine.register_static_module("system", exported_module!(system::api).into());
+}

@@ -1,0 +1,277 @@
+//! Script face of the machine around a recipe: workspace paths, exit codes, tables, warnings.
+
+use super::{At, Fallible, Fault, session, text};
+use crate::{Error, Kind};
+use rhai::plugin::*;
+use rhai::{Array, Dynamic, ImmutableString, NativeCallContext};
+use std::path::Path;
+
+/// Exit codes that a recipe may end with; 130 is for signals alone.
+const EXIT_CODES: std::ops::RangeInclusive<i64> = 0..=3;
+
+/// The most decimals that `round` knows; a float holds no more.
+const MAX_DIGITS: i64 = 15;
+
+fn text_of(path: impl AsRef<Path>) -> ImmutableString {
+    path.as_ref().display().to_string().into()
+}
+
+#[export_module]
+pub mod api {
+    /// Returns the version of rvc-run.
+    ///
+    /// # Example
+    /// ```rhai
+    /// system::version().contains(".")
+    /// ```
+    pub fn version() -> ImmutableString {
+        env!("CARGO_PKG_VERSION").into()
+    }
+
+    /// Returns `path` as it stands if it is absolute, else below the workspace.
+    ///
+    /// # Example
+    /// ```rhai
+    /// system::workspace_path("data/anna").ends_with("anna")
+    /// ```
+    pub fn workspace_path(ctx: NativeCallContext, path: &str) -> ImmutableString {
+        text_of(session(&ctx).workspace().path(path))
+    }
+
+    /// Returns the folder of a voice's recordings, data/<voice>.
+    ///
+    /// * Fails with `config.value` if `voice` cannot be a folder name.
+    ///
+    /// # Example
+    /// ```rhai
+    /// system::data_path("anna").contains("data")
+    /// ```
+    #[rhai_fn(return_raw)]
+    pub fn data_path(ctx: NativeCallContext, voice: &str) -> Fallible<ImmutableString> {
+        session(&ctx).workspace().data(voice).map(text_of).at(&ctx)
+    }
+
+    /// Returns the folder of a voice's clips, features and checkpoints, logs/<voice>.
+    ///
+    /// * Fails with `config.value` if `voice` cannot be a folder name.
+    ///
+    /// # Example
+    /// ```rhai
+    /// system::logs_path("anna").contains("logs")
+    /// ```
+    #[rhai_fn(return_raw)]
+    pub fn logs_path(ctx: NativeCallContext, voice: &str) -> Fallible<ImmutableString> {
+        session(&ctx).workspace().logs(voice).map(text_of).at(&ctx)
+    }
+
+    /// Returns the file of a voice's exported model, models/<voice>.pth.
+    ///
+    /// * Fails with `config.value` if `voice` cannot be a file name.
+    ///
+    /// # Example
+    /// ```rhai
+    /// system::model_path("anna").ends_with("anna.pth")
+    /// ```
+    #[rhai_fn(return_raw)]
+    pub fn model_path(ctx: NativeCallContext, voice: &str) -> Fallible<ImmutableString> {
+        session(&ctx).workspace().model(voice).map(text_of).at(&ctx)
+    }
+
+    /// Returns the path of `name` beside the recipe that was started, such as a folder of bundled recordings.
+    ///
+    /// # Example
+    /// ```rhai
+    /// system::recipe_path("quickstart").ends_with("quickstart")
+    /// ```
+    pub fn recipe_path(ctx: NativeCallContext, name: &str) -> ImmutableString {
+        text_of(session(&ctx).recipe_folder().join(name))
+    }
+
+    /// Returns the names of the folders in `path`, sorted; hidden ones (leading dot) are left out.
+    ///
+    /// * `path`: relative paths start at the workspace.
+    /// * Fails with `file.not_found` if there is no such folder.
+    ///
+    /// # Example
+    /// ```rhai
+    /// system::list_folders("data") == ["anna", "ben"]     // the workspace of the example has these two
+    /// ```
+    #[rhai_fn(return_raw, volatile)]
+    pub fn list_folders(ctx: NativeCallContext, path: &str) -> Fallible<Array> {
+        entries(&session(&ctx).workspace().path(path), Path::is_dir).at(&ctx)
+    }
+
+    /// Returns the names of the files in `path`, sorted; hidden ones (leading dot) are left out.
+    ///
+    /// * `path`: relative paths start at the workspace.
+    /// * Fails with `file.not_found` if there is no such folder.
+    ///
+    /// # Example
+    /// ```rhai
+    /// system::list_files("data/anna").len() > 0
+    /// ```
+    #[rhai_fn(return_raw, volatile)]
+    pub fn list_files(ctx: NativeCallContext, path: &str) -> Fallible<Array> {
+        entries(&session(&ctx).workspace().path(path), Path::is_file).at(&ctx)
+    }
+
+    /// Returns whether there is a file or folder at `path`; relative paths start at the workspace.
+    ///
+    /// # Example
+    /// ```rhai
+    /// system::file_exists("data/anna") && !system::file_exists("data/nobody")
+    /// ```
+    #[rhai_fn(volatile)]
+    pub fn file_exists(ctx: NativeCallContext, path: &str) -> bool {
+        session(&ctx).workspace().path(path).exists()
+    }
+
+    /// Ends the recipe at once with an exit code: 0 done, 1 failed, 2 wrong use, 3 done with skipped items.
+    ///
+    /// * Fails with `config.value` for any other code.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let skipped = 0;
+    /// if skipped > 0 { system::exit_with(3); }
+    /// skipped == 0
+    /// ```
+    #[rhai_fn(return_raw, volatile)]
+    pub fn exit_with(ctx: NativeCallContext, code: i64) -> Fallible<()> {
+        if EXIT_CODES.contains(&code) {
+            return Err(EvalAltResult::Exit(code.into(), ctx.call_position()).into());
+        }
+        Err(Error::new(Kind::ConfigValue, format!("an exit code is 0, 1, 2 or 3, not {code}"))).at(&ctx)
+    }
+
+    /// Tells the person that something was lost or replaced; warnings are counted in the run's summary.
+    ///
+    /// # Example
+    /// ```rhai
+    /// system::warn("ben.wav was left out: it is silent");
+    /// true
+    /// ```
+    #[rhai_fn(volatile)]
+    pub fn warn(ctx: NativeCallContext, text: &str) {
+        session(&ctx).task().warn(text);
+    }
+
+    /// Returns an error to throw, which looks like those of the engine.
+    ///
+    /// * `kind`: a dotted code, such as `data.empty`, for `catch`; `hint`: what to do next, or "".
+    ///
+    /// # Example
+    /// ```rhai
+    /// let seen = "";
+    /// try { throw system::error("data.empty", "there is no voice", "put recordings into data/anna/"); }
+    /// catch (e) { seen = e.kind; }
+    /// seen == "data.empty"
+    /// ```
+    pub fn error(kind: &str, message: &str, hint: &str) -> Fault {
+        Fault::new(kind, message, hint)
+    }
+
+    /// Returns whatever `catch` received as an error with `kind`, `message`, `hint` and `path`.
+    ///
+    /// Rhai's own errors (a missing property, an index out of bounds) arrive as maps without a kind; their kind is `script`.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let kind = "";
+    /// try { [1, 2][5]; } catch (e) { kind = system::error_of(e).kind; }
+    /// kind == "script"
+    /// ```
+    pub fn error_of(caught: Dynamic) -> Fault {
+        Fault::of(&caught)
+    }
+
+    /// Returns `x` rounded to `digits` decimals.
+    ///
+    /// # Example
+    /// ```rhai
+    /// system::round(3.14159, 2) == 3.14
+    /// ```
+    pub fn round(x: f64, digits: i64) -> f64 {
+        let scale = 10f64.powi(digits.clamp(0, MAX_DIGITS) as i32);
+        // Too large to be scaled means that there are no decimals to round.
+        if (x * scale).is_finite() { (x * scale).round() / scale } else { x }
+    }
+
+    /// Returns `x` as a float; a whole number has no decimals to round.
+    ///
+    /// # Example
+    /// ```rhai
+    /// system::round(3, 2) == 3.0
+    /// ```
+    #[rhai_fn(name = "round")]
+    pub fn round_int(x: i64, _digits: i64) -> f64 {
+        x as f64
+    }
+
+    /// Returns a length of time as people say it: "8.2 s", "12 min 30 s", "3 h 5 min".
+    ///
+    /// * `seconds`: whole or not.
+    ///
+    /// # Example
+    /// ```rhai
+    /// system::minutes(750.0) == "12 min 30 s"
+    /// ```
+    pub fn minutes(seconds: f64) -> ImmutableString {
+        text::minutes(seconds).into()
+    }
+
+    /// Returns a length of time as people say it, from whole seconds.
+    ///
+    /// # Example
+    /// ```rhai
+    /// system::minutes(11100) == "3 h 5 min"
+    /// ```
+    #[rhai_fn(name = "minutes")]
+    pub fn minutes_int(seconds: i64) -> ImmutableString {
+        text::minutes(seconds as f64).into()
+    }
+
+    /// Returns the names in a text that separates them by commas; blanks around them and empty names are dropped.
+    ///
+    /// # Example
+    /// ```rhai
+    /// system::split_names("anna, ben,") == ["anna", "ben"]
+    /// ```
+    pub fn split_names(names: &str) -> Array {
+        names.split(',').map(str::trim).filter(|name| !name.is_empty()).map(|name| name.to_owned().into()).collect()
+    }
+
+    /// Prints a table: one line for the head, one for each row, columns as wide as their longest entry.
+    ///
+    /// * `head`: an array of texts; `rows`: an array of arrays.
+    ///
+    /// # Example
+    /// ```rhai
+    /// system::table(["voice", "result"], [["anna", "trained"], ["ben", "failed"]]);
+    /// true
+    /// ```
+    #[rhai_fn(volatile)]
+    pub fn table(ctx: NativeCallContext, head: Array, rows: Array) {
+        let cells = |row: &Array| row.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let rows: Vec<Vec<String>> = rows
+            .iter()
+            .map(|row| row.read_lock::<Array>().map_or_else(|| vec![row.to_string()], |r| cells(&r)))
+            .collect();
+        for line in text::table(&cells(&head), &rows) {
+            session(&ctx).print(&line);
+        }
+    }
+}
+
+/// The names of what `wanted` accepts in `folder`, sorted, without hidden ones.
+fn entries(folder: &Path, wanted: impl Fn(&Path) -> bool) -> crate::Result<Array> {
+    let listed = crate::files::list(folder)
+        .map_err(|e| e.hint("make the folder, or say with --workspace where your data/ folder is"))?;
+    Ok(listed
+        .iter()
+        .filter(|path| wanted(path))
+        .filter_map(|path| path.file_name().map(|name| name.to_string_lossy().into_owned()))
+        .filter(|name| !name.starts_with('.'))
+        .map(Dynamic::from)
+        .collect())
+}

@@ -1,0 +1,49 @@
+//! Lines for people: tables and lengths of time.
+
+/// The lines of a table: head, rule, rows; columns as wide as their longest entry, two blanks apart.
+pub fn table(head: &[String], rows: &[Vec<String>]) -> Vec<String> {
+    let columns = rows.iter().map(Vec::len).chain([head.len()]).max().unwrap_or(0);
+    let mut widths = vec![0; columns];
+    for row in std::iter::once(head).chain(rows.iter().map(Vec::as_slice)) {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let line = |row: &[String]| {
+        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:<width$}")).collect();
+        cells.join("  ").trim_end().to_owned()
+    };
+    let rule: Vec<String> = widths.iter().map(|&width| "-".repeat(width)).collect();
+    [line(head), rule.join("  ")].into_iter().chain(rows.iter().map(|row| line(row))).collect()
+}
+
+/// `seconds` as people say it: "8.2 s", "12 min 30 s", "3 h 5 min".
+pub fn minutes(seconds: f64) -> String {
+    if !seconds.is_finite() || seconds < 0.0 {
+        return format!("{seconds} s");
+    }
+    let whole = seconds.round() as u64;
+    match whole {
+        0..60 => format!("{seconds:.1} s"),
+        60..3600 => format!("{} min {} s", whole / 60, whole % 60),
+        _ => format!("{} h {} min", whole / 3600, whole % 3600 / 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_of_time_read_as_people_say_them() {
+        let said: Vec<String> = [0.0, 8.24, 59.94, 59.96, 750.0, 11100.0].map(minutes).into();
+        assert_eq!(said, ["0.0 s", "8.2 s", "59.9 s", "1 min 0 s", "12 min 30 s", "3 h 5 min"]);
+    }
+
+    #[test]
+    fn table_columns_are_as_wide_as_their_longest_entry() {
+        let cells = |row: &[&str]| row.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let lines = table(&cells(&["voice", "result"]), &[cells(&["anna-maria", "trained"]), cells(&["ben"])]);
+        assert_eq!(lines, ["voice       result", "----------  -------", "anna-maria  trained", "ben"]);
+    }
+}

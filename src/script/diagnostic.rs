@@ -1,0 +1,288 @@
+//! A mistake in a script as people read it: code, message, place, the line with a caret, call chain, hint.
+
+use super::bind::Fault;
+use super::engine::Sources;
+use super::native::Natives;
+use crate::error::nearest;
+use crate::{Error, Kind};
+use rhai::{EvalAltResult, ParseError, ParseErrorType, Position};
+
+/// What is wrong with the text of a script, before it runs.
+pub const SYNTAX: &str = "script.syntax";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    Error,
+    Warning,
+}
+
+/// Where in which script.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Place {
+    pub source: String,
+    /// From 1.
+    pub line: usize,
+    /// From 1, in characters.
+    pub column: usize,
+    /// The text of the line.
+    pub text: String,
+}
+
+/// One mistake; see [`Diagnostic::render`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Diagnostic {
+    pub severity: Severity,
+    pub code: String,
+    pub message: String,
+    pub place: Option<Place>,
+    /// The calls that led there, the innermost first, and other facts.
+    pub notes: Vec<String>,
+    pub hint: Option<String>,
+}
+
+impl Diagnostic {
+    pub fn error(code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            severity: Severity::Error,
+            code: code.into(),
+            message: message.into(),
+            place: None,
+            notes: Vec::new(),
+            hint: None,
+        }
+    }
+
+    pub fn warning(code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { severity: Severity::Warning, ..Self::error(code, message) }
+    }
+
+    #[must_use]
+    pub fn at(mut self, source: &str, position: Position, sources: &Sources) -> Self {
+        self.place = place(source, position, sources);
+        self
+    }
+
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The diagnostic as lines of text without a final line break; `colour` adds terminal colours.
+    ///
+    /// ```text
+    /// error[device.memory]: the GPU ran out of memory in training step 12
+    ///   --> stdlib/training.rhai:44:19 (built in)
+    ///    |
+    /// 44 |         let m = t.run_epoch();
+    ///    |                   ^^^^^^^^^
+    ///    = called as `fit` from recipes/train.rhai:22:11
+    ///    = hint: lower batch_size
+    /// ```
+    pub fn render(&self, colour: bool) -> String {
+        let paint = |code: &str, text: &str| {
+            if colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+        };
+        let (word, hue) = match self.severity {
+            Severity::Error => ("error", "1;31"),
+            Severity::Warning => ("warning", "1;33"),
+        };
+        let mut lines = vec![format!("{}: {}", paint(hue, &format!("{word}[{}]", self.code)), self.message)];
+        let mut margin = String::from(" ");
+        if let Some(place) = &self.place {
+            let number = place.line.to_string();
+            margin = " ".repeat(number.len());
+            lines.push(format!(
+                "{margin}{} {}",
+                paint("1;34", "-->"),
+                place_name(&place.source, place.line, place.column)
+            ));
+            if !place.text.trim().is_empty() {
+                let bar = paint("1;34", "|");
+                lines.push(format!("{margin} {bar}"));
+                lines.push(format!("{} {bar} {}", paint("1;34", &number), place.text.trim_end()));
+                lines.push(format!("{margin} {bar} {}", paint(hue, &caret(place))));
+            }
+        }
+        lines.extend(self.notes.iter().map(|note| format!("{margin} {} {note}", paint("1;34", "="))));
+        lines.extend(self.hint.iter().map(|hint| format!("{margin} {} hint: {hint}", paint("1;34", "="))));
+        lines.join("\n")
+    }
+}
+
+impl From<&Error> for Diagnostic {
+    fn from(error: &Error) -> Self {
+        let mut diagnostic = Self::error(error.kind().code(), error.message());
+        diagnostic.hint = error.hint_text().map(str::to_owned);
+        diagnostic
+    }
+}
+
+/// `file:line:column`; a mark such as " (built in)" stays behind the numbers.
+pub fn place_name(source: &str, line: usize, column: usize) -> String {
+    match source.split_once(" (") {
+        Some((file, mark)) => format!("{file}:{line}:{column} ({mark}"),
+        None => format!("{source}:{line}:{column}"),
+    }
+}
+
+fn place(source: &str, position: Position, sources: &Sources) -> Option<Place> {
+    let line = position.line()?;
+    let column = position.position().unwrap_or(1).max(1);
+    let text = sources.get(source).and_then(|text| text.lines().nth(line - 1).map(str::to_owned)).unwrap_or_default();
+    Some(Place { source: source.to_owned(), line, column, text })
+}
+
+/// Blanks and `^^^` under what stands at the place. Rhai knows where a thing starts, not where it ends: names and texts are
+/// followed to their end, anything else is one character.
+fn caret(place: &Place) -> String {
+    let before = place.text.chars().take(place.column - 1).map(|c| if c == '\t' { '\t' } else { ' ' });
+    let rest: Vec<char> = place.text.chars().skip(place.column - 1).collect();
+    let word = |c: char| c.is_alphanumeric() || c == '_';
+    let width = match rest.first() {
+        Some(quote @ ('"' | '`')) => rest.iter().skip(1).position(|c| c == quote).map_or(1, |end| end + 2),
+        Some(&first) if word(first) => rest
+            .iter()
+            .enumerate()
+            // A module's function is one name: audio::load
+            .take_while(|&(i, &c)| word(c) || c == ':' && (rest.get(i + 1) == Some(&':') || rest[i - 1] == ':'))
+            .count(),
+        _ => 1,
+    };
+    before.chain(std::iter::repeat_n('^', width)).collect()
+}
+
+/// The diagnostic of a text that does not parse.
+pub fn of_parse_error(error: &ParseError, source: &str, sources: &Sources) -> Diagnostic {
+    let text = sources.get(source).unwrap_or_default();
+    syntax(&error.0, &text).at(source, error.1, sources)
+}
+
+fn syntax(error: &ParseErrorType, text: &str) -> Diagnostic {
+    let diagnostic = Diagnostic::error(SYNTAX, lower_first(&error.to_string()));
+    match error {
+        ParseErrorType::VariableUndefined(name) => {
+            let diagnostic = Diagnostic::error(SYNTAX, format!("there is no variable `{name}` here"));
+            match nearest(name, declared(text).into_iter().filter(|known| known != name)) {
+                Some(known) => diagnostic.hint(format!("did you mean `{known}`?")),
+                None => {
+                    diagnostic.hint("a function sees its parameters and constants (global::NAME), no outer variables")
+                }
+            }
+        }
+        ParseErrorType::ModuleUndefined(name) => {
+            let diagnostic = Diagnostic::error(SYNTAX, format!("there is no module `{name}` here"));
+            let library = super::library::STDLIB.iter().map(|(known, _)| *known);
+            if library.clone().any(|known| known == name) {
+                return diagnostic.hint(format!("write `import \"stdlib/{name}\" as {name};` at the top"));
+            }
+            match nearest(name, super::native::MODULES.iter().copied().chain(declared(text)).chain(library)) {
+                Some(known) => diagnostic.hint(format!("did you mean `{known}`?")),
+                None => diagnostic.hint(format!("modules are: {}", super::native::MODULES.join(", "))),
+            }
+        }
+        ParseErrorType::Reserved(word) => {
+            diagnostic.hint(format!("Rhai keeps the word `{word}` for itself; choose another name"))
+        }
+        ParseErrorType::WrongDocComment => diagnostic.hint("`///` stands before functions only; use `//` here"),
+        _ => diagnostic,
+    }
+}
+
+/// Names that a text declares: what follows `let`, `const`, `for`, `as`, and the parameters of functions.
+fn declared(text: &str) -> Vec<&str> {
+    let words: Vec<&str> = text.split(|c: char| !(c.is_alphanumeric() || c == '_')).filter(|w| !w.is_empty()).collect();
+    let mut names: Vec<&str> =
+        words.windows(2).filter(|pair| ["let", "const", "for", "as"].contains(&pair[0])).map(|pair| pair[1]).collect();
+    for (_, rest) in text.match_indices("fn ").map(|(i, m)| text[i..].split_at(m.len())) {
+        let inside = rest.split_once('(').and_then(|(_, r)| r.split_once(')')).map_or("", |(inside, _)| inside);
+        names.extend(inside.split(',').map(str::trim).filter(|name| !name.is_empty()));
+    }
+    names
+}
+
+/// The diagnostic of an error that stopped a recipe; `root` is the source name of the recipe.
+pub fn of_eval_error(error: &EvalAltResult, root: &str, sources: &Sources, natives: &Natives) -> Diagnostic {
+    let mut source = root.to_owned();
+    let mut notes = Vec::new();
+    let mut outer = Position::NONE;
+    let mut error = error;
+    loop {
+        match error {
+            EvalAltResult::ErrorInFunctionCall(name, within, inner, position) => {
+                let name = if name.starts_with("anon$") { "a closure".to_owned() } else { format!("`{name}`") };
+                notes.push(chain_link(&format!("called as {name}"), &source, *position));
+                if !within.is_empty() {
+                    source.clone_from(within);
+                }
+                (error, outer) = (inner, *position);
+            }
+            EvalAltResult::ErrorInModule(name, inner, position) => {
+                notes.push(chain_link("imported", &source, *position));
+                source.clone_from(name);
+                (error, outer) = (inner, *position);
+            }
+            _ => break,
+        }
+    }
+    notes.reverse();
+    let mut position = if error.position().is_none() { outer } else { error.position() };
+    if let EvalAltResult::ErrorRuntime(value, _) = error
+        && let Some(fault) = value.read_lock::<Fault>()
+        && let Some(first) = &fault.source
+        && !fault.position.is_none()
+    {
+        (source, position) = (first.clone(), fault.position);
+    }
+    let text = sources.get(&source).unwrap_or_default();
+    let mut diagnostic = message(error, &text, natives).at(&source, position, sources);
+    diagnostic.notes = notes;
+    diagnostic
+}
+
+fn chain_link(what: &str, source: &str, position: Position) -> String {
+    match position.line() {
+        Some(line) => format!("{what} from {}", place_name(source, line, position.position().unwrap_or(1))),
+        None => format!("{what} from {source}"),
+    }
+}
+
+fn message(error: &EvalAltResult, text: &str, natives: &Natives) -> Diagnostic {
+    let script = |message: String| Diagnostic::error(Kind::Script.code(), message);
+    match error {
+        EvalAltResult::ErrorRuntime(value, _) => {
+            let fault = Fault::of(value);
+            let empty = value.is_unit() || fault.message.is_empty();
+            let said = if empty { "the script threw an error without a message".to_owned() } else { fault.message };
+            let diagnostic = Diagnostic::error(fault.kind, said);
+            if fault.hint.is_empty() { diagnostic } else { diagnostic.hint(fault.hint) }
+        }
+        EvalAltResult::ErrorParsing(error, _) => syntax(error, text),
+        EvalAltResult::ErrorFunctionNotFound(signature, _) => {
+            let diagnostic = script(format!("no function fits the call `{signature}`"));
+            match natives.hint(signature) {
+                Some(hint) => diagnostic.hint(hint),
+                None => diagnostic,
+            }
+        }
+        EvalAltResult::ErrorPropertyNotFound(name, _) => script(format!("there is no property `{name}` in this map")),
+        EvalAltResult::ErrorStackOverflow(_) => script("functions call each other too deeply".into())
+            .hint("a function that calls itself must end somewhere"),
+        EvalAltResult::ErrorMismatchDataType(wanted, given, _) => {
+            script(format!("this is a {given}, but must be a {wanted}"))
+        }
+        other => {
+            let said = other.to_string();
+            let place = format!(" ({})", other.position());
+            script(lower_first(said.strip_suffix(&place).unwrap_or(&said)))
+        }
+    }
+}
+
+fn lower_first(text: &str) -> String {
+    let mut chars = text.chars();
+    match chars.next() {
+        Some(first) if !chars.as_str().starts_with(char::is_uppercase) => first.to_lowercase().chain(chars).collect(),
+        _ => text.to_owned(),
+    }
+}

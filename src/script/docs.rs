@@ -1,0 +1,96 @@
+//! The reference of what scripts can call: Markdown for people, definition files for editors.
+
+use super::engine::Host;
+use super::native::{Function, MODULES, Natives};
+use super::{library, native};
+use crate::{Error, Kind, Result, files};
+use rhai::FnAccess;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+/// The whole reference as Markdown: native modules, then the standard library.
+pub fn markdown(host: &Host) -> Result<String> {
+    let natives = Natives::of(&host.engine);
+    let mut text = String::from("# What a recipe can call\n");
+    let mut section = |title: &str, functions: Vec<&Function>| {
+        if functions.is_empty() {
+            return;
+        }
+        let _ = write!(text, "\n## {title}\n");
+        for f in functions {
+            let _ = write!(text, "\n### `{}`\n\n{}\n", f.signature(), lower_headings(&f.doc));
+        }
+    };
+    let ours = |module: Option<&str>| -> Vec<&Function> {
+        let wanted = |f: &&Function| !f.standard && f.module.as_deref() == module && !f.doc.is_empty();
+        natives.functions.iter().filter(wanted).collect()
+    };
+    section("everywhere", ours(None));
+    for module in MODULES {
+        section(module, ours(Some(module)));
+    }
+    for (name, shipped) in library::STDLIB {
+        standard(host, &mut text, name, shipped)?;
+    }
+    Ok(text)
+}
+
+fn standard(host: &Host, text: &mut String, name: &str, shipped: &str) -> Result<()> {
+    let source = library::built_in_source(name);
+    let ast = host.compile(&source, shipped).map_err(|d| Error::new(Kind::Internal, d.message))?;
+    let _ = write!(text, "\n## stdlib/{name}\n\n{}\n", script_doc(ast.doc()));
+    let mut functions: Vec<_> = ast.iter_functions().filter(|f| f.access == FnAccess::Public).collect();
+    functions.sort_by_key(|f| (f.name.to_owned(), f.params.len()));
+    for f in functions {
+        let doc = native::doc(&f.comments);
+        let _ = write!(text, "\n### `{name}::{}({})`\n\n{}\n", f.name, f.params.join(", "), lower_headings(&doc));
+    }
+    Ok(())
+}
+
+/// A script's `//!` text without the slashes.
+pub fn script_doc(doc: &str) -> String {
+    let lines: Vec<&str> = doc
+        .lines()
+        .map(|line| line.trim_start().trim_start_matches("//!"))
+        .map(|line| line.strip_prefix(' ').unwrap_or(line))
+        .collect();
+    lines.join("\n").trim().to_owned()
+}
+
+/// Headings inside a doc comment, below those of the reference.
+fn lower_headings(doc: &str) -> String {
+    doc.lines()
+        .map(|line| if line.starts_with("# ") { format!("###{line}") } else { line.to_owned() })
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+/// Writes one `.d.rhai` file for each module to `folder`, for editors; returns the paths.
+pub fn editor(host: &Host, folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut written = Vec::new();
+    for (name, text) in host.engine.definitions().include_standard_packages(true).iter_files() {
+        let path = folder.join(name);
+        files::write(&path, text)?;
+        written.push(path);
+    }
+    Ok(written)
+}
+
+/// The script examples in a doc comment: what stands between "```rhai" and "```".
+pub fn examples(doc: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut open: Option<Vec<&str>> = None;
+    for line in doc.lines() {
+        match (&mut open, line.trim()) {
+            (None, "```rhai") => open = Some(Vec::new()),
+            (Some(lines), "```") => {
+                found.push(lines.join("\n"));
+                open = None;
+            }
+            (Some(lines), _) => lines.push(line),
+            (None, _) => {}
+        }
+    }
+    found
+}

@@ -1,0 +1,111 @@
+//! The one place that builds a Rhai engine: limits, strictness, modules, cancel; and the texts of what it compiled.
+
+use super::bind::{self, Session};
+use super::diagnostic::{self, Diagnostic};
+use super::resolver::Resolver;
+use rhai::{AST, Dynamic, Engine, OptimizationLevel};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+// Every limit is set, since Rhai's own defaults differ between debug and release builds. They stop runaway scripts, not
+// real ones: a recipe drives, the engine works.
+/// Script functions within script functions; each takes some 10 KB of stack, see `run::STACK_BYTES`.
+const MAX_CALL_LEVELS: usize = 64;
+/// Nesting of expressions at the top of a script, and inside a function.
+const MAX_EXPR_DEPTH: usize = 128;
+const MAX_FUNCTION_EXPR_DEPTH: usize = 64;
+/// Script operations; 0 is no limit, since an epoch loop may run for days.
+const MAX_OPERATIONS: u64 = 0;
+const MAX_VARIABLES: usize = 10_000;
+const MAX_FUNCTIONS: usize = 10_000;
+const MAX_MODULES: usize = 1_000;
+/// Scripts hold names and numbers, never samples. Bytes of a text; entries of an array or map.
+const MAX_STRING_BYTES: usize = 16 << 20;
+const MAX_ARRAY_ENTRIES: usize = 1_000_000;
+const MAX_MAP_ENTRIES: usize = 100_000;
+
+/// The texts of compiled scripts, by the name that messages use.
+#[derive(Clone, Default)]
+pub struct Sources(Rc<RefCell<BTreeMap<String, Rc<str>>>>);
+
+impl Sources {
+    pub fn get(&self, source: &str) -> Option<Rc<str>> {
+        self.0.borrow().get(source).cloned()
+    }
+
+    pub fn insert(&self, source: &str, text: &str) {
+        self.0.borrow_mut().insert(source.to_owned(), text.into());
+    }
+}
+
+/// An engine with everything that scripts can call, its session and the texts it has seen.
+pub struct Host {
+    pub engine: Engine,
+    pub session: Session,
+    pub sources: Sources,
+}
+
+impl Host {
+    pub fn new(session: Session) -> Self {
+        let sources = Sources::default();
+        let mut engine = Engine::new();
+        set_limits(&mut engine);
+        engine
+            .set_optimization_level(OptimizationLevel::None)
+            .set_strict_variables(true)
+            .set_fail_on_invalid_map_property(true)
+            .set_default_tag(Dynamic::from(session.clone()))
+            // A text that becomes code could not be checked before the recipe runs.
+            .disable_symbol("eval");
+        bind::register(&mut engine);
+        connect(&mut engine, &session);
+        engine.set_module_resolver(Resolver::new(session.clone(), sources.clone()));
+        Self { engine, session, sources }
+    }
+
+    /// Compiles a script; `source` is how messages name it. Errors: the syntax error with its place.
+    pub fn compile(&self, source: &str, text: &str) -> Result<AST, Diagnostic> {
+        compile(&self.engine, &self.sources, source, text)
+            .map_err(|error| diagnostic::of_parse_error(&error, source, &self.sources))
+    }
+}
+
+/// Compiles `text`, remembering it under `source` for messages.
+pub fn compile(engine: &Engine, sources: &Sources, source: &str, text: &str) -> Result<AST, rhai::ParseError> {
+    // A comment of the same length keeps every line and column where it is.
+    let text = match text.strip_prefix("#!") {
+        Some(rest) => format!("//{rest}"),
+        None => text.trim_start_matches('\u{feff}').to_owned(),
+    };
+    sources.insert(source, &text);
+    let mut ast = engine.compile(&text)?;
+    ast.set_source(source);
+    Ok(ast)
+}
+
+fn set_limits(engine: &mut Engine) {
+    engine
+        .set_max_call_levels(MAX_CALL_LEVELS)
+        .set_max_expr_depths(MAX_EXPR_DEPTH, MAX_FUNCTION_EXPR_DEPTH)
+        .set_max_operations(MAX_OPERATIONS)
+        .set_max_variables(MAX_VARIABLES)
+        .set_max_functions(MAX_FUNCTIONS)
+        .set_max_modules(MAX_MODULES)
+        .set_max_string_size(MAX_STRING_BYTES)
+        .set_max_array_size(MAX_ARRAY_ENTRIES)
+        .set_max_map_size(MAX_MAP_ENTRIES);
+}
+
+/// Joins the engine to the session: where `print` and `debug` go, and what stops a script.
+fn connect(engine: &mut Engine, session: &Session) {
+    let out = session.clone();
+    engine.on_print(move |line| out.print(line));
+    let out = session.clone();
+    engine.on_debug(move |text, source, position| {
+        out.task().info(format!("debug {}:{position:?}: {text}", source.unwrap_or("script")));
+    });
+    let task = session.task().clone();
+    // Called once an operation, never inside a native call: those check the same flag themselves.
+    engine.on_progress(move |_| task.is_cancelled().then_some(Dynamic::UNIT));
+}

@@ -1,0 +1,147 @@
+//! Parameters as command-line flags: one clap command for each recipe, made at run time.
+
+use super::params::{Kind, Param, shown};
+use clap::builder::ValueParser;
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+const COMMON_HEADING: &str = "Options of every recipe";
+
+/// The flags that every recipe has.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Common {
+    /// The folder that holds data/, logs/, models/; `None` is the current one.
+    pub workspace: Option<PathBuf>,
+    /// Worker threads; `None` or 0 is one for each core.
+    pub threads: Option<usize>,
+    pub quiet: bool,
+}
+
+impl Common {
+    pub fn of(matches: &ArgMatches) -> Self {
+        Self {
+            workspace: matches.get_one("workspace").cloned(),
+            threads: matches.get_one("threads").copied(),
+            quiet: matches.get_flag("quiet"),
+        }
+    }
+
+    /// These flags over those of `outer`, which stood before the recipe's name.
+    #[must_use]
+    pub fn over(self, outer: Self) -> Self {
+        Self {
+            workspace: self.workspace.or(outer.workspace),
+            threads: self.threads.or(outer.threads),
+            quiet: self.quiet || outer.quiet,
+        }
+    }
+}
+
+/// `--workspace`, `--threads`, `--quiet`.
+pub fn common() -> [Arg; 3] {
+    [
+        Arg::new("workspace")
+            .long("workspace")
+            .value_name("DIR")
+            .value_parser(clap::value_parser!(PathBuf))
+            .help("folder that holds data/, logs/, models/ [default: the current folder]")
+            .help_heading(COMMON_HEADING),
+        Arg::new("threads")
+            .long("threads")
+            .value_name("N")
+            .value_parser(clap::value_parser!(usize))
+            .help("worker threads [default: one for each core]")
+            .help_heading(COMMON_HEADING),
+        Arg::new("quiet")
+            .short('q')
+            .long("quiet")
+            .action(ArgAction::SetTrue)
+            .help("no progress; only results, warnings and errors")
+            .help_heading(COMMON_HEADING),
+    ]
+}
+
+/// The command line of a recipe. `name` is how it was called, `doc` its `//!` text.
+pub fn command(name: &str, doc: &str, params: &[Param]) -> Command {
+    let first = doc.lines().next().unwrap_or_default().to_owned();
+    let mut command = Command::new(format!("rvc-run {name}"))
+        .about(first)
+        .long_about(doc.to_owned())
+        .disable_version_flag(true)
+        .next_line_help(false)
+        .args_override_self(true);
+    for param in params {
+        command = command.arg(argument(param));
+        if param.kind == Kind::Flag && param.value == Some(Value::Bool(true)) {
+            let flag = dashed(&param.name);
+            command = command.arg(
+                Arg::new(format!("no-{flag}"))
+                    .long(format!("no-{flag}"))
+                    .action(ArgAction::SetTrue)
+                    .overrides_with(param.name.clone())
+                    .help(format!("the opposite of --{flag}")),
+            );
+        }
+    }
+    command.args(common())
+}
+
+/// The values given on the command line, by parameter name; those not given are absent.
+pub fn values(params: &[Param], matches: &ArgMatches) -> BTreeMap<String, Value> {
+    let mut values = BTreeMap::new();
+    for param in params {
+        if let Some(value) = matches.get_one::<Value>(&param.name) {
+            values.insert(param.name.clone(), value.clone());
+        }
+        let opposite = format!("no-{}", dashed(&param.name));
+        if matches.try_get_one::<bool>(&opposite).ok().flatten() == Some(&true) {
+            values.insert(param.name.clone(), Value::Bool(false));
+        }
+    }
+    values
+}
+
+fn argument(param: &Param) -> Arg {
+    let parser = param.clone();
+    let argument = Arg::new(param.name.clone())
+        .help(help(param))
+        .required(param.value.is_none())
+        .value_parser(ValueParser::new(move |text: &str| parser.parse(text)));
+    if param.positional {
+        return argument.value_name(param.name.to_uppercase());
+    }
+    let argument = argument.long(dashed(&param.name));
+    match param.kind {
+        Kind::Flag => argument
+            .num_args(0..=1)
+            .require_equals(true)
+            .default_missing_value("true")
+            .value_name("BOOL")
+            .hide_possible_values(true),
+        Kind::Int => argument.value_name("N").allow_negative_numbers(true),
+        Kind::Float => argument.value_name("X").allow_negative_numbers(true),
+        Kind::Text => argument.value_name("TEXT"),
+    }
+}
+
+/// The parameter's help with what it may be and what it is by default.
+fn help(param: &Param) -> String {
+    let mut parts = vec![param.help.clone()];
+    if !param.one_of.is_empty() {
+        parts.push(format!("[one of: {}]", param.one_of.iter().map(shown).collect::<Vec<_>>().join(", ")));
+    }
+    if !param.range().is_empty() {
+        parts.push(format!("[{}]", param.range()));
+    }
+    if let Some(value) = param.value.as_ref().filter(|v| **v != Value::Bool(false) && **v != Value::from("")) {
+        parts.push(format!("[default: {}]", shown(value)));
+    }
+    parts.retain(|part| !part.is_empty());
+    parts.join(" ")
+}
+
+fn dashed(name: &str) -> String {
+    name.replace('_', "-")
+}

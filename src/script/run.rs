@@ -1,0 +1,95 @@
+//! From a file to an exit code: load, check, run.
+
+use super::check;
+use super::diagnostic::{self, Diagnostic, Severity};
+use super::engine::Host;
+use super::native::Natives;
+use super::params::{self, Param};
+use rhai::{EvalAltResult, Map, Scope};
+use std::path::Path;
+
+/// Stack of the thread that parses and runs scripts. Rhai recurses for every nested call and expression: 64 levels of
+/// calls, each with expressions 64 deep, need some 20 MB in a build with debug information. Only touched pages cost memory.
+pub const STACK_BYTES: usize = 256 << 20;
+
+/// Exit codes, see DESIGN.md rule 4.
+pub const DONE: u8 = 0;
+pub const FAILED: u8 = 1;
+pub const WRONG_USE: u8 = 2;
+pub const CANCELLED: u8 = 130;
+
+/// A recipe that parses, with what its command line needs.
+pub struct Recipe {
+    /// How messages name it: the path as it was given.
+    pub source: String,
+    pub text: String,
+    /// Its `//!` text.
+    pub doc: String,
+    pub params: Vec<Param>,
+}
+
+/// How a recipe ended.
+#[derive(Debug)]
+pub struct Outcome {
+    pub code: u8,
+    /// What to tell the person: the error that stopped it, and what could not be saved.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// Runs `f` on a thread with a stack that fits scripts.
+pub fn on_big_stack<T: Send>(f: impl FnOnce() -> T + Send) -> crate::Result<T> {
+    std::thread::scope(|scope| {
+        let thread =
+            std::thread::Builder::new().name("script".into()).stack_size(STACK_BYTES).spawn_scoped(scope, f).map_err(
+                |e| crate::Error::new(crate::Kind::Internal, format!("cannot start a thread: {e}")).source(e),
+            )?;
+        thread.join().map_err(|_| crate::Error::new(crate::Kind::Internal, "the script thread panicked"))
+    })
+}
+
+/// Reads the parameters of a script. Errors: every mistake in it and in what it imports.
+pub fn load(host: &Host, source: &str, text: &str) -> Result<Recipe, Vec<Diagnostic>> {
+    let all = |first: Vec<Diagnostic>| {
+        let found = check::script(host, &Natives::of(&host.engine), source, text);
+        if found.is_empty() { first } else { found }
+    };
+    let ast = host.compile(source, text).map_err(|mistake| all(vec![mistake]))?;
+    let params = params::read(&ast, &host.sources).map_err(all)?;
+    let doc = super::docs::script_doc(ast.doc());
+    Ok(Recipe { source: source.to_owned(), text: text.to_owned(), doc, params })
+}
+
+/// Checks a recipe, then runs it with `arguments`; mistakes that can be known before cost no run.
+pub fn run(host: &Host, recipe: &Recipe, arguments: Map) -> Outcome {
+    let natives = Natives::of(&host.engine);
+    let mut found = check::script(host, &natives, &recipe.source, &recipe.text);
+    if found.iter().any(|d| d.severity == Severity::Error) {
+        return Outcome { code: WRONG_USE, diagnostics: found };
+    }
+    let ast = match host.compile(&recipe.source, &recipe.text) {
+        Ok(ast) => ast,
+        Err(mistake) => return Outcome { code: WRONG_USE, diagnostics: vec![mistake] },
+    };
+    host.session.set_arguments(arguments);
+    host.session.set_recipe_folder(Path::new(&recipe.source).parent().unwrap_or(Path::new("")).to_owned());
+    let code = match host.engine.run_ast_with_scope(&mut Scope::new(), &ast) {
+        Ok(()) => DONE,
+        Err(error) => ending(host, &natives, &recipe.source, &error, &mut found),
+    };
+    Outcome { code, diagnostics: found }
+}
+
+fn ending(host: &Host, natives: &Natives, source: &str, error: &EvalAltResult, found: &mut Vec<Diagnostic>) -> u8 {
+    match error.unwrap_inner() {
+        EvalAltResult::Exit(code, _) => code.as_int().ok().and_then(|code| u8::try_from(code).ok()).unwrap_or(DONE),
+        EvalAltResult::ErrorTerminated(..) => {
+            let failed = host.session.save_unfinished();
+            found.extend(failed.iter().map(Diagnostic::from));
+            CANCELLED
+        }
+        _ => {
+            found.push(diagnostic::of_eval_error(error, source, &host.sources, natives));
+            FAILED
+        }
+    }
+}
