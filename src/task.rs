@@ -4,8 +4,10 @@
 //! or a test installed.
 
 use crate::{Error, Result};
-use std::sync::Arc;
+use std::cell::Cell;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Once};
 
 /// One thing worth telling a person or a program about running work.
 #[derive(Clone, Debug)]
@@ -132,6 +134,30 @@ impl Task {
         self.check()?;
         results.into_iter().map(|r| r.unwrap_or_else(|| Err(Error::cancelled()))).collect()
     }
+}
+
+/// `f`'s value, or the message of the panic that ended it, which is then not printed.
+///
+/// For calls into foreign code that may panic on hostile input (decoders, libtorch wrappers). `f` must not leave shared state
+/// half changed.
+pub fn catch<T>(f: impl FnOnce() -> T) -> std::result::Result<T, String> {
+    thread_local!(static QUIET: Cell<bool> = const { Cell::new(false) });
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if !QUIET.get() {
+                usual(info);
+            }
+        }));
+    });
+    let outer = QUIET.replace(true);
+    let caught = std::panic::catch_unwind(AssertUnwindSafe(f));
+    QUIET.set(outer);
+    caught.map_err(|payload| match payload.downcast::<String>() {
+        Ok(text) => *text,
+        Err(payload) => payload.downcast_ref::<&str>().map_or_else(|| "panic".to_owned(), |text| (*text).to_owned()),
+    })
 }
 
 /// A running stage; see [`Task::stage`].

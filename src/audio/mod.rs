@@ -1,1 +1,40 @@
-//! Sound: load, resample, filter, slice.
+//! Sound: files in, mono samples out, and from them the training chunks of a voice.
+//!
+//! ```text
+//! recording --io::load--> mono, own rate --resample--> mono, voice's rate --slice::Plan--> chunks --io::write_wav--> 0_gt_wavs, 1_16k_wavs
+//! ```
+//!
+//! Source: spec section A (RVC `infer/lib/audio.py`, `infer/lib/slicer2.py`, `infer/modules/train/preprocess.py`).
+
+mod decode;
+pub mod filter;
+pub mod io;
+mod mp4;
+pub mod resample;
+pub mod slice;
+
+/// Mono sound.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Audio {
+    /// Full scale is 1; a downmix may exceed it.
+    pub samples: Vec<f32>,
+    /// In Hz.
+    pub sample_rate: u32,
+}
+
+impl Audio {
+    /// The duration in seconds.
+    pub fn seconds(&self) -> f64 {
+        self.samples.len() as f64 / f64::from(self.sample_rate.max(1))
+    }
+
+    /// The same sound at `sample_rate`; see [`resample::resample`]. At its own rate it is handed through untouched.
+    #[must_use]
+    pub fn at_rate(self, sample_rate: u32) -> Self {
+        if sample_rate == self.sample_rate {
+            return self;
+        }
+        let samples = resample::resample(&self.samples, self.sample_rate, sample_rate);
+        Self { samples, sample_rate }
+    }
+}

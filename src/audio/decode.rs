@@ -1,0 +1,230 @@
+//! Decoding of sound files to mono by symphonia, with everything that a hostile or damaged file may do turned into an error.
+
+use super::{Audio, mp4};
+use crate::{Error, Kind, Result, task};
+use std::fs::File;
+use std::path::Path;
+use symphonia::core::audio::{Channels, GenericAudioBufferRef, Position};
+use symphonia::core::codecs::audio::{AudioDecoder, AudioDecoderOptions};
+use symphonia::core::errors::Error as Cause;
+use symphonia::core::formats::{FormatOptions, FormatReader, Track, TrackType, probe::Hint};
+use symphonia::core::io::MediaSourceStream;
+use symphonia::core::meta::MetadataOptions;
+
+/// Rates outside are no speech recording but a damaged header.
+const RATES: std::ops::RangeInclusive<u32> = 1000..=768_000;
+/// Longest recording, in seconds, and most samples of one (4 hours at 48 kHz, 2.6 GiB): a few bytes of FLAC can promise
+/// terabytes.
+const MAX_SECONDS: u64 = 4 * 3600;
+const MAX_SAMPLES: u64 = MAX_SECONDS * 48000;
+/// A file that ends earlier than it says by more than this has been cut off. Encoders round by less.
+const MISSING_SECONDS: f64 = 0.1;
+
+const REENCODE: &str = "if it plays elsewhere, convert it, for instance: ffmpeg -i RECORDING -c:a flac NEW.flac";
+
+/// The sound of a regular file, mixed down to mono, at its own rate.
+pub(super) fn decode(path: &Path) -> Result<Audio> {
+    let file = open(path)?;
+    // Decoders of untrusted files may panic on what their authors did not think of.
+    let decoded = task::catch(|| decode_file(path, file))
+        .unwrap_or_else(|panic| Err(damaged(path, &format!("its decoder gave up ({panic})"))))?;
+    if decoded.samples.is_empty() {
+        return Err(Error::new(Kind::AudioEmpty, format!("{} has no sound in it", path.display())).path(path));
+    }
+    Ok(decoded)
+}
+
+fn open(path: &Path) -> Result<File> {
+    // Looked at first: opening a pipe would wait for its writer.
+    let meta = std::fs::metadata(path).map_err(|e| Error::io("open", path, e))?;
+    if !meta.is_file() {
+        let what = if meta.is_dir() { "a folder" } else { "not a regular file" };
+        return Err(error(path, format!("{} is {what}, not a sound file", path.display())));
+    }
+    if meta.len() == 0 {
+        let message = format!("{} is empty (0 bytes)", path.display());
+        return Err(Error::new(Kind::AudioEmpty, message).path(path).hint("copy it again from where it came from"));
+    }
+    File::open(path).map_err(|e| Error::io("open", path, e))
+}
+
+fn decode_file(path: &Path, file: File) -> Result<Audio> {
+    let mut second = file.try_clone().map_err(|e| Error::io("open", path, e))?;
+    let (mut reader, mut decoder, track) = start(path, file)?;
+    let mut mono = Mono { path, samples: Vec::new(), sample_rate: 0 };
+    let mut interleaved: Vec<f32> = Vec::new();
+    // The length of leading packets that cannot be decoded: an MP3 cut out of a longer one refers to what was before.
+    let mut unreadable = 0u64;
+    while let Some(packet) = reader.next_packet().map_err(|e| broken(path, &mono, &e))? {
+        if packet.track_id != track.id {
+            continue;
+        }
+        match decoder.decode(&packet) {
+            Ok(buffer) => mono.push(&buffer, &mut interleaved, std::mem::take(&mut unreadable))?,
+            Err(Cause::DecodeError(_)) if mono.samples.is_empty() => unreadable += packet.dur.get(),
+            Err(cause) => return Err(broken(path, &mono, &cause)),
+        }
+    }
+    if mono.samples.is_empty() && unreadable > 0 {
+        return Err(damaged(path, "nothing in it can be decoded"));
+    }
+    check_end(path, reader.format_info().short_name, &track, &mono)?;
+    let mut audio = Audio { samples: mono.samples, sample_rate: mono.sample_rate };
+    if let Some(heard) = mp4::heard(&mut second, audio.sample_rate) {
+        let length = audio.samples.len() as u64;
+        let lead = heard.lead.min(length);
+        audio.samples.truncate(heard.count.map_or(length, |n| lead.saturating_add(n).min(length)) as usize);
+        audio.samples.drain(..lead as usize);
+    }
+    Ok(audio)
+}
+
+/// The container's reader, the decoder of its first sound track, and that track.
+fn start(path: &Path, file: File) -> Result<(Box<dyn FormatReader>, Box<dyn AudioDecoder>, Track)> {
+    let stream = MediaSourceStream::new(Box::new(file), Default::default());
+    let probe = symphonia::default::get_probe();
+    let reader = probe
+        .probe(&Hint::new(), stream, FormatOptions::default(), MetadataOptions::default())
+        .map_err(|e| not_sound(path, &e))?;
+    let track = reader.default_track(TrackType::Audio).cloned();
+    let Some(track) = track else {
+        return Err(error(path, format!("{} has no sound track that can be read", path.display())).hint(REENCODE));
+    };
+    let Some(parameters) = track.codec_params.as_ref().and_then(|p| p.audio()) else {
+        return Err(error(path, format!("{} has a sound track of an unknown kind", path.display())).hint(REENCODE));
+    };
+    if let Some(rate) = parameters.sample_rate {
+        check_rate(path, rate)?;
+    }
+    let decoder =
+        symphonia::default::get_codecs().make_audio_decoder(parameters, &AudioDecoderOptions::default()).map_err(
+            |e| error(path, format!("{} is coded in a way that cannot be read ({e})", path.display())).hint(REENCODE),
+        )?;
+    Ok((reader, decoder, track))
+}
+
+/// The mixed-down samples so far.
+struct Mono<'a> {
+    path: &'a Path,
+    samples: Vec<f32>,
+    sample_rate: u32,
+}
+
+impl Mono<'_> {
+    /// Appends a decoded packet, after `silence` samples for packets that could not be decoded.
+    fn push(&mut self, buffer: &GenericAudioBufferRef<'_>, interleaved: &mut Vec<f32>, silence: u64) -> Result<()> {
+        let (rate, channels) = (buffer.spec().rate(), buffer.spec().channels());
+        if buffer.frames() == 0 {
+            return Ok(());
+        }
+        if self.sample_rate == 0 {
+            check_rate(self.path, rate)?;
+            self.sample_rate = rate;
+        } else if rate != self.sample_rate {
+            let message = format!("its rate changes from {} to {rate} Hz", self.sample_rate);
+            return Err(damaged(self.path, &format!("{message} after {:.1} s", self.seconds())));
+        }
+        let length = self.samples.len() as u64 + silence + buffer.frames() as u64;
+        if length > MAX_SAMPLES.min(MAX_SECONDS * u64::from(rate)) {
+            let message = format!("{} is longer than 4 hours", self.path.display());
+            return Err(error(self.path, message).hint("cut it into several files"));
+        }
+        self.samples.extend(std::iter::repeat_n(0.0, silence as usize));
+        buffer.copy_to_vec_interleaved(interleaved);
+        let gains = gains(channels);
+        if gains.is_empty() {
+            return Err(damaged(self.path, "it has no channels"));
+        }
+        if gains.len() == 1 {
+            self.samples.extend_from_slice(interleaved);
+            return Ok(());
+        }
+        let mix = |frame: &[f32]| frame.iter().zip(&gains).map(|(x, gain)| x * gain).sum::<f32>();
+        self.samples.extend(interleaved.chunks_exact(gains.len()).map(mix));
+        Ok(())
+    }
+
+    fn seconds(&self) -> f64 {
+        self.samples.len() as f64 / f64::from(self.sample_rate.max(1))
+    }
+}
+
+/// Each channel's factor in the mono sum, in channel order: ffmpeg's for float samples, which RVC loads with (spec A.2).
+///
+/// Stereo is (L + R) * 0.7071, not the mean. The low-frequency channel is left out. Channels without a known place are
+/// averaged, and so are layouts of under 6 channels with a low-frequency one: their header most likely never had a layout.
+fn gains(channels: &Channels) -> Vec<f32> {
+    const HALF_POWER: f32 = std::f32::consts::FRAC_1_SQRT_2;
+    let count = channels.count();
+    let gain = |place: Position| match place {
+        Position::FRONT_CENTER => Some(1.0),
+        Position::FRONT_LEFT | Position::FRONT_RIGHT => Some(HALF_POWER),
+        Position::FRONT_LEFT_CENTER | Position::FRONT_RIGHT_CENTER => Some(HALF_POWER),
+        Position::REAR_LEFT | Position::REAR_RIGHT | Position::REAR_CENTER => Some(0.5),
+        Position::SIDE_LEFT | Position::SIDE_RIGHT => Some(0.5),
+        Position::LFE1 if count >= 6 => Some(0.0),
+        _ => None,
+    };
+    match (count, channels) {
+        (1, _) => return vec![1.0],
+        (2, _) => return vec![HALF_POWER; 2],
+        (_, Channels::Positioned(places)) => {
+            if let Some(gains) = places.iter().map(gain).collect() {
+                return gains;
+            }
+        }
+        _ => {}
+    }
+    vec![1.0 / count.max(1) as f32; count]
+}
+
+/// Complains about a file that ends before the length in its header.
+fn check_end(path: &Path, format: &str, track: &Track, mono: &Mono) -> Result<()> {
+    // Without an encoder's own count, MP3's number is an estimate from the file size; Ogg's is that of the last page found.
+    let reliable = format != "ogg" && (track.delay.is_some() || !matches!(format, "mp3" | "mp2" | "mp1" | "aac"));
+    let Some(promised) = track.num_frames.filter(|_| reliable) else { return Ok(()) };
+    let missing = promised.saturating_sub(mono.samples.len() as u64) as f64;
+    if missing <= MISSING_SECONDS * f64::from(mono.sample_rate.max(1)) {
+        return Ok(());
+    }
+    let promised_seconds = promised as f64 / f64::from(mono.sample_rate.max(1));
+    Err(damaged(path, &format!("it ends after {:.1} of {promised_seconds:.1} s", mono.seconds()))
+        .hint(format!("copy it again from where it came from; {REENCODE}")))
+}
+
+fn check_rate(path: &Path, rate: u32) -> Result<()> {
+    if RATES.contains(&rate) {
+        return Ok(());
+    }
+    let (low, high) = RATES.into_inner();
+    Err(damaged(path, &format!("its sample rate is {rate} Hz, but must be between {low} and {high}")))
+}
+
+fn error(path: &Path, message: String) -> Error {
+    Error::new(Kind::AudioDecode, message).path(path)
+}
+
+fn damaged(path: &Path, why: &str) -> Error {
+    error(path, format!("{} is damaged: {why}", path.display())).hint(REENCODE)
+}
+
+fn not_sound(path: &Path, cause: &Cause) -> Error {
+    match cause {
+        Cause::IoError(e) if e.kind() != std::io::ErrorKind::UnexpectedEof => system(path, e),
+        _ => error(path, format!("{} is no sound file that can be read ({cause})", path.display()))
+            .hint(format!("wav, flac, mp3, m4a, ogg (Vorbis) and aiff can be read; {REENCODE}")),
+    }
+}
+
+/// The error of reading or decoding on at some time.
+fn broken(path: &Path, mono: &Mono, cause: &Cause) -> Error {
+    match cause {
+        Cause::IoError(e) if e.kind() != std::io::ErrorKind::UnexpectedEof => system(path, e),
+        Cause::IoError(_) => damaged(path, &format!("it ends unexpectedly after {:.1} s", mono.seconds())),
+        _ => damaged(path, &format!("{cause} after {:.1} s", mono.seconds())),
+    }
+}
+
+fn system(path: &Path, cause: &std::io::Error) -> Error {
+    Error::io("read", path, std::io::Error::new(cause.kind(), cause.to_string()))
+}

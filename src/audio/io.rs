@@ -1,0 +1,125 @@
+//! Sound files: reading any recording, and writing and reading the float wavs of a training folder.
+
+use super::{Audio, decode};
+use crate::{Error, Kind, Result, files};
+use std::io::Write;
+use std::path::Path;
+
+/// File names that are taken for recordings. Some are kinds that cannot be decoded (opus, wma): they are tried, so that
+/// they are reported and not passed over in silence.
+const EXTENSIONS: [&str; 28] = [
+    "wav", "wave", "flac", "mp3", "mp2", "m4a", "m4b", "mp4", "mov", "aac", "adts", "ogg", "oga", "aif", "aiff",
+    "aifc", "mka", "mkv", "webm", "caf", "opus", "wma", "amr", "ac3", "ape", "wv", "au", "w64",
+];
+
+/// The bytes in front of the samples of our wavs. The reference's length buckets are computed from file sizes, so this
+/// number matters.
+pub const HEADER_BYTES: usize = 58;
+
+/// Whether a path looks like a recording, by its extension. Hidden files are not (macOS leaves `._name.wav` behind).
+pub fn is_audio(path: &Path) -> bool {
+    let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+    let extension = path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
+    !hidden && extension.is_some_and(|e| EXTENSIONS.contains(&e.as_str()))
+}
+
+/// A recording's sound, mono, at its own rate. The content decides about the format, not the name.
+///
+/// Samples may exceed full scale or not be finite (float wavs); nothing is clipped. Stereo becomes (L + R) * 0.7071.
+/// AAC's run-in and padding are cut off where the container tells them.
+///
+/// Errors: `file.not_found`, `file.read`; `audio.decode` if it is no sound file, damaged, cut off, coded in a way that
+/// cannot be read, or over 4 hours long; `audio.empty` if there is no sample in it.
+///
+/// Source: spec A.2. RVC resamples in the same ffmpeg call; here that is [`Audio::at_rate`].
+pub fn load(path: &Path) -> Result<Audio> {
+    decode::decode(path)
+}
+
+/// Writes mono samples as a float32 wav, whole or not at all, with the reference's 58-byte header (spec A.8).
+///
+/// Errors: `file.write`, `file.disk_full`; `internal` for over 4 GiB of samples.
+pub fn write_wav(path: &Path, samples: &[f32], sample_rate: u32) -> Result<()> {
+    let Some(data_bytes) = u32::try_from(samples.len() * 4).ok().filter(|n| *n <= u32::MAX - HEADER_BYTES as u32)
+    else {
+        let message = format!("{} samples are too many for a wav", samples.len());
+        return Err(Error::new(Kind::Internal, message).path(path));
+    };
+    files::write_with(path, |out| {
+        out.write_all(&header(data_bytes, sample_rate))?;
+        let mut bytes = Vec::with_capacity(1 << 16);
+        for part in samples.chunks(1 << 14) {
+            bytes.clear();
+            bytes.extend(part.iter().flat_map(|x| x.to_le_bytes()));
+            out.write_all(&bytes)?;
+        }
+        Ok(())
+    })
+}
+
+/// ```text
+///  0 "RIFF" size-8 "WAVE"      12 "fmt " 18: tag 3, 1 channel, rate, bytes/s, 4 bytes a frame, 32 bits, 0 extra bytes
+/// 38 "fact" 4: samples         50 "data" bytes      58 samples
+/// ```
+fn header(data_bytes: u32, sample_rate: u32) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(HEADER_BYTES);
+    let number = |bytes: &mut Vec<u8>, x: u32| bytes.extend(x.to_le_bytes());
+    bytes.extend(b"RIFF");
+    number(&mut bytes, data_bytes + HEADER_BYTES as u32 - 8);
+    bytes.extend(b"WAVEfmt ");
+    number(&mut bytes, 18);
+    bytes.extend([3, 0, 1, 0]);
+    number(&mut bytes, sample_rate);
+    number(&mut bytes, sample_rate.wrapping_mul(4));
+    bytes.extend([4, 0, 32, 0, 0, 0]);
+    bytes.extend(b"fact");
+    number(&mut bytes, 4);
+    number(&mut bytes, data_bytes / 4);
+    bytes.extend(b"data");
+    number(&mut bytes, data_bytes);
+    bytes
+}
+
+/// The samples of a mono float32 wav, bit for bit as stored: ours, or one that RVC wrote.
+///
+/// Errors: `file.not_found`, `file.read`; `data.damaged` if it is cut off, or of another kind.
+pub fn read_wav(path: &Path) -> Result<Audio> {
+    let bytes = files::read(path)?;
+    parse_wav(&bytes).map_err(|why| {
+        Error::new(Kind::DataDamaged, format!("{} is no mono float32 wav: {why}", path.display()))
+            .path(path)
+            .hint("delete it and prepare the voice again")
+    })
+}
+
+fn parse_wav(bytes: &[u8]) -> std::result::Result<Audio, String> {
+    let u16_at = |at: usize| bytes.get(at..at + 2).map(|b| u16::from_le_bytes([b[0], b[1]]));
+    let u32_at = |at: usize| bytes.get(at..at + 4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+    if bytes.get(..4) != Some(b"RIFF") || bytes.get(8..12) != Some(b"WAVE") {
+        return Err("it does not begin with a RIFF/WAVE header".into());
+    }
+    let mut at = 12;
+    let mut sample_rate = None;
+    while let (Some(name), Some(size)) = (bytes.get(at..at + 4), u32_at(at + 4)) {
+        let (content, size) = (at + 8, size as usize);
+        match name {
+            b"fmt " => match (u16_at(content), u16_at(content + 2), u32_at(content + 4), u16_at(content + 14)) {
+                (Some(3), Some(1), Some(rate), Some(32)) if rate > 0 => sample_rate = Some(rate),
+                found => return Err(format!("its format (tag, channels, rate, bits) is {found:?}")),
+            },
+            b"data" => {
+                let Some(sample_rate) = sample_rate else { return Err("it has no format".into()) };
+                let Some(data) = bytes.get(content..content + size) else {
+                    let missing = size - (bytes.len() - content);
+                    return Err(format!("{missing} bytes are missing at its end"));
+                };
+                let samples = data.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+                return Ok(Audio { samples, sample_rate });
+            }
+            _ => {}
+        }
+        // Chunks are padded to an even length.
+        at = content + size + size % 2;
+    }
+    Err("it has no samples".into())
+}

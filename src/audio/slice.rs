@@ -1,0 +1,359 @@
+//! From one recording to its training chunks: high-pass, cut at silences, cut to length, normalise, reject.
+//!
+//! Source: spec A.4 to A.7 (RVC `infer/lib/slicer2.py`, `infer/modules/train/preprocess.py`). Departures: numbering (see
+//! [`Plan::new`]) and what is rejected (see [`Reason`]).
+
+use super::{Audio, filter, resample};
+use crate::config::Config;
+use crate::{Error, Kind, Result};
+use std::ops::Range;
+
+/// The slicer's settings (spec A.4): silence is an RMS below this many dB re full scale ...
+const THRESHOLD_DB: f64 = -42.0;
+/// ... for at least MIN_INTERVAL, a piece is at least MIN_LENGTH long, and keeps up to MAX_SILENCE of it; all in ms.
+const MIN_LENGTH_MS: f64 = 1500.0;
+const MIN_INTERVAL_MS: f64 = 400.0;
+const HOP_MS: f64 = 15.0;
+const MAX_SILENCE_MS: f64 = 500.0;
+/// The normalised chunk: this much of full scale from its peak, the rest from its own level (spec A.7).
+const PEAK_SHARE: f64 = 0.9 * 0.75;
+const OWN_SHARE: f64 = 1.0 - 0.75;
+/// A chunk whose peak is lower holds no speech (-80 dB re full scale, 3 steps of 16 bits); normalising it would blow up
+/// dither to full volume.
+const SILENT_PEAK: f64 = 1e-4;
+/// Shorter chunks are of no use to any later stage: features want 25 ms, training 0.75 s.
+const MIN_CHUNK_SECONDS: f64 = 0.1;
+/// The rate of the copies that features are taken from.
+const FEATURE_RATE: u32 = 16000;
+
+/// The pieces of a high-passed signal between its silences, as sample ranges in order.
+///
+/// A signal without a silence to cut at is one piece; a signal that is silent throughout may have none.
+pub fn pieces(samples: &[f64], sample_rate: u32) -> Vec<Range<usize>> {
+    let slicer = Slicer::new(sample_rate);
+    let whole = 0..samples.len();
+    // The reference compares samples with frames here; kept, as it only concerns signals of 100 samples.
+    if samples.len() <= slicer.min_length {
+        return vec![whole];
+    }
+    let rms = slicer.rms(samples);
+    let silences = slicer.silences(&rms);
+    let (Some(first), Some(last)) = (silences.first(), silences.last()) else {
+        return vec![whole];
+    };
+    let mut frames = Vec::new();
+    if first.0 > 0 {
+        frames.push(0..first.0);
+    }
+    frames.extend(silences.windows(2).map(|pair| pair[0].1..pair[1].0));
+    if last.1 < rms.len() {
+        frames.push(last.1..rms.len());
+    }
+    let samples_of = |f: Range<usize>| f.start * slicer.hop..(f.end * slicer.hop).min(samples.len());
+    frames.into_iter().map(samples_of).collect()
+}
+
+/// The slicer's settings at one rate: `hop` and `window` in samples, the rest in frames.
+struct Slicer {
+    hop: usize,
+    window: usize,
+    min_length: usize,
+    min_interval: usize,
+    max_silence: usize,
+}
+
+impl Slicer {
+    fn new(sample_rate: u32) -> Self {
+        // Python's round: halves go to the even neighbour.
+        let samples = |ms: f64| f64::from(sample_rate) * ms / 1000.0;
+        let hop = samples(HOP_MS).round_ties_even().max(1.0);
+        let frames = |ms: f64| (samples(ms) / hop).round_ties_even() as usize;
+        Self {
+            hop: hop as usize,
+            window: (samples(MIN_INTERVAL_MS).round_ties_even() as usize).min(4 * hop as usize).max(1),
+            min_length: frames(MIN_LENGTH_MS),
+            min_interval: frames(MIN_INTERVAL_MS),
+            max_silence: frames(MAX_SILENCE_MS),
+        }
+    }
+
+    /// The RMS of each frame; frames are centred, with zeros beyond the ends.
+    fn rms(&self, samples: &[f64]) -> Vec<f64> {
+        let margin = self.window / 2;
+        let count = (samples.len() + 2 * margin).saturating_sub(self.window) / self.hop + 1;
+        let frame = |i: usize| {
+            let start = (i * self.hop).saturating_sub(margin).min(samples.len());
+            let end = (i * self.hop + self.window).saturating_sub(margin).min(samples.len());
+            let power: f64 = samples[start..end].iter().map(|x| x * x).sum();
+            (power / self.window as f64).sqrt()
+        };
+        (0..count).map(frame).collect()
+    }
+
+    /// The silences to leave out, as frame ranges (start, end), in order.
+    fn silences(&self, rms: &[f64]) -> Vec<(usize, usize)> {
+        let threshold = 10f64.powf(THRESHOLD_DB / 20.0);
+        let mut silences = Vec::new();
+        let mut silence_start = None;
+        let mut piece_start = 0;
+        for (i, &level) in rms.iter().enumerate() {
+            if level < threshold {
+                silence_start.get_or_insert(i);
+                continue;
+            }
+            let Some(start) = silence_start.take() else { continue };
+            let leading = start == 0 && i > self.max_silence;
+            let middle = i - start >= self.min_interval && i - piece_start >= self.min_length;
+            if leading || middle {
+                let silence = self.cut(rms, start, i);
+                silences.push(silence);
+                piece_start = silence.1;
+            }
+        }
+        let count = rms.len();
+        if let Some(start) = silence_start.filter(|start| count - start >= self.min_interval) {
+            let end = (start + self.max_silence).min(count);
+            silences.push((quietest(rms, start, end), count + 1));
+        }
+        silences
+    }
+
+    /// The part of the silence `start..i` to leave out: between its quietest frames near both ends.
+    fn cut(&self, rms: &[f64], start: usize, i: usize) -> (usize, usize) {
+        let (length, keep) = (i - start, self.max_silence);
+        let (from, to) = if length <= keep {
+            let at = quietest(rms, start, i);
+            (at, at)
+        } else {
+            let left = quietest(rms, start, start + keep);
+            let right = quietest(rms, i - keep, i);
+            if length <= 2 * keep && start != 0 {
+                // The two ends overlap, and the quietest frame of the overlap counts too.
+                let middle = quietest(rms, i - keep, start + keep);
+                (left.min(middle), right.max(middle))
+            } else {
+                (left, right)
+            }
+        };
+        if start == 0 { (0, to) } else { (from, to) }
+    }
+}
+
+/// The first of the quietest frames in `start..=end`.
+fn quietest(rms: &[f64], start: usize, end: usize) -> usize {
+    let end = (end + 1).min(rms.len());
+    (start..end).reduce(|best, i| if rms[i] < rms[best] { i } else { best }).unwrap_or(start)
+}
+
+/// Why a chunk is not used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// Its peak is below -80 dB re full scale. (RVC 2024 divides by the peak, so that digital silence becomes NaN.)
+    Silent,
+    /// The recording has NaN or infinite samples there.
+    NotFinite,
+    /// Its peak is over `max_peak`, as in RVC.
+    TooLoud,
+    /// It is shorter than 0.1 s.
+    TooShort,
+    /// Another chunk got its number; only with `numbering: "rvc"`.
+    Overwritten,
+}
+
+impl Reason {
+    /// As part of a sentence: "3 chunks silent".
+    pub fn name(self) -> &'static str {
+        match self {
+            Reason::Silent => "silent",
+            Reason::NotFinite => "not finite",
+            Reason::TooLoud => "too loud",
+            Reason::TooShort => "too short",
+            Reason::Overwritten => "overwritten",
+        }
+    }
+}
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A chunk that is not used.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dropped {
+    /// The number it would have had.
+    pub index: usize,
+    /// Where it begins in the recording, and how long it is.
+    pub start_seconds: f64,
+    pub seconds: f64,
+    pub reason: Reason,
+}
+
+/// A training chunk, ready to be written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Chunk {
+    /// Its number within the recording: the Y of `X_Y.wav`.
+    pub index: usize,
+    /// Its first sample in the recording, at the voice's rate.
+    pub start: usize,
+    /// The normalised samples at the voice's rate, for 0_gt_wavs.
+    pub gt: Vec<f32>,
+    /// The same at 16 kHz, for 1_16k_wavs: ceil(n * 16000 / rate) samples.
+    pub wav16: Vec<f32>,
+}
+
+/// All that came of a recording.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cut {
+    pub chunks: Vec<Chunk>,
+    pub dropped: Vec<Dropped>,
+}
+
+/// The chunks of a recording that is at the voice's rate already, all at once; see [`Plan`] for one at a time.
+pub fn cut(audio: &Audio, config: &Config) -> Result<Cut> {
+    let plan = Plan::new(audio, config)?;
+    let chunks = (0..plan.len()).filter_map(|i| plan.chunk(i)).collect();
+    Ok(Cut { chunks, dropped: plan.dropped })
+}
+
+/// What a recording will be cut into. The chunks are made one by one, so that an hour of sound is not held three times.
+pub struct Plan {
+    filtered: Vec<f64>,
+    sample_rate: u32,
+    kept: Vec<Planned>,
+    /// The chunks that are not used, in order, with reasons.
+    pub dropped: Vec<Dropped>,
+}
+
+struct Planned {
+    index: usize,
+    range: Range<usize>,
+    peak: f64,
+}
+
+impl Plan {
+    /// The plan for a recording at the voice's rate.
+    ///
+    /// With `numbering: "fixed"` chunks are numbered 0, 1, 2, ... in order. With "rvc" they get the reference's numbers, and of
+    /// those with the same number only the last survives (spec A.6). A rejected chunk keeps its number to itself in both.
+    ///
+    /// Errors: `config.mismatch` if the audio has another rate.
+    pub fn new(audio: &Audio, config: &Config) -> Result<Self> {
+        if i64::from(audio.sample_rate) != config.sample_rate {
+            let (given, wanted) = (audio.sample_rate, config.sample_rate);
+            let message = format!("the sound to slice is at {given} Hz, but the voice at {wanted} Hz");
+            return Err(Error::new(Kind::ConfigMismatch, message).hint("resample it first"));
+        }
+        let sample_rate = audio.sample_rate;
+        let broken = runs_not_finite(&audio.samples);
+        let filtered = if broken.is_empty() {
+            filter::highpass(&audio.samples, sample_rate)
+        } else {
+            // Silence in their place, or the recursive filter would lose everything that follows.
+            let finite: Vec<f32> = audio.samples.iter().map(|x| if x.is_finite() { *x } else { 0.0 }).collect();
+            filter::highpass(&finite, sample_rate)
+        };
+        let mut plan = Self { filtered, sample_rate, kept: Vec::new(), dropped: Vec::new() };
+        for (index, range) in chunk_ranges(&plan.filtered, config) {
+            plan.judge(index, range, &broken, config);
+        }
+        plan.drop_overwritten();
+        plan.dropped.sort_by(|a, b| a.start_seconds.total_cmp(&b.start_seconds));
+        Ok(plan)
+    }
+
+    fn judge(&mut self, index: usize, range: Range<usize>, broken: &[Range<usize>], config: &Config) {
+        let peak = self.filtered[range.clone()].iter().fold(0.0f64, |peak, x| peak.max(x.abs()));
+        let reason = if broken.iter().any(|b| b.start < range.end && range.start < b.end) {
+            Reason::NotFinite
+        } else if (range.len() as f64) < MIN_CHUNK_SECONDS * f64::from(self.sample_rate) {
+            Reason::TooShort
+        } else if peak < SILENT_PEAK {
+            Reason::Silent
+        } else if peak > config.max_peak {
+            Reason::TooLoud
+        } else {
+            return self.kept.push(Planned { index, range, peak });
+        };
+        self.drop_chunk(index, &range, reason);
+    }
+
+    fn drop_chunk(&mut self, index: usize, range: &Range<usize>, reason: Reason) {
+        let seconds = |samples: usize| samples as f64 / f64::from(self.sample_rate);
+        let (start_seconds, seconds) = (seconds(range.start), seconds(range.len()));
+        self.dropped.push(Dropped { index, start_seconds, seconds, reason });
+    }
+
+    /// Of neighbours with the same number the last one stays, as it would on disk.
+    fn drop_overwritten(&mut self) {
+        let kept = std::mem::take(&mut self.kept);
+        for chunk in kept {
+            if let Some(former) = self.kept.pop_if(|former| former.index == chunk.index) {
+                self.drop_chunk(former.index, &former.range, Reason::Overwritten);
+            }
+            self.kept.push(chunk);
+        }
+    }
+
+    /// How many chunks will be used.
+    pub fn len(&self) -> usize {
+        self.kept.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.kept.is_empty()
+    }
+
+    /// The `i`th used chunk, or none beyond the last.
+    pub fn chunk(&self, i: usize) -> Option<Chunk> {
+        let Planned { index, range, peak } = self.kept.get(i)?;
+        let source = &self.filtered[range.clone()];
+        let normal: Vec<f64> = source.iter().map(|x| x / peak * PEAK_SHARE + OWN_SHARE * x).collect();
+        let gt = normal.iter().map(|&x| x as f32).collect();
+        // From float64, like the reference: not from the rounded copy.
+        let wav16 = resample::resample(&normal, self.sample_rate, FEATURE_RATE);
+        Some(Chunk { index: *index, start: range.start, gt, wav16 })
+    }
+}
+
+/// The chunks of all pieces with their numbers, in order (spec A.5, A.6).
+fn chunk_ranges(filtered: &[f64], config: &Config) -> Vec<(usize, Range<usize>)> {
+    let rate = config.sample_rate as f64;
+    let (per, overlap) = (config.slice_seconds, config.overlap_seconds);
+    let longest = (per + overlap) * rate;
+    let mut chunks = Vec::new();
+    let mut number = 0;
+    for piece in pieces(filtered, config.sample_rate as u32) {
+        for i in 0.. {
+            let start = piece.start + (rate * (per - overlap) * f64::from(i)) as usize;
+            let is_last = piece.end.saturating_sub(start) as f64 <= longest;
+            let end = if is_last { piece.end } else { start + (per * rate) as usize };
+            let index = if config.numbering == "rvc" {
+                // The reference counts up after writing a full chunk, but before writing a piece's last one and not after.
+                let written = number + usize::from(is_last);
+                number += 1;
+                written
+            } else {
+                chunks.len()
+            };
+            chunks.push((index, start.min(end)..end));
+            if is_last {
+                break;
+            }
+        }
+    }
+    chunks
+}
+
+/// The runs of samples that are NaN or infinite.
+fn runs_not_finite(samples: &[f32]) -> Vec<Range<usize>> {
+    let mut runs: Vec<Range<usize>> = Vec::new();
+    for (i, _) in samples.iter().enumerate().filter(|(_, x)| !x.is_finite()) {
+        match runs.last_mut() {
+            Some(run) if run.end == i => run.end += 1,
+            _ => runs.push(i..i + 1),
+        }
+    }
+    runs
+}
