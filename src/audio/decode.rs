@@ -10,6 +10,7 @@ use symphonia::core::errors::Error as Cause;
 use symphonia::core::formats::{FormatOptions, FormatReader, Track, TrackType, probe::Hint};
 use symphonia::core::io::MediaSourceStream;
 use symphonia::core::meta::MetadataOptions;
+use symphonia::core::packet::Packet;
 
 /// Rates outside are no speech recording but a damaged header.
 const RATES: std::ops::RangeInclusive<u32> = 1000..=768_000;
@@ -55,7 +56,7 @@ fn decode_file(path: &Path, file: File) -> Result<Audio> {
     let mut interleaved: Vec<f32> = Vec::new();
     // The length of leading packets that cannot be decoded: an MP3 cut out of a longer one refers to what was before.
     let mut unreadable = 0u64;
-    while let Some(packet) = reader.next_packet().map_err(|e| broken(path, &mono, &e))? {
+    while let Some(packet) = next_packet(path, &mut *reader, &mono)? {
         if packet.track_id != track.id {
             continue;
         }
@@ -77,6 +78,15 @@ fn decode_file(path: &Path, file: File) -> Result<Audio> {
         audio.samples.drain(..lead as usize);
     }
     Ok(audio)
+}
+
+/// The next packet of any track, or none at the end, be it early; see [`check_end`].
+fn next_packet(path: &Path, reader: &mut dyn FormatReader, mono: &Mono) -> Result<Option<Packet>> {
+    match reader.next_packet() {
+        Ok(packet) => Ok(packet),
+        Err(Cause::IoError(e)) if e.kind() == std::io::ErrorKind::UnexpectedEof => Ok(None),
+        Err(cause) => Err(broken(path, mono, &cause)),
+    }
 }
 
 /// The container's reader, the decoder of its first sound track, and that track.
@@ -182,13 +192,14 @@ fn gains(channels: &Channels) -> Vec<f32> {
 fn check_end(path: &Path, format: &str, track: &Track, mono: &Mono) -> Result<()> {
     // Without an encoder's own count, MP3's number is an estimate from the file size; Ogg's is that of the last page found.
     let reliable = format != "ogg" && (track.delay.is_some() || !matches!(format, "mp3" | "mp2" | "mp1" | "aac"));
-    let Some(promised) = track.num_frames.filter(|_| reliable) else { return Ok(()) };
-    let missing = promised.saturating_sub(mono.samples.len() as u64) as f64;
-    if missing <= MISSING_SECONDS * f64::from(mono.sample_rate.max(1)) {
+    // A header's rate: an empty file has none of its own.
+    let rate = track.codec_params.as_ref().and_then(|p| p.audio()?.sample_rate).unwrap_or(mono.sample_rate);
+    let Some(frames) = track.num_frames.filter(|_| reliable && rate > 0) else { return Ok(()) };
+    let promised = frames as f64 / f64::from(rate);
+    if promised - mono.seconds() <= MISSING_SECONDS {
         return Ok(());
     }
-    let promised_seconds = promised as f64 / f64::from(mono.sample_rate.max(1));
-    Err(damaged(path, &format!("it ends after {:.1} of {promised_seconds:.1} s", mono.seconds()))
+    Err(damaged(path, &format!("it ends after {:.2} of {promised:.2} s", mono.seconds()))
         .hint(format!("copy it again from where it came from; {REENCODE}")))
 }
 

@@ -4,16 +4,19 @@
 //! first and last samples are in place: the half-sample shift that block resamplers leave at some ratios cannot occur. A NaN
 //! in the input spoils its neighbourhood only.
 //!
-//! Source: Kaiser's window design; the band edges are those of soxr's HQ recipe, which RVC uses for its 16 kHz copies (spec A.7).
+//! Source: Kaiser's window design, with the band edges and attenuations of soxr's HQ recipe, which RVC uses for its 16 kHz
+//! copies (spec A.7). Measured on the golden case: within 4e-4 of soxr up to Nyquist, 1e-5 up to 0.8 of it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// End of the pass band, as a fraction of the lower rate's Nyquist frequency (soxr HQ: 0.913). Nearer to 1 costs time.
-const PASS: f64 = 0.913;
+/// End of the pass band, as a fraction of the lower rate's Nyquist frequency. Nearer to 1 costs time.
+const PASS: f64 = 0.913_628;
 /// Start of the stop band. At 1 nothing aliases.
 const STOP: f64 = 1.0;
-/// Attenuation of the stop band and ripple of the pass band, in dB; 20 bits, as soxr HQ.
-const ATTENUATION_DB: f64 = 120.0;
+/// What the window's shape is for, in dB: 20 bits.
+const SHAPE_DB: f64 = 120.41;
+/// What the window's length is for, in dB: 21 bits.
+const LENGTH_DB: f64 = 126.43;
 /// Filters with more coefficients than this (32 MiB; only odd ratios such as 44101 to 40000) are computed as they are used.
 const MAX_TABLE: usize = 1 << 22;
 /// Kernels kept for reuse; a run uses two or three.
@@ -76,9 +79,9 @@ impl Kernel {
         let (up, down) = (u64::from(to) / divisor, u64::from(from) / divisor);
         let lower = (up as f64 / down as f64).min(1.0);
         let transition = (STOP - PASS) * std::f64::consts::PI * lower;
-        let half = ((ATTENUATION_DB - 8.0) / (2.285 * transition) / 2.0).ceil() as usize;
+        let half = ((LENGTH_DB - 8.0) / (2.285 * transition) / 2.0).ceil() as usize;
         let taps = 2 * half;
-        let beta = 0.1102 * (ATTENUATION_DB - 8.7);
+        let beta = 0.1102 * (SHAPE_DB - 8.7);
         let mut kernel =
             Self { up, down, half, taps, cutoff: lower * f64::midpoint(PASS, STOP), beta, table: Vec::new() };
         if usize::try_from(up).is_ok_and(|rows| rows.saturating_mul(taps) <= MAX_TABLE) {

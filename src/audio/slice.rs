@@ -258,6 +258,10 @@ impl Plan {
         for (index, range) in chunk_ranges(&plan.filtered, config) {
             plan.judge(index, range, &broken, config);
         }
+        if plan.kept.is_empty() && plan.dropped.is_empty() {
+            // The slicer left nothing at all; that is worth a reason too.
+            plan.drop_chunk(0, &(0..audio.samples.len()), Reason::Silent);
+        }
         plan.drop_overwritten();
         plan.dropped.sort_by(|a, b| a.start_seconds.total_cmp(&b.start_seconds));
         Ok(plan)

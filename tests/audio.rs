@@ -1,0 +1,623 @@
+//! Sound: loading, resampling, filtering, slicing; golden numbers of the cases `preprocess` and `audio_load`.
+
+mod support;
+
+use rvc_run::Kind;
+use rvc_run::audio::slice::{self, Reason};
+use rvc_run::audio::{Audio, filter, io, resample};
+use rvc_run::config::Config;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use support::{Golden, golden_path};
+
+fn config(change: impl FnOnce(&mut Config)) -> Config {
+    let mut config = Config::default();
+    change(&mut config);
+    config
+}
+
+fn numbers(value: &Value) -> Vec<f64> {
+    value.as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect()
+}
+
+fn floats(tensor: &tch::Tensor) -> Vec<f64> {
+    Vec::<f64>::try_from(tensor.to_kind(tch::Kind::Double).flatten(0, -1)).unwrap()
+}
+
+fn peak(samples: &[f32]) -> f64 {
+    samples.iter().fold(0.0, |peak, x| peak.max(f64::from(x.abs())))
+}
+
+fn rms(samples: &[f32]) -> f64 {
+    (samples.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>() / samples.len() as f64).sqrt()
+}
+
+fn largest_difference(actual: impl IntoIterator<Item = f64>, expected: impl IntoIterator<Item = f64>) -> f64 {
+    actual.into_iter().zip(expected).fold(0.0, |worst, (a, e)| worst.max((a - e).abs()))
+}
+
+fn wide(samples: &[f32]) -> impl Iterator<Item = f64> {
+    samples.iter().map(|x| f64::from(*x))
+}
+
+// --- Golden: slicing ------------------------------------------------------------------------------------------------
+
+/// The manifest's tolerance for samples at the voice's rate.
+const GT_ATOL: f64 = 2e-6;
+/// The manifest's relative tolerances: peaks at the voice's rate, peaks and RMS at 16 kHz (where resamplers differ).
+const PEAK_RTOL: f64 = 1e-5;
+const PEAK_16K_RTOL: f64 = 2e-2;
+const RMS_RTOL: f64 = 2e-3;
+
+fn speech() -> Audio {
+    io::load(&golden_path("preprocess_speech.flac")).unwrap()
+}
+
+#[test]
+fn the_slicer_finds_the_references_pieces() {
+    let golden = Golden::open("preprocess");
+    let filtered = filter::highpass(&speech().samples, 40000);
+    let lengths: Vec<f64> = slice::pieces(&filtered, 40000).iter().map(|piece| piece.len() as f64).collect();
+    assert_eq!(lengths, numbers(&golden.entry["slicer_piece_lengths"]));
+}
+
+#[test]
+fn the_high_pass_gives_the_references_samples() {
+    let filtered = filter::highpass(&speech().samples, 40000);
+    let expected = floats(&Golden::open("preprocess").tensor("filtered_head"));
+    let worst = largest_difference(filtered[28000..30000].iter().copied(), expected.iter().copied());
+    println!("filtered_head: {worst:.2e}");
+    // Both are float64; the poles' nearness to 1 amplifies rounding.
+    assert!(worst < 1e-10, "{worst:e}");
+}
+
+#[test]
+fn the_high_pass_has_the_references_coefficients() {
+    // Spec A.3: rate, b0, a1 to a5.
+    #[rustfmt::skip]
+    let expected = [
+        (16000, 0.9699606451838447, [-4.939001819168364, 9.757863526739543, -9.639544849413458, 4.761506797356209, -0.9408236532054606]),
+        (24000, 0.9798723409511474, [-4.9593344485332675, 9.838163411273335, -9.758473201970471, 4.83979404409856, -0.9601498045610815]),
+        (32000, 0.9848660067285752, [-4.969500810783352, 9.878467826012754, -9.818394245627738, 4.879388281681066, -0.9699610512094896]),
+        (40000, 0.987874390358859, [-4.975600639140922, 9.902699956062799, -9.854493795461902, 4.903290289690988, -0.9758958111268883]),
+        (48000, 0.9898850753910278, [-4.979667194990071, 9.918875338137543, -9.878621548779623, 4.919285868123746, -0.9798724624819006]),
+    ];
+    // A few units in the last place, for rates that are not tabled.
+    const DESIGN_ATOL: f64 = 2e-14;
+    for (rate, b0, a) in expected {
+        let b = [1.0, -5.0, 10.0, -10.0, 5.0, -1.0].map(|c| c * b0);
+        let difference = |(given_b, given_a): ([f64; 6], [f64; 6])| {
+            largest_difference(given_b, b).max(largest_difference(given_a[1..].iter().copied(), a))
+        };
+        assert!(difference(filter::butterworth(rate)) == 0.0, "{rate}");
+        let worst = difference(filter::design(rate));
+        println!("design at {rate}: {worst:.2e}");
+        assert!(worst < DESIGN_ATOL, "{rate}: {worst:e}");
+    }
+}
+
+/// Compares the chunks cut with the reference's numbering with all numbers that the manifest has for what remains on disk.
+fn check_outputs(seconds: f64, key: &str) {
+    let golden = Golden::open("preprocess");
+    let outputs = golden.entry["outputs"][key].as_array().unwrap();
+    let config = config(|c| (c.slice_seconds, c.numbering) = (seconds, "rvc".into()));
+    let cut = slice::cut(&speech(), &config).unwrap();
+    let names: Vec<String> = cut.chunks.iter().map(|chunk| format!("0_{}.wav", chunk.index)).collect();
+    let expected: Vec<&str> = outputs.iter().map(|o| o["name"].as_str().unwrap()).collect();
+    assert_eq!(names, expected);
+    for (chunk, output) in cut.chunks.iter().zip(outputs) {
+        check_gt(&chunk.gt, &output["gt"]);
+        let (samples, expected) = (&chunk.wav16, &output["16k"]);
+        assert_eq!(samples.len() as u64, expected["length"].as_u64().unwrap());
+        assert!((peak(samples) / expected["peak"].as_f64().unwrap() - 1.0).abs() < PEAK_16K_RTOL);
+        assert!((rms(samples) / expected["rms"].as_f64().unwrap() - 1.0).abs() < RMS_RTOL);
+    }
+}
+
+fn check_gt(samples: &[f32], expected: &Value) {
+    assert_eq!(samples.len() as u64, expected["length"].as_u64().unwrap());
+    assert!((peak(samples) / expected["peak"].as_f64().unwrap() - 1.0).abs() < PEAK_RTOL);
+    assert!((rms(samples) / expected["rms"].as_f64().unwrap() - 1.0).abs() < PEAK_RTOL);
+    let (middle, end) = (samples.len() / 2, samples.len());
+    for (name, range) in [("first4", 0..4), ("middle4", middle..middle + 4), ("last4", end - 4..end)] {
+        let worst = largest_difference(wide(&samples[range]), numbers(&expected[name]));
+        assert!(worst < GT_ATOL, "{name}: {worst:e}");
+    }
+}
+
+#[test]
+fn chunks_of_3_7_s_are_the_references() {
+    check_outputs(3.7, "3.7");
+}
+
+#[test]
+fn chunks_of_3_s_are_the_references() {
+    check_outputs(3.0, "3.0");
+}
+
+#[test]
+fn fixed_numbering_keeps_every_chunk_the_reference_ever_wrote() {
+    let golden = Golden::open("preprocess");
+    for (seconds, key) in [(3.7, "3.7"), (3.0, "3.0")] {
+        let writes = golden.entry["writes_in_order"]["runs"][key].as_array().unwrap();
+        let cut = slice::cut(&speech(), &config(|c| c.slice_seconds = seconds)).unwrap();
+        let indices: Vec<usize> = cut.chunks.iter().map(|chunk| chunk.index).collect();
+        assert_eq!(indices, (0..writes.len()).collect::<Vec<_>>());
+        for (chunk, write) in cut.chunks.iter().zip(writes) {
+            assert_eq!(chunk.gt.len() as u64, write[1].as_u64().unwrap());
+            assert!((peak(&chunk.gt) / write[2].as_f64().unwrap() - 1.0).abs() < PEAK_RTOL);
+        }
+    }
+}
+
+#[test]
+fn chunks_lost_to_the_references_numbering_are_counted() {
+    let cut = slice::cut(&speech(), &config(|c| c.numbering = "rvc".into())).unwrap();
+    let lost: Vec<_> = cut.dropped.iter().map(|d| (d.index, d.reason, (d.seconds * 40000.0).round())).collect();
+    assert_eq!(lost, [(3, Reason::Overwritten, 106_200.0)]);
+}
+
+#[test]
+fn the_shortest_chunk_is_the_references_sample_by_sample() {
+    let golden = Golden::open("preprocess");
+    let cut = slice::cut(&speech(), &config(|c| c.numbering = "rvc".into())).unwrap();
+    let chunk = cut.chunks.iter().find(|chunk| chunk.index == 2).unwrap();
+    let worst = largest_difference(wide(&chunk.gt), floats(&golden.tensor("sample_gt")));
+    println!("sample_gt: {worst:.2e}");
+    assert!(worst < GT_ATOL, "{worst:e}");
+    let expected = floats(&golden.tensor("sample_16k"));
+    assert_eq!(chunk.wav16.len(), expected.len());
+    // Another resampler (soxr HQ): apart from the ends, and with the signal at 0.74, its ripple and its band edge remain.
+    const AWAY_FROM_ENDS: usize = 200;
+    const ATOL: f64 = 3e-3;
+    let inside = AWAY_FROM_ENDS..expected.len() - AWAY_FROM_ENDS;
+    let worst = largest_difference(wide(&chunk.wav16[inside.clone()]), expected[inside].iter().copied());
+    println!("sample_16k: {worst:.2e}");
+    assert!(worst < ATOL, "{worst:e}");
+}
+
+#[test]
+fn an_over_loud_recording_yields_no_chunk() {
+    let samples = floats(&Golden::open("preprocess").tensor("loud")).iter().map(|x| *x as f32).collect();
+    let cut = slice::cut(&Audio { samples, sample_rate: 40000 }, &Config::default()).unwrap();
+    assert_eq!(cut.chunks.len(), 0);
+    assert!(!cut.dropped.is_empty() && cut.dropped.iter().all(|d| d.reason == Reason::TooLoud), "{:?}", cut.dropped);
+}
+
+// --- Slicing: properties ----------------------------------------------------------------------------------------------
+
+/// A tone of `seconds` at 40 kHz.
+fn tone(seconds: f64, amplitude: f64) -> Vec<f32> {
+    let n = (seconds * 40000.0) as usize;
+    (0..n).map(|i| (amplitude * (i as f64 * 440.0 * std::f64::consts::TAU / 40000.0).sin()) as f32).collect()
+}
+
+fn at_40k(samples: Vec<f32>) -> Audio {
+    Audio { samples, sample_rate: 40000 }
+}
+
+#[test]
+fn a_chunk_with_a_nan_is_dropped_and_its_neighbours_are_kept() {
+    let mut samples = tone(20.0, 0.5);
+    let sound = slice::cut(&at_40k(samples.clone()), &Config::default()).unwrap();
+    samples[200_000] = f32::NAN;
+    samples[200_001] = f32::INFINITY;
+    let cut = slice::cut(&at_40k(samples), &Config::default()).unwrap();
+    let reasons: Vec<Reason> = cut.dropped.iter().map(|d| d.reason).collect();
+    assert_eq!(reasons, [Reason::NotFinite]);
+    assert_eq!(cut.chunks.len() + 1, sound.chunks.len());
+    assert!(cut.chunks.iter().all(|chunk| chunk.gt.iter().chain(&chunk.wav16).all(|x| x.is_finite())));
+}
+
+#[test]
+fn silence_yields_no_chunk() {
+    let quiet = tone(3.0, 3e-5);
+    for samples in [vec![0.0; 120_000], quiet, vec![0.5; 120_000][..0].to_vec()] {
+        let n = samples.len();
+        let cut = slice::cut(&at_40k(samples), &Config::default()).unwrap();
+        assert_eq!(cut.chunks.len(), 0, "{n}");
+        assert_eq!(cut.dropped.len(), 1, "{n}");
+    }
+}
+
+#[test]
+fn a_rejected_chunk_keeps_its_number() {
+    let mut samples = tone(12.0, 0.5);
+    // In the second chunk only (136000 to 284000, of which the first has up to 148000, the third from 272000).
+    samples[200_000] = 1e30;
+    samples[200_001..].fill(0.0);
+    samples.truncate(220_000);
+    let cut = slice::cut(&at_40k(samples), &Config::default()).unwrap();
+    let kept: Vec<usize> = cut.chunks.iter().map(|chunk| chunk.index).collect();
+    assert_eq!((kept, cut.dropped[0].index, cut.dropped[0].reason), (vec![0], 1, Reason::TooLoud));
+}
+
+#[test]
+fn sound_at_another_rate_is_refused() {
+    let error = slice::cut(&Audio { samples: vec![0.1; 9000], sample_rate: 44100 }, &Config::default()).unwrap_err();
+    assert_eq!(error.kind(), Kind::ConfigMismatch);
+}
+
+// --- Resampling --------------------------------------------------------------------------------------------------------
+
+#[test]
+fn loading_gives_the_references_samples_at_other_rates() {
+    let golden = Golden::open("audio_load");
+    let stereo: Vec<i16> = floats(&golden.tensor("stereo")).iter().map(|x| *x as i16).collect();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("stereo.wav");
+    std::fs::write(&path, pcm_wav(1, 2, 44100, 16, &bytes_16(&stereo))).unwrap();
+    let audio = io::load(&path).unwrap();
+    for (name, rate, length) in [("load_16k", 16000, "/lengths/16k"), ("load_40k", 40000, "/lengths/40k")] {
+        let resampled = audio.clone().at_rate(rate);
+        assert_eq!(resampled.samples.len() as f64, golden.number(length));
+        check_resampled(name, &resampled.samples, &floats(&golden.tensor(name)));
+    }
+}
+
+#[test]
+fn resampling_gives_the_references_samples() {
+    let golden = Golden::open("audio_load");
+    let samples: Vec<f64> = floats(&golden.tensor("mono_40k")).iter().map(|x| x / 32768.0).collect();
+    check_resampled(
+        "resampled_16k",
+        &resample::resample(&samples, 40000, 16000),
+        &floats(&golden.tensor("resampled_16k")),
+    );
+}
+
+/// The manifest: resamplers differ, so compare apart from 200 samples at both ends, with 3e-3.
+fn check_resampled(name: &str, actual: &[f32], expected: &[f64]) {
+    const AWAY_FROM_ENDS: usize = 200;
+    const ATOL: f64 = 3e-3;
+    let end = expected.len().min(actual.len());
+    let end = if expected.len() < actual.len() { end } else { end - AWAY_FROM_ENDS };
+    let inside = AWAY_FROM_ENDS..end;
+    let worst = largest_difference(wide(&actual[inside.clone()]), expected[inside].iter().copied());
+    println!("{name}: {worst:.2e}");
+    assert!(worst < ATOL, "{name}: {worst:e}");
+}
+
+const RATES: [u32; 9] = [8000, 11025, 16000, 22050, 32000, 40000, 44100, 48000, 96000];
+
+#[test]
+fn resampling_keeps_duration_and_position_at_every_ratio() {
+    // A sine at 1 kHz has no excuse at any ratio: where half a sample of delay would be an error of 3e-2 and more.
+    const ATOL: f64 = 2e-6;
+    // The filter's reach beyond the ends, in samples of the lower rate.
+    const ENDS: usize = 92;
+    let sine = |i: usize, rate: u32| (i as f64 / f64::from(rate) * 1000.0 * std::f64::consts::TAU + 0.3).sin();
+    for from in RATES {
+        for to in RATES {
+            let n = (from / 4 + 7) as usize;
+            let samples: Vec<f64> = (0..n).map(|i| sine(i, from)).collect();
+            let resampled = resample::resample(&samples, from, to);
+            assert_eq!(resampled.len(), (n * to as usize).div_ceil(from as usize), "{from} to {to}");
+            let ends = ENDS * (to as usize).div_ceil(to.min(from) as usize);
+            let inside = ends..resampled.len() - ends;
+            let worst = largest_difference(wide(&resampled[inside.clone()]), inside.map(|i| sine(i, to)));
+            assert!(worst < ATOL, "{from} to {to}: {worst:e}");
+        }
+    }
+}
+
+#[test]
+fn resampling_removes_what_would_alias() {
+    // 10 kHz has no place at 16 kHz; 120 dB down is 1e-6.
+    let samples: Vec<f64> =
+        (0..40000).map(|i| (f64::from(i) / 40000.0 * 10000.0 * std::f64::consts::TAU).sin()).collect();
+    let resampled = resample::resample(&samples, 40000, 16000);
+    let inside = &resampled[200..resampled.len() - 200];
+    assert!(peak(inside) < 2e-6, "{:e}", peak(inside));
+}
+
+#[test]
+fn a_nan_spoils_only_its_neighbourhood_when_resampled() {
+    let mut samples = vec![0.25f32; 40000];
+    samples[20000] = f32::NAN;
+    let resampled = resample::resample(&samples, 40000, 16000);
+    let spoiled: Vec<usize> = (0..resampled.len()).filter(|i| resampled[*i].is_nan()).collect();
+    assert!(spoiled[0] > 8000 - 100 && spoiled[spoiled.len() - 1] < 8000 + 100);
+}
+
+#[test]
+fn ratios_too_odd_for_a_table_agree_with_their_neighbours() {
+    let samples: Vec<f64> = (0..4000).map(|i| (f64::from(i) * 0.05).sin()).collect();
+    let (odd, even) = (resample::resample(&samples, 44101, 39999), resample::resample(&samples, 44100, 39998));
+    let worst = largest_difference(wide(&odd[100..3500]), wide(&even[100..3500]));
+    // The ratios differ by 3 in a million: up to 0.01 samples after 3500, of a slope of 0.055 a sample.
+    assert!(worst < 1e-3, "{worst:e}");
+}
+
+// --- Formats -----------------------------------------------------------------------------------------------------------
+
+const GLIDE_RATE: u32 = 22050;
+const GLIDE_LENGTH: usize = 11000;
+
+/// The sound in tests/golden/audio: 200 to 2000 Hz, amplitude 0.4, 10 ms fades, 16 bits.
+fn glide(n: usize, rate: u32) -> Vec<f64> {
+    let duration = n as f64 / f64::from(rate);
+    let sample = |i: usize| {
+        let t = i as f64 / f64::from(rate);
+        let phase = 200.0 * t + 1800.0 / (2.0 * duration) * t * t;
+        let fade = (t / 0.01).min((duration - t) / 0.01).min(1.0);
+        (0.4 * (std::f64::consts::TAU * phase).sin() * fade * 32767.0).round() / 32768.0
+    };
+    (0..n).map(sample).collect()
+}
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/audio").join(name)
+}
+
+/// Where comparison begins: AAC's first block is coarse.
+const FORMAT_START: usize = 2500;
+/// Coding noise and LAME's factor of 0.95 at 64 kbit/s; half a sample of delay would be 4e-2.
+const CODED_RMS: f64 = 2.5e-2;
+
+/// Mean square of the difference when `actual` is read `lag` samples later, without the ends.
+fn mismatch(actual: &[f32], expected: &[f64], lag: i64) -> f64 {
+    let inside = FORMAT_START..expected.len().min(actual.len()) - 200;
+    let n = inside.len() as f64;
+    inside.map(|i| (f64::from(actual[(i as i64 + lag) as usize]) - expected[i]).powi(2)).sum::<f64>() / n
+}
+
+fn check_format(name: &str, expected: &[f64], rate: u32, atol_rms: f64) {
+    let audio = io::load(&fixture(name)).unwrap();
+    assert_eq!(audio.sample_rate, rate, "{name}");
+    assert_eq!(audio.samples.len(), expected.len(), "{name}: exact duration");
+    let error = mismatch(&audio.samples, expected, 0).sqrt();
+    println!("{name}: rms error {error:.2e}");
+    assert!(error < atol_rms, "{name}: {error:e}");
+    let best = (-100..=100)
+        .min_by(|a, b| mismatch(&audio.samples, expected, *a).total_cmp(&mismatch(&audio.samples, expected, *b)));
+    assert_eq!(best, Some(0), "{name}: the sound is shifted");
+}
+
+#[test]
+fn lossless_formats_give_the_exact_samples() {
+    for name in ["glide.flac", "glide.aiff", "glide_alac.m4a"] {
+        check_format(name, &glide(GLIDE_LENGTH, GLIDE_RATE), GLIDE_RATE, 1e-9);
+    }
+}
+
+#[test]
+fn lossy_formats_keep_duration_and_position() {
+    for name in ["glide.mp3", "glide.m4a", "glide.ogg"] {
+        check_format(name, &glide(GLIDE_LENGTH, GLIDE_RATE), GLIDE_RATE, CODED_RMS);
+    }
+}
+
+#[test]
+fn stereo_m4a_is_mixed_down_and_trimmed() {
+    // Left and half as much right: (1 + 0.5) * 0.7071.
+    let expected: Vec<f64> = glide(22001, 44100).iter().map(|x| x * 1.5 * std::f64::consts::FRAC_1_SQRT_2).collect();
+    check_format("glide44s.m4a", &expected, 44100, CODED_RMS);
+}
+
+#[test]
+fn raw_aac_is_read_with_the_run_in_that_it_does_not_tell() {
+    let audio = io::load(&fixture("glide.aac")).unwrap();
+    let expected = glide(GLIDE_LENGTH, GLIDE_RATE);
+    assert!(mismatch(&audio.samples[1024..], &expected, 0).sqrt() < CODED_RMS);
+}
+
+#[test]
+fn opus_is_refused_with_a_way_out() {
+    let error = io::load(&fixture("glide.opus")).unwrap_err();
+    assert_eq!(error.kind(), Kind::AudioDecode);
+    assert!(error.hint_text().unwrap().contains("ffmpeg"), "{:?}", error.hint_text());
+}
+
+/// A wav with a plain 16-byte format.
+fn pcm_wav(tag: u16, channels: u16, rate: u32, bits: u16, data: &[u8]) -> Vec<u8> {
+    let block = u32::from(channels) * u32::from(bits) / 8;
+    let mut bytes = b"RIFF".to_vec();
+    bytes.extend((36 + data.len() as u32).to_le_bytes());
+    bytes.extend(b"WAVEfmt \x10\0\0\0");
+    bytes.extend([tag.to_le_bytes(), channels.to_le_bytes()].concat());
+    bytes.extend(rate.to_le_bytes());
+    bytes.extend((rate.wrapping_mul(block)).to_le_bytes());
+    bytes.extend([(block as u16).to_le_bytes(), bits.to_le_bytes()].concat());
+    bytes.extend(b"data");
+    bytes.extend((data.len() as u32).to_le_bytes());
+    bytes.extend(data);
+    bytes
+}
+
+fn bytes_16(samples: &[i16]) -> Vec<u8> {
+    samples.iter().flat_map(|x| x.to_le_bytes()).collect()
+}
+
+/// What loading these bytes gives.
+fn load_bytes(name: &str, bytes: &[u8]) -> rvc_run::Result<Audio> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(name);
+    std::fs::write(&path, bytes).unwrap();
+    io::load(&path)
+}
+
+#[test]
+fn every_wav_sample_format_has_the_same_full_scale() {
+    let half_16 = bytes_16(&[16384, -16384, 0, 1]);
+    let half_24: Vec<u8> = [0, 0, 0x40, 0, 0, 0xc0, 0, 0, 0, 0, 1, 0].to_vec();
+    let half_32: Vec<u8> = [1i32 << 30, -(1 << 30), 0, 1 << 16].iter().flat_map(|x| x.to_le_bytes()).collect();
+    let half_float: Vec<u8> = [0.5f32, -0.5, 0.0, 1.0 / 32768.0].iter().flat_map(|x| x.to_le_bytes()).collect();
+    let half_double: Vec<u8> = [0.5f64, -0.5, 0.0, 1.0 / 32768.0].iter().flat_map(|x| x.to_le_bytes()).collect();
+    let expected = [0.5, -0.5, 0.0, 1.0 / 32768.0];
+    for (tag, bits, data) in
+        [(1, 16, half_16), (1, 24, half_24), (1, 32, half_32), (3, 32, half_float), (3, 64, half_double)]
+    {
+        let audio = load_bytes("a.wav", &pcm_wav(tag, 1, 8000, bits, &data)).unwrap();
+        assert_eq!(audio.samples, expected, "{bits} bits, tag {tag}");
+    }
+    let audio = load_bytes("a.wav", &pcm_wav(1, 1, 8000, 8, &[192, 64, 128, 128])).unwrap();
+    assert_eq!(audio.samples, [0.5, -0.5, 0.0, 0.0]);
+}
+
+#[test]
+fn floats_beyond_full_scale_are_not_clipped() {
+    let data: Vec<u8> = [3.5f32, -7.0].iter().flat_map(|x| x.to_le_bytes()).collect();
+    assert_eq!(load_bytes("a.wav", &pcm_wav(3, 1, 8000, 32, &data)).unwrap().samples, [3.5, -7.0]);
+}
+
+#[test]
+fn any_channel_count_is_mixed_down() {
+    const HALF_POWER: f32 = std::f32::consts::FRAC_1_SQRT_2;
+    // The sum of the gains, as ffmpeg mixes to mono; channels without a layout are averaged.
+    let sums = [
+        (1, 1.0),
+        (2, 2.0 * HALF_POWER),
+        (3, 1.0 + 2.0 * HALF_POWER),
+        (4, 1.0),
+        (6, 2.0 + 2.0 * HALF_POWER),
+        (16, 1.0),
+    ];
+    for (channels, sum) in sums {
+        let data = bytes_16(&vec![8192; channels as usize * 50]);
+        let audio = load_bytes("a.wav", &pcm_wav(1, channels, 48000, 16, &data)).unwrap();
+        assert_eq!(audio.samples.len(), 50, "{channels} channels");
+        assert!((audio.samples[7] - 0.25 * sum).abs() < 1e-6, "{channels} channels: {}", audio.samples[7]);
+    }
+}
+
+#[test]
+fn recordings_are_known_by_extension() {
+    for (name, expected) in
+        [("a.wav", true), ("b.FLAC", true), ("c.opus", true), ("notes.txt", false), ("._a.wav", false)]
+    {
+        assert_eq!(io::is_audio(Path::new("some").join(name).as_path()), expected, "{name}");
+    }
+}
+
+// --- Our own wavs --------------------------------------------------------------------------------------------------------
+
+#[test]
+fn written_wavs_have_the_references_58_byte_header() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("new/0_0.wav");
+    io::write_wav(&path, &[0.5, -2.0, 1e-9], 40000).unwrap();
+    let bytes = std::fs::read(&path).unwrap();
+    #[rustfmt::skip]
+    let header: &[u8] = &[
+        b'R', b'I', b'F', b'F', 62, 0, 0, 0, b'W', b'A', b'V', b'E', b'f', b'm', b't', b' ', 18, 0, 0, 0, 3, 0, 1, 0,
+        0x40, 0x9c, 0, 0, 0, 0x71, 2, 0, 4, 0, 32, 0, 0, 0, b'f', b'a', b'c', b't', 4, 0, 0, 0, 3, 0, 0, 0,
+        b'd', b'a', b't', b'a', 12, 0, 0, 0,
+    ];
+    assert_eq!(bytes.len(), 58 + 12);
+    assert_eq!(&bytes[..58], header);
+    let expected = Audio { samples: vec![0.5, -2.0, 1e-9], sample_rate: 40000 };
+    assert_eq!(io::read_wav(&path).unwrap(), expected);
+    assert_eq!(io::load(&path).unwrap(), expected);
+}
+
+#[test]
+fn a_damaged_training_wav_is_told_from_a_sound_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("0_0.wav");
+    io::write_wav(&path, &[0.25; 100], 40000).unwrap();
+    let whole = std::fs::read(&path).unwrap();
+    for length in (0..whole.len()).step_by(3) {
+        std::fs::write(&path, &whole[..length]).unwrap();
+        let error = io::read_wav(&path).unwrap_err();
+        assert_eq!(error.kind(), Kind::DataDamaged, "{length} bytes");
+        assert!(error.message().contains("0_0.wav"));
+    }
+    std::fs::write(&path, pcm_wav(1, 1, 40000, 16, &[0; 100])).unwrap();
+    assert_eq!(io::read_wav(&path).unwrap_err().kind(), Kind::DataDamaged);
+}
+
+// --- Damaged and hostile files ------------------------------------------------------------------------------------------------
+
+#[track_caller]
+fn refused(name: &str, bytes: &[u8], kind: Kind, word: &str) {
+    let error = load_bytes(name, bytes).unwrap_err();
+    assert_eq!(error.kind(), kind, "{error}");
+    assert!(error.message().contains(word) && error.message().contains(name), "{error}");
+    assert!(error.file().is_some() && !error.message().contains('\n'), "{error}");
+}
+
+#[test]
+fn what_is_no_sound_file_is_refused_with_its_path() {
+    refused("empty.wav", b"", Kind::AudioEmpty, "empty");
+    refused("text.wav", b"this is a shopping list, not a sound\n", Kind::AudioDecode, "no sound file");
+    refused("zeros.mp3", &[0; 5000], Kind::AudioDecode, "no sound file");
+    let error = io::load(Path::new("no/such/file.wav")).unwrap_err();
+    assert_eq!(error.kind(), Kind::NotFound);
+    let folder = tempfile::tempdir().unwrap();
+    let error = io::load(folder.path()).unwrap_err();
+    assert_eq!(error.kind(), Kind::AudioDecode);
+    assert!(error.message().contains("a folder"), "{error}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_device_is_refused_without_being_opened() {
+    let error = io::load(Path::new("/dev/zero")).unwrap_err();
+    assert!(error.message().contains("not a regular file"), "{error}");
+}
+
+#[test]
+fn bad_wav_headers_are_refused() {
+    let data = bytes_16(&[100; 400]);
+    refused("a.wav", &pcm_wav(1, 0, 44100, 16, &data), Kind::AudioDecode, "");
+    refused("a.wav", &pcm_wav(1, 1, 0, 16, &data), Kind::AudioDecode, "");
+    refused("a.wav", &pcm_wav(1, 1, 3, 16, &data), Kind::AudioDecode, "sample rate is 3 Hz");
+    refused("a.wav", &pcm_wav(1, 1, u32::MAX, 16, &data), Kind::AudioDecode, "sample rate");
+    refused("a.wav", &pcm_wav(1, 1, 44100, 0, &data), Kind::AudioDecode, "");
+    refused("a.wav", &pcm_wav(77, 1, 44100, 16, &data), Kind::AudioDecode, "");
+    refused("a.wav", &pcm_wav(1, 1, 44100, 16, &[]), Kind::AudioEmpty, "no sound");
+}
+
+#[test]
+fn a_file_cut_off_is_refused_with_both_lengths() {
+    let wav = pcm_wav(1, 1, 8000, 16, &bytes_16(&[1000; 16000]));
+    refused("a.wav", &wav[..wav.len() / 2], Kind::AudioDecode, "");
+    for name in ["glide.flac", "glide.aiff", "glide.mp3", "glide.m4a", "glide_alac.m4a"] {
+        let bytes = std::fs::read(fixture(name)).unwrap();
+        refused(name, &bytes[..bytes.len() / 2], Kind::AudioDecode, "");
+    }
+}
+
+#[test]
+fn a_stream_without_a_known_length_is_read_to_its_end() {
+    let mut wav = pcm_wav(1, 1, 8000, 16, &bytes_16(&[1000; 16000]));
+    wav[4..8].fill(0xff);
+    wav[40..44].fill(0xff);
+    assert_eq!(load_bytes("a.wav", &wav).unwrap().samples.len(), 16000);
+}
+
+#[test]
+fn random_damage_never_panics() {
+    // A linear congruential generator: the same damage in every run.
+    let mut state = 12345u64;
+    let mut random = move |n: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % n
+    };
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["glide.flac", "glide.aiff", "glide.mp3", "glide.m4a", "glide_alac.m4a", "glide.ogg", "glide.aac"] {
+        let whole = std::fs::read(fixture(name)).unwrap();
+        for round in 0..rounds() {
+            let mut bytes = whole.clone();
+            // Headers matter most, and in MP4 they are at the end.
+            let near = [whole.len(), 200.min(whole.len())][round % 2];
+            for _ in 0..=random(8) {
+                let at = random(near);
+                let at = if round % 4 == 3 { whole.len() - 1 - at } else { at };
+                bytes[at] = [0, 0xff, 0x80, random(256) as u8][random(4)];
+            }
+            bytes.truncate(whole.len() - [0, random(whole.len())][usize::from(random(5) == 0)]);
+            let path = folder.path().join(name);
+            std::fs::write(&path, &bytes).unwrap();
+            if let Ok(audio) = io::load(&path) {
+                assert!(!audio.samples.is_empty() && audio.samples.len() < 100 * GLIDE_LENGTH, "{name}");
+            }
+        }
+    }
+}
+
+/// Rounds of random damage a format; RVC_TEST_FUZZ asks for more.
+fn rounds() -> usize {
+    std::env::var("RVC_TEST_FUZZ").ok().and_then(|n| n.parse().ok()).unwrap_or(60)
+}
