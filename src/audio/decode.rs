@@ -8,7 +8,7 @@ use symphonia::core::audio::{Channels, GenericAudioBufferRef, Position};
 use symphonia::core::codecs::audio::{AudioDecoder, AudioDecoderOptions};
 use symphonia::core::errors::Error as Cause;
 use symphonia::core::formats::{FormatOptions, FormatReader, Track, TrackType, probe::Hint};
-use symphonia::core::io::MediaSourceStream;
+use symphonia::core::io::{MediaSourceStream, MediaSourceStreamOptions};
 use symphonia::core::meta::MetadataOptions;
 use symphonia::core::packet::Packet;
 
@@ -80,6 +80,8 @@ fn decode_file(path: &Path, file: File) -> Result<Audio> {
     Ok(audio)
 }
 
+type Source = (Box<dyn FormatReader>, Box<dyn AudioDecoder>, Track);
+
 /// The next packet of any track, or none at the end, be it early; see [`check_end`].
 fn next_packet(path: &Path, reader: &mut dyn FormatReader, mono: &Mono) -> Result<Option<Packet>> {
     match reader.next_packet() {
@@ -90,8 +92,8 @@ fn next_packet(path: &Path, reader: &mut dyn FormatReader, mono: &Mono) -> Resul
 }
 
 /// The container's reader, the decoder of its first sound track, and that track.
-fn start(path: &Path, file: File) -> Result<(Box<dyn FormatReader>, Box<dyn AudioDecoder>, Track)> {
-    let stream = MediaSourceStream::new(Box::new(file), Default::default());
+fn start(path: &Path, file: File) -> Result<Source> {
+    let stream = MediaSourceStream::new(Box::new(file), MediaSourceStreamOptions::default());
     let probe = symphonia::default::get_probe();
     let reader = probe
         .probe(&Hint::new(), stream, FormatOptions::default(), MetadataOptions::default())
@@ -166,12 +168,14 @@ impl Mono<'_> {
 fn gains(channels: &Channels) -> Vec<f32> {
     const HALF_POWER: f32 = std::f32::consts::FRAC_1_SQRT_2;
     let count = channels.count();
+    let front =
+        Position::FRONT_LEFT | Position::FRONT_RIGHT | Position::FRONT_LEFT_CENTER | Position::FRONT_RIGHT_CENTER;
+    let surround =
+        Position::REAR_LEFT | Position::REAR_RIGHT | Position::REAR_CENTER | Position::SIDE_LEFT | Position::SIDE_RIGHT;
     let gain = |place: Position| match place {
         Position::FRONT_CENTER => Some(1.0),
-        Position::FRONT_LEFT | Position::FRONT_RIGHT => Some(HALF_POWER),
-        Position::FRONT_LEFT_CENTER | Position::FRONT_RIGHT_CENTER => Some(HALF_POWER),
-        Position::REAR_LEFT | Position::REAR_RIGHT | Position::REAR_CENTER => Some(0.5),
-        Position::SIDE_LEFT | Position::SIDE_RIGHT => Some(0.5),
+        place if front.contains(place) => Some(HALF_POWER),
+        place if surround.contains(place) => Some(0.5),
         Position::LFE1 if count >= 6 => Some(0.0),
         _ => None,
     };

@@ -117,7 +117,9 @@ impl Kernel {
             *tap = sinc(self.cutoff * x) * kaiser(x / self.half as f64, self.beta);
         }
         let sum: f64 = row.iter().sum();
-        row.iter_mut().for_each(|tap| *tap /= sum);
+        for tap in row {
+            *tap /= sum;
+        }
     }
 }
 
