@@ -93,6 +93,9 @@ impl SynthesizerConfig {
             hidden_channels: 32,
             filter_channels: 64,
             n_layers: 2,
+            // One residual block a stage instead of three: they are four fifths of the vocoder's time.
+            resblock_kernel_sizes: vec![3],
+            resblock_dilation_sizes: vec![vec![1, 3, 5]],
             upsample_initial_channel: 64,
             gin_channels: 32,
             discriminator_divisor: 16,

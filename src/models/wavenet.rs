@@ -36,7 +36,8 @@ impl WaveNet {
         let mut xs = xs.shallow_clone();
         let mut skipped: Option<Tensor> = None;
         for (i, (gate, res_skip)) in self.in_layers.iter().zip(&self.res_skip_layers).enumerate() {
-            let a = gate.forward(&xs) + cond.narrow(1, 2 * h * i as i64, 2 * h);
+            let mut a = gate.forward(&xs);
+            a += cond.narrow(1, 2 * h * i as i64, 2 * h);
             let r = res_skip.forward(&(a.narrow(1, 0, h).tanh() * a.narrow(1, h, h).sigmoid()));
             let skip = if i + 1 < self.in_layers.len() {
                 xs = (xs + r.narrow(1, 0, h)) * mask;

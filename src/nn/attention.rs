@@ -61,8 +61,10 @@ impl RelativeAttention {
         let k = split(self.conv_k.forward(xs));
         let v = split(self.conv_v.forward(xs));
         let near = q.matmul(&self.emb_rel_k.transpose(1, 2));
-        let scores = q.matmul(&k.transpose(2, 3)) + to_diagonals(&near, Self::WINDOW);
-        let p = scores.masked_fill(masked, Self::MASKED).softmax(-1, Kind::Float);
+        // In place: nothing before the softmax needs its own result for the gradient, and [T, T] is the largest tensor here.
+        let mut scores = q.matmul(&k.transpose(2, 3));
+        scores += to_diagonals(&near, Self::WINDOW);
+        let p = scores.masked_fill_(masked, Self::MASKED).softmax(-1, Kind::Float);
         let out = p.matmul(&v) + from_diagonals(&p, Self::WINDOW).matmul(&self.emb_rel_v);
         self.conv_o.forward(&out.transpose(2, 3).reshape([batch, channels, frames]))
     }

@@ -130,6 +130,7 @@ impl Builder {
     }
 
     /// A builder with the same seed on the CPU, for values that another parameter is computed from.
+    #[must_use]
     pub fn aside(&self) -> Self {
         Self::new(Device::Cpu, self.seed)
     }

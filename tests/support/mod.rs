@@ -12,10 +12,18 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tch::{Kind, Tensor};
 
-/// Lets libtorch use the cores the way the golden set was made: two threads, whatever the machine.
-pub fn two_threads() {
-    static ONCE: std::sync::Once = std::sync::Once::new();
-    ONCE.call_once(|| tch::set_num_threads(2));
+/// One libtorch thread for each test: the tests themselves run in parallel, and libtorch's threads wait for each other in
+/// busy loops, which costs ten times the work when there are more of them than cores.
+pub fn one_thread() {
+    tch::set_num_threads(1);
+}
+
+/// Keeps other tests of the same program from drawing: libtorch's CPU generator is one for all threads. Hold it in every test
+/// that draws numbers whose values matter, or that draws at all beside such tests.
+pub fn only_me_draws() -> std::sync::MutexGuard<'static, ()> {
+    static LOCK: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    // A test that failed while holding it has left nothing behind that the next one needs.
+    LOCK.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 fn golden_dir() -> PathBuf {
@@ -179,7 +187,7 @@ pub fn fill(salt: &str, key: &str, shape: &[i64], scale: f64, offset: f64) -> Te
 pub fn integers(salt: &str, key: &str, shape: &[i64], low: i64, high: i64) -> Tensor {
     let span = (high - low) as f64;
     let values: Vec<i64> =
-        uniform(salt, key, count(shape)).map(|u| (low as f64 + (u + 1.0) / 2.0 * span).floor() as i64).collect();
+        uniform(salt, key, count(shape)).map(|u| (low as f64 + (u / 2.0 + 0.5) * span).floor() as i64).collect();
     Tensor::from_slice(&values).view(shape)
 }
 
