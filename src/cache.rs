@@ -29,7 +29,7 @@ const SCHEMA: u32 = 1;
 const RECORD: &str = "entry.json";
 const SESSIONS: &str = ".tmp";
 /// How often a used entry's time is renewed. Pruning works in days, so an hour is exact enough and saves writes.
-const RENEW_AFTER: Duration = Duration::from_secs(3600);
+const RENEW_AFTER: Duration = Duration::from_hours(1);
 
 /// Everything that decides a result.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -258,6 +258,17 @@ impl Cache {
         &self.root
     }
 
+    /// The verified entry of `key`, if it is there and intact. Damage is told by the [`Cache::once`] that repairs it.
+    pub fn get(&self, key: &Key) -> Result<Option<Entry>> {
+        match self.find(key)? {
+            Found::Intact(entry) => {
+                renew(&entry.folder.join(RECORD));
+                Ok(Some(entry))
+            }
+            Found::Damaged(_) | Found::Nothing => Ok(None),
+        }
+    }
+
     /// The verified entry of `key`, or a folder to make it in.
     ///
     /// Errors: `file.write`, `file.disk_full`. Damage is not an error; it is told by [`Pending::damage`].
@@ -396,22 +407,19 @@ pub fn place(object: &Object, target: &Path) -> Result<()> {
     files::write_with(target, |w| std::io::copy(&mut source, w)).map(drop)
 }
 
-/// True if `target` has the content of `object`: the same file by link, or the same digest.
-pub fn is_placed(object: &Object, target: &Path) -> bool {
-    same_file(&object.path, target) || files::digest_file(target).is_ok_and(|digest| digest == object.digest)
-}
-
+/// True if `target` is a hard link to the cached file. False may also mean that it cannot be told on this system.
 #[cfg(unix)]
-fn same_file(a: &Path, b: &Path) -> bool {
+pub fn is_linked(object: &Object, target: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
-    match (std::fs::symlink_metadata(a), std::fs::symlink_metadata(b)) {
+    match (std::fs::symlink_metadata(&object.path), std::fs::symlink_metadata(target)) {
         (Ok(a), Ok(b)) => a.dev() == b.dev() && a.ino() == b.ino(),
         _ => false,
     }
 }
 
+/// True if `target` is a hard link to the cached file. False may also mean that it cannot be told on this system.
 #[cfg(not(unix))]
-fn same_file(_a: &Path, _b: &Path) -> bool {
+pub fn is_linked(_object: &Object, _target: &Path) -> bool {
     false
 }
 

@@ -214,7 +214,7 @@ fn check_names_the_damaged_entry() {
 #[test]
 fn prune_removes_what_was_not_used_lately() {
     let room = room();
-    let day = Duration::from_secs(24 * 3600);
+    let day = Duration::from_hours(24);
     let (old, _) = double(&room.cache, &room.task, &key()).unwrap();
     double(&room.cache, &room.task, &key().param("times", 9)).unwrap();
     let record = old.object("a.txt").unwrap().path.with_file_name("entry.json");
@@ -228,7 +228,7 @@ fn prune_removes_what_was_not_used_lately() {
 #[test]
 fn using_an_old_entry_makes_it_young() {
     let room = room();
-    let day = Duration::from_secs(24 * 3600);
+    let day = Duration::from_hours(24);
     let (old, _) = double(&room.cache, &room.task, &key()).unwrap();
     let record = old.object("a.txt").unwrap().path.with_file_name("entry.json");
     let long_ago = std::time::SystemTime::now() - 40 * day;
@@ -244,10 +244,10 @@ fn placing_links_replaces_and_leaves_no_temp_file() {
     let object = entry.object("a.txt").unwrap();
     let target: PathBuf = room.folder.path().join("logs/a.txt");
     files::write(&target, "old").unwrap();
-    assert!(!cache::is_placed(&object, &target));
+    assert!(!cache::is_linked(&object, &target));
     cache::place(&object, &target).unwrap();
     cache::place(&object, &target).unwrap();
-    assert!(cache::is_placed(&object, &target));
+    assert!(cache::is_linked(&object, &target));
     assert_eq!(files::list(target.parent().unwrap()).unwrap(), [target]);
 }
 
@@ -260,5 +260,5 @@ fn writing_into_a_placed_file_is_noticed_by_the_cache() {
     flip(&target, 1);
     let (entry, origin) = double(&room.cache, &room.task, &key()).unwrap();
     assert_eq!(origin, Origin::Made);
-    assert!(!cache::is_placed(&entry.object("a.txt").unwrap(), &target));
+    assert!(!cache::is_linked(&entry.object("a.txt").unwrap(), &target));
 }

@@ -1,1 +1,148 @@
 //! Recordings to training data, stage by stage, through the cache.
+//!
+//! ```text
+//! data/<voice>/*  --slices-->  0_gt_wavs, 1_16k_wavs  --f0-->       2a_f0, 2b-f0nsf
+//!                                                     --content-->  3_feature768      --filelist-->  filelist.txt
+//! ```
+//!
+//! Every stage asks the cache by content, makes what is missing in parallel, and links the results into logs/<voice> under
+//! RVC's names. filelist.txt is there only while it fits what the folders hold: it is removed before the first change and
+//! written last. cache_metadata.json lists which files are ours; others are never touched.
+
+mod features;
+mod filelist;
+mod folder;
+mod metadata;
+mod recordings;
+mod slices;
+
+pub use features::{content, f0};
+pub use filelist::{FileList, filelist};
+pub use slices::slices;
+
+use crate::cache::{Cache, Object};
+use crate::config::Config;
+use crate::files::Workspace;
+use crate::task::Task;
+use crate::{Kind, Result};
+use serde_json::{Map, Value};
+use std::path::{Path, PathBuf};
+
+/// The folders of logs/<voice>, with RVC's names (spec A.7, B.2, C.4).
+pub const GT_WAVS: &str = "0_gt_wavs";
+pub const WAVS_16K: &str = "1_16k_wavs";
+pub const F0_COARSE: &str = "2a_f0";
+pub const F0_HZ: &str = "2b-f0nsf";
+pub const CONTENT: &str = "3_feature768";
+
+/// What a stage did, in recordings (slices) or clips (f0, content).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Processed now.
+    pub done: usize,
+    /// Found in the cache, or equal to another one.
+    pub cached: usize,
+    /// Not usable; each was told with a warning.
+    pub skipped: usize,
+}
+
+/// One clip of a voice and its files.
+#[derive(Clone, Debug)]
+pub struct Clip {
+    /// RVC's name, "<recording>_<chunk>", both counted from 0.
+    pub name: String,
+    /// Speaker.
+    pub sid: i64,
+    pub seconds: f64,
+    gt: Object,
+    wav16: Object,
+    f0: Option<Pitch>,
+    content: Option<Object>,
+}
+
+#[derive(Clone, Debug)]
+struct Pitch {
+    coarse: Object,
+    hz: Object,
+}
+
+/// A recording that gave clips.
+#[derive(Clone, Debug)]
+struct Source {
+    shown: String,
+    digest: String,
+    sid: i64,
+    clips: Vec<String>,
+}
+
+/// The clips of a voice: what [`slices`] returns and the further stages complete.
+pub struct Clips {
+    /// logs/<voice>.
+    pub folder: PathBuf,
+    /// In order of their names: recording, then chunk.
+    pub clips: Vec<Clip>,
+    /// Recordings found, usable or not.
+    pub recordings: usize,
+    /// What slicing did, in recordings.
+    pub counts: Counts,
+    /// Chunks that were cut but not used: silent, too loud, too short, not finite.
+    pub dropped: usize,
+    /// Names of the speaker folders by sid; one empty name if there are none.
+    pub speakers: Vec<String>,
+    /// Recordings that could not be used: name and reason.
+    pub unusable: Vec<(String, String)>,
+    cache: Cache,
+    sources: Vec<Source>,
+    /// The settings that went in so far, for cache_metadata.json.
+    params: Map<String, Value>,
+}
+
+impl Clips {
+    /// Length of all clips together.
+    pub fn seconds(&self) -> f64 {
+        self.clips.iter().map(|clip| clip.seconds).sum()
+    }
+}
+
+/// The whole preparation of a voice: slices, f0, content, file list.
+pub fn all(
+    task: &Task,
+    workspace: &Workspace,
+    cache: &Cache,
+    voice: &str,
+    recordings: &Path,
+    config: &Config,
+) -> Result<FileList> {
+    let mut clips = slices(task, workspace, cache, voice, recordings, config)?;
+    f0(task, &mut clips, config)?;
+    content(task, &mut clips, config)?;
+    filelist(task, &mut clips, config)
+}
+
+/// Whether an error is about one recording or clip, so that the others can go on without it.
+fn concerns_one_item(kind: Kind) -> bool {
+    matches!(
+        kind,
+        Kind::AudioDecode | Kind::AudioEmpty | Kind::DataDamaged | Kind::NotFinite | Kind::NotFound | Kind::Read
+    )
+}
+
+/// Warns about each item, but names no more than a few hundred: nobody reads further.
+fn warn_each(task: &Task, items: impl ExactSizeIterator<Item = String>) {
+    const MOST: usize = 200;
+    let more = items.len().saturating_sub(MOST);
+    items.take(MOST).for_each(|text| task.warn(text));
+    if more > 0 {
+        task.warn(format!("... and {more} more like these"));
+    }
+}
+
+/// "a, b, c and 4 more".
+fn some_of<T: AsRef<str>>(names: &[T]) -> String {
+    const MOST: usize = 5;
+    let shown: Vec<&str> = names.iter().take(MOST).map(AsRef::as_ref).collect();
+    match names.len().saturating_sub(MOST) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}

@@ -50,9 +50,8 @@ impl Run {
         let folder = folder(workspace);
         let (id, sink) = loop {
             let id = new_id(name);
-            match Sink::create(task, folder.join(format!("{id}.jsonl"))) {
-                Some(sink) => break (id, sink),
-                None => continue,
+            if let Some(sink) = Sink::create(task, folder.join(format!("{id}.jsonl"))) {
+                break (id, sink);
             }
         };
         let run = Self::new(id, sink);

@@ -1,0 +1,197 @@
+//! Clips to f0 and content: one cached result for each clip, found by the digest of its 16 kHz wav.
+
+use super::{CONTENT, Clip, Clips, Counts, F0_COARSE, F0_HZ, Pitch, concerns_one_item, folder, warn_each};
+use crate::audio::io;
+use crate::cache::{Cache, Entry, Key, Object};
+use crate::config::Config;
+use crate::features::{content as encoders, f0 as trackers};
+use crate::files::Lock;
+use crate::npy;
+use crate::task::Task;
+use crate::{Error, Kind, Result};
+use serde_json::Value;
+use std::collections::HashMap;
+
+/// Raise them when the files change while the method's own digest stays.
+const F0_VERSION: u32 = 1;
+const CONTENT_VERSION: u32 = 1;
+
+const COARSE_FILE: &str = "coarse.npy";
+const HZ_FILE: &str = "hz.npy";
+pub(super) const CONTENT_FILE: &str = "content.npy";
+
+/// Completes the clips with f0 by `config.f0_method`, in logs/<voice>/2a_f0 and 2b-f0nsf; returns what was done, in clips.
+///
+/// Errors: `config.value`, `file.locked`, `file.write`, `file.disk_full`.
+pub fn f0(task: &Task, clips: &mut Clips, config: &Config) -> Result<Counts> {
+    let _lock = Lock::acquire(&clips.folder)?;
+    let extractor = trackers::Extractor::open(&config.f0_method)?;
+    let key =
+        |clip: &Object| Key::new("f0", F0_VERSION).input("clip", &clip.digest).param("method", extractor.digest());
+    let found = each_once(task, "f0", clips, key, |todo| {
+        extractor
+            .extract(task, "f0", todo, load, |clip, f0| one_clip(f0, |f0| make_f0(task, &clips.cache, &key(clip), &f0)))
+    })?;
+    let mut counts = found.counts;
+    let mut skipped = Vec::new();
+    for clip in &mut clips.clips {
+        let entry = found.of(&clip.wav16);
+        clip.f0 = match entry.and_then(|e| Ok(Pitch { coarse: object(e, COARSE_FILE)?, hz: object(e, HZ_FILE)? })) {
+            Ok(pitch) => Some(pitch),
+            Err(reason) => {
+                skipped.push(format!("clip {} is skipped, it has no f0: {reason}", clip.name));
+                None
+            }
+        };
+    }
+    counts.settle(clips.clips.len(), skipped.len());
+    warn_each(task, skipped.into_iter());
+    clips.params.insert("f0_method".into(), Value::from(config.f0_method.as_str()));
+    clips.params.insert("f0_digest".into(), Value::from(extractor.digest()));
+    let files = |of: fn(&Pitch) -> &Object| named(&clips.clips, ".wav.npy", |clip| clip.f0.as_ref().map(of));
+    let wanted = [
+        folder::Wanted { folder: F0_COARSE, files: files(|pitch| &pitch.coarse) },
+        folder::Wanted { folder: F0_HZ, files: files(|pitch| &pitch.hz) },
+    ];
+    folder::publish(task, &clips.folder, &clips.cache, &wanted)?;
+    Ok(counts)
+}
+
+/// Completes the clips with content by `config.content_encoder`, in logs/<voice>/3_feature768; returns what was done, in
+/// clips.
+///
+/// Errors: `config.value`, `file.locked`, `file.write`, `file.disk_full`.
+pub fn content(task: &Task, clips: &mut Clips, config: &Config) -> Result<Counts> {
+    let _lock = Lock::acquire(&clips.folder)?;
+    let encoder = encoders::encoder(&config.content_encoder)?;
+    if let Some(notice) = encoder.notice() {
+        task.info(notice);
+    }
+    let key = |clip: &Object| {
+        Key::new("content", CONTENT_VERSION).input("clip", &clip.digest).param("encoder", encoder.digest())
+    };
+    let found = each_once(task, "content", clips, key, |todo| {
+        encoder.extract(task, "content", todo, load, |clip, values| {
+            one_clip(values, |values| make_content(task, &clips.cache, &key(clip), &values, encoder.dim()))
+        })
+    })?;
+    let mut counts = found.counts;
+    let mut skipped = Vec::new();
+    for clip in &mut clips.clips {
+        clip.content = match found.of(&clip.wav16).and_then(|entry| object(entry, CONTENT_FILE)) {
+            Ok(object) => Some(object),
+            Err(reason) => {
+                skipped.push(format!("clip {} is skipped, it has no content features: {reason}", clip.name));
+                None
+            }
+        };
+    }
+    counts.settle(clips.clips.len(), skipped.len());
+    warn_each(task, skipped.into_iter());
+    clips.params.insert("content_encoder".into(), Value::from(encoder.name()));
+    clips.params.insert("content_digest".into(), Value::from(encoder.digest()));
+    let files = named(&clips.clips, ".npy", |clip| clip.content.as_ref());
+    folder::publish(task, &clips.folder, &clips.cache, &[folder::Wanted { folder: CONTENT, files }])?;
+    Ok(counts)
+}
+
+impl Counts {
+    /// Equal clips are computed once: all that were neither made nor skipped came for nothing.
+    fn settle(&mut self, clips: usize, skipped: usize) {
+        self.skipped = skipped;
+        self.cached = clips.saturating_sub(self.done + skipped);
+    }
+}
+
+/// An entry, or the reason why this clip has none.
+type Outcome = std::result::Result<Entry, String>;
+
+struct Found {
+    by_digest: HashMap<String, Outcome>,
+    counts: Counts,
+}
+
+impl Found {
+    fn of(&self, clip: &Object) -> std::result::Result<&Entry, String> {
+        match self.by_digest.get(&clip.digest) {
+            Some(outcome) => outcome.as_ref().map_err(String::clone),
+            None => Err("it was not extracted".into()),
+        }
+    }
+}
+
+/// The entries of all clips: from the cache in one parallel look, the others by `extract` (in one go, so that a network
+/// can take them in batches).
+fn each_once(
+    task: &Task,
+    stage: &str,
+    clips: &Clips,
+    key: impl Fn(&Object) -> Key + Sync,
+    extract: impl FnOnce(&[Object]) -> Result<Vec<Outcome>>,
+) -> Result<Found> {
+    let mut seen = std::collections::HashSet::new();
+    let unique: Vec<&Object> =
+        clips.clips.iter().map(|clip| &clip.wav16).filter(|clip| seen.insert(&clip.digest)).collect();
+    let cached = task.map(&format!("looking for {stage} in the cache"), &unique, |clip| clips.cache.get(&key(clip)))?;
+    let mut by_digest = HashMap::new();
+    let mut todo = Vec::new();
+    for (clip, entry) in unique.into_iter().zip(cached) {
+        match entry {
+            Some(entry) => drop(by_digest.insert(clip.digest.clone(), Ok(entry))),
+            None => todo.push(clip.clone()),
+        }
+    }
+    let made = if todo.is_empty() { Vec::new() } else { extract(&todo)? };
+    let done = made.iter().filter(|outcome| outcome.is_ok()).count();
+    by_digest.extend(todo.into_iter().map(|clip| clip.digest).zip(made));
+    Ok(Found { by_digest, counts: Counts { done, ..Counts::default() } })
+}
+
+fn load(clip: &Object) -> Result<Vec<f32>> {
+    Ok(io::read_wav(&clip.path)?.samples)
+}
+
+/// What `store` makes of a clip's values; an error about this clip alone becomes its reason.
+fn one_clip<T>(values: Result<T>, store: impl FnOnce(T) -> Result<Entry>) -> Result<Outcome> {
+    match values.and_then(store) {
+        Ok(entry) => Ok(Ok(entry)),
+        Err(e) if concerns_one_item(e.kind()) => Ok(Err(e.to_string())),
+        Err(e) => Err(e),
+    }
+}
+
+fn make_f0(task: &Task, cache: &Cache, key: &Key, f0: &[f64]) -> Result<Entry> {
+    if !f0.iter().all(|x| x.is_finite()) {
+        return Err(Error::new(Kind::NotFinite, "its f0 is not finite"));
+    }
+    let made = cache.once(task, key, |pending| {
+        npy::write_f64(&pending.path(HZ_FILE), f0)?;
+        npy::write_i64(&pending.path(COARSE_FILE), &trackers::coarse(f0))?;
+        Ok(Value::Null)
+    });
+    made.map(|(entry, _)| entry)
+}
+
+fn make_content(task: &Task, cache: &Cache, key: &Key, values: &[f32], dim: usize) -> Result<Entry> {
+    // The reference writes no file with a NaN in it either (spec C.4).
+    if !values.iter().all(|x| x.is_finite()) {
+        return Err(Error::new(Kind::NotFinite, "its content features are not finite"));
+    }
+    let made = cache.once(task, key, |pending| {
+        npy::write_f32_2d(&pending.path(CONTENT_FILE), values, dim)?;
+        Ok(Value::Null)
+    });
+    made.map(|(entry, _)| entry)
+}
+
+fn object(entry: &Entry, name: &str) -> std::result::Result<Object, String> {
+    entry.object(name).map_err(|e| e.to_string())
+}
+
+fn named<'a>(
+    clips: &'a [Clip],
+    ending: &str,
+    of: impl Fn(&'a Clip) -> Option<&'a Object>,
+) -> Vec<(String, &'a Object)> {
+    clips.iter().filter_map(|clip| Some((format!("{}{ending}", clip.name), of(clip)?))).collect()
+}

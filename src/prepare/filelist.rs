@@ -1,0 +1,244 @@
+//! filelist.txt (spec D.1): one row for each complete clip, and RVC's two rows of silence for each speaker.
+//!
+//! Paths are absolute, as RVC writes them, with "/" on every system: both RVC and this program open them from any
+//! working folder. A copied workspace gets its own paths at its next run.
+//!
+//! The rows are in a fixed order that looks random and depends on the seed and on the clips' content alone. (RVC shuffles
+//! with an unseeded generator, so that no training can be repeated.)
+//!
+//! RVC ships its silence in logs/mute, next to the voices. Ours is in logs/<voice>/mute: it depends on the rate and the
+//! content encoder of the voice, a voice may be called "mute", and RVC's own folder must stay RVC's. It is on by default
+//! because it keeps a voice from humming in pauses, which recordings cut at silences never show the model.
+
+use super::features::{CONTENT_FILE, content, f0};
+use super::metadata::{Metadata, SourceRecord};
+use super::{CONTENT, Clip, Clips, F0_COARSE, F0_HZ, GT_WAVS, WAVS_16K, folder};
+use crate::audio::io;
+use crate::cache::{Entry, Key, Object};
+use crate::config::Config;
+use crate::features::{content as encoders, f0 as trackers};
+use crate::files::{self, Lock};
+use crate::npy;
+use crate::task::Task;
+use crate::{Error, Kind, Result};
+use serde_json::{Map, Value, json};
+use std::path::{Path, PathBuf};
+
+/// Raise it when the silent clip changes.
+const MUTE_VERSION: u32 = 1;
+/// Seconds of the silent clip, as RVC's.
+const MUTE_SECONDS: usize = 3;
+/// Rows of silence for each speaker, as RVC and Applio. More teach nothing further and take steps from the voice.
+const MUTE_ROWS: usize = 2;
+const FEATURE_RATE: usize = 16000;
+
+/// The written file list.
+#[derive(Clone, Debug)]
+pub struct FileList {
+    /// logs/<voice>/filelist.txt.
+    pub path: PathBuf,
+    /// Rows of clips.
+    pub count: usize,
+    /// Rows of silence.
+    pub mute_rows: usize,
+    /// Length of the clips together.
+    pub seconds: f64,
+    /// Clips left out because they have no f0 or no content; each was told.
+    pub skipped: usize,
+    /// Changes with every bit of the training data and with the settings they were made with.
+    pub content_root: String,
+}
+
+/// The file list of all complete clips, written last. Stages that were not called yet are run first.
+///
+/// Errors: `data.empty` if no clip is complete; those of the stages.
+pub fn filelist(task: &Task, clips: &mut Clips, config: &Config) -> Result<FileList> {
+    if !clips.params.contains_key("f0_method") {
+        f0(task, clips, config)?;
+    }
+    if !clips.params.contains_key("content_encoder") {
+        content(task, clips, config)?;
+    }
+    let _lock = Lock::acquire(&clips.folder)?;
+    let complete: Vec<&Clip> = clips.clips.iter().filter(|c| c.f0.is_some() && c.content.is_some()).collect();
+    if complete.is_empty() {
+        return Err(Error::new(Kind::DataEmpty, "no clip has both f0 and content features")
+            .path(&clips.folder)
+            .hint("the warnings above name the reason for each clip"));
+    }
+    let mute = Mute::make(task, clips, config)?;
+    let mut wanted = clip_folders(clips);
+    wanted.extend(mute.folders());
+    // Another process may have worked on this voice between the stages: put everything right under one lock.
+    folder::publish(task, &clips.folder, &clips.cache, &wanted)?;
+
+    let text = rows(&clips.folder, &complete, &mute, clips.speakers.len(), config.seed)?;
+    let path = clips.folder.join(folder::FILE_LIST);
+    let content_root = content_root(clips, &complete, &mute);
+    write(task, clips, config, &path, &text, &content_root)?;
+    Ok(FileList {
+        path,
+        count: complete.len(),
+        mute_rows: MUTE_ROWS * clips.speakers.len(),
+        seconds: complete.iter().map(|clip| clip.seconds).sum(),
+        skipped: clips.clips.len() - complete.len(),
+        content_root,
+    })
+}
+
+/// Writes the list, if it does not say the same already, and then cache_metadata.json.
+fn write(task: &Task, clips: &Clips, config: &Config, path: &Path, text: &str, content_root: &str) -> Result<()> {
+    let old = Metadata::load(task, &clips.folder)?;
+    let digest = files::digest(text);
+    let there = path.symlink_metadata().is_ok();
+    if !there || !files::digest_file(path).is_ok_and(|there| there == digest) {
+        if there && !folder::owns_file_list(&old, path) {
+            task.warn(format!("{} was not as rvc-run wrote it; it is kept in set_aside", path.display()));
+            folder::set_aside(&clips.folder, "", path)?;
+        }
+        files::write(path, text)?;
+    }
+    let mut outputs = old.outputs.clone();
+    outputs.insert(folder::FILE_LIST.into(), digest);
+    let raw: Vec<_> = clips.sources.iter().map(|source| (&source.digest, source.sid)).collect();
+    let new = Metadata {
+        cache_key: files::digest(json!([raw, clips.params]).to_string()),
+        preprocessing_params: guide_params(clips, config),
+        content_root: content_root.to_owned(),
+        speakers: clips.speakers.clone(),
+        files: clips.sources.iter().map(source_record).collect(),
+        outputs,
+        ..Metadata::default()
+    };
+    new.save(&clips.folder, &old)
+}
+
+fn source_record(source: &super::Source) -> SourceRecord {
+    let (path, raw_id) = (source.shown.clone(), source.digest.clone());
+    SourceRecord { path, raw_id, sid: source.sid, slices: source.clips.clone() }
+}
+
+/// The guide's names first, then everything that went into the files.
+fn guide_params(clips: &Clips, config: &Config) -> Map<String, Value> {
+    let mut params = Map::new();
+    params.insert("sample_rate".into(), config.sample_rate.into());
+    params.insert("segment_length".into(), config.slice_seconds.into());
+    params.insert("f0_method".into(), config.f0_method.as_str().into());
+    params.insert("model_version".into(), config.version.as_str().into());
+    // Told, not used: features do not depend on the device.
+    params.insert("gpu".into(), config.gpu.into());
+    params.extend(clips.params.clone());
+    params
+}
+
+fn content_root(clips: &Clips, complete: &[&Clip], mute: &Mute) -> String {
+    let digests = |clip: &&Clip| {
+        let (f0, content) = (clip.f0.as_ref()?, clip.content.as_ref()?);
+        let files = [&clip.gt, &clip.wav16, &f0.coarse, &f0.hz, content].map(|object| object.digest.as_str());
+        Some(json!([clip.name, clip.sid, files]))
+    };
+    let silence: Vec<&str> = mute.objects().map(|object| object.digest.as_str()).collect();
+    let root = json!({
+        "clips": complete.iter().filter_map(digests).collect::<Vec<_>>(),
+        "mute": silence,
+        "speakers": clips.speakers.len(),
+        "params": clips.params,
+    });
+    files::digest(root.to_string())
+}
+
+fn clip_folders(clips: &Clips) -> Vec<folder::Wanted<'_>> {
+    let files = |ending: &str, of: fn(&Clip) -> Option<&Object>| -> Vec<(String, &Object)> {
+        clips.clips.iter().filter_map(|clip| Some((format!("{}{ending}", clip.name), of(clip)?))).collect()
+    };
+    vec![
+        folder::Wanted { folder: GT_WAVS, files: files(".wav", |c| Some(&c.gt)) },
+        folder::Wanted { folder: WAVS_16K, files: files(".wav", |c| Some(&c.wav16)) },
+        folder::Wanted { folder: F0_COARSE, files: files(".wav.npy", |c| c.f0.as_ref().map(|f| &f.coarse)) },
+        folder::Wanted { folder: F0_HZ, files: files(".wav.npy", |c| c.f0.as_ref().map(|f| &f.hz)) },
+        folder::Wanted { folder: CONTENT, files: files(".npy", |c| c.content.as_ref()) },
+    ]
+}
+
+/// The rows in training order, joined by line breaks without one at the end, as RVC writes them.
+fn rows(logs: &Path, clips: &[&Clip], mute: &Mute, speakers: usize, seed: i64) -> Result<String> {
+    let root = std::path::absolute(logs).map_err(|e| Error::io("look at", logs, e))?;
+    let root = root.to_string_lossy().replace('\\', "/");
+    let row = |base: &str, gt: &str, name: &str, sid: i64| {
+        format!(
+            "{base}/{GT_WAVS}/{gt}.wav|{base}/{CONTENT}/{name}.npy|{base}/{F0_COARSE}/{name}.wav.npy|{base}/{F0_HZ}/{name}.wav.npy|{sid}"
+        )
+    };
+    let mut keyed: Vec<(String, String)> = Vec::new();
+    for clip in clips {
+        // By content, so that the order survives renamed recordings; equal clips follow by row.
+        keyed.push((order(&[&seed, &clip.gt.digest]), row(&root, &clip.name, &clip.name, clip.sid)));
+    }
+    let silence = format!("{root}/mute");
+    for (sid, copy) in (0..speakers as i64).flat_map(|sid| (0..MUTE_ROWS).map(move |copy| (sid, copy))) {
+        keyed.push((order(&[&seed, &"mute", &sid, &copy]), row(&silence, &mute.gt_name, "mute", sid)));
+    }
+    keyed.sort();
+    Ok(keyed.into_iter().map(|(_, row)| row).collect::<Vec<_>>().join("\n"))
+}
+
+/// Where a row goes: a digest is as good as a shuffle, and needs no generator.
+fn order(what: &[&dyn std::fmt::Display]) -> String {
+    files::digest(what.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
+}
+
+/// A silent clip with its features.
+struct Mute {
+    gt_name: String,
+    gt: Object,
+    wav16: Object,
+    coarse: Object,
+    hz: Object,
+    content: Object,
+}
+
+impl Mute {
+    fn make(task: &Task, clips: &Clips, config: &Config) -> Result<Self> {
+        let encoder = encoders::encoder(&config.content_encoder)?;
+        let key =
+            Key::new("mute", MUTE_VERSION).param("sample_rate", config.sample_rate).param("encoder", encoder.digest());
+        let (entry, _) = clips.cache.once(task, &key, |pending| {
+            let silence = |rate: usize| vec![0.0; MUTE_SECONDS * rate];
+            let wav16 = silence(FEATURE_RATE);
+            io::write_wav(&pending.path("gt.wav"), &silence(config.sample_rate as usize), config.sample_rate as u32)?;
+            io::write_wav(&pending.path("16k.wav"), &wav16, FEATURE_RATE as u32)?;
+            let f0 = vec![0.0; MUTE_SECONDS * 100 + 1];
+            npy::write_f64(&pending.path("hz.npy"), &f0)?;
+            npy::write_i64(&pending.path("coarse.npy"), &trackers::coarse(&f0))?;
+            npy::write_f32_2d(&pending.path(CONTENT_FILE), &encoder.encode(&wav16)?, encoder.dim())?;
+            Ok(Value::Null)
+        })?;
+        Self::of(&entry, config)
+    }
+
+    fn of(entry: &Entry, config: &Config) -> Result<Self> {
+        Ok(Self {
+            gt_name: format!("mute{}", config.rate_name()),
+            gt: entry.object("gt.wav")?,
+            wav16: entry.object("16k.wav")?,
+            coarse: entry.object("coarse.npy")?,
+            hz: entry.object("hz.npy")?,
+            content: entry.object(CONTENT_FILE)?,
+        })
+    }
+
+    fn objects(&self) -> impl Iterator<Item = &Object> {
+        [&self.gt, &self.wav16, &self.coarse, &self.hz, &self.content].into_iter()
+    }
+
+    fn folders(&self) -> Vec<folder::Wanted<'_>> {
+        let one = |folder, name: &str, object| folder::Wanted { folder, files: vec![(name.to_owned(), object)] };
+        vec![
+            one("mute/0_gt_wavs", &format!("{}.wav", self.gt_name), &self.gt),
+            one("mute/1_16k_wavs", "mute.wav", &self.wav16),
+            one("mute/2a_f0", "mute.wav.npy", &self.coarse),
+            one("mute/2b-f0nsf", "mute.wav.npy", &self.hz),
+            one("mute/3_feature768", "mute.npy", &self.content),
+        ]
+    }
+}

@@ -1,0 +1,115 @@
+//! cache_metadata.json: which files in logs/<voice> are ours, and what they were made from.
+//!
+//! The first three keys are those of the guide people come from. `cache_key` there was a hash of names, sizes and times;
+//! here it is one of contents and settings. Nothing is decided by it: losing this file costs a look at the folders.
+
+use crate::files;
+use crate::task::Task;
+use crate::{Error, Kind, Result};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+pub(super) const FILE: &str = "cache_metadata.json";
+/// 1 was the guide's file with the three keys alone.
+const SCHEMA: u32 = 2;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Metadata {
+    /// Digest of the recordings and the settings; empty while the preparation is not complete.
+    pub cache_key: String,
+    /// Unix seconds of the last change.
+    pub timestamp: f64,
+    pub preprocessing_params: Map<String, Value>,
+    pub schema: u32,
+    pub tool_version: String,
+    /// Digest of every clip with its files and settings; empty while the preparation is not complete.
+    pub content_root: String,
+    pub speakers: Vec<String>,
+    /// The recordings that gave clips.
+    pub files: Vec<SourceRecord>,
+    /// Path below logs/<voice> -> SHA-256: every file that rvc-run put there and may remove.
+    pub outputs: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SourceRecord {
+    pub path: String,
+    pub raw_id: String,
+    pub sid: i64,
+    pub slices: Vec<String>,
+}
+
+impl Default for Metadata {
+    fn default() -> Self {
+        Self {
+            cache_key: String::new(),
+            timestamp: 0.0,
+            preprocessing_params: Map::new(),
+            schema: SCHEMA,
+            tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+            content_root: String::new(),
+            speakers: Vec::new(),
+            files: Vec::new(),
+            outputs: BTreeMap::new(),
+        }
+    }
+}
+
+impl Metadata {
+    /// What the file says; an empty one if it is not there or, with a warning, damaged.
+    ///
+    /// Errors: `file.read`.
+    pub fn load(task: &Task, logs: &Path) -> Result<Self> {
+        let path = logs.join(FILE);
+        let text = match files::read_text(&path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == Kind::NotFound => return Ok(Self::default()),
+            Err(e) if e.kind() == Kind::DataDamaged => String::new(),
+            Err(e) => return Err(e),
+        };
+        // A file of the Python tools has the three keys alone: no damage, but nothing in it that is of use here.
+        let value: Value = serde_json::from_str(&text).unwrap_or_default();
+        if value.get("cache_key").is_some() && value.get("schema").is_none() {
+            return Ok(Self::default());
+        }
+        match serde_json::from_value::<Self>(value) {
+            Ok(metadata) if metadata.schema == SCHEMA => Ok(metadata),
+            _ => {
+                task.warn(format!("{} is damaged; the folders are looked through instead", path.display()));
+                Ok(Self::default())
+            }
+        }
+    }
+
+    /// Writes the file, unless it says the same already (who made it when, and on which device, aside).
+    pub fn save(&self, logs: &Path, old: &Self) -> Result<()> {
+        let path = logs.join(FILE);
+        if path.is_file() && self.like(old) == *old {
+            return Ok(());
+        }
+        let mut new = self.clone();
+        new.timestamp = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        let mut text = serde_json::to_string_pretty(&new).map_err(|e| {
+            Error::new(Kind::Internal, format!("{} cannot be written as JSON: {e}", path.display())).source(e)
+        })?;
+        text.push('\n');
+        files::write(&path, text)
+    }
+
+    /// This, with the fields that may differ without anything having changed taken from `old`.
+    fn like(&self, old: &Self) -> Self {
+        let mut same = self.clone();
+        same.timestamp = old.timestamp;
+        same.tool_version.clone_from(&old.tool_version);
+        if let (Some(new), Some(old)) = (same.preprocessing_params.get_mut("gpu"), old.preprocessing_params.get("gpu"))
+        {
+            new.clone_from(old);
+        }
+        same
+    }
+}

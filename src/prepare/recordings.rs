@@ -1,0 +1,131 @@
+//! Finds the recordings of a voice and whose voice each one is.
+
+use super::some_of;
+use crate::audio::io;
+use crate::files::{self, Workspace};
+use crate::task::Task;
+use crate::{Error, Kind, Result};
+use std::path::{Path, PathBuf};
+
+/// Rows of RVC's speaker table (`spk_embed_dim`, spec D.2).
+const MOST_SPEAKERS: usize = 109;
+
+pub(super) struct Recording {
+    pub path: PathBuf,
+    /// The path below the voice's folder, for messages and the record.
+    pub shown: String,
+    pub sid: i64,
+    /// Why it cannot even be opened, if so.
+    pub obstacle: Option<String>,
+}
+
+pub(super) struct Found {
+    /// Loose files first, then folder by folder, each in the order of the names' bytes.
+    pub recordings: Vec<Recording>,
+    pub speakers: Vec<String>,
+}
+
+/// The recordings in `folder`. A subfolder with recordings is a speaker of its own; sids follow the sorted names. Loose
+/// files are sid 0, and then the folders begin at 1.
+///
+/// Errors: `file.not_found` with the voices that exist; `data.empty`; `config.value` for more speakers than RVC has rows.
+pub(super) fn find(task: &Task, workspace: &Workspace, folder: &Path) -> Result<Found> {
+    if !folder.is_dir() {
+        return Err(missing(workspace, folder));
+    }
+    let mut level = Level::read(folder, "")?;
+    let mut speakers = Vec::new();
+    let mut groups = Vec::new();
+    if !level.recordings.is_empty() {
+        speakers.push(String::new());
+        groups.push(std::mem::take(&mut level.recordings));
+    }
+    for name in std::mem::take(&mut level.folders) {
+        let mut inner = Level::read(&folder.join(&name), &format!("{name}/"))?;
+        level.ignored.append(&mut inner.ignored);
+        level.ignored.extend(inner.folders.into_iter().map(|deeper| format!("{name}/{deeper}/")));
+        if !inner.recordings.is_empty() {
+            speakers.push(name);
+            groups.push(inner.recordings);
+        }
+    }
+    if groups.is_empty() {
+        return Err(Error::new(Kind::DataEmpty, format!("there is no recording in {}", folder.display()))
+            .path(folder)
+            .hint("put sound files into this folder (wav, flac, mp3, m4a, ogg, aiff); a few minutes of clean speech"));
+    }
+    if speakers.len() > MOST_SPEAKERS {
+        let message =
+            format!("{} has {} speakers, but may have at most {MOST_SPEAKERS}", folder.display(), speakers.len());
+        return Err(Error::new(Kind::ConfigValue, message)
+            .path(folder)
+            .hint("each subfolder is a speaker; to train one voice, put the files into the folder itself"));
+    }
+    if !level.ignored.is_empty() {
+        task.info(format!("not recordings, left alone in {}: {}", folder.display(), some_of(&level.ignored)));
+    }
+    let recordings =
+        groups.into_iter().zip(0..).flat_map(|(group, sid)| group.into_iter().map(move |r| Recording { sid, ..r }));
+    Ok(Found { recordings: recordings.collect(), speakers })
+}
+
+#[derive(Default)]
+struct Level {
+    recordings: Vec<Recording>,
+    folders: Vec<String>,
+    ignored: Vec<String>,
+}
+
+impl Level {
+    fn read(folder: &Path, prefix: &str) -> Result<Self> {
+        let mut level = Self::default();
+        for path in files::list(folder)? {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if name.starts_with('.') {
+                continue;
+            }
+            // Follows links: a linked recording or speaker folder is as good as a real one.
+            let about = std::fs::metadata(&path);
+            if about.as_ref().is_ok_and(std::fs::Metadata::is_dir) {
+                level.folders.push(name);
+                continue;
+            }
+            if !io::is_audio(&path) {
+                level.ignored.push(format!("{prefix}{name}"));
+                continue;
+            }
+            let obstacle = match about {
+                Ok(about) if about.is_file() => None,
+                // Opening a pipe would wait for ever.
+                Ok(_) => Some("it is not a regular file".to_owned()),
+                Err(e) => Some(Error::io("open", &path, e).to_string()),
+            };
+            level.recordings.push(Recording { path, shown: format!("{prefix}{name}"), sid: 0, obstacle });
+        }
+        Ok(level)
+    }
+}
+
+fn missing(workspace: &Workspace, folder: &Path) -> Error {
+    let message = if folder.exists() {
+        format!("{} is a file, but must be a folder of recordings", folder.display())
+    } else {
+        format!("there is no folder {}", folder.display())
+    };
+    let voices: Vec<String> = files::list(&workspace.path("data"))
+        .unwrap_or_default()
+        .into_iter()
+        .filter(|path| path.is_dir())
+        .filter_map(|path| path.file_name()?.to_str().map(str::to_owned))
+        .filter(|name| !name.starts_with('.'))
+        .collect();
+    let given = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let hint = match crate::error::nearest(given, voices.iter().map(String::as_str)) {
+        _ if voices.is_empty() => {
+            "make this folder and put the recordings of the voice into it (wav, flac, mp3, m4a, ogg, aiff)".to_owned()
+        }
+        Some(name) => format!("did you mean {name:?}? voices that exist: {}", some_of(&voices)),
+        None => format!("voices that exist: {}; or make this folder and put recordings into it", some_of(&voices)),
+    };
+    Error::new(Kind::NotFound, message).path(folder).hint(hint)
+}
