@@ -1,3 +1,19 @@
-//! Training.
+//! Training: the data set and its batches, one step, the epoch loop's parts, checkpoints, exported voices, train.log.
+//!
+//! File list -> [`data`] -> batches -> [`step`] (networks, losses, AdamW) -> [`trainer`] -> G_/D_ files, train.log, voice.
 
+pub mod checkpoint;
+pub mod config_json;
+pub mod data;
+pub mod export;
+pub mod log;
 pub mod loss;
+pub mod optim;
+pub mod order;
+mod python;
+pub mod step;
+pub mod trainer;
+
+pub use data::{Dataset, dataset};
+pub use optim::learning_rate;
+pub use trainer::{Metrics, StepReport, Trainer};

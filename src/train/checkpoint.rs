@@ -1,0 +1,312 @@
+//! Checkpoints: G_<epoch>.pth and D_<epoch>.pth as RVC writes them, and checkpoint_<epoch>.json, written last, that vouches for both.
+//!
+//! A pair without a manifest whose digests verify is not trusted. Opening walks back from the newest to the newest that verifies,
+//! and says what it passed over; it never starts over by itself when something was trained.
+//! Source: spec G.1, G.2; reliability notes 1.4.
+
+use crate::config::Config;
+use crate::nn::{Params, runtime};
+use crate::task::Task;
+use crate::torchfile::{self, Value};
+use crate::train::optim::{self, AdamW};
+use crate::train::step::Engine;
+use crate::{Error, Kind, Result, files};
+use serde::{Deserialize, Serialize};
+use serde_json::Map;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Raised when the manifest's meaning changes.
+const SCHEMA: i64 = 1;
+
+/// The settings that a checkpoint cannot be used without.
+const FIXED: [&str; 3] = ["sample_rate", "version", "preset"];
+
+/// How far a training is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    /// The epoch that runs next or is running, counted from 1.
+    pub epoch: i64,
+    /// Steps of it that are done.
+    pub step_in_epoch: i64,
+    /// Steps done in the whole training.
+    pub step: i64,
+}
+
+impl Position {
+    /// The number in the file names: the last whole epoch, or the running one if it is under way.
+    pub fn name(self) -> i64 {
+        if self.step_in_epoch == 0 { self.epoch - 1 } else { self.epoch }
+    }
+}
+
+/// checkpoint_<epoch>.json.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Manifest {
+    pub schema: i64,
+    /// The number in the file names; see [`Position::name`].
+    pub epoch: i64,
+    pub next: Position,
+    pub seed: i64,
+    pub learning_rate: f64,
+    /// Digests of the pair, by file name.
+    pub files: BTreeMap<String, FileDigest>,
+    /// Sums of the running epoch's metrics, so that its means come out the same after a resume.
+    pub sums: BTreeMap<String, f64>,
+    /// Means of the last whole epoch.
+    pub losses: BTreeMap<String, f64>,
+    pub config: Map<String, serde_json::Value>,
+    pub config_digest: String,
+    pub data_digest: String,
+    pub tool: String,
+    pub libtorch: String,
+    pub device: String,
+    /// Threads of one libtorch operation: sums are split among them, so their number shows in the last bits.
+    pub threads: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileDigest {
+    pub sha256: String,
+    pub bytes: u64,
+}
+
+/// The paths of a checkpoint's three files: G, D, manifest.
+pub fn paths(logs: &Path, epoch: i64) -> [PathBuf; 3] {
+    [format!("G_{epoch}.pth"), format!("D_{epoch}.pth"), format!("checkpoint_{epoch}.json")].map(|name| logs.join(name))
+}
+
+/// Writes a checkpoint: G, D, then the manifest, whose `files` are filled in here. What a failure leaves is removed.
+///
+/// Errors: `file.write`, `file.disk_full`; older checkpoints are untouched.
+pub fn write(logs: &Path, engine: &Engine, mut manifest: Manifest) -> Result<()> {
+    let [g, d, json] = paths(logs, manifest.epoch);
+    let existed = [g.exists(), d.exists()];
+    let result = (|| {
+        let (base, rate) =
+            (manifest.config.get("learning_rate").and_then(serde_json::Value::as_f64), manifest.learning_rate);
+        let network = |params: &Params, optimizer: &AdamW| {
+            let weights = params.iter().map(|(key, tensor)| (key, Value::Tensor(tensor.shallow_clone())));
+            Value::dict([
+                ("model", Value::ordered(weights)),
+                ("iteration", Value::Int(manifest.epoch)),
+                ("optimizer", optimizer.state_dict(rate)),
+                ("learning_rate", Value::Float(base.unwrap_or(rate))),
+            ])
+        };
+        torchfile::write(&g, &network(engine.generator.params(), &engine.generator_optimizer))?;
+        torchfile::write(&d, &network(engine.discriminator.params(), &engine.discriminator_optimizer))?;
+        manifest.files =
+            [&g, &d].into_iter().map(|path| Ok((file_name(path), digest(path)?))).collect::<Result<_>>()?;
+        let text = serde_json::to_string_pretty(&manifest)
+            .map_err(|e| Error::new(Kind::Internal, format!("the manifest cannot be written: {e}")))?;
+        files::write(&json, text + "\n")
+    })();
+    if result.is_err() {
+        // Half a pair is no use and may be what fills the disk; a pair that was there before is left to its own manifest.
+        for (path, _) in [&g, &d].into_iter().zip(existed).filter(|(_, existed)| !existed) {
+            let _ = files::remove(path);
+        }
+    }
+    result.map_err(|e: Error| e.context(format_args!("checkpoint of epoch {} not saved", manifest.epoch)))
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+fn digest(path: &Path) -> Result<FileDigest> {
+    let bytes = std::fs::metadata(path).map_err(|e| Error::io("look at", path, e))?.len();
+    Ok(FileDigest { sha256: files::digest_file(path)?, bytes })
+}
+
+/// A manifest of the present settings for a checkpoint at `next`; sums, losses and files are empty.
+pub fn manifest(config: &Config, data_digest: &str, next: Position, device: tch::Device) -> Result<Manifest> {
+    let settings = match serde_json::to_value(config) {
+        Ok(serde_json::Value::Object(map)) => map,
+        _ => return Err(Error::new(Kind::Internal, "the settings are not an object")),
+    };
+    let epoch = next.name();
+    Ok(Manifest {
+        schema: SCHEMA,
+        epoch,
+        next,
+        seed: config.seed,
+        learning_rate: optim::learning_rate(config, epoch.max(1)),
+        files: BTreeMap::new(),
+        sums: BTreeMap::new(),
+        losses: BTreeMap::new(),
+        config_digest: files::digest(serde_json::Value::from(settings.clone()).to_string()),
+        config: settings,
+        data_digest: data_digest.to_owned(),
+        tool: format!("rvc-run {}", env!("CARGO_PKG_VERSION")),
+        libtorch: runtime::libtorch_version().unwrap_or_default(),
+        device: format!("{device:?}"),
+        threads: runtime::threads(),
+    })
+}
+
+/// The newest checkpoint that verifies, or None in a folder where nothing was trained. Each one passed over is a warning.
+///
+/// Errors: `checkpoint.damaged` if something was trained here and no pair verifies; `file.read`.
+pub fn newest(task: &Task, logs: &Path) -> Result<Option<Manifest>> {
+    let numbers = |prefix: &str, suffix: &str| numbered(logs, prefix, suffix);
+    let mut weights = numbers("G_", ".pth")?;
+    weights.extend(numbers("D_", ".pth")?);
+    let mut epochs = numbers("checkpoint_", ".json")?;
+    epochs.extend(&weights);
+    epochs.sort_unstable();
+    epochs.dedup();
+    let mut passed = 0;
+    for &epoch in epochs.iter().rev() {
+        match verify(logs, epoch) {
+            Ok(manifest) => {
+                if passed > 0 {
+                    task.warn(format!("going back to the checkpoint of epoch {epoch}, the newest that is whole"));
+                }
+                return Ok(Some(manifest));
+            }
+            Err(error) if error.kind() == Kind::CheckpointDamaged => {
+                passed += 1;
+                task.warn(format!("checkpoint of epoch {epoch} is not used: {}", error.message()));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    match epochs.last() {
+        // Stopped before the first manifest: nothing was trained that could be lost.
+        None | Some(0) => Ok(None),
+        Some(_) => Err(Error::new(
+            Kind::CheckpointDamaged,
+            format!("none of the {} checkpoints in {} is whole", epochs.len(), logs.display()),
+        )
+        .path(logs)
+        .hint("put back a whole G_, D_ and checkpoint_ file of one epoch, or start over with --fresh, which keeps the old files aside")),
+    }
+}
+
+/// The numbers of the files `<prefix><number><suffix>`.
+fn numbered(logs: &Path, prefix: &str, suffix: &str) -> Result<Vec<i64>> {
+    if !logs.exists() {
+        return Ok(Vec::new());
+    }
+    let number = |path: &PathBuf| {
+        let name = path.file_name()?.to_str()?;
+        let digits = name.strip_prefix(prefix)?.strip_suffix(suffix)?;
+        digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse().ok()).flatten()
+    };
+    Ok(files::list(logs)?.iter().filter_map(number).collect())
+}
+
+/// The manifest of an epoch, if it and both files are whole. Errors: `checkpoint.damaged`, `file.read`.
+pub fn verify(logs: &Path, epoch: i64) -> Result<Manifest> {
+    let [_, _, json] = paths(logs, epoch);
+    let damaged = |why: String| Error::new(Kind::CheckpointDamaged, why).path(&json);
+    if !json.exists() {
+        return Err(damaged(format!(
+            "{} is missing, so saving was interrupted or another program wrote it",
+            file_name(&json)
+        )));
+    }
+    let manifest: Manifest = serde_json::from_slice(&files::read(&json)?)
+        .map_err(|e| damaged(format!("{} cannot be read: {e}", file_name(&json))))?;
+    if manifest.schema != SCHEMA || manifest.epoch != epoch || manifest.next.name() != epoch {
+        return Err(damaged(format!("{} does not fit its name or this version of rvc-run", file_name(&json))));
+    }
+    let [g, d, _] = paths(logs, epoch);
+    for path in [&g, &d] {
+        let name = file_name(path);
+        let expected =
+            manifest.files.get(&name).ok_or_else(|| damaged(format!("the manifest does not name {name}")))?;
+        if !path.exists() {
+            return Err(damaged(format!("{name} is missing")));
+        }
+        let bytes = std::fs::metadata(path).map_err(|e| Error::io("look at", path, e))?.len();
+        if bytes != expected.bytes {
+            return Err(damaged(format!("{name} has {bytes} bytes instead of {}", expected.bytes)));
+        }
+        if files::digest_file(path)? != expected.sha256 {
+            return Err(damaged(format!("{name} was altered")));
+        }
+    }
+    Ok(manifest)
+}
+
+impl Manifest {
+    /// Errors with `config.mismatch`, naming both values, if the checkpoint is of another rate, version or preset.
+    pub fn check(&self, config: &Config) -> Result<()> {
+        match self.changed(config).into_iter().find(|(key, _, _)| FIXED.contains(&key.as_str())) {
+            None => Ok(()),
+            Some((key, old, new)) => Err(Error::new(
+                Kind::ConfigMismatch,
+                format!(
+                    "the checkpoint of epoch {} was made with {key} {old}, but the settings ask for {new}",
+                    self.epoch
+                ),
+            )
+            .hint("use another voice name, or the settings of the checkpoint, or --fresh to start over")),
+        }
+    }
+
+    /// The settings that differ: name, the checkpoint's value, the present value.
+    pub fn changed(&self, config: &Config) -> Vec<(String, serde_json::Value, serde_json::Value)> {
+        let Ok(serde_json::Value::Object(now)) = serde_json::to_value(config) else { return Vec::new() };
+        now.into_iter()
+            .filter_map(|(key, new)| match self.config.get(&key) {
+                Some(old) if *old != new => Some((key, old.clone(), new)),
+                _ => None,
+            })
+            .collect()
+    }
+}
+
+/// Puts the networks and optimizers into the checkpoint's state.
+///
+/// Errors: `checkpoint.mismatch`, naming what does not fit; `checkpoint.damaged`; the engine is then not to be used.
+pub fn load(logs: &Path, manifest: &Manifest, engine: &mut Engine) -> Result<()> {
+    let [g, d, _] = paths(logs, manifest.epoch);
+    let of = |path: &Path, params: &Params, optimizer: &mut AdamW| {
+        let file = torchfile::read(path)?;
+        let state = file.state_dict("model")?;
+        params.load(state.iter().map(|(key, tensor)| (key.as_str(), tensor)))?;
+        optimizer.load(&file)
+    };
+    let named = |path: PathBuf| move |e: Error| e.context(path.display()).path(&path);
+    of(&g, engine.generator.params(), &mut engine.generator_optimizer).map_err(named(g.clone()))?;
+    of(&d, engine.discriminator.params(), &mut engine.discriminator_optimizer).map_err(named(d.clone()))
+}
+
+/// Moves all checkpoints of a folder, config.json and train.log into a new folder `replaced_<n>` in it; None if there are none.
+///
+/// Errors: `file.write`.
+pub fn set_aside(logs: &Path) -> Result<Option<PathBuf>> {
+    let mut names = Vec::new();
+    for (prefix, suffix) in [("checkpoint_", ".json"), ("G_", ".pth"), ("D_", ".pth")] {
+        let mut numbers = numbered(logs, prefix, suffix)?;
+        // Manifests first and newest first: whatever a crash leaves, no old state is taken for the newest.
+        numbers.sort_unstable_by_key(|n| std::cmp::Reverse(*n));
+        names.extend(numbers.into_iter().map(|n| format!("{prefix}{n}{suffix}")));
+    }
+    if names.is_empty() {
+        return Ok(None);
+    }
+    names.extend(["config.json", "train.log"].map(str::to_owned).into_iter().filter(|name| logs.join(name).exists()));
+    let number = (1..).find(|n| !logs.join(format!("replaced_{n}")).exists()).unwrap_or(0_u32);
+    let folder = logs.join(format!("replaced_{number}"));
+    files::create_folder(&folder)?;
+    for name in names {
+        let from = logs.join(&name);
+        std::fs::rename(&from, folder.join(&name)).map_err(|e| Error::io("move", &from, e))?;
+    }
+    Ok(Some(folder))
+}
+
+/// Removes temp files that a killed process left in the folder: half a checkpoint can be a gigabyte. Only under the folder's lock.
+pub fn remove_leftovers(logs: &Path) -> Result<()> {
+    for path in files::list(logs)? {
+        if file_name(&path).starts_with(".tmp-") && path.is_file() {
+            files::remove(&path)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,409 @@
+//! The clips of a file list, read once and kept in memory, and the batches made of them.
+//!
+//! Source: spec F.3 (lengths and cuts), F.5 (collate). Departures: spectrograms are computed once and kept in memory instead of
+//! as .spec.pt files that are never renewed; clips that RVC's length rule drops are used; integer wavs are scaled to full scale.
+
+use crate::audio::io;
+use crate::config::Config;
+use crate::models::{SynthesizerConfig, TrainInput};
+use crate::nn::Spectral;
+use crate::task::Task;
+use crate::train::order;
+use crate::{Error, Kind, Result, files, nn, npy};
+use sha2::{Digest, Sha256};
+use std::path::{Path, PathBuf};
+use tch::{Device, Tensor};
+
+/// Frames of 10 ms that RVC uses of a clip at most.
+const MAX_FRAMES: usize = 900;
+
+/// Bytes of clips kept in memory where the system does not tell what is free.
+const FALLBACK_ROOM: usize = 2 << 30;
+
+/// A line of the file list that is not trained on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dropped {
+    pub name: String,
+    pub reason: String,
+}
+
+/// One line of the file list.
+struct Item {
+    wave: PathBuf,
+    phone: PathBuf,
+    pitch: PathBuf,
+    pitchf: PathBuf,
+    sid: i64,
+}
+
+/// What the network sees of a clip, all cut to the same number of frames.
+struct Clip {
+    frames: usize,
+    /// [frames, content]; each row of the file stands twice (50 to 100 frames a second).
+    phone: Vec<f32>,
+    pitch: Vec<i64>,
+    pitchf: Vec<f32>,
+    /// The whole wave: its spectrogram is made before the cut.
+    wave: Vec<f32>,
+    /// Samples of it that go into a batch. RVC cuts to whole frames only where content and spectrogram differ in length; the rest
+    /// of up to a frame is never inside a window.
+    samples: usize,
+    sid: i64,
+    /// RVC's length for the buckets, from the size of the file.
+    length: i64,
+    digest: String,
+    spec: Option<Tensor>,
+}
+
+/// A collated batch on the training device.
+pub struct Batch {
+    pub input: TrainInput,
+    /// [batch, 1, samples]
+    pub wave: Tensor,
+}
+
+/// The usable clips of a file list.
+pub struct Dataset {
+    items: Vec<Item>,
+    /// In memory, or None where memory did not suffice: read again when its turn comes.
+    clips: Vec<Option<Clip>>,
+    buckets: Vec<Vec<usize>>,
+    batch_size: usize,
+    dropped: Vec<Dropped>,
+    seconds: f64,
+    digest: String,
+    limits: Limits,
+    spectral: Spectral,
+    room: usize,
+}
+
+/// What a clip must fit.
+#[derive(Clone, Copy)]
+struct Limits {
+    sample_rate: u32,
+    hop_length: usize,
+    content_channels: usize,
+    min_frames: usize,
+    speakers: i64,
+}
+
+/// Opens the data set of a file list and checks every clip; relative paths in the list are below `root`.
+///
+/// Unusable clips are left out, each with a warning that names it and why, and listed in [`Dataset::dropped`].
+/// Errors: `file.not_found` (the list), `data.damaged` (a line with another number of fields), `data.empty` (no usable clip),
+/// `cancelled`.
+pub fn dataset(task: &Task, root: &Path, filelist: &Path, config: &Config) -> Result<Dataset> {
+    let half_of_memory = {
+        let free = sysinfo::System::new().map(|mut system| {
+            system.refresh_memory();
+            system.available_memory()
+        });
+        free.map_or(FALLBACK_ROOM, |bytes| (bytes / 2) as usize)
+    };
+    dataset_within(task, root, filelist, config, half_of_memory)
+}
+
+/// As [`dataset`], keeping at most `room` bytes of clips in memory.
+pub fn dataset_within(task: &Task, root: &Path, filelist: &Path, config: &Config, room: usize) -> Result<Dataset> {
+    let sizes = SynthesizerConfig::from_config(config);
+    let limits = Limits {
+        sample_rate: config.sample_rate as u32,
+        hop_length: config.hop_length() as usize,
+        content_channels: sizes.content_channels as usize,
+        min_frames: config.segment_frames() as usize,
+        speakers: sizes.spk_embed_dim,
+    };
+    let lines = parse_filelist(root, filelist)?;
+    let loaded = task.map("reading clips", &lines, |item| Ok(load(item, limits)))?;
+    let mut dropped = Vec::new();
+    let (mut items, mut clips) = (Vec::new(), Vec::new());
+    for (item, clip) in lines.into_iter().zip(loaded) {
+        match clip {
+            Ok(clip) => {
+                items.push(item);
+                clips.push(Some(clip));
+            }
+            Err(error) => {
+                let name = item.wave.display().to_string();
+                task.warn(format!("left out of training: {name}: {}", error.message()));
+                dropped.push(Dropped { name, reason: error.message().to_owned() });
+            }
+        }
+    }
+    if items.is_empty() {
+        return Err(Error::new(
+            Kind::DataEmpty,
+            format!("{} names no usable clip ({} left out)", filelist.display(), dropped.len()),
+        )
+        .path(filelist)
+        .hint("prepare the voice again; the warnings above say what is wrong with each clip"));
+    }
+    Ok(Dataset::new(task, items, clips, dropped, config, limits, room))
+}
+
+fn parse_filelist(root: &Path, filelist: &Path) -> Result<Vec<Item>> {
+    let text = files::read_text(filelist)?;
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    lines.map(|(i, line)| parse_line(root, line.trim()).map_err(|why| bad_line(filelist, i + 1, &why))).collect()
+}
+
+fn bad_line(filelist: &Path, line: usize, why: &str) -> Error {
+    Error::new(Kind::DataDamaged, format!("{}, line {line}: {why}", filelist.display()))
+        .path(filelist)
+        .hint("prepare the voice again, which writes the file list anew")
+}
+
+fn parse_line(root: &Path, line: &str) -> std::result::Result<Item, String> {
+    let fields: Vec<&str> = line.split('|').collect();
+    let [wave, phone, pitch, pitchf, sid] = fields[..] else {
+        return Err(format!("{} fields between bars, but must be wav|content|f0|f0 in Hz|speaker", fields.len()));
+    };
+    let sid = sid.parse().map_err(|_| format!("the speaker is {sid:?}, but must be a whole number"))?;
+    let path = |field: &str| root.join(field);
+    Ok(Item { wave: path(wave), phone: path(phone), pitch: path(pitch), pitchf: path(pitchf), sid })
+}
+
+fn damaged(why: impl Into<String>) -> Error {
+    Error::new(Kind::DataDamaged, why)
+}
+
+/// Reads and checks one clip. Errors: as reading, `data.damaged`, `config.mismatch` for another rate.
+fn load(item: &Item, limits: Limits) -> Result<Clip> {
+    let audio = io::read_wav(&item.wave)?;
+    if audio.sample_rate != limits.sample_rate {
+        return Err(Error::new(
+            Kind::ConfigMismatch,
+            format!("its rate is {} Hz, but training is at {} Hz", audio.sample_rate, limits.sample_rate),
+        ));
+    }
+    let bytes = std::fs::metadata(&item.wave).map_err(|e| Error::io("look at", &item.wave, e))?.len();
+    let (content, rows, columns) = npy::read_f32_2d(&item.phone)?;
+    if columns != limits.content_channels {
+        return Err(damaged(format!(
+            "its content has {columns} values a frame, but must have {}",
+            limits.content_channels
+        )));
+    }
+    let (pitch, pitchf) = (npy::read_i64(&item.pitch)?, npy::read_f64(&item.pitchf)?);
+    let wave = audio.samples;
+    let spec_frames = wave.len() / limits.hop_length;
+    let frames = [2 * rows, MAX_FRAMES, pitch.len(), pitchf.len(), spec_frames].into_iter().min().unwrap_or(0);
+    if frames < limits.min_frames {
+        return Err(damaged(format!(
+            "{:.2} s are too short: training takes windows of {:.2} s",
+            frames as f64 / 100.0,
+            limits.min_frames as f64 / 100.0
+        )));
+    }
+    let clip = Clip {
+        frames,
+        phone: (0..frames).flat_map(|t| &content[t / 2 * columns..(t / 2 + 1) * columns]).copied().collect(),
+        pitch: pitch[..frames].to_vec(),
+        pitchf: pitchf[..frames].iter().map(|&hz| hz as f32).collect(),
+        samples: if frames == spec_frames { wave.len() } else { frames * limits.hop_length },
+        wave,
+        sid: item.sid,
+        length: (bytes / (3 * limits.hop_length as u64)) as i64,
+        digest: String::new(),
+        spec: None,
+    };
+    check_values(&clip, limits)?;
+    Ok(Clip { digest: clip.digest(), ..clip })
+}
+
+/// Values that would poison the networks or reach beyond an embedding.
+fn check_values(clip: &Clip, limits: Limits) -> Result<()> {
+    if !clip.wave.iter().all(|x| x.is_finite()) {
+        return Err(damaged("its wave has samples that are not finite"));
+    }
+    if !clip.phone.iter().all(|x| x.is_finite()) {
+        return Err(damaged("its content has values that are not finite"));
+    }
+    if !clip.pitchf.iter().all(|hz| hz.is_finite() && *hz >= 0.0) {
+        return Err(damaged("its f0 has values that are negative or not finite"));
+    }
+    if let Some(bad) = clip.pitch.iter().find(|p| !(0..256).contains(*p)) {
+        return Err(damaged(format!("its coarse pitch has the value {bad}, but must lie in 0..255")));
+    }
+    if !(0..limits.speakers).contains(&clip.sid) {
+        return Err(damaged(format!("its speaker is {}, but must lie in 0..{}", clip.sid, limits.speakers - 1)));
+    }
+    Ok(())
+}
+
+impl Clip {
+    fn digest(&self) -> String {
+        let mut hasher = Sha256::new();
+        let mut floats = |values: &[f32]| {
+            let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
+            hasher.update((values.len() as u64).to_le_bytes());
+            hasher.update(&bytes);
+        };
+        floats(&self.wave);
+        floats(&self.phone);
+        floats(&self.pitchf);
+        let integers = self.pitch.iter().chain([&self.sid, &self.length]);
+        hasher.update(integers.flat_map(|n| n.to_le_bytes()).collect::<Vec<u8>>());
+        files::digest(hasher.finalize())
+    }
+
+    fn bytes(&self, bins: i64) -> usize {
+        4 * (self.phone.len() + self.wave.len() + self.pitchf.len() + self.frames * bins as usize)
+            + 8 * self.pitch.len()
+    }
+
+    /// The linear spectrogram [bins, frames]; made from the whole wave, then cut.
+    fn spec(&self, spectral: &Spectral) -> Tensor {
+        let wave = Tensor::from_slice(&self.wave).unsqueeze(0);
+        spectral.spec(&wave).squeeze_dim(0).narrow(1, 0, self.frames as i64).contiguous()
+    }
+}
+
+impl Dataset {
+    fn new(
+        task: &Task,
+        items: Vec<Item>,
+        mut clips: Vec<Option<Clip>>,
+        dropped: Vec<Dropped>,
+        config: &Config,
+        limits: Limits,
+        room: usize,
+    ) -> Self {
+        let present = || clips.iter().flatten();
+        let lengths: Vec<i64> = present().map(|clip| clip.length).collect();
+        let seconds = present().map(|clip| clip.frames as f64).sum::<f64>() / 100.0;
+        let digest = files::digest(present().map(|clip| clip.digest.as_str()).collect::<String>());
+        let mut left = room;
+        let bins = config.n_fft() / 2 + 1;
+        for clip in &mut clips {
+            let bytes = clip.as_ref().map_or(0, |c| c.bytes(bins));
+            match left.checked_sub(bytes) {
+                Some(rest) => left = rest,
+                None => *clip = None,
+            }
+        }
+        let outside = clips.iter().filter(|clip| clip.is_none()).count();
+        if outside > 0 {
+            task.info(format!(
+                "{outside} of {} clips do not fit into {} MiB of memory and are read again in every epoch",
+                clips.len(),
+                room >> 20
+            ));
+        }
+        Self {
+            items,
+            clips,
+            buckets: order::buckets(&lengths),
+            batch_size: config.batch_size as usize,
+            dropped,
+            seconds,
+            digest,
+            limits,
+            spectral: Spectral::new(config, Device::Cpu),
+            room,
+        }
+    }
+
+    /// Number of clips.
+    pub fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// Seconds of sound that are trained on.
+    pub fn seconds(&self) -> f64 {
+        self.seconds
+    }
+
+    /// The lines of the file list that are not trained on, and why.
+    pub fn dropped(&self) -> &[Dropped] {
+        &self.dropped
+    }
+
+    /// A SHA-256 over what the networks see, in the order of the list; paths do not count.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// Bytes of clips that may stay in memory.
+    pub fn room(&self) -> usize {
+        self.room
+    }
+
+    /// The batches of an epoch (counted from 1), each a list of clip numbers; a function of the epoch alone.
+    pub fn batches(&self, epoch: i64) -> Vec<Vec<usize>> {
+        order::batches(&self.buckets, self.batch_size, epoch)
+    }
+
+    /// The clips `ids` as one batch, rows by falling length, zero padded.
+    ///
+    /// Errors: as [`dataset`] for a clip that is read again and has changed meanwhile; `torch`, `device.memory`.
+    pub fn collate(&mut self, ids: &[usize], device: Device) -> Result<Batch> {
+        let mut read_again = Vec::new();
+        for &id in ids {
+            match &mut self.clips[id] {
+                Some(clip) if clip.spec.is_none() => clip.spec = Some(nn::guard(|| clip.spec(&self.spectral))?),
+                Some(_) => {}
+                None => {
+                    let mut clip = load(&self.items[id], self.limits)
+                        .map_err(|e| e.context(self.items[id].wave.display()).path(&self.items[id].wave))?;
+                    clip.spec = Some(nn::guard(|| clip.spec(&self.spectral))?);
+                    read_again.push((id, clip));
+                }
+            }
+        }
+        let outside = |id: usize| read_again.iter().find(|(i, _)| *i == id).map(|(_, clip)| clip);
+        let rows: Vec<&Clip> = ids.iter().filter_map(|&id| self.clips[id].as_ref().or_else(|| outside(id))).collect();
+        nn::guard(|| collate(&rows, self.limits, device))
+    }
+}
+
+fn collate(rows: &[&Clip], limits: Limits, device: Device) -> Batch {
+    // torch's own sort: above 16 rows it does not keep the order of equal lengths, and RVC's batches show it.
+    let frames: Vec<i64> = rows.iter().map(|clip| clip.frames as i64).collect();
+    let (_, order) = Tensor::from_slice(&frames).sort(0, true);
+    let order: Vec<i64> = Vec::try_from(&order).unwrap_or_default();
+    let rows: Vec<&Clip> = order.iter().map(|&i| rows[i as usize]).collect();
+    let (n, longest) = (rows.len(), rows.first().map_or(0, |clip| clip.frames));
+    let columns = limits.content_channels;
+    let samples = rows.iter().map(|clip| clip.samples).max().unwrap_or(0);
+    let mut phone = vec![0f32; n * longest * columns];
+    let mut pitch = vec![0i64; n * longest];
+    let mut pitchf = vec![0f32; n * longest];
+    let mut wave = vec![0f32; n * samples];
+    for (i, clip) in rows.iter().enumerate() {
+        let at = i * longest;
+        phone[at * columns..][..clip.phone.len()].copy_from_slice(&clip.phone);
+        pitch[at..][..clip.frames].copy_from_slice(&clip.pitch);
+        pitchf[at..][..clip.frames].copy_from_slice(&clip.pitchf);
+        wave[i * samples..][..clip.samples].copy_from_slice(&clip.wave[..clip.samples]);
+    }
+    let (n, longest) = (n as i64, longest as i64);
+    let lengths: Vec<i64> = rows.iter().map(|clip| clip.frames as i64).collect();
+    let sids: Vec<i64> = rows.iter().map(|clip| clip.sid).collect();
+    let lengths = Tensor::from_slice(&lengths).to_device(device);
+    Batch {
+        input: TrainInput {
+            phone: Tensor::from_slice(&phone).view([n, longest, columns as i64]).to_device(device),
+            phone_lengths: lengths.shallow_clone(),
+            pitch: Tensor::from_slice(&pitch).view([n, longest]).to_device(device),
+            pitchf: Tensor::from_slice(&pitchf).view([n, longest]).to_device(device),
+            spec: padded_specs(&rows, longest).to_device(device),
+            spec_lengths: lengths,
+            sid: Tensor::from_slice(&sids).to_device(device),
+        },
+        wave: Tensor::from_slice(&wave).view([n, 1, samples as i64]).to_device(device),
+    }
+}
+
+fn padded_specs(rows: &[&Clip], longest: i64) -> Tensor {
+    let specs: Vec<Tensor> = rows
+        .iter()
+        .filter_map(|clip| clip.spec.as_ref())
+        .map(|spec| spec.constant_pad_nd([0, longest - spec.size()[1]]))
+        .collect();
+    Tensor::stack(&specs, 0)
+}

@@ -1,0 +1,160 @@
+//! One training step: both networks, their losses and their optimizers.
+//!
+//! Source: spec F.6, in its order: G forward, D step on real and made windows, G step against the updated D. The same numbers
+//! with less work: D is frozen during the G step (its weight gradients would be thrown away), the real branch runs without
+//! gradients there, D's weights are computed once for both branches, norms are one fused expression, and the host reads all
+//! metrics of a step as one tensor.
+
+use crate::config::Config;
+use crate::models::{Discriminator, Synthesizer, SynthesizerConfig};
+use crate::nn::Spectral;
+use crate::train::data::Batch;
+use crate::train::loss;
+use crate::train::optim::AdamW;
+use crate::{Error, Kind, Result, nn};
+use std::time::{Duration, Instant};
+use tch::{Device, Tensor};
+
+/// The names of a step's numbers, in the order in which they are kept.
+pub const METRICS: [&str; 7] =
+    ["loss_disc", "loss_gen", "loss_fm", "loss_mel", "loss_kl", "grad_norm_g", "grad_norm_d"];
+
+/// Both networks and what trains them.
+pub struct Engine {
+    pub generator: Synthesizer,
+    pub discriminator: Discriminator,
+    pub generator_optimizer: AdamW,
+    pub discriminator_optimizer: AdamW,
+    spectral: Spectral,
+    segment_size: i64,
+    segment_frames: i64,
+    hop_length: i64,
+    c_mel: f64,
+    c_kl: f64,
+    device: Device,
+}
+
+/// Where the time of a step went. On a GPU these are the times of the host, which runs ahead; their sum is right.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Times {
+    pub generator_forward: Duration,
+    pub discriminator_step: Duration,
+    pub discriminator_optimizer: Duration,
+    pub generator_losses: Duration,
+    pub generator_backward: Duration,
+    pub generator_optimizer: Duration,
+    /// Waiting for the step's metrics.
+    pub read: Duration,
+}
+
+/// The outcome of a step.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// In the order of [`METRICS`].
+    pub values: [f64; METRICS.len()],
+    pub times: Times,
+}
+
+impl Engine {
+    /// New networks, initialised from the settings' seed. Errors: `config.value`, `device.memory`, `torch`.
+    pub fn new(config: &Config, device: Device) -> Result<Self> {
+        let sizes = SynthesizerConfig::from_config(config);
+        let generator = Synthesizer::new(&sizes, device, config.seed)?;
+        let discriminator = Discriminator::new(&sizes, device, config.seed)?;
+        Ok(Self {
+            generator_optimizer: AdamW::new(generator.params().tensors(), config)?,
+            discriminator_optimizer: AdamW::new(discriminator.params().tensors(), config)?,
+            generator,
+            discriminator,
+            spectral: nn::guard(|| Spectral::new(config, device))?,
+            segment_size: config.segment_size,
+            segment_frames: config.segment_frames(),
+            hop_length: config.hop_length(),
+            c_mel: config.c_mel,
+            c_kl: config.c_kl,
+            device,
+        })
+    }
+
+    pub fn device(&self) -> Device {
+        self.device
+    }
+
+    /// One step on a batch; every random number in it comes from `seed`.
+    ///
+    /// Errors: `device.memory`, `torch`; the networks are then not to be used.
+    pub fn step(&mut self, batch: &Batch, learning_rate: f64, seed: i64) -> Result<Outcome> {
+        nn::guard(|| self.step_unguarded(batch, learning_rate, seed))?
+    }
+
+    fn step_unguarded(&mut self, batch: &Batch, learning_rate: f64, seed: i64) -> Result<Outcome> {
+        let mut clock = Clock::new();
+        let mut times = Times::default();
+        // Seeds the generators of all devices.
+        tch::manual_seed(seed);
+        let made = self.generator.forward(&batch.input);
+        let wave = {
+            let starts = &made.ids_slice * self.hop_length;
+            self.generator.positions.slice(&batch.wave, &starts, self.segment_size)
+        };
+        times.generator_forward = clock.lap();
+
+        let loss_disc = {
+            let discriminator = self.discriminator.computed();
+            let real = discriminator.forward(&wave);
+            let fake = discriminator.forward(&made.y_hat.detach());
+            loss::discriminator_loss(&real.scores, &fake.scores)
+        };
+        loss_disc.backward();
+        times.discriminator_step = clock.lap();
+        let grad_norm_d = self.discriminator_optimizer.step(learning_rate)?;
+        self.discriminator_optimizer.zero_grad()?;
+        times.discriminator_optimizer = clock.lap();
+
+        self.discriminator.params().set_requires_grad(false);
+        let discriminator = self.discriminator.computed();
+        let real = tch::no_grad(|| discriminator.forward(&wave));
+        let fake = discriminator.forward(&made.y_hat);
+        let y_mel = tch::no_grad(|| {
+            let spec = self.generator.positions.slice(&batch.input.spec, &made.ids_slice, self.segment_frames);
+            self.spectral.mel_from_spec(&spec)
+        });
+        let loss_mel = loss::mel_l1(&y_mel, &self.spectral.mel(&made.y_hat.squeeze_dim(1))) * self.c_mel;
+        let loss_kl = loss::kl_loss(&made.z_p, &made.logs_q, &made.m_p, &made.logs_p, &made.y_mask) * self.c_kl;
+        let loss_fm = loss::feature_loss(&real.fmaps, &fake.fmaps);
+        let loss_gen = loss::generator_loss(&fake.scores);
+        times.generator_losses = clock.lap();
+
+        (&loss_gen + &loss_fm + &loss_mel + &loss_kl).backward();
+        times.generator_backward = clock.lap();
+        let grad_norm_g = self.generator_optimizer.step(learning_rate)?;
+        self.generator_optimizer.zero_grad()?;
+        self.discriminator.params().set_requires_grad(true);
+        times.generator_optimizer = clock.lap();
+
+        let metrics = [loss_disc, loss_gen, loss_fm, loss_mel, loss_kl, grad_norm_g, grad_norm_d];
+        let values = read(&metrics)?;
+        times.read = clock.lap();
+        Ok(Outcome { values, times })
+    }
+}
+
+/// The numbers of scalar tensors with one read from the device.
+fn read<const N: usize>(scalars: &[Tensor; N]) -> Result<[f64; N]> {
+    let values = Tensor::stack(scalars, 0).detach().to_kind(tch::Kind::Double);
+    let values = Vec::<f64>::try_from(values).unwrap_or_default();
+    values.try_into().map_err(|_| Error::new(Kind::Internal, "a metric is not a scalar"))
+}
+
+struct Clock(Instant);
+
+impl Clock {
+    fn new() -> Self {
+        Self(Instant::now())
+    }
+
+    fn lap(&mut self) -> Duration {
+        let now = Instant::now();
+        now - std::mem::replace(&mut self.0, now)
+    }
+}

@@ -1,0 +1,361 @@
+//! The trainer that a recipe drives: open, run an epoch, save, export. The epoch loop itself is the recipe's.
+
+use crate::config::Config;
+use crate::files::Lock;
+use crate::nn::runtime;
+use crate::task::Task;
+use crate::train::checkpoint::{self, Manifest, Position};
+use crate::train::log::{Shown, TrainLog};
+use crate::train::step::{Engine, METRICS, Times};
+use crate::train::{Dataset, config_json, export, learning_rate};
+use crate::{Error, Kind, Result};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// Numbers by name, in a fixed order.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Metrics(Vec<(&'static str, f64)>);
+
+impl Metrics {
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, f64)> {
+        self.0.iter().copied()
+    }
+
+    pub fn get(&self, name: &str) -> Option<f64> {
+        self.0.iter().find(|(key, _)| *key == name).map(|(_, value)| *value)
+    }
+}
+
+/// What a step did, for the record of the run.
+pub struct StepReport {
+    pub epoch: i64,
+    /// Steps done in the whole training before this one.
+    pub step: i64,
+    /// This step's place in the epoch, from 0.
+    pub step_in_epoch: i64,
+    pub steps_in_epoch: i64,
+    /// loss_disc, loss_gen, loss_fm, loss_mel, loss_kl, grad_norm_g, grad_norm_d, learning_rate.
+    pub metrics: Metrics,
+    pub seconds: f64,
+    pub times: Times,
+}
+
+/// A training of one voice in its logs folder, which is locked while this value lives.
+pub struct Trainer {
+    config: Config,
+    data: Dataset,
+    logs: PathBuf,
+    engine: Engine,
+    log: TrainLog,
+    position: Position,
+    /// Sums of the running epoch's metrics.
+    sums: [f64; METRICS.len()],
+    losses: BTreeMap<String, f64>,
+    /// The position of the newest checkpoint on disk.
+    saved: Option<Position>,
+    /// Why the networks are no longer to be used.
+    broken: Option<String>,
+    _lock: Lock,
+}
+
+impl Trainer {
+    /// A training in `logs`: going on after the newest whole checkpoint, else from the start with G_0 and D_0 saved.
+    ///
+    /// `fresh` starts over; the old checkpoints, config.json and train.log are moved into a folder `replaced_<n>`.
+    ///
+    /// Errors: `file.locked`; `config.mismatch` and `checkpoint.mismatch` for files of another rate, preset or shape;
+    /// `checkpoint.damaged` if something was trained here and no checkpoint is whole; `file.write`, `file.disk_full`,
+    /// `device.missing`, `device.memory`, `torch`.
+    pub fn open(task: &Task, config: &Config, data: Dataset, logs: &Path, fresh: bool) -> Result<Self> {
+        config.validate()?;
+        let device = runtime::device(config.gpu)?;
+        let lock = Lock::acquire(logs)?;
+        checkpoint::remove_leftovers(logs)?;
+        if fresh {
+            if let Some(folder) = checkpoint::set_aside(logs)? {
+                task.info(format!("starting over; the former training is kept in {}", folder.display()));
+            }
+        } else {
+            config_json::check(logs, config)?;
+        }
+        let found = checkpoint::newest(task, logs)?;
+        if let Some(manifest) = &found {
+            manifest.check(config)?;
+        }
+        let mut engine = Engine::new(config, device)?;
+        if let Some(manifest) = &found {
+            checkpoint::load(logs, manifest, &mut engine)?;
+        }
+        config_json::write(logs, config)?;
+        let name = logs.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let mut trainer = Self {
+            config: config.clone(),
+            data,
+            logs: logs.to_owned(),
+            engine,
+            log: TrainLog::open(logs, &name)?,
+            position: Position { epoch: 1, step_in_epoch: 0, step: 0 },
+            sums: [0.0; METRICS.len()],
+            losses: BTreeMap::new(),
+            saved: None,
+            broken: None,
+            _lock: lock,
+        };
+        trainer.log.settings(&trainer.log_settings(&name)?)?;
+        match found {
+            Some(manifest) => trainer.resume(task, &manifest)?,
+            None => trainer.save()?,
+        }
+        Ok(trainer)
+    }
+
+    fn resume(&mut self, task: &Task, manifest: &Manifest) -> Result<()> {
+        self.position = manifest.next;
+        self.losses = manifest.losses.clone();
+        self.saved = Some(manifest.next);
+        let changed = manifest.changed(&self.config);
+        for (key, old, new) in changed.iter().filter(|(key, _, _)| key != "epochs") {
+            task.info(format!("going on with {key} {new} instead of {old}"));
+        }
+        let device = format!("{:?}", self.engine.device());
+        if (device.as_str(), runtime::threads()) != (manifest.device.as_str(), manifest.threads) {
+            task.info(format!(
+                "the checkpoint was made on {} with {} threads, this is {device} with {}: numbers may differ in their last bits",
+                manifest.device,
+                manifest.threads,
+                runtime::threads()
+            ));
+        }
+        let other_data = manifest.data_digest != self.data.digest();
+        if other_data {
+            task.info("the clips have changed since the checkpoint; going on with the present ones");
+        }
+        if self.position.step_in_epoch > 0 {
+            let batches_differ = changed.iter().any(|(key, _, _)| key == "batch_size");
+            if other_data || batches_differ {
+                task.warn(format!(
+                    "epoch {} was under way with other batches and starts again from its first; {} steps of it are counted twice",
+                    self.position.epoch, self.position.step_in_epoch
+                ));
+                self.position.step_in_epoch = 0;
+            } else {
+                for (sum, name) in self.sums.iter_mut().zip(METRICS) {
+                    *sum = manifest.sums.get(name).copied().unwrap_or(0.0);
+                }
+            }
+        }
+        let [g, d, _] = checkpoint::paths(&self.logs, manifest.epoch);
+        for path in [&d, &g] {
+            self.log.line(&format!("Loaded checkpoint '{}' (epoch {})", path.display(), manifest.epoch))?;
+        }
+        task.info(format!("going on after epoch {} (step {})", self.position.epoch - 1, self.position.step));
+        Ok(())
+    }
+
+    /// The dict of train.log's first line: config.json and the arguments of RVC's command line, in RVC's order.
+    fn log_settings(&self, name: &str) -> Result<Value> {
+        let folder = self.logs.display().to_string();
+        let mut settings = Map::new();
+        if let Value::Object(groups) = config_json::settings(&self.config)? {
+            for (group, values) in groups {
+                let sorted: BTreeMap<String, Value> =
+                    values.as_object().into_iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect();
+                settings.insert(group, json!(sorted));
+            }
+        }
+        settings["data"]["training_files"] = json!(format!("{folder}/filelist.txt"));
+        let rest = json!({
+            "model_dir": folder,
+            "experiment_dir": folder,
+            "save_every_epoch": self.config.save_every,
+            "name": name,
+            "total_epoch": self.config.epochs,
+            "pretrainG": "",
+            "pretrainD": "",
+            "version": self.config.version,
+            "gpus": if self.engine.device().is_cuda() { "0" } else { "" },
+            "sample_rate": self.config.rate_name(),
+            "if_f0": 1,
+            "if_latest": 0,
+            "save_every_weights": "0",
+            "if_cache_data_in_gpu": 0,
+        });
+        settings.extend(rest.as_object().cloned().unwrap_or_default());
+        Ok(Value::Object(settings))
+    }
+
+    /// The epoch that [`Trainer::run_epoch`] runs next, counted from 1.
+    pub fn next_epoch(&self) -> i64 {
+        self.position.epoch
+    }
+
+    /// Steps done in the whole training.
+    pub fn step(&self) -> i64 {
+        self.position.step
+    }
+
+    /// Means of the last whole epoch; also right after a resume. None before the first.
+    pub fn losses(&self) -> Option<Metrics> {
+        let order = METRICS.into_iter().chain(["learning_rate", "steps_per_second"]);
+        let known: Vec<_> = order.filter_map(|name| self.losses.get(name).map(|&value| (name, value))).collect();
+        (!known.is_empty()).then_some(Metrics(known))
+    }
+
+    pub fn dataset(&self) -> &Dataset {
+        &self.data
+    }
+
+    pub fn folder(&self) -> &Path {
+        &self.logs
+    }
+
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Runs the next epoch, or the rest of one that was stopped, and returns the means of its metrics: loss_disc, loss_gen, loss_fm,
+    /// loss_mel, loss_kl, grad_norm_g, grad_norm_d, learning_rate, steps_per_second.
+    ///
+    /// `on_step` is called after every step. When the task is cancelled, the running step is finished and a checkpoint saved from
+    /// which a resumed training gives the same numbers bit for bit.
+    /// Errors: `cancelled`; `train.not_finite` (the newest checkpoint is kept); `data.damaged`; `device.memory`, `torch`;
+    /// `file.write`, `file.disk_full`; whatever `on_step` returns.
+    pub fn run_epoch(&mut self, task: &Task, on_step: &mut dyn FnMut(&StepReport) -> Result<()>) -> Result<Metrics> {
+        self.usable()?;
+        let epoch = self.position.epoch;
+        let rate = learning_rate(&self.config, epoch);
+        let batches = self.data.batches(epoch);
+        let first = self.position.step_in_epoch as usize;
+        if first == 0 {
+            self.sums = [0.0; METRICS.len()];
+        }
+        let mut progress = task.stage(format!("epoch {epoch}/{}", self.config.epochs), batches.len() as u64);
+        if first > 0 {
+            progress.advance(first as u64, "");
+        }
+        let start = Instant::now();
+        for (i, ids) in batches.iter().enumerate().skip(first) {
+            if task.is_cancelled() {
+                self.save()?;
+                return Err(Error::cancelled());
+            }
+            let report = self.run_step(ids, rate, i, batches.len())?;
+            let show = |name: &str| report.metrics.get(name).unwrap_or(f64::NAN);
+            progress.advance(
+                1,
+                format!(
+                    "mel {:.2} kl {:.2} gen {:.2} disc {:.2}",
+                    show("loss_mel"),
+                    show("loss_kl"),
+                    show("loss_gen"),
+                    show("loss_disc")
+                ),
+            );
+            on_step(&report)?;
+        }
+        self.end_epoch(epoch, rate, batches.len(), first, start)?;
+        let losses = self.losses().unwrap_or_default();
+        progress.finish(format!("mel {:.2}", losses.get("loss_mel").unwrap_or(f64::NAN)));
+        Ok(losses)
+    }
+
+    fn run_step(&mut self, ids: &[usize], rate: f64, i: usize, n: usize) -> Result<StepReport> {
+        let start = Instant::now();
+        let (epoch, step) = (self.position.epoch, self.position.step);
+        let batch = self.data.collate(ids, self.engine.device())?;
+        let outcome = self.engine.step(&batch, rate, self.config.seed.wrapping_add(step)).inspect_err(|e| {
+            self.broken = Some(format!("step {step} failed: {}", e.message()));
+        })?;
+        let mut metrics: Vec<(&'static str, f64)> = METRICS.into_iter().zip(outcome.values).collect();
+        if let Some((name, value)) = metrics.iter().find(|(_, value)| !value.is_finite()) {
+            return Err(self.not_finite(name, *value));
+        }
+        for (sum, value) in self.sums.iter_mut().zip(outcome.values) {
+            *sum += value;
+        }
+        if step % self.config.log_interval == 0 {
+            let [disc, gen_, fm, mel, kl, ..] = outcome.values;
+            self.log.step(epoch, 100.0 * i as f64 / n as f64, step, rate, Shown { disc, gen_, fm, mel, kl })?;
+        }
+        self.position.step += 1;
+        self.position.step_in_epoch += 1;
+        metrics.push(("learning_rate", rate));
+        Ok(StepReport {
+            epoch,
+            step,
+            step_in_epoch: i as i64,
+            steps_in_epoch: n as i64,
+            metrics: Metrics(metrics),
+            seconds: start.elapsed().as_secs_f64(),
+            times: outcome.times,
+        })
+    }
+
+    fn not_finite(&mut self, name: &str, value: f64) -> Error {
+        let Position { epoch, step, .. } = self.position;
+        let message = format!("{name} became {value} in epoch {epoch}, step {step}");
+        self.broken = Some(message.clone());
+        let kept = self.saved.map_or_else(String::new, |p| format!("the checkpoint of epoch {} is kept; ", p.name()));
+        Error::new(Kind::NotFinite, message)
+            .path(&self.logs)
+            .hint(format!("{kept}train on with a lower learning_rate, and look for damaged recordings"))
+    }
+
+    fn end_epoch(&mut self, epoch: i64, rate: f64, n: usize, first: usize, start: Instant) -> Result<()> {
+        let took = start.elapsed();
+        self.losses = METRICS.into_iter().zip(self.sums).map(|(name, sum)| (name.to_owned(), sum / n as f64)).collect();
+        self.losses.insert("learning_rate".into(), rate);
+        self.losses.insert("steps_per_second".into(), (n - first) as f64 / took.as_secs_f64().max(1e-9));
+        self.position.epoch = epoch + 1;
+        self.position.step_in_epoch = 0;
+        self.log.epoch(epoch, took)
+    }
+
+    /// Saves a checkpoint of the present state, unless the newest on disk is of it.
+    ///
+    /// Errors: `train.not_finite` after such an error; `file.write`, `file.disk_full`; older checkpoints stay whole.
+    pub fn save(&mut self) -> Result<()> {
+        self.usable()?;
+        if self.saved == Some(self.position) {
+            return Ok(());
+        }
+        let mut manifest = checkpoint::manifest(&self.config, self.data.digest(), self.position, self.engine.device())?;
+        if self.position.step_in_epoch > 0 {
+            manifest.sums = METRICS.into_iter().map(str::to_owned).zip(self.sums).collect();
+        }
+        manifest.losses = self.losses.clone();
+        // A speed is no part of the state: two trainings that did the same have the same files.
+        manifest.losses.remove("steps_per_second");
+        let epoch = manifest.epoch;
+        for path in &checkpoint::paths(&self.logs, epoch)[..2] {
+            self.log.line(&format!("Saving model and optimizer state at epoch {epoch} to {}", path.display()))?;
+        }
+        checkpoint::write(&self.logs, &self.engine, manifest)?;
+        self.saved = Some(self.position);
+        Ok(())
+    }
+
+    /// Exports the voice as it is now (fp16, for RVC, Applio, w-okada).
+    ///
+    /// Errors: `train.not_finite`; `file.write`, `file.disk_full`.
+    pub fn save_voice(&mut self, path: &Path) -> Result<()> {
+        self.usable()?;
+        export::write(path, self.engine.generator.params(), &self.config, self.position.name())?;
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        self.log.line(&format!("saving ckpt {stem}_e{}:Success.", self.position.name()))
+    }
+
+    fn usable(&self) -> Result<()> {
+        match &self.broken {
+            None => Ok(()),
+            Some(why) => Err(Error::new(Kind::NotFinite, format!("this training cannot go on: {why}"))
+                .hint("open the training again; it goes on after the newest checkpoint")),
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! Training: the step against the reference, data set and order, checkpoints and resume, exported voices, train.log.
+
+#[path = "support/python.rs"]
+mod python;
+mod support;
+#[path = "support/voice.rs"]
+mod voice;
+
+#[path = "train/curve.rs"]
+mod curve;
