@@ -35,17 +35,15 @@ enum Engine {
 
 /// The encoder of that name, ready for use. Errors: `config.value` with the nearest name.
 pub fn encoder(name: &str) -> Result<Encoder> {
-    match name {
-        "mel" => Ok(Encoder { engine: Engine::Mel(mel::Mel::new()) }),
-        _ => {
-            let message = format!("there is no content encoder {name:?}, only {}", NAMES.join(", "));
-            let error = Error::new(Kind::ConfigValue, message);
-            Err(match nearest(name, NAMES) {
-                Some(near) => error.hint(format!("did you mean {near:?}?")),
-                None => error,
-            })
-        }
+    if name == "mel" {
+        return Ok(Encoder { engine: Engine::Mel(mel::Mel::new()) });
     }
+    let error =
+        Error::new(Kind::ConfigValue, format!("there is no content encoder {name:?}, only {}", NAMES.join(", ")));
+    Err(match nearest(name, NAMES) {
+        Some(near) => error.hint(format!("did you mean {near:?}?")),
+        None => error,
+    })
 }
 
 impl Encoder {

@@ -3,6 +3,7 @@
 //! Every method searches 50 to 1100 Hz and writes 0 where nothing is voiced. Frame k lies at sample 160 k.
 
 mod pm;
+mod world;
 mod yin;
 
 use super::{SAMPLE_RATE, each_clip, finite};
@@ -76,8 +77,8 @@ pub fn compute(method: Method, samples: &[f32]) -> Result<Vec<f64>> {
     let f0 = match method {
         Method::Pm => pm::f0(&x),
         Method::Yin => yin::f0(&x),
-        Method::Harvest => return Err(Error::new(Kind::Internal, "harvest is not built yet")),
-        Method::Dio => return Err(Error::new(Kind::Internal, "dio is not built yet")),
+        Method::Harvest => world::harvest(&x),
+        Method::Dio => world::dio(&x),
     };
     debug_assert_eq!(f0.len(), method.frames(samples.len()));
     Ok(f0)

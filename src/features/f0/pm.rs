@@ -266,6 +266,7 @@ fn sinc(r: &[f64], at: f64, depth: usize) -> f64 {
 
 /// Place and height of the maximum of `f` between `middle - 1` and `middle + 1`, by Brent's parabolas with golden
 /// sections as the safeguard (R. P. Brent, 1973, chapter 5).
+#[allow(clippy::float_cmp, reason = "asks whether two of the points are one and the same")]
 fn maximum(f: impl Fn(f64) -> f64, middle: f64) -> (f64, f64) {
     /// Tolerance in samples; 1e-9 of a sample is 1e-11 of the lowest f0.
     const TOLERANCE: f64 = 1e-9;
@@ -301,19 +302,11 @@ fn maximum(f: impl Fn(f64) -> f64, middle: f64) -> (f64, f64) {
         let at = best + if step.abs() >= tolerance { step } else { tolerance.copysign(step) };
         let f_at = f(at);
         if f_at >= f_best {
-            if at < best {
-                high = best
-            } else {
-                low = best
-            }
+            *(if at < best { &mut high } else { &mut low }) = best;
             (third, f_third, second, f_second) = (second, f_second, best, f_best);
             (best, f_best) = (at, f_at);
         } else {
-            if at < best {
-                low = at
-            } else {
-                high = at
-            }
+            *(if at < best { &mut low } else { &mut high }) = at;
             if f_at >= f_second || second == best {
                 (third, f_third, second, f_second) = (second, f_second, at, f_at);
             } else if f_at >= f_third || third == best || third == second {

@@ -1,0 +1,201 @@
+//! `harvest` and `dio` of WORLD, each followed by StoneMask, as RVC asks for them.
+//!
+//! Source   M. Morise et al., "Fast and reliable F0 estimation method based on the period extraction of vocal fold
+//!          vibration of singing voice and speech", AES 35 (2009) (DIO); M. Morise, "Harvest: a high-performance
+//!          fundamental frequency estimator from speech signals", Interspeech 2017; constants and tie rules of WORLD's own
+//!          program where the papers are silent.
+//!
+//! Written anew rather than bound: WORLD's C++ (in crate rsworld) decides voicing from memory that it never set, so that
+//! a clip's f0 depends on what the process did before, writes out of bounds for clips of a few samples, and takes several
+//! times as long. Where its results are defined, ours equal them to 1e-9 (tests/features.rs).
+//!
+//! Both methods filter the clip into bands around every f0 that is possible. In a band that holds the fundamental and
+//! nothing else, the distances between upward zero crossings, downward ones, peaks and dips all agree.
+
+mod contour;
+mod dio;
+mod harvest;
+mod refine;
+
+use super::{F0_MAX, F0_MIN, HOP_LENGTH, SAMPLE_RATE};
+use realfft::num_complex::Complex;
+use realfft::{ComplexToReal, RealFftPlanner, RealToComplex};
+use std::cell::RefCell;
+use std::f64::consts::PI;
+use std::sync::Arc;
+
+/// The f0 of a clip by Harvest and StoneMask, one value at each whole hop and one at its start.
+pub fn harvest(x: &[f64]) -> Vec<f64> {
+    refine::stone_mask(x, &harvest::f0(x))
+}
+
+/// The f0 of a clip by DIO and StoneMask, one value at each whole hop and one at its start.
+pub fn dio(x: &[f64]) -> Vec<f64> {
+    refine::stone_mask(x, &dio::f0(x))
+}
+
+/// Centre frequencies that divide octaves evenly: the first lies one step above `low`, the last up to one above `high`.
+fn band_frequencies(low: f64, high: f64, per_octave: f64) -> Vec<f64> {
+    let n = 1 + ((high / low).log2() * per_octave) as usize;
+    (1..=n).map(|i| low * 2f64.powf(i as f64 / per_octave)).collect()
+}
+
+fn nuttall(n: usize) -> Vec<f64> {
+    let window = |i: usize| {
+        let turn = 2.0 * PI * i as f64 / (n as f64 - 1.0);
+        0.355_768 - 0.487_396 * turn.cos() + 0.144_232 * (2.0 * turn).cos() - 0.012_604 * (3.0 * turn).cos()
+    };
+    (0..n).map(window).collect()
+}
+
+thread_local! {
+    /// Plans by length; clips of one recording nearly all need the same.
+    static PLANNER: RefCell<RealFftPlanner<f64>> = RefCell::new(RealFftPlanner::new());
+}
+
+/// A clip's spectrum, ready to be filtered by many filters.
+struct Bank {
+    forward: Arc<dyn RealToComplex<f64>>,
+    inverse: Arc<dyn ComplexToReal<f64>>,
+    signal: Vec<Complex<f64>>,
+    filter: Vec<Complex<f64>>,
+    time: Vec<f64>,
+    work: Vec<Complex<f64>>,
+    n_samples: usize,
+}
+
+impl Bank {
+    /// `longest` is the most taps that a filter will have.
+    fn new(x: &[f64], longest: usize) -> Self {
+        let n_fft = (x.len() + longest).next_power_of_two();
+        let (forward, inverse) = PLANNER.with_borrow_mut(|p| (p.plan_fft_forward(n_fft), p.plan_fft_inverse(n_fft)));
+        let mut bank = Self {
+            signal: forward.make_output_vec(),
+            filter: forward.make_output_vec(),
+            time: vec![0.0; n_fft],
+            work: vec![Complex::default(); forward.get_scratch_len().max(inverse.get_scratch_len())],
+            forward,
+            inverse,
+            n_samples: x.len(),
+        };
+        bank.load(x);
+        std::mem::swap(&mut bank.signal, &mut bank.filter);
+        bank
+    }
+
+    /// Puts the spectrum of `taps` into `filter`.
+    fn load(&mut self, taps: &[f64]) {
+        self.time[..taps.len()].copy_from_slice(taps);
+        self.time[taps.len()..].fill(0.0);
+        self.forward
+            .process_with_scratch(&mut self.time, &mut self.filter, &mut self.work)
+            .expect("the buffers were made by the plan");
+    }
+
+    /// The clip through a filter, times a constant, from `delay` samples on, as many as the clip has.
+    fn filtered(&mut self, taps: &[f64], delay: usize) -> &[f64] {
+        self.load(taps);
+        for (filter, signal) in self.filter.iter_mut().zip(&self.signal) {
+            *filter *= signal;
+        }
+        let last = self.filter.len() - 1;
+        self.filter[0].im = 0.0;
+        self.filter[last].im = 0.0;
+        self.inverse
+            .process_with_scratch(&mut self.filter, &mut self.time, &mut self.work)
+            .expect("the buffers were made by the plan");
+        &self.time[delay..delay + self.n_samples]
+    }
+}
+
+/// Frequencies read off the distances between events of one sort, with the times between those events.
+#[derive(Default)]
+struct Intervals {
+    /// Seconds.
+    times: Vec<f64>,
+    hz: Vec<f64>,
+}
+
+impl Intervals {
+    /// The events are where the signal goes from above zero to zero or below.
+    fn fill(&mut self, n: usize, rate: f64, signal: impl Fn(usize) -> f64) {
+        self.times.clear();
+        self.hz.clear();
+        let mut last: Option<f64> = None;
+        let mut before = if n == 0 { 0.0 } else { signal(0) };
+        for i in 1..n {
+            let here = signal(i);
+            if before > 0.0 && here <= 0.0 {
+                let edge = i as f64 - before / (here - before);
+                if let Some(last) = last {
+                    self.times.push(f64::midpoint(last, edge) / rate);
+                    self.hz.push(rate / (edge - last));
+                }
+                last = Some(edge);
+            }
+            before = here;
+        }
+    }
+
+    /// Straight lines through the points, the outer ones carried on.
+    fn at(&self, time: f64, segment: &mut usize) -> f64 {
+        while *segment + 2 < self.times.len() && time >= self.times[*segment + 1] {
+            *segment += 1;
+        }
+        let (t0, t1) = (self.times[*segment], self.times[*segment + 1]);
+        let (y0, y1) = (self.hz[*segment], self.hz[*segment + 1]);
+        y0 + (time - t0) / (t1 - t0) * (y1 - y0)
+    }
+}
+
+/// The four sorts of events of a filtered signal.
+#[derive(Default)]
+struct Events([Intervals; 4]);
+
+impl Events {
+    /// Fewer intervals of one sort say nothing.
+    const MIN_INTERVALS: usize = 3;
+
+    fn find(&mut self, x: &[f64], rate: f64) {
+        let [down, up, peaks, dips] = &mut self.0;
+        down.fill(x.len(), rate, |i| x[i]);
+        up.fill(x.len(), rate, |i| -x[i]);
+        let rises = x.len().saturating_sub(1);
+        peaks.fill(rises, rate, |i| x[i + 1] - x[i]);
+        dips.fill(rises, rate, |i| x[i] - x[i + 1]);
+    }
+
+    /// Calls `each` with a frame and the four frequencies at its time, if the signal has events enough.
+    fn at_frames(&self, n_frames: usize, frame_seconds: f64, mut each: impl FnMut(usize, [f64; 4])) {
+        if self.0.iter().any(|intervals| intervals.hz.len() < Self::MIN_INTERVALS) {
+            return;
+        }
+        let mut segments = [0; 4];
+        for frame in 0..n_frames {
+            let time = frame as f64 * frame_seconds;
+            let mut values = [0.0; 4];
+            for ((value, intervals), segment) in values.iter_mut().zip(&self.0).zip(&mut segments) {
+                *value = intervals.at(time, segment);
+            }
+            each(frame, values);
+        }
+    }
+}
+
+/// First and last frame of each voiced run. The first and last frame of the clip count as unvoiced.
+fn voiced_runs(f0: &[f64]) -> Vec<(usize, usize)> {
+    let mut runs = Vec::new();
+    let mut start = None;
+    for (i, value) in f0.iter().enumerate().skip(1) {
+        let voiced = *value > 0.0 && i + 1 < f0.len();
+        match (voiced, start) {
+            (true, None) => start = Some(i),
+            (false, Some(first)) => {
+                runs.push((first, i - 1));
+                start = None;
+            }
+            _ => {}
+        }
+    }
+    runs
+}
