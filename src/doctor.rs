@@ -199,7 +199,7 @@ fn product(device: Device) -> Result<(), String> {
 fn disk(workspace: &Path) -> Line {
     /// One full-size G_/D_ pair with optimizer state takes about 1.3 GB; a run keeps several.
     const COMFORTABLE: u64 = 10 << 30;
-    let place = std::path::absolute(workspace).unwrap_or_else(|_| workspace.to_path_buf());
+    let place = std::env::current_dir().map_or_else(|_| workspace.to_path_buf(), |here| here.join(workspace));
     let Some(free) = free_space(&place) else {
         return Line::missing(
             "disk",
@@ -284,5 +284,6 @@ mod tests {
     #[test]
     fn free_space_is_that_of_the_file_system_under_the_folder() {
         assert!(free_space(&std::env::temp_dir()).is_some_and(|bytes| bytes > 0));
+        assert!(disk(Path::new("")).found.contains(" GB free for "), "an empty path is the current folder");
     }
 }

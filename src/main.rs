@@ -4,6 +4,7 @@ mod terminal;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use rvc_run::files::{self, Workspace};
+use rvc_run::nn::runtime;
 use rvc_run::script::diagnostic::Severity;
 use rvc_run::script::flags::{self, Common};
 use rvc_run::script::native::Natives;
@@ -160,6 +161,8 @@ fn recipe(terminal: &Arc<Terminal>, outer: Common, word: &str, rest: Vec<OsStrin
     if let Err(error) = answer_signals(host.session.task()) {
         return fail(terminal, &error);
     }
+    // Before any libtorch call; what it found is kept for the recipe's first wish for a GPU.
+    runtime::init();
     let arguments = params::to_map(&recipe.params, &flags::values(&recipe.params, &matches));
     let outcome = run::run(&host, &recipe, arguments);
     for diagnostic in &outcome.diagnostics {
@@ -266,6 +269,8 @@ fn eject(terminal: &Terminal, common: &Common, given: &ArgMatches) -> rvc_run::R
     Ok(())
 }
 
-fn doctor(terminal: &Terminal, _common: &Common) -> u8 {
-    fail(terminal, &Error::new(Kind::Internal, "doctor is not part of this build yet"))
+fn doctor(terminal: &Terminal, common: &Common) -> u8 {
+    let report = rvc_run::doctor::report(workspace(common).root());
+    terminal.print(report.to_string().trim_end());
+    report.exit_code()
 }

@@ -35,8 +35,8 @@ pub enum Gpu {
 
 static GPU: OnceLock<Gpu> = OnceLock::new();
 
-/// Whether a GPU can be used. Loads libtorch's CUDA part on the first call, which must come before any other libtorch
-/// call; `main` does it. Later calls return the first answer.
+/// Whether a GPU can be used. The first call loads libtorch's CUDA part and sets the threads; it must come before any other
+/// libtorch call, so `main` makes it before it runs a recipe. Later calls return the first answer.
 pub fn init() -> &'static Gpu {
     GPU.get_or_init(|| {
         let gpu = load_cuda();
