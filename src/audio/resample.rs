@@ -7,6 +7,9 @@
 //! Source: Kaiser's window design, with the band edges and attenuations of soxr's HQ recipe, which RVC uses for its 16 kHz
 //! copies (spec A.7). Measured on the golden case: within 4e-4 of soxr up to Nyquist, 1e-5 up to 0.8 of it.
 
+#![allow(clippy::inline_always, reason = "run_avx is only wider if all that it calls becomes part of it")]
+
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// End of the pass band, as a fraction of the lower rate's Nyquist frequency. Nearer to 1 costs time.
@@ -17,8 +20,10 @@ const STOP: f64 = 1.0;
 const SHAPE_DB: f64 = 120.41;
 /// What the window's length is for, in dB: 21 bits.
 const LENGTH_DB: f64 = 126.43;
-/// Filters with more coefficients than this (32 MiB; only odd ratios such as 44101 to 40000) are computed as they are used.
+/// Filters with more coefficients than this (32 MiB; only odd ratios such as 44101 to 40000) are interpolated as they are used.
 const MAX_TABLE: usize = 1 << 22;
+/// Rows a sample of such a filter; with cubic interpolation between them the error is 1e-10.
+const FINE_ROWS: usize = 256;
 /// Kernels kept for reuse; a run uses two or three.
 const MAX_KERNELS: usize = 8;
 /// Output samples a block; its input fits the second-level cache.
@@ -26,7 +31,9 @@ const BLOCK: usize = 4096;
 
 /// `samples` at rate `to`: exactly ceil(n * to / from) samples, sample 0 at time 0, silence assumed on both sides.
 ///
-/// Units: both rates in Hz, at least 1. A rate of 0 gives no samples.
+/// The result is the same on every machine, to the last bit.
+///
+/// Units: both rates in Hz. A rate of 0 gives no samples.
 pub fn resample<T: Copy + Into<f64>>(samples: &[T], from: u32, to: u32) -> Vec<f32> {
     if from == to {
         return samples.iter().map(|&x| x.into() as f32).collect();
@@ -37,23 +44,18 @@ pub fn resample<T: Copy + Into<f64>>(samples: &[T], from: u32, to: u32) -> Vec<f
     let kernel = kernel(from, to);
     let total = (samples.len() as u64 * u64::from(to)).div_ceil(u64::from(from)) as usize;
     let mut output = Vec::with_capacity(total);
-    let mut block = Vec::new();
-    let mut row = vec![0.0; kernel.taps];
+    let mut input = Vec::new();
     for first in (0..total).step_by(BLOCK) {
-        let last = (first + BLOCK).min(total);
+        let block = first..(first + BLOCK).min(total);
         // The input that this block's taps reach, with zeros outside of the signal.
-        let begin = kernel.position(first).0 as i64 - kernel.half as i64 + 1;
-        let end = kernel.position(last - 1).0 as i64 + kernel.half as i64 + 1;
-        block.clear();
-        block.extend(
-            (begin..end).map(|i| usize::try_from(i).ok().and_then(|i| samples.get(i)).map_or(0.0, |&x| x.into())),
-        );
-        for n in first..last {
-            let (input, phase) = kernel.position(n);
-            let at = (input as i64 - kernel.half as i64 + 1 - begin) as usize;
-            let taps = kernel.row(phase, &mut row);
-            output.push(dot(&block[at..at + kernel.taps], taps) as f32);
-        }
+        let begin = kernel.position(block.start).0 as i64 - kernel.half as i64 + 1;
+        let end = kernel.position(block.end - 1).0 as i64 + kernel.half as i64 + 1;
+        let inside = begin.max(0) as usize..end.clamp(0, samples.len() as i64) as usize;
+        input.clear();
+        input.resize((inside.start as i64 - begin) as usize, 0.0);
+        input.extend(samples[inside].iter().map(|&x| x.into()));
+        input.resize((end - begin) as usize, 0.0);
+        kernel.run(block, &input, &mut output);
     }
     output
 }
@@ -68,9 +70,11 @@ struct Kernel {
     taps: usize,
     /// Cutoff in cycles an input sample, times two.
     cutoff: f64,
+    /// The window's shape.
     beta: f64,
-    /// `up` rows of `taps`; empty if that were too many.
+    /// Rows of `taps`: one for each of `up` phases, or, if those were too many, for -1 to FINE_ROWS + 1 parts of a sample.
     table: Vec<f64>,
+    is_exact: bool,
 }
 
 impl Kernel {
@@ -81,17 +85,16 @@ impl Kernel {
         let transition = (STOP - PASS) * std::f64::consts::PI * lower;
         let half = ((LENGTH_DB - 8.0) / (2.285 * transition) / 2.0).ceil() as usize;
         let taps = 2 * half;
+        let is_exact = usize::try_from(up).is_ok_and(|rows| rows.saturating_mul(taps) <= MAX_TABLE);
+        let cutoff = lower * f64::midpoint(PASS, STOP);
         let beta = 0.1102 * (SHAPE_DB - 8.7);
-        let mut kernel =
-            Self { up, down, half, taps, cutoff: lower * f64::midpoint(PASS, STOP), beta, table: Vec::new() };
-        if usize::try_from(up).is_ok_and(|rows| rows.saturating_mul(taps) <= MAX_TABLE) {
-            kernel.table = vec![0.0; up as usize * taps];
-            let mut table = std::mem::take(&mut kernel.table);
-            for (phase, row) in table.chunks_exact_mut(taps).enumerate() {
-                kernel.fill(phase as u64, row);
-            }
-            kernel.table = table;
-        }
+        let mut kernel = Self { up, down, half, taps, cutoff, beta, table: Vec::new(), is_exact };
+        let fractions: Vec<f64> = if is_exact {
+            (0..up).map(|phase| phase as f64 / up as f64).collect()
+        } else {
+            (0..FINE_ROWS + 3).map(|row| (row as f64 - 1.0) / FINE_ROWS as f64).collect()
+        };
+        kernel.table = fractions.iter().flat_map(|fraction| kernel.row(*fraction)).collect();
         kernel
     }
 
@@ -101,24 +104,67 @@ impl Kernel {
         ((scaled / self.up) as usize, scaled % self.up)
     }
 
-    fn row<'a>(&'a self, phase: u64, scratch: &'a mut [f64]) -> &'a [f64] {
-        if self.table.is_empty() {
-            self.fill(phase, scratch);
-            return scratch;
-        }
-        &self.table[phase as usize * self.taps..][..self.taps]
+    /// The taps for a position `fraction` of a sample after tap half - 1; they add up to 1, so that a constant stays itself.
+    fn row(&self, fraction: f64) -> Vec<f64> {
+        let tap = |k: usize| {
+            let x = k as f64 - (self.half - 1) as f64 - fraction;
+            sinc(self.cutoff * x) * kaiser(x / self.half as f64, self.beta)
+        };
+        let row: Vec<f64> = (0..self.taps).map(tap).collect();
+        let sum: f64 = row.iter().sum();
+        row.iter().map(|tap| tap / sum).collect()
     }
 
-    /// The taps of a phase: they add up to 1, so that a constant stays that constant.
-    fn fill(&self, phase: u64, row: &mut [f64]) {
-        let fraction = phase as f64 / self.up as f64;
-        for (k, tap) in row.iter_mut().enumerate() {
-            let x = k as f64 - (self.half - 1) as f64 - fraction;
-            *tap = sinc(self.cutoff * x) * kaiser(x / self.half as f64, self.beta);
+    /// Appends the output samples `block`; `input` begins half - 1 samples before the position of the first.
+    fn run(&self, block: Range<usize>, input: &[f64], output: &mut Vec<f32>) {
+        #[cfg(target_arch = "x86_64")]
+        if is_x86_feature_detected!("avx") {
+            // SAFETY: the processor has just been found to have AVX.
+            return unsafe { self.run_avx(block, input, output) };
         }
-        let sum: f64 = row.iter().sum();
-        for tap in row {
-            *tap /= sum;
+        self.run_any(block, input, output);
+    }
+
+    /// The same arithmetic with wider registers: half the time. (No FMA: it would round differently.)
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx")]
+    fn run_avx(&self, block: Range<usize>, input: &[f64], output: &mut Vec<f32>) {
+        self.run_any(block, input, output);
+    }
+
+    #[inline(always)]
+    fn run_any(&self, block: Range<usize>, input: &[f64], output: &mut Vec<f32>) {
+        let first = self.position(block.start).0;
+        let mut between = vec![0.0; self.taps];
+        for n in block {
+            let (at, phase) = self.position(n);
+            let input = &input[at - first..][..self.taps];
+            let sum = if self.is_exact {
+                dot(input, &self.table[phase as usize * self.taps..][..self.taps])
+            } else {
+                self.interpolate(phase, &mut between);
+                dot(input, &between)
+            };
+            output.push(sum as f32);
+        }
+    }
+
+    /// The taps of a phase by cubic (Lagrange) interpolation between four rows.
+    #[inline(always)]
+    fn interpolate(&self, phase: u64, taps: &mut [f64]) {
+        let position = phase as f64 / self.up as f64 * FINE_ROWS as f64;
+        let (row, t) = (position as usize, position.fract());
+        let weights = [
+            -t * (t - 1.0) * (t - 2.0) / 6.0,
+            (t + 1.0) * (t - 1.0) * (t - 2.0) / 2.0,
+            -(t + 1.0) * t * (t - 2.0) / 2.0,
+            (t + 1.0) * t * (t - 1.0) / 6.0,
+        ];
+        let rows = &self.table[row * self.taps..][..4 * self.taps];
+        let (low, high) = rows.split_at(2 * self.taps);
+        let ((a, b), (c, d)) = (low.split_at(self.taps), high.split_at(self.taps));
+        for (k, tap) in taps.iter_mut().enumerate() {
+            *tap = weights[0] * a[k] + weights[1] * b[k] + weights[2] * c[k] + weights[3] * d[k];
         }
     }
 }
@@ -145,16 +191,18 @@ fn kernel(from: u32, to: u32) -> Arc<Kernel> {
     kernel
 }
 
-/// Eight partial sums, which the compiler keeps in vector registers.
+/// Twenty-four partial sums: six AVX registers, which hides the latency of their additions. (16 or 32 take up to three times
+/// as long; the compiler then shuffles.)
+#[inline(always)]
 fn dot(xs: &[f64], taps: &[f64]) -> f64 {
-    let mut sums = [0.0; 8];
-    let (xs_eights, taps_eights) = (xs.chunks_exact(8), taps.chunks_exact(8));
-    let rest: f64 = xs_eights.remainder().iter().zip(taps_eights.remainder()).map(|(x, t)| x * t).sum();
-    for (x, t) in xs_eights.zip(taps_eights) {
-        for k in 0..8 {
-            sums[k] += x[k] * t[k];
+    let ((xs, xs_rest), (taps, taps_rest)) = (xs.as_chunks::<24>(), taps.as_chunks::<24>());
+    let mut sums = [0.0; 24];
+    for (x, t) in xs.iter().zip(taps) {
+        for ((sum, x), t) in sums.iter_mut().zip(x).zip(t) {
+            *sum += x * t;
         }
     }
+    let rest: f64 = xs_rest.iter().zip(taps_rest).map(|(x, t)| x * t).sum();
     sums.iter().sum::<f64>() + rest
 }
 
@@ -163,10 +211,10 @@ fn sinc(x: f64) -> f64 {
     if x.abs() < 1e-9 { 1.0 } else { x.sin() / x }
 }
 
-/// Kaiser's window at `x` in -1..=1, 0 outside.
+/// Kaiser's window at `x` in -1..=1, but for a factor; 0 outside.
 fn kaiser(x: f64, beta: f64) -> f64 {
     let inside = 1.0 - x * x;
-    if inside < 0.0 { 0.0 } else { bessel_i0(beta * inside.sqrt()) / bessel_i0(beta) }
+    if inside < 0.0 { 0.0 } else { bessel_i0(beta * inside.sqrt()) }
 }
 
 /// The modified Bessel function of the first kind, order 0, by its power series.
