@@ -1,6 +1,6 @@
 //! Decoding of sound files to mono by symphonia, with everything that a hostile or damaged file may do turned into an error.
 
-use super::{Audio, mp4};
+use super::{Audio, container};
 use crate::{Error, Kind, Result, task};
 use std::fs::File;
 use std::path::Path;
@@ -21,6 +21,9 @@ const MAX_SAMPLES: u64 = MAX_SECONDS * 48000;
 /// A file that ends earlier than it says by more than this has been cut off. Encoders round by less.
 const MISSING_SECONDS: f64 = 0.1;
 
+/// A wav that claims this much or more was written to a pipe, its length unknown: sox writes this, others 4 GiB.
+const STREAMED_BYTES: u64 = 0x7fff_f000;
+
 const REENCODE: &str = "if it plays elsewhere, convert it, for instance: ffmpeg -i RECORDING -c:a flac NEW.flac";
 
 /// The sound of a regular file, mixed down to mono, at its own rate.
@@ -30,7 +33,9 @@ pub(super) fn decode(path: &Path) -> Result<Audio> {
     let decoded = task::catch(|| decode_file(path, file))
         .unwrap_or_else(|panic| Err(damaged(path, &format!("its decoder gave up ({panic})"))))?;
     if decoded.samples.is_empty() {
-        return Err(Error::new(Kind::AudioEmpty, format!("{} has no sound in it", path.display())).path(path));
+        return Err(Error::new(Kind::AudioEmpty, format!("{} has no sound in it", path.display()))
+            .path(path)
+            .hint(REENCODE));
     }
     Ok(decoded)
 }
@@ -69,9 +74,13 @@ fn decode_file(path: &Path, file: File) -> Result<Audio> {
     if mono.samples.is_empty() && unreadable > 0 {
         return Err(damaged(path, "nothing in it can be decoded"));
     }
-    check_end(path, reader.format_info().short_name, &track, &mono)?;
+    let format = reader.format_info().short_name;
+    check_end(path, format, &track, &mono)?;
+    if format == "ogg" && container::ogg_is_cut_off(&mut second) == Some(true) {
+        return Err(damaged(path, &format!("its last page, after {:.2} s, is incomplete", mono.seconds())));
+    }
     let mut audio = Audio { samples: mono.samples, sample_rate: mono.sample_rate };
-    if let Some(heard) = mp4::heard(&mut second, audio.sample_rate) {
+    if let Some(heard) = container::heard(&mut second, audio.sample_rate) {
         let length = audio.samples.len() as u64;
         let lead = heard.lead.min(length);
         audio.samples.truncate(heard.count.map_or(length, |n| lead.saturating_add(n).min(length)) as usize);
@@ -199,12 +208,22 @@ fn check_end(path: &Path, format: &str, track: &Track, mono: &Mono) -> Result<()
     // A header's rate: an empty file has none of its own.
     let rate = track.codec_params.as_ref().and_then(|p| p.audio()?.sample_rate).unwrap_or(mono.sample_rate);
     let Some(frames) = track.num_frames.filter(|_| reliable && rate > 0) else { return Ok(()) };
+    if format == "wave" && frames.saturating_mul(bytes_a_frame(track)) >= STREAMED_BYTES {
+        return Ok(());
+    }
     let promised = frames as f64 / f64::from(rate);
     if promised - mono.seconds() <= MISSING_SECONDS {
         return Ok(());
     }
     Err(damaged(path, &format!("it ends after {:.2} of {promised:.2} s", mono.seconds()))
         .hint(format!("copy it again from where it came from; {REENCODE}")))
+}
+
+/// Bytes of one sample of all channels, as the header has it; 1 if it does not say.
+fn bytes_a_frame(track: &Track) -> u64 {
+    let parameters = track.codec_params.as_ref().and_then(|p| p.audio());
+    let bytes = parameters.and_then(|p| Some(p.channels.as_ref()?.count() as u64 * u64::from(p.bits_per_sample? / 8)));
+    bytes.unwrap_or(1).max(1)
 }
 
 fn check_rate(path: &Path, rate: u32) -> Result<()> {

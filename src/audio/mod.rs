@@ -6,10 +6,10 @@
 //!
 //! Source: spec section A (RVC `infer/lib/audio.py`, `infer/lib/slicer2.py`, `infer/modules/train/preprocess.py`).
 
+mod container;
 mod decode;
 pub mod filter;
 pub mod io;
-mod mp4;
 pub mod resample;
 pub mod slice;
 

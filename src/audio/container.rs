@@ -1,7 +1,7 @@
-//! Which part of an MP4/M4A sound track is to be heard: AAC encoders put 1024 or more samples of run-in in front and
-//! padding behind, and only the container says how much. symphonia 0.6 reads neither statement.
+//! What containers say about their sound and symphonia 0.6 does not pass on: which part of an MP4/M4A track is to be heard
+//! (AAC encoders put 1024 or more samples of run-in in front, and padding behind), and whether an Ogg file is cut off.
 //!
-//! Source: ISO/IEC 14496-12 (boxes, `elst`), Apple's `iTunSMPB` comment.
+//! Source: ISO/IEC 14496-12 (boxes, `elst`), Apple's `iTunSMPB` comment, RFC 3533 (Ogg pages).
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -136,10 +136,64 @@ fn itunes(moov: &[u8]) -> Option<Heard> {
     (count > 0).then_some(Heard { lead, count: Some(count) })
 }
 
+/// Whether the last page of an Ogg file is incomplete.
+pub(super) fn ogg_is_cut_off(file: &mut File) -> Option<bool> {
+    /// The longest possible page, twice: one whole page is in there.
+    const TAIL: u64 = 2 * 65307;
+    const HEADER: usize = 27;
+    let length = file.metadata().ok()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(TAIL))).ok()?;
+    let mut tail = Vec::new();
+    file.take(TAIL).read_to_end(&mut tail).ok()?;
+    let page = tail.windows(5).rposition(|window| window == b"OggS\0")?;
+    let header = &tail[page..];
+    let Some(&segments) = header.get(HEADER - 1) else { return Some(true) };
+    let Some(lengths) = header.get(HEADER..HEADER + usize::from(segments)) else { return Some(true) };
+    let content: usize = lengths.iter().map(|n| usize::from(*n)).sum();
+    Some(header.len() < HEADER + lengths.len() + content)
+}
+
 fn be_u32(bytes: &[u8]) -> Option<u32> {
     Some(u32::from_be_bytes(bytes.get(..4)?.try_into().ok()?))
 }
 
 fn be_u64(bytes: &[u8]) -> Option<u64> {
     Some(u64::from_be_bytes(bytes.get(..8)?.try_into().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn apples_comment_gives_lead_and_count() {
+        let mut moov = b"....name\0\0\0\0iTunSMPB\0\0\0\x44data\0\0\0\x01\0\0\0\0".to_vec();
+        moov.extend(b" 00000000 00000840 000001CA 00000000003F31F6 00000000");
+        assert_eq!(itunes(&moov), Some(Heard { lead: 2112, count: Some(0x3F_31F6) }));
+        for length in 0..moov.len() {
+            itunes(&moov[..length]);
+        }
+    }
+
+    #[test]
+    fn empty_edits_are_passed_over() {
+        let narrow = [
+            &[0u8; 4][..],
+            &[0, 0, 0, 2],
+            &[0, 0, 0, 9, 255, 255, 255, 255, 0, 1, 0, 0],
+            &[0, 0, 1, 0, 0, 0, 4, 0, 0, 1, 0, 0],
+        ];
+        assert_eq!(first_edit(&narrow.concat()), Some((256, 1024)));
+        let wide = [&[1u8, 0, 0, 0][..], &[0, 0, 0, 1], &256u64.to_be_bytes(), &2112u64.to_be_bytes(), &[0, 1, 0, 0]];
+        assert_eq!(first_edit(&wide.concat()), Some((256, 2112)));
+    }
+
+    #[test]
+    fn boxes_with_impossible_sizes_end_the_search() {
+        for bytes in
+            [&[0u8; 20][..], &[255; 20], &[0, 0, 0, 4, b'e', b'l', b's', b't'], &[0, 0, 0, 9, b'e', b'l', b's', b't']]
+        {
+            assert_eq!(Boxes(bytes).find(b"elst"), None);
+        }
+    }
 }
