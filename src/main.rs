@@ -112,8 +112,11 @@ fn outer() -> Command {
         .subcommand(Command::new("doctor").about("Show what was found on this machine, and what is missing"))
 }
 
+/// The current folder is the empty path, which keeps paths in messages short; any other is made absolute, since the paths
+/// that scripts hand around start with it.
 fn workspace(common: &Common) -> Workspace {
-    Workspace::new(common.workspace.clone().unwrap_or_default())
+    let given = common.workspace.as_ref();
+    Workspace::new(given.map(|path| std::path::absolute(path).unwrap_or_else(|_| path.clone())).unwrap_or_default())
 }
 
 fn host(terminal: &Arc<Terminal>, common: &Common) -> Host {
@@ -270,7 +273,7 @@ fn eject(terminal: &Terminal, common: &Common, given: &ArgMatches) -> rvc_run::R
 }
 
 fn doctor(terminal: &Terminal, common: &Common) -> u8 {
-    let report = rvc_run::doctor::report(workspace(common).root());
+    let report = rvc_run::doctor::report(common.workspace.as_deref().unwrap_or(Path::new(".")));
     terminal.print(report.to_string().trim_end());
     report.exit_code()
 }

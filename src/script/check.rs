@@ -2,7 +2,7 @@
 //!
 //! Uses Rhai's volatile `AST::walk`; see `native` for the other place that leans on internals.
 
-use super::diagnostic::Diagnostic;
+use super::diagnostic::{self, Diagnostic};
 use super::engine::Host;
 use super::native::Natives;
 use super::{library, params, resolver};
@@ -19,8 +19,12 @@ pub const SHADOW: &str = "script.shadow";
 
 /// Every mistake in a script and in what it imports, in the order of the imports; nothing is run.
 pub fn script(host: &Host, natives: &Natives, source: &str, text: &str) -> Vec<Diagnostic> {
-    let mut checker = Checker { host, natives, done: BTreeMap::new(), open: Vec::new(), found: Vec::new() };
+    let mut checker =
+        Checker { host, natives, lenient: None, done: BTreeMap::new(), open: Vec::new(), found: Vec::new() };
     checker.script(source, text);
+    // An unknown module is found by the strict compiler (the first one) and by the walk (all of them).
+    let mut places = BTreeSet::new();
+    checker.found.retain(|d| d.place.as_ref().is_none_or(|p| places.insert((p.source.clone(), p.line, p.column))));
     checker.found
 }
 
@@ -34,6 +38,8 @@ struct Exports {
 struct Checker<'a> {
     host: &'a Host,
     natives: &'a Natives,
+    /// Made when first needed.
+    lenient: Option<Host>,
     /// By source name; `None` for a script that does not parse.
     done: BTreeMap<String, Option<Rc<Exports>>>,
     open: Vec<String>,
@@ -78,7 +84,9 @@ impl Checker<'_> {
             Ok(ast) => Some(self.tree(source, &ast)),
             Err(mistake) => {
                 self.found.push(mistake);
-                None
+                // The strict compiler stops at the first unknown name; the rest of the script may have more to tell.
+                let lenient = self.lenient.get_or_insert_with(|| Host::lenient(self.host.session.clone()));
+                lenient.compile(source, text).ok().map(|ast| self.tree(source, &ast))
             }
         };
         self.open.pop();
@@ -181,6 +189,9 @@ impl Checker<'_> {
             let names = || format!("`{module}` has: {}", self.natives.names(&module).collect::<Vec<_>>().join(", "));
             let (hint, signatures) = (hint.or_else(|| Some(names())), self.natives.signatures(&module, name));
             self.judge(source, call, &counts, || hint, Some(signatures));
+        } else {
+            let known = imports.keys().map(String::as_str);
+            self.mistake(source, call.position, diagnostic::unknown_module(root, known));
         }
     }
 

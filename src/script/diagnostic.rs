@@ -128,9 +128,24 @@ pub fn place_name(source: &str, line: usize, column: usize) -> String {
 
 fn place(source: &str, position: Position, sources: &Sources) -> Option<Place> {
     let line = position.line()?;
-    let column = position.position().unwrap_or(1).max(1);
     let text = sources.get(source).and_then(|text| text.lines().nth(line - 1).map(str::to_owned)).unwrap_or_default();
+    let column = whole_name(&text, position.position().unwrap_or(1).max(1));
     Some(Place { source: source.to_owned(), line, column, text })
+}
+
+/// The column where `audio::load` starts, if `column` is that of its `load`: Rhai gives one or the other.
+fn whole_name(text: &str, column: usize) -> usize {
+    let before: Vec<char> = text.chars().take(column - 1).collect();
+    let mut start = before.len();
+    while before[..start].ends_with(&[':', ':']) {
+        let name = before[..start - 2].iter().rev().take_while(|&&c| is_word(c)).count();
+        start -= 2 + name;
+    }
+    start + 1
+}
+
+fn is_word(c: char) -> bool {
+    c.is_alphanumeric() || c == '_'
 }
 
 /// Blanks and `^^^` under what stands at the place. Rhai knows where a thing starts, not where it ends: names and texts are
@@ -138,14 +153,13 @@ fn place(source: &str, position: Position, sources: &Sources) -> Option<Place> {
 fn caret(place: &Place) -> String {
     let before = place.text.chars().take(place.column - 1).map(|c| if c == '\t' { '\t' } else { ' ' });
     let rest: Vec<char> = place.text.chars().skip(place.column - 1).collect();
-    let word = |c: char| c.is_alphanumeric() || c == '_';
     let width = match rest.first() {
         Some(quote @ ('"' | '`')) => rest.iter().skip(1).position(|c| c == quote).map_or(1, |end| end + 2),
-        Some(&first) if word(first) => rest
+        Some(&first) if is_word(first) => rest
             .iter()
             .enumerate()
             // A module's function is one name: audio::load
-            .take_while(|&(i, &c)| word(c) || c == ':' && (rest.get(i + 1) == Some(&':') || rest[i - 1] == ':'))
+            .take_while(|&(i, &c)| is_word(c) || c == ':' && (rest.get(i + 1) == Some(&':') || rest[i - 1] == ':'))
             .count(),
         _ => 1,
     };
@@ -170,22 +184,25 @@ fn syntax(error: &ParseErrorType, text: &str) -> Diagnostic {
                 }
             }
         }
-        ParseErrorType::ModuleUndefined(name) => {
-            let diagnostic = Diagnostic::error(SYNTAX, format!("there is no module `{name}` here"));
-            let library = super::library::STDLIB.iter().map(|(known, _)| *known);
-            if library.clone().any(|known| known == name) {
-                return diagnostic.hint(format!("write `import \"stdlib/{name}\" as {name};` at the top"));
-            }
-            match nearest(name, super::native::MODULES.iter().copied().chain(declared(text)).chain(library)) {
-                Some(known) => diagnostic.hint(format!("did you mean `{known}`?")),
-                None => diagnostic.hint(format!("modules are: {}", super::native::MODULES.join(", "))),
-            }
-        }
+        ParseErrorType::ModuleUndefined(name) => unknown_module(name, declared(text).into_iter()),
         ParseErrorType::Reserved(word) => {
             diagnostic.hint(format!("Rhai keeps the word `{word}` for itself; choose another name"))
         }
         ParseErrorType::WrongDocComment => diagnostic.hint("`///` stands before functions only; use `//` here"),
         _ => diagnostic,
+    }
+}
+
+/// The diagnostic of a module that was neither imported nor is native; `imported` are the aliases in reach.
+pub fn unknown_module<'a>(name: &str, imported: impl Iterator<Item = &'a str>) -> Diagnostic {
+    let diagnostic = Diagnostic::error(SYNTAX, format!("there is no module `{name}` here"));
+    let library = super::library::STDLIB.iter().map(|(known, _)| *known);
+    if library.clone().any(|known| known == name) {
+        return diagnostic.hint(format!("write `import \"stdlib/{name}\" as {name};` at the top"));
+    }
+    match nearest(name, super::native::MODULES.iter().copied().chain(imported).chain(library)) {
+        Some(known) => diagnostic.hint(format!("did you mean `{known}`?")),
+        None => diagnostic.hint(format!("modules are: {}", super::native::MODULES.join(", "))),
     }
 }
 
@@ -211,14 +228,14 @@ pub fn of_eval_error(error: &EvalAltResult, root: &str, sources: &Sources, nativ
         match error {
             EvalAltResult::ErrorInFunctionCall(name, within, inner, position) => {
                 let name = if name.starts_with("anon$") { "a closure".to_owned() } else { format!("`{name}`") };
-                notes.push(chain_link(&format!("called as {name}"), &source, *position));
+                notes.push(chain_link(&format!("called as {name}"), &source, *position, sources));
                 if !within.is_empty() {
                     source.clone_from(within);
                 }
                 (error, outer) = (inner, *position);
             }
             EvalAltResult::ErrorInModule(name, inner, position) => {
-                notes.push(chain_link("imported", &source, *position));
+                notes.push(chain_link("imported", &source, *position, sources));
                 source.clone_from(name);
                 (error, outer) = (inner, *position);
             }
@@ -240,9 +257,9 @@ pub fn of_eval_error(error: &EvalAltResult, root: &str, sources: &Sources, nativ
     diagnostic
 }
 
-fn chain_link(what: &str, source: &str, position: Position) -> String {
-    match position.line() {
-        Some(line) => format!("{what} from {}", place_name(source, line, position.position().unwrap_or(1))),
+fn chain_link(what: &str, source: &str, position: Position, sources: &Sources) -> String {
+    match place(source, position, sources) {
+        Some(place) => format!("{what} from {}", place_name(source, place.line, place.column)),
         None => format!("{what} from {source}"),
     }
 }

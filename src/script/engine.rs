@@ -48,12 +48,22 @@ pub struct Host {
 
 impl Host {
     pub fn new(session: Session) -> Self {
+        Self::with(session, true)
+    }
+
+    /// A host whose compiler accepts unknown variables and modules, for finding the mistakes behind the first one of a script
+    /// that [`Host::new`] refuses.
+    pub fn lenient(session: Session) -> Self {
+        Self::with(session, false)
+    }
+
+    fn with(session: Session, strict: bool) -> Self {
         let sources = Sources::default();
         let mut engine = Engine::new();
         set_limits(&mut engine);
         engine
             .set_optimization_level(OptimizationLevel::None)
-            .set_strict_variables(true)
+            .set_strict_variables(strict)
             .set_fail_on_invalid_map_property(true)
             .set_default_tag(Dynamic::from(session.clone()))
             // A text that becomes code could not be checked before the recipe runs.
@@ -73,9 +83,9 @@ impl Host {
 
 /// Compiles `text`, remembering it under `source` for messages.
 pub fn compile(engine: &Engine, sources: &Sources, source: &str, text: &str) -> Result<AST, rhai::ParseError> {
-    // A comment of the same length keeps every line and column where it is.
-    let text = match text.strip_prefix("#!") {
-        Some(rest) => format!("//{rest}"),
+    // An empty line keeps the numbers of the others.
+    let text = match text.strip_prefix("#!").map(|rest| rest.split_once('\n').unwrap_or_default()) {
+        Some((_, rest)) => format!("\n{rest}"),
         None => text.trim_start_matches('\u{feff}').to_owned(),
     };
     sources.insert(source, &text);

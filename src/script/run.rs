@@ -71,9 +71,11 @@ pub fn run(host: &Host, recipe: &Recipe, arguments: Map) -> Outcome {
         Err(mistake) => return Outcome { code: WRONG_USE, diagnostics: vec![mistake] },
     };
     host.session.set_arguments(arguments);
-    host.session.set_recipe_folder(Path::new(&recipe.source).parent().unwrap_or(Path::new("")).to_owned());
+    // Absolute, so that what is beside the recipe is found from any workspace.
+    let path = std::path::absolute(&recipe.source).unwrap_or_else(|_| recipe.source.clone().into());
+    host.session.set_recipe_folder(path.parent().unwrap_or(Path::new("")).to_owned());
     let code = match host.engine.run_ast_with_scope(&mut Scope::new(), &ast) {
-        Ok(()) => DONE,
+        Ok(()) => host.session.exit_code(),
         Err(error) => ending(host, &natives, &recipe.source, &error, &mut found),
     };
     Outcome { code, diagnostics: found }
@@ -81,12 +83,8 @@ pub fn run(host: &Host, recipe: &Recipe, arguments: Map) -> Outcome {
 
 fn ending(host: &Host, natives: &Natives, source: &str, error: &EvalAltResult, found: &mut Vec<Diagnostic>) -> u8 {
     match error.unwrap_inner() {
-        EvalAltResult::Exit(code, _) => code.as_int().ok().and_then(|code| u8::try_from(code).ok()).unwrap_or(DONE),
-        EvalAltResult::ErrorTerminated(..) => {
-            let failed = host.session.save_unfinished();
-            found.extend(failed.iter().map(Diagnostic::from));
-            CANCELLED
-        }
+        // What was unfinished has saved itself when the script let go of it; see bind::train.
+        EvalAltResult::ErrorTerminated(..) => CANCELLED,
         _ => {
             found.push(diagnostic::of_eval_error(error, source, &host.sources, natives));
             FAILED

@@ -3,7 +3,7 @@
 use super::{At, Fallible, session};
 use crate::{Error, Kind};
 use rhai::plugin::*;
-use rhai::{Array, Map, NativeCallContext};
+use rhai::{Array, Dynamic, Map, NativeCallContext};
 
 #[export_module]
 pub mod api {
@@ -37,4 +37,19 @@ pub mod api {
             })
             .at(&ctx)
     }
+
+    // Rhai's own `exit` would drop the code; a recipe that means "failed" must not end as "done".
+    #[rhai_fn(name = "exit", return_raw, volatile)]
+    pub fn exit_without_code(ctx: NativeCallContext) -> Fallible<()> {
+        super::no_exit(&ctx)
+    }
+
+    #[rhai_fn(name = "exit", return_raw, volatile)]
+    pub fn exit_with_any(ctx: NativeCallContext, _code: Dynamic) -> Fallible<()> {
+        super::no_exit(&ctx)
+    }
+}
+
+fn no_exit(ctx: &NativeCallContext) -> Fallible<()> {
+    Err(Error::new(Kind::Script, "exit is not the way out of a recipe").hint("use system::exit_with(code)")).at(ctx)
 }

@@ -2,12 +2,17 @@
 //!
 //! [`Session`] (what a recipe runs in) and [`Fault`] (an error as scripts see it) are shared by all of them.
 
+mod audio;
+mod cache;
 mod config;
 mod fault;
 mod globals;
+mod prepare;
 mod session;
 mod system;
 mod text;
+mod track;
+mod train;
 pub mod value;
 
 pub use fault::{At, Fallible, Fault};
@@ -19,6 +24,11 @@ use rhai::{Engine, exported_module};
 pub fn register(engine: &mut Engine) {
     fault::register(engine);
     engine.register_global_module(exported_module!(globals::api).into());
+    engine.register_static_module("audio", exported_module!(audio::api).into());
+    engine.register_static_module("cache", exported_module!(cache::api).into());
     engine.register_static_module("config", exported_module!(config::api).into());
+    engine.register_static_module("prepare", exported_module!(prepare::api).into());
     engine.register_static_module("system", exported_module!(system::api).into());
+    engine.register_static_module("track", exported_module!(track::api).into());
+    engine.register_static_module("train", exported_module!(train::api).into());
 }

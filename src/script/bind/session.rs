@@ -1,18 +1,16 @@
 //! What a recipe runs in: workspace, task, output and the values of its parameters.
 
+use crate::cache::Cache;
 use crate::files::Workspace;
 use crate::task::Task;
 use rhai::{Map, NativeCallContext};
-use std::cell::RefCell;
+use std::cell::{Cell, OnceCell, RefCell};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 
 /// Where `print` of a script goes; one call is one line.
 pub type Output = Arc<dyn Fn(&str) + Send + Sync>;
-
-/// Keeps the work of a handle when the recipe is stopped; see [`Session::keep`].
-pub type Keeper = Box<dyn Fn() -> crate::Result<()>>;
 
 /// The state that every native function can reach through `ctx.tag()`. Cloning is cheap.
 #[derive(Clone)]
@@ -24,7 +22,8 @@ struct Inner {
     output: Output,
     recipe_folder: RefCell<PathBuf>,
     arguments: RefCell<Option<Map>>,
-    keepers: RefCell<Vec<Keeper>>,
+    exit_code: Cell<u8>,
+    cache: OnceCell<Cache>,
 }
 
 impl Session {
@@ -35,7 +34,8 @@ impl Session {
             output,
             recipe_folder: RefCell::default(),
             arguments: RefCell::new(None),
-            keepers: RefCell::new(Vec::new()),
+            exit_code: Cell::new(0),
+            cache: OnceCell::new(),
         }))
     }
 
@@ -70,15 +70,22 @@ impl Session {
         *self.0.arguments.borrow_mut() = Some(values);
     }
 
-    /// Registers what saves unfinished work if the recipe is stopped by a signal before it did so itself.
-    pub fn keep(&self, keeper: Keeper) {
-        self.0.keepers.borrow_mut().push(keeper);
+    /// The code that the recipe wants to end with.
+    pub fn exit_code(&self) -> u8 {
+        self.0.exit_code.get()
     }
 
-    /// Runs every keeper, the first registered first; returns the errors of those that failed.
-    pub fn save_unfinished(&self) -> Vec<crate::Error> {
-        let keepers = std::mem::take(&mut *self.0.keepers.borrow_mut());
-        keepers.iter().filter_map(|keeper| keeper().err()).collect()
+    pub fn set_exit_code(&self, code: u8) {
+        self.0.exit_code.set(code);
+    }
+
+    /// The workspace's cache, opened when it is first needed. Errors: `file.write`.
+    pub fn cache(&self) -> crate::Result<Cache> {
+        if let Some(cache) = self.0.cache.get() {
+            return Ok(cache.clone());
+        }
+        let cache = Cache::open(self.0.workspace.cache())?;
+        Ok(self.0.cache.get_or_init(|| cache).clone())
     }
 }
 

@@ -7,7 +7,7 @@ use rhai::{Array, Dynamic, ImmutableString, NativeCallContext};
 use std::path::Path;
 
 /// Exit codes that a recipe may end with; 130 is for signals alone.
-const EXIT_CODES: std::ops::RangeInclusive<i64> = 0..=3;
+const EXIT_CODES: std::ops::RangeInclusive<u8> = 0..=3;
 
 /// The most decimals that `round` knows; a float holds no more.
 const MAX_DIGITS: i64 = 15;
@@ -138,10 +138,13 @@ pub mod api {
     /// ```
     #[rhai_fn(return_raw, volatile)]
     pub fn exit_with(ctx: NativeCallContext, code: i64) -> Fallible<()> {
-        if EXIT_CODES.contains(&code) {
-            return Err(EvalAltResult::Exit(code.into(), ctx.call_position()).into());
+        match u8::try_from(code) {
+            Ok(known) if EXIT_CODES.contains(&known) => {
+                session(&ctx).set_exit_code(known);
+                Err(EvalAltResult::Exit(Dynamic::UNIT, ctx.call_position()).into())
+            }
+            _ => Err(Error::new(Kind::ConfigValue, format!("an exit code is 0, 1, 2 or 3, not {code}"))).at(&ctx),
         }
-        Err(Error::new(Kind::ConfigValue, format!("an exit code is 0, 1, 2 or 3, not {code}"))).at(&ctx)
     }
 
     /// Tells the person that something was lost or replaced; warnings are counted in the run's summary.
@@ -204,8 +207,8 @@ pub mod api {
     /// system::round(3, 2) == 3.0
     /// ```
     #[rhai_fn(name = "round")]
-    pub fn round_int(x: i64, _digits: i64) -> f64 {
-        x as f64
+    pub fn round_int(x: i64, digits: i64) -> f64 {
+        round(x as f64, digits)
     }
 
     /// Returns a length of time as people say it: "8.2 s", "12 min 30 s", "3 h 5 min".

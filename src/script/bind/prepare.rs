@@ -1,0 +1,235 @@
+//! Script face of [`crate::prepare`]: recordings to a file list, stage by stage.
+
+use super::{At, Fallible, session, value};
+use crate::prepare as stages;
+use rhai::plugin::*;
+use rhai::{ImmutableString, Map, NativeCallContext};
+use std::cell::RefCell;
+use std::path::Path;
+use std::rc::Rc;
+
+/// Clips of a voice; clones are the same clips, which the stages complete.
+#[derive(Clone)]
+pub struct ClipsHandle(Rc<RefCell<stages::Clips>>);
+
+/// A written file list.
+#[derive(Clone)]
+pub struct ListHandle(Rc<stages::FileList>);
+
+impl ListHandle {
+    pub fn file(&self) -> &Path {
+        &self.0.path
+    }
+}
+
+#[export_module]
+pub mod api {
+    /// The clips of a voice, cut from its recordings.
+    pub type Clips = super::ClipsHandle;
+    /// The file list of a voice: what training reads.
+    pub type FileList = super::ListHandle;
+
+    /// Returns the clips of every recording in a folder, written to logs/<voice>/0_gt_wavs and 1_16k_wavs.
+    ///
+    /// Recordings that cannot be used are skipped with a warning; unchanged ones come from the cache.
+    ///
+    /// * `folder`: relative paths start at the workspace; a subfolder is a speaker of its own. `cfg`: the settings.
+    /// * Fails with `file.not_found`, `data.empty` if nothing is usable, `config.*`, `file.*`.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let clips = prepare::slices("anna", "data/anna", #{});
+    /// clips.recordings == 1 && clips.count == 1
+    /// ```
+    #[rhai_fn(return_raw, volatile)]
+    pub fn slices(ctx: NativeCallContext, voice: &str, folder: &str, cfg: Map) -> Fallible<Clips> {
+        let session = session(&ctx);
+        let made = || {
+            let (config, cache) = (value::config(&cfg)?, session.cache()?);
+            stages::slices(session.task(), session.workspace(), &cache, voice, Path::new(folder), &config)
+        };
+        made().map(|clips| ClipsHandle(Rc::new(RefCell::new(clips)))).at(&ctx)
+    }
+
+    /// Extracts the pitch of every clip; returns how many were `done` now, `cached`, `skipped`.
+    ///
+    /// * `cfg`: `f0_method` is pm, yin, harvest or dio.
+    /// * Fails with `config.*`, `file.*`; a clip that cannot be used is skipped with a warning.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let clips = prepare::slices("anna", "data/anna", #{});
+    /// prepare::f0(clips, #{ f0_method: "pm" }).done == 1
+    /// ```
+    #[rhai_fn(return_raw, volatile)]
+    pub fn f0(ctx: NativeCallContext, clips: Clips, cfg: Map) -> Fallible<Map> {
+        let run = || stages::f0(session(&ctx).task(), &mut clips.0.borrow_mut(), &value::config(&cfg)?);
+        run().map(super::counts).at(&ctx)
+    }
+
+    /// Encodes what is said in every clip; returns how many were `done` now, `cached`, `skipped`.
+    ///
+    /// * `cfg`: `content_encoder` is mel, the built-in one of demo quality.
+    /// * Fails with `config.*`, `file.*`; a clip that cannot be used is skipped with a warning.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let clips = prepare::slices("anna", "data/anna", #{});
+    /// prepare::content(clips, #{}).done == 1
+    /// ```
+    #[rhai_fn(return_raw, volatile)]
+    pub fn content(ctx: NativeCallContext, clips: Clips, cfg: Map) -> Fallible<Map> {
+        let run = || stages::content(session(&ctx).task(), &mut clips.0.borrow_mut(), &value::config(&cfg)?);
+        run().map(super::counts).at(&ctx)
+    }
+
+    /// Writes logs/<voice>/filelist.txt, which training reads, and returns it; stages not called yet are run first.
+    ///
+    /// * Fails with `data.empty` if no clip has both pitch and content, and as `f0` and `content`.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let clips = prepare::slices("anna", "data/anna", #{});
+    /// prepare::filelist(clips, #{}).count == 1
+    /// ```
+    #[rhai_fn(return_raw, volatile)]
+    pub fn filelist(ctx: NativeCallContext, clips: Clips, cfg: Map) -> Fallible<FileList> {
+        let run = || stages::filelist(session(&ctx).task(), &mut clips.0.borrow_mut(), &value::config(&cfg)?);
+        run().map(|list| ListHandle(list.into())).at(&ctx)
+    }
+
+    /// Returns the number of clips.
+    ///
+    /// # Example
+    /// ```rhai
+    /// prepare::slices("anna", "data/anna", #{}).count == 1
+    /// ```
+    #[rhai_fn(get = "count", pure)]
+    pub fn count(clips: &mut Clips) -> i64 {
+        clips.0.borrow().clips.len() as i64
+    }
+
+    /// Returns the length of all clips together, in seconds.
+    ///
+    /// # Example
+    /// ```rhai
+    /// prepare::slices("anna", "data/anna", #{}).seconds > 0.5
+    /// ```
+    #[rhai_fn(get = "seconds", pure)]
+    pub fn seconds(clips: &mut Clips) -> f64 {
+        clips.0.borrow().seconds()
+    }
+
+    /// Returns the number of recordings that were found, usable or not.
+    ///
+    /// # Example
+    /// ```rhai
+    /// prepare::slices("anna", "data/anna", #{}).recordings == 1
+    /// ```
+    #[rhai_fn(get = "recordings", pure)]
+    pub fn recordings(clips: &mut Clips) -> i64 {
+        clips.0.borrow().recordings as i64
+    }
+
+    /// Returns the number of recordings whose clips came from the cache.
+    ///
+    /// # Example
+    /// ```rhai
+    /// prepare::slices("anna", "data/anna", #{});
+    /// prepare::slices("anna", "data/anna", #{}).cached == 1
+    /// ```
+    #[rhai_fn(get = "cached", pure)]
+    pub fn cached(clips: &mut Clips) -> i64 {
+        clips.0.borrow().counts.cached as i64
+    }
+
+    /// Returns the number of recordings that could not be used.
+    ///
+    /// # Example
+    /// ```rhai
+    /// prepare::slices("anna", "data/anna", #{}).skipped == 0
+    /// ```
+    #[rhai_fn(get = "skipped", pure)]
+    pub fn skipped(clips: &mut Clips) -> i64 {
+        clips.0.borrow().counts.skipped as i64
+    }
+
+    /// Returns the number of pieces that were cut but not used: silent, too short, too loud.
+    ///
+    /// # Example
+    /// ```rhai
+    /// prepare::slices("anna", "data/anna", #{}).dropped == 0
+    /// ```
+    #[rhai_fn(get = "dropped", pure)]
+    pub fn dropped(clips: &mut Clips) -> i64 {
+        clips.0.borrow().dropped as i64
+    }
+
+    /// Returns the folder of the voice's clips and features, logs/<voice>.
+    ///
+    /// # Example
+    /// ```rhai
+    /// prepare::slices("anna", "data/anna", #{}).folder.ends_with("anna")
+    /// ```
+    #[rhai_fn(get = "folder", pure)]
+    pub fn folder(clips: &mut Clips) -> ImmutableString {
+        clips.0.borrow().folder.display().to_string().into()
+    }
+
+    /// Returns the path of the list.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let clips = prepare::slices("anna", "data/anna", #{});
+    /// prepare::filelist(clips, #{}).path.ends_with("filelist.txt")
+    /// ```
+    #[rhai_fn(get = "path", pure)]
+    pub fn list_path(list: &mut FileList) -> ImmutableString {
+        list.0.path.display().to_string().into()
+    }
+
+    /// Returns the number of clips in the list.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let clips = prepare::slices("anna", "data/anna", #{});
+    /// prepare::filelist(clips, #{}).count == 1
+    /// ```
+    #[rhai_fn(get = "count", pure)]
+    pub fn list_count(list: &mut FileList) -> i64 {
+        list.0.count as i64
+    }
+
+    /// Returns the length of the listed clips together, in seconds.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let clips = prepare::slices("anna", "data/anna", #{});
+    /// prepare::filelist(clips, #{}).seconds > 0.5
+    /// ```
+    #[rhai_fn(get = "seconds", pure)]
+    pub fn list_seconds(list: &mut FileList) -> f64 {
+        list.0.seconds
+    }
+
+    /// Returns the number of clips left out because they have no pitch or no content.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let clips = prepare::slices("anna", "data/anna", #{});
+    /// prepare::filelist(clips, #{}).skipped == 0
+    /// ```
+    #[rhai_fn(get = "skipped", pure)]
+    pub fn list_skipped(list: &mut FileList) -> i64 {
+        list.0.skipped as i64
+    }
+}
+
+fn counts(counts: stages::Counts) -> Map {
+    [
+        ("done".into(), (counts.done as i64).into()),
+        ("cached".into(), (counts.cached as i64).into()),
+        ("skipped".into(), (counts.skipped as i64).into()),
+    ]
+    .into()
+}

@@ -1,0 +1,369 @@
+//! Script face of [`crate::train`]: data set, trainer, exported voices. The epoch loop is the recipe's.
+
+use super::prepare::ListHandle as FileList;
+use super::track::Handle as Run;
+use super::{At, Fallible, session, value};
+use crate::error::nearest;
+use crate::task::Task;
+use crate::train::{self as engine, Metrics, Trainer as Engine};
+use crate::{Error, Kind};
+use rhai::plugin::*;
+use rhai::{Array, Dynamic, ImmutableString, Map, NativeCallContext};
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+/// The options of `train::trainer`.
+const OPTIONS: &[&str] = &["fresh"];
+
+/// The clips to train on. A trainer takes them over; what can be asked of them stays.
+#[derive(Clone)]
+pub struct DataHandle(Rc<Data>);
+
+struct Data {
+    set: RefCell<Option<engine::Dataset>>,
+    /// logs/<voice>, where the list lies.
+    folder: PathBuf,
+    count: i64,
+    seconds: f64,
+    dropped: Vec<engine::data::Dropped>,
+}
+
+/// A running training; clones are the same one.
+#[derive(Clone)]
+pub struct TrainerHandle(Rc<Open>);
+
+struct Open {
+    trainer: RefCell<Engine>,
+    task: Task,
+}
+
+impl Drop for Open {
+    /// A training that is stopped between two steps of its recipe has epochs that no checkpoint holds yet.
+    fn drop(&mut self) {
+        if self.task.is_cancelled()
+            && let Err(error) = self.trainer.borrow_mut().save()
+        {
+            self.task.warn(format!("the training could not be saved: {error}"));
+        }
+    }
+}
+
+#[export_module]
+pub mod api {
+    /// The clips to train on.
+    pub type Dataset = super::DataHandle;
+    /// A training of one voice.
+    pub type Trainer = super::TrainerHandle;
+
+    /// Returns the data set of a file list; clips that cannot be used are left out with a warning each.
+    ///
+    /// * `files`: what `prepare::filelist` returned; `cfg`: the settings.
+    /// * Fails with `data.empty` if no clip is usable, `data.damaged`, `config.*`.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let cfg = #{ preset: "tiny", segment_size: 1600 };
+    /// let files = prepare::filelist(prepare::slices("anna", "data/anna", cfg), cfg);
+    /// train::dataset(files, cfg).count > 0
+    /// ```
+    #[rhai_fn(return_raw, volatile)]
+    pub fn dataset(ctx: NativeCallContext, files: FileList, cfg: Map) -> Fallible<Dataset> {
+        super::open_data(&ctx, files.file(), &cfg).at(&ctx)
+    }
+
+    /// Returns the data set of a file list by its path; relative paths start at the workspace.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let cfg = #{ preset: "tiny", segment_size: 1600 };
+    /// prepare::filelist(prepare::slices("anna", "data/anna", cfg), cfg);
+    /// train::dataset("logs/anna/filelist.txt", cfg).count > 0
+    /// ```
+    #[rhai_fn(name = "dataset", return_raw, volatile)]
+    pub fn dataset_of_file(ctx: NativeCallContext, path: &str, cfg: Map) -> Fallible<Dataset> {
+        super::open_data(&ctx, &session(&ctx).workspace().path(path), &cfg).at(&ctx)
+    }
+
+    /// Returns a training in the folder of the data set's list: going on after the newest checkpoint, else from the start.
+    ///
+    /// * Fails with `config.mismatch` or `checkpoint.mismatch` if what was trained there has another rate or size,
+    ///   `checkpoint.damaged`, `file.locked`, `device.missing`, `device.memory`, `file.*`.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let cfg = #{ preset: "tiny", segment_size: 1600 };
+    /// let files = prepare::filelist(prepare::slices("anna", "data/anna", cfg), cfg);
+    /// let t = train::trainer(train::dataset(files, cfg), cfg);
+    /// t.next_epoch == 1 && t.step == 0
+    /// ```
+    #[rhai_fn(return_raw, volatile)]
+    pub fn trainer(ctx: NativeCallContext, data: Dataset, cfg: Map) -> Fallible<Trainer> {
+        super::open_trainer(&ctx, &data, &cfg, &Map::new()).at(&ctx)
+    }
+
+    /// Returns a training, with options.
+    ///
+    /// * `options`: `fresh` true starts again from epoch 1; old checkpoints are moved aside.
+    /// * Fails as without options, and with `config.unknown_key`, `config.value`.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let cfg = #{ preset: "tiny", segment_size: 1600 };
+    /// let files = prepare::filelist(prepare::slices("anna", "data/anna", cfg), cfg);
+    /// train::trainer(train::dataset(files, cfg), cfg, #{ fresh: true }).next_epoch == 1
+    /// ```
+    #[rhai_fn(name = "trainer", return_raw, volatile)]
+    pub fn trainer_with(ctx: NativeCallContext, data: Dataset, cfg: Map, options: Map) -> Fallible<Trainer> {
+        super::open_trainer(&ctx, &data, &cfg, &options).at(&ctx)
+    }
+
+    /// Writes the voice of a saved epoch as a small fp16 file; returns which `epoch` it was.
+    ///
+    /// * `epoch`: 0 is the newest checkpoint; `path`: relative paths start at the workspace.
+    /// * Fails with `file.not_found` if nothing was trained, `checkpoint.damaged`, `file.*`.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let cfg = #{ preset: "tiny", segment_size: 1600 };
+    /// let files = prepare::filelist(prepare::slices("anna", "data/anna", cfg), cfg);
+    /// train::trainer(train::dataset(files, cfg), cfg);                     // saves G_0 and D_0
+    /// train::save_checkpoint_voice("anna", 0, "models/anna.pth").epoch == 0
+    /// ```
+    #[rhai_fn(return_raw, volatile)]
+    pub fn save_checkpoint_voice(ctx: NativeCallContext, voice: &str, epoch: i64, path: &str) -> Fallible<Map> {
+        super::export(&ctx, voice, epoch, path).at(&ctx)
+    }
+
+    /// Returns the step size of an epoch, counted from 1.
+    ///
+    /// # Example
+    /// ```rhai
+    /// train::learning_rate(#{ learning_rate: 1e-4 }, 1) == 1e-4
+    /// ```
+    #[rhai_fn(return_raw)]
+    pub fn learning_rate(ctx: NativeCallContext, cfg: Map, epoch: i64) -> Fallible<f64> {
+        value::config(&cfg).map(|config| engine::learning_rate(&config, epoch)).at(&ctx)
+    }
+
+    /// Returns the number of clips.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let files = prepare::filelist(prepare::slices("anna", "data/anna", #{}), #{});
+    /// train::dataset(files, #{}).count > 0
+    /// ```
+    #[rhai_fn(get = "count", pure)]
+    pub fn count(data: &mut Dataset) -> i64 {
+        data.0.count
+    }
+
+    /// Returns the length of all clips together, in seconds.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let files = prepare::filelist(prepare::slices("anna", "data/anna", #{}), #{});
+    /// train::dataset(files, #{}).seconds > 0.5
+    /// ```
+    #[rhai_fn(get = "seconds", pure)]
+    pub fn seconds(data: &mut Dataset) -> f64 {
+        data.0.seconds
+    }
+
+    /// Returns the clips that are not trained on, as maps with `name` and `reason`.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let files = prepare::filelist(prepare::slices("anna", "data/anna", #{}), #{});
+    /// train::dataset(files, #{}).dropped.is_empty()
+    /// ```
+    #[rhai_fn(get = "dropped", pure)]
+    pub fn dropped(data: &mut Dataset) -> Array {
+        data.0.dropped.iter().map(super::dropped_map).collect()
+    }
+
+    /// Runs the next epoch and returns the means of its numbers: loss_disc, loss_gen, loss_fm, loss_mel, loss_kl,
+    /// grad_norm_g, grad_norm_d, learning_rate, steps_per_second.
+    ///
+    /// * Fails with `train.not_finite`, `device.memory`, `file.*`; a signal finishes the step and saves before it stops.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let cfg = #{ preset: "tiny", segment_size: 1600 };
+    /// let files = prepare::filelist(prepare::slices("anna", "data/anna", cfg), cfg);
+    /// let t = train::trainer(train::dataset(files, cfg), cfg);
+    /// t.run_epoch().loss_mel > 0.0 && t.next_epoch == 2
+    /// ```
+    #[rhai_fn(global, pure, return_raw, volatile)]
+    pub fn run_epoch(ctx: NativeCallContext, t: &mut Trainer) -> Fallible<Map> {
+        t.0.trainer.borrow_mut().run_epoch(&t.0.task, &mut |_| Ok(())).map(|m| super::metrics(&m)).at(&ctx)
+    }
+
+    /// Runs the next epoch and records the numbers of every step in a run; returns their means.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let cfg = #{ preset: "tiny", segment_size: 1600 };
+    /// let run = track::start("anna", cfg);
+    /// let files = prepare::filelist(prepare::slices("anna", "data/anna", cfg), cfg);
+    /// let t = train::trainer(train::dataset(files, cfg), cfg);
+    /// t.run_epoch(run).loss_mel > 0.0
+    /// ```
+    #[rhai_fn(global, name = "run_epoch", pure, return_raw, volatile)]
+    pub fn run_epoch_recorded(ctx: NativeCallContext, t: &mut Trainer, run: Run) -> Fallible<Map> {
+        let mut record = |step: &engine::StepReport| {
+            run.run().metrics(step.step, &step.metrics.iter().collect::<Vec<_>>());
+            Ok(())
+        };
+        t.0.trainer.borrow_mut().run_epoch(&t.0.task, &mut record).map(|m| super::metrics(&m)).at(&ctx)
+    }
+
+    /// Saves a checkpoint, G_<epoch>.pth and D_<epoch>.pth, unless the newest one is of this moment already.
+    ///
+    /// * Fails with `file.disk_full`, `file.write`; older checkpoints stay whole.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let cfg = #{ preset: "tiny", segment_size: 1600 };
+    /// let files = prepare::filelist(prepare::slices("anna", "data/anna", cfg), cfg);
+    /// let t = train::trainer(train::dataset(files, cfg), cfg);
+    /// t.save();
+    /// system::file_exists("logs/anna/G_0.pth")
+    /// ```
+    #[rhai_fn(global, pure, return_raw, volatile)]
+    pub fn save(ctx: NativeCallContext, t: &mut Trainer) -> Fallible<()> {
+        t.0.trainer.borrow_mut().save().at(&ctx)
+    }
+
+    /// Writes the voice as it is now as a small fp16 file, which RVC WebUI, Applio and w-okada open.
+    ///
+    /// * `path`: relative paths start at the workspace.
+    /// * Fails with `train.not_finite`, `file.disk_full`, `file.write`.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let cfg = #{ preset: "tiny", segment_size: 1600 };
+    /// let files = prepare::filelist(prepare::slices("anna", "data/anna", cfg), cfg);
+    /// train::trainer(train::dataset(files, cfg), cfg).save_voice("models/anna.pth");
+    /// system::file_exists("models/anna.pth")
+    /// ```
+    #[rhai_fn(global, pure, return_raw, volatile)]
+    pub fn save_voice(ctx: NativeCallContext, t: &mut Trainer, path: &str) -> Fallible<()> {
+        t.0.trainer.borrow_mut().save_voice(&session(&ctx).workspace().path(path)).at(&ctx)
+    }
+
+    /// Returns the epoch that `run_epoch` runs next, counted from 1.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let cfg = #{ preset: "tiny", segment_size: 1600 };
+    /// let files = prepare::filelist(prepare::slices("anna", "data/anna", cfg), cfg);
+    /// train::trainer(train::dataset(files, cfg), cfg).next_epoch == 1
+    /// ```
+    #[rhai_fn(get = "next_epoch", pure)]
+    pub fn next_epoch(t: &mut Trainer) -> i64 {
+        t.0.trainer.borrow().next_epoch()
+    }
+
+    /// Returns the number of steps done in the whole training.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let cfg = #{ preset: "tiny", segment_size: 1600 };
+    /// let files = prepare::filelist(prepare::slices("anna", "data/anna", cfg), cfg);
+    /// train::trainer(train::dataset(files, cfg), cfg).step == 0
+    /// ```
+    #[rhai_fn(get = "step", pure)]
+    pub fn step(t: &mut Trainer) -> i64 {
+        t.0.trainer.borrow().step()
+    }
+
+    /// Returns the means of the last whole epoch, also right after a resume; an empty map before the first.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let cfg = #{ preset: "tiny", segment_size: 1600 };
+    /// let files = prepare::filelist(prepare::slices("anna", "data/anna", cfg), cfg);
+    /// train::trainer(train::dataset(files, cfg), cfg).losses.is_empty()
+    /// ```
+    #[rhai_fn(get = "losses", pure)]
+    pub fn losses(t: &mut Trainer) -> Map {
+        t.0.trainer.borrow().losses().map(|m| super::metrics(&m)).unwrap_or_default()
+    }
+
+    /// Returns the folder of the training: checkpoints, config.json, train.log.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let cfg = #{ preset: "tiny", segment_size: 1600 };
+    /// let files = prepare::filelist(prepare::slices("anna", "data/anna", cfg), cfg);
+    /// train::trainer(train::dataset(files, cfg), cfg).folder.ends_with("anna")
+    /// ```
+    #[rhai_fn(get = "folder", pure)]
+    pub fn folder(t: &mut Trainer) -> ImmutableString {
+        t.0.trainer.borrow().folder().display().to_string().into()
+    }
+}
+
+fn open_data(ctx: &NativeCallContext, list: &Path, cfg: &Map) -> crate::Result<DataHandle> {
+    let session = session(ctx);
+    // Relative paths in a list are those of RVC, which runs in the folder that holds logs/.
+    let set = engine::dataset(session.task(), session.workspace().root(), list, &value::config(cfg)?)?;
+    Ok(DataHandle(Rc::new(Data {
+        folder: list.parent().unwrap_or(Path::new("")).to_owned(),
+        count: set.len() as i64,
+        seconds: set.seconds(),
+        dropped: set.dropped().to_vec(),
+        set: RefCell::new(Some(set)),
+    })))
+}
+
+fn open_trainer(ctx: &NativeCallContext, data: &DataHandle, cfg: &Map, options: &Map) -> crate::Result<TrainerHandle> {
+    let (config, fresh) = (value::config(cfg)?, fresh(options)?);
+    let set = data.0.set.borrow_mut().take().ok_or_else(|| {
+        Error::new(Kind::Script, "this data set belongs to another trainer already").hint("call train::dataset again")
+    })?;
+    let task = session(ctx).task().clone();
+    let trainer = Engine::open(&task, &config, set, &data.0.folder, fresh)?;
+    Ok(TrainerHandle(Rc::new(Open { trainer: RefCell::new(trainer), task })))
+}
+
+fn fresh(options: &Map) -> crate::Result<bool> {
+    if let Some(key) = options.keys().find(|key| !OPTIONS.contains(&key.as_str())) {
+        let error = Error::new(Kind::ConfigUnknownKey, format!("train::trainer has no option {:?}", key.as_str()));
+        return Err(error.hint(match nearest(key, OPTIONS.iter().copied()) {
+            Some(known) => format!("did you mean {known:?}?"),
+            None => format!("options are: {}", OPTIONS.join(", ")),
+        }));
+    }
+    options.get("fresh").map_or(Ok(false), |value| {
+        value
+            .as_bool()
+            .map_err(|_| Error::new(Kind::ConfigValue, format!("fresh is {value}, but must be true or false")))
+    })
+}
+
+fn export(ctx: &NativeCallContext, voice: &str, epoch: i64, path: &str) -> crate::Result<Map> {
+    let session = session(ctx);
+    let logs = session.workspace().logs(voice)?;
+    let epoch = match epoch {
+        0 => engine::checkpoint::newest(session.task(), &logs)?.map(|manifest| manifest.epoch).ok_or_else(|| {
+            Error::new(Kind::NotFound, format!("there is no checkpoint of {voice:?}"))
+                .path(&logs)
+                .hint("train the voice first")
+        })?,
+        epoch => epoch,
+    };
+    engine::export::from_checkpoint(&logs, epoch, &session.workspace().path(path))?;
+    Ok([("epoch".into(), epoch.into())].into())
+}
+
+fn metrics(metrics: &Metrics) -> Map {
+    metrics.iter().map(|(name, value)| (name.into(), value.into())).collect()
+}
+
+fn dropped_map(dropped: &engine::data::Dropped) -> Dynamic {
+    let map: Map =
+        [("name".into(), dropped.name.clone().into()), ("reason".into(), dropped.reason.clone().into())].into();
+    map.into()
+}

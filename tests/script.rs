@@ -1,0 +1,668 @@
+//! The script host: engine, parameters, checker, imports, messages, docs. Scripts run in a temporary workspace; nothing here
+//! trains or reads sound.
+
+use rhai::Map;
+use rvc_run::files::Workspace;
+use rvc_run::script::native::{self, Natives};
+use rvc_run::script::params::{self, Param};
+use rvc_run::script::run::{self, CANCELLED, DONE, FAILED, Outcome, Recipe, WRONG_USE};
+use rvc_run::script::{Diagnostic, Host, Session, check, docs, flags, library};
+use rvc_run::task::{Event, Task};
+use serde_json::{Value, json};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+/// A host in a temporary workspace, and what it said.
+struct Stage {
+    folder: tempfile::TempDir,
+    host: Host,
+    printed: Arc<Mutex<Vec<String>>>,
+    told: Arc<Mutex<Vec<String>>>,
+}
+
+impl Stage {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (printed, told) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
+        let (lines, events) = (printed.clone(), told.clone());
+        let task = Task::new(1, move |event| {
+            if let Event::Info(text) | Event::Warning(text) = event {
+                events.lock().unwrap().push(text.clone());
+            }
+        });
+        let output = Arc::new(move |line: &str| lines.lock().unwrap().push(line.to_owned()));
+        let host = Host::new(Session::new(Workspace::new(folder.path()), task, output));
+        Self { folder, host, printed, told }
+    }
+
+    /// Writes a file below the workspace.
+    fn file(&self, path: &str, text: &str) -> &Self {
+        let path = self.folder.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+        self
+    }
+
+    fn source(&self, path: &str) -> String {
+        self.folder.path().join(path).display().to_string()
+    }
+
+    /// What is wrong with a script, rendered, with the workspace's path taken out.
+    fn check(&self, text: &str) -> Vec<String> {
+        let source = self.source("recipes/test.rhai");
+        let found = check::script(&self.host, &Natives::of(&self.host.engine), &source, text);
+        found.iter().map(|d| self.rendered(d)).collect()
+    }
+
+    fn rendered(&self, diagnostic: &Diagnostic) -> String {
+        diagnostic.render(false).replace(&format!("{}/", self.folder.path().display()), "")
+    }
+
+    fn load(&self, text: &str) -> Result<Recipe, Vec<String>> {
+        run::load(&self.host, &self.source("recipes/test.rhai"), text)
+            .map_err(|found| found.iter().map(|d| self.rendered(d)).collect())
+    }
+
+    fn outcome(&self, text: &str) -> Outcome {
+        run::run(&self.host, &self.load(text).unwrap(), Map::new())
+    }
+
+    /// The exit code and the messages of a script.
+    fn run(&self, text: &str) -> (u8, Vec<String>) {
+        let outcome = self.outcome(text);
+        (outcome.code, outcome.diagnostics.iter().map(|d| self.rendered(d)).collect())
+    }
+
+    fn printed(&self) -> Vec<String> {
+        self.printed.lock().unwrap().clone()
+    }
+
+    fn told(&self) -> Vec<String> {
+        self.told.lock().unwrap().clone()
+    }
+}
+
+/// Scripts need more stack than a test thread has.
+fn staged<T: Send>(f: impl FnOnce(&Stage) -> T + Send) -> T {
+    run::on_big_stack(|| f(&Stage::new())).unwrap()
+}
+
+fn messages(text: &str) -> Vec<String> {
+    staged(|stage| stage.check(text))
+}
+
+fn params_of(text: &str) -> Vec<Param> {
+    staged(|stage| stage.load(text).map(|recipe| recipe.params)).unwrap()
+}
+
+/// The map that `args(PARAMS)` gives, as JSON, or clap's message.
+fn given(text: &str, arguments: &[&str]) -> Result<Value, String> {
+    let params = params_of(text);
+    let command = flags::command("test", "Test.", &params);
+    let matches = command.try_get_matches_from([&["rvc-run"], arguments].concat()).map_err(|e| e.to_string())?;
+    let map = params::to_map(&params, &flags::values(&params, &matches));
+    Ok(Value::Object(rvc_run::script::bind::value::map_to_json(&map).unwrap()))
+}
+
+const PARAMS: &str = r#"
+const PARAMS = [
+    #{ name: "voice",         positional: true, help: "folder name under data/" },
+    #{ name: "epochs",        value: 300, min: 1, help: "passes over the data" },
+    #{ name: "learning_rate", value: 1e-4, min: 0.0, max: 1.0, help: "step size" },
+    #{ name: "sample_rate",   value: 40000, one_of: [32000, 40000, 48000] },
+    #{ name: "f0_method",     value: "pm", one_of: ["pm", "harvest"] },
+    #{ name: "offset",        value: -3, min: -5 },
+    #{ name: "gpu",           value: false },
+    #{ name: "cache",         value: true },
+];
+let p = args(PARAMS);
+"#;
+
+// Parameters.
+
+#[test]
+fn defaults_fill_what_the_command_line_leaves_out() {
+    let expected = json!({
+        "voice": "anna", "epochs": 300, "learning_rate": 1e-4, "sample_rate": 40000, "f0_method": "pm", "offset": -3,
+        "gpu": false, "cache": true,
+    });
+    assert_eq!(given(PARAMS, &["anna"]).unwrap(), expected);
+}
+
+#[test]
+fn flags_have_dashes_and_keep_their_types() {
+    let line = "--epochs 5 anna --learning-rate 1 --sample-rate=48000 --f0-method harvest --offset -5 --gpu --no-cache";
+    let expected = json!({
+        "voice": "anna", "epochs": 5, "learning_rate": 1.0, "sample_rate": 48000, "f0_method": "harvest", "offset": -5,
+        "gpu": true, "cache": false,
+    });
+    assert_eq!(given(PARAMS, &line.split(' ').collect::<Vec<_>>()).unwrap(), expected);
+}
+
+#[test]
+fn an_unknown_flag_gets_the_nearest_one() {
+    let message = given(PARAMS, &["anna", "--epcohs", "5"]).unwrap_err();
+    assert!(message.contains("unexpected argument '--epcohs'") && message.contains("'--epochs'"), "{message}");
+}
+
+#[test]
+fn a_value_out_of_range_is_refused_with_the_range() {
+    let message = given(PARAMS, &["anna", "--epochs", "0"]).unwrap_err();
+    assert!(message.contains("invalid value '0' for '--epochs <N>': must be at least 1"), "{message}");
+    let message = given(PARAMS, &["anna", "--learning-rate", "1.5"]).unwrap_err();
+    assert!(message.contains("must be between 0.0 and 1.0"), "{message}");
+}
+
+#[test]
+fn a_value_of_the_wrong_type_is_refused() {
+    assert!(given(PARAMS, &["anna", "--epochs", "many"]).unwrap_err().contains("must be a whole number"));
+    assert!(given(PARAMS, &["anna", "--learning-rate", "nan"]).unwrap_err().contains("must be a finite number"));
+}
+
+#[test]
+fn a_choice_that_does_not_exist_gets_the_nearest_one() {
+    let message = given(PARAMS, &["anna", "--f0-method", "havest"]).unwrap_err();
+    assert!(message.contains("must be one of pm, harvest; did you mean harvest?"), "{message}");
+}
+
+#[test]
+fn a_parameter_without_a_value_is_required() {
+    assert!(given(PARAMS, &[]).unwrap_err().contains("<VOICE>"));
+}
+
+#[test]
+fn help_shows_the_doc_text_and_every_parameter() {
+    let doc = "Train one voice.\n\nReads data/<voice>/.";
+    let help = flags::command("train", doc, &params_of(PARAMS)).render_long_help().to_string();
+    for part in [
+        "Train one voice.",
+        "Reads data/<voice>/.",
+        "<VOICE>",
+        "--epochs <N>",
+        "passes over the data [at least 1] [default: 300]",
+        "[one of: 32000, 40000, 48000] [default: 40000]",
+        "--no-cache",
+        "--workspace <DIR>",
+        "--threads <N>",
+        "--quiet",
+    ] {
+        assert!(help.contains(part), "{part:?} is missing in\n{help}");
+    }
+}
+
+#[test]
+fn mistakes_in_params_point_at_their_place() {
+    let text = r#"const PARAMS = [
+    #{ name: "epochs", value: 0, min: 1 },
+    #{ name: "Rate", value: 1.0 },
+    #{ nmae: "x", value: 1 },
+    #{ name: "threads", value: 1 },
+    #{ name: "a", value: 1 + 1 },
+];"#;
+    let expected = [
+        "error[script.params]: `value` is 0, but must be at least 1\n --> recipes/test.rhai:2:31\n",
+        "error[script.params]: a parameter's name is a text of small letters, digits and underscores\n --> recipes/test.rhai:3:14\n",
+        "error[script.params]: a parameter has no `nmae`\n --> recipes/test.rhai:4:8\n",
+        "error[script.params]: a parameter needs a `name`\n --> recipes/test.rhai:4:5\n",
+        "error[script.params]: every recipe has a flag --threads already; choose another name\n --> recipes/test.rhai:5:14\n",
+        "error[script.params]: `value` must be written out, since PARAMS is read without running the recipe\n --> recipes/test.rhai:6:28\n",
+    ];
+    let found = messages(text);
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+    for (message, start) in found.iter().zip(expected) {
+        assert!(message.starts_with(start), "{message}\ndoes not start with\n{start}");
+    }
+}
+
+#[test]
+fn a_recipe_gets_its_parameters_from_args() {
+    let printed = staged(|stage| {
+        let recipe = stage
+            .load("const PARAMS = [#{ name: \"epochs\", value: 3 }];\nlet p = args(PARAMS);\nprint(p.epochs);")
+            .unwrap();
+        let values = params::to_map(&recipe.params, &[("epochs".to_owned(), json!(7))].into());
+        assert_eq!(run::run(&stage.host, &recipe, values).code, DONE);
+        stage.printed()
+    });
+    assert_eq!(printed, ["7"]);
+}
+
+// The checker.
+
+#[test]
+fn a_right_script_has_no_mistakes() {
+    let text = "let cfg = config::check(#{ epochs: 5 });\nfn twice(x) { x * 2 }\nprint(`${twice(cfg.epochs)} ${system::version()}`);\nlet a = [1, 2];\na.push(3);\nlet f = |x| x + 1;\nprint(f.call(2));";
+    assert_eq!(messages(text), Vec::<String>::new());
+}
+
+#[test]
+fn every_mistake_is_found_at_once() {
+    let text = r#"let cfg = confg::check(#{});
+let a = config::chekc(#{});
+let b = config::check();
+let c = twice(1, 2);
+fn twice(x) { retrun_it(x) }
+let d = [1].psuh(2);
+"#;
+    let found = messages(text);
+    let heads: Vec<&str> = found.iter().map(|m| m.lines().next().unwrap()).collect();
+    assert_eq!(
+        heads,
+        [
+            "error[script.syntax]: there is no module `confg` here",
+            "error[script.unknown_function]: there is no function `config::chekc`",
+            "error[script.arguments]: `config::check` takes 1 argument, not 0",
+            "error[script.arguments]: `twice` takes 1 argument, not 2",
+            "error[script.unknown_function]: there is no method `psuh`",
+            "error[script.unknown_function]: there is no function `retrun_it`",
+        ],
+        "{found:#?}"
+    );
+}
+
+#[test]
+fn an_unknown_function_gets_the_nearest_one_and_a_caret() {
+    let expected = "error[script.unknown_function]: there is no function `system::list_fodlers`
+ --> recipes/test.rhai:2:11
+  |
+2 | for v in (system::list_fodlers(\"data\")) {
+  |           ^^^^^^^^^^^^^^^^^^^^
+  = hint: did you mean `system::list_folders`?";
+    assert_eq!(messages("\nfor v in (system::list_fodlers(\"data\")) {\n    print(v);\n}"), [expected]);
+}
+
+#[test]
+fn wrong_argument_counts_show_how_the_function_is_called() {
+    let found = messages("system::table([\"voice\"]);");
+    assert!(found[0].contains("`system::table` takes 2 arguments, not 1"), "{found:?}");
+    assert!(found[0].contains("hint: it is called as system::table(head: array, rows: array)"), "{found:?}");
+}
+
+#[test]
+fn an_unknown_variable_gets_the_nearest_one() {
+    let found = messages("let epochs = 5;\nprint(epcohs);");
+    assert!(found[0].contains("there is no variable `epcohs` here\n --> recipes/test.rhai:2:7"), "{found:?}");
+    assert!(found[0].contains("hint: did you mean `epochs`?"), "{found:?}");
+}
+
+#[test]
+fn an_unknown_parameter_is_found_before_the_recipe_runs() {
+    let found =
+        messages("const PARAMS = [#{ name: \"epochs\", value: 3 }];\nlet p = args(PARAMS);\nprint(`${p.epcohs}`);");
+    assert!(
+        found[0].starts_with("error[script.property]: PARAMS has no parameter `epcohs`\n --> recipes/test.rhai:3:12"),
+        "{found:?}"
+    );
+    assert!(found[0].contains("did you mean `p.epochs`?"), "{found:?}");
+}
+
+#[test]
+fn a_reserved_word_is_explained() {
+    let found = messages("let cfg = #{ default: 5 };");
+    assert!(found[0].contains("hint: Rhai keeps the word `default` for itself; choose another name"), "{found:?}");
+}
+
+#[test]
+fn eval_is_not_available() {
+    assert_eq!(messages("eval(\"1 + 1\");").len(), 1);
+}
+
+#[test]
+fn an_import_that_hides_a_native_module_is_a_warning() {
+    let found = messages("import \"stdlib/presets\" as config;\nconfig::tiny();");
+    assert!(
+        found.iter().any(|m| m.starts_with("warning[script.shadow]: the name `config` hides the module")),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn mistakes_in_imported_scripts_are_found_in_their_files() {
+    let found = staged(|stage| {
+        stage.file("recipes/own/helper.rhai", "fn help(x) { nothing(x) }");
+        stage.check("import \"own/helper\" as helper;\nhelper::hlep(1);")
+    });
+    assert!(found[0].contains("no function `nothing`\n --> recipes/own/helper.rhai:1:14"), "{found:?}");
+    assert!(
+        found[1].contains("no function `helper::hlep`") && found[1].contains("did you mean `helper::help`?"),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn an_import_of_nothing_lists_where_it_was_looked_for() {
+    let found = staged(|stage| {
+        stage.file("recipes/helper.rhai", "fn help() {}");
+        stage.check("import \"hepler\" as h;\nimport \"stdlib/trianing\" as t;")
+    });
+    assert!(
+        found[0].contains("there is no script recipes/hepler.rhai to import")
+            && found[0].contains("did you mean \"helper\"?"),
+        "{found:?}"
+    );
+    assert!(found[1].contains("neither stdlib/trianing.rhai nor in the program"), "{found:?}");
+    assert!(found[1].contains("did you mean \"stdlib/training\"?"), "{found:?}");
+}
+
+#[test]
+fn a_circle_of_imports_is_named_by_the_checker() {
+    let found = staged(|stage| {
+        stage.file("recipes/a.rhai", "import \"b\" as b;").file("recipes/b.rhai", "import \"a\" as a;");
+        stage.check("import \"a\" as a;")
+    });
+    assert!(found[0].contains("in a circle: ") && found[0].contains("recipes/b.rhai:1:8"), "{found:?}");
+    assert!(found[0].contains("recipes/a.rhai -> recipes/b.rhai -> recipes/a.rhai"), "{found:?}");
+}
+
+// Running.
+
+#[test]
+fn a_mistake_that_check_finds_stops_the_recipe_before_its_first_line() {
+    let (outcome, printed) = staged(|stage| (stage.run("print(\"started\");\nsystem::exit_wiht(1);"), stage.printed()));
+    assert_eq!(outcome.0, WRONG_USE);
+    assert_eq!(printed, Vec::<String>::new());
+}
+
+#[test]
+fn an_error_of_the_engine_shows_place_chain_and_hint() {
+    let (code, found) = staged(|stage| {
+        stage.file("recipes/lib.rhai", "fn settings(n) {\n    config::check(#{ epcohs: n })\n}");
+        stage.run("import \"lib\" as lib;\nfn start() {\n    lib::settings(5)\n}\nstart();")
+    });
+    let expected = "error[config.unknown_key]: there is no setting \"epcohs\"
+ --> recipes/lib.rhai:2:5
+  |
+2 |     config::check(#{ epcohs: n })
+  |     ^^^^^^^^^^^^^
+  = called as `settings` from recipes/test.rhai:3:5
+  = called as `start` from recipes/test.rhai:5:1
+  = hint: did you mean \"epochs\"?";
+    assert_eq!((code, found), (FAILED, vec![expected.to_owned()]));
+}
+
+#[test]
+fn an_error_thrown_again_keeps_its_first_place() {
+    let (code, found) =
+        staged(|stage| stage.run("try {\n    config::check(#{ seed: -1 });\n} catch (e) {\n    throw e;\n}"));
+    assert_eq!(code, FAILED);
+    assert!(
+        found[0].contains("error[config.value]: seed is -1") && found[0].contains("recipes/test.rhai:2:5"),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn a_thrown_text_is_an_error_with_its_place() {
+    let (code, found) = staged(|stage| stage.run("fn f() {\n    throw \"nothing to do\";\n}\nf();"));
+    assert_eq!(code, FAILED);
+    assert!(found[0].starts_with("error[script]: nothing to do\n --> recipes/test.rhai:2:5"), "{found:?}");
+}
+
+#[test]
+fn an_error_of_rhai_itself_is_shown_the_same_way() {
+    let (code, found) = staged(|stage| stage.run("let m = #{ a: 1 };\nprint(m.b);"));
+    assert_eq!(code, FAILED);
+    assert!(
+        found[0].starts_with("error[script]: there is no property `b` in this map\n --> recipes/test.rhai:2:9"),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn catch_sees_kind_message_hint_and_path() {
+    let text = r#"try { config::check(#{ epcohs: 1 }); }
+catch (e) { print(`${e.kind}|${e.message}|${e.hint}|${e.path}`); }
+try { throw "plain"; } catch (e) { print(`${e.kind}|${e.message}|${e.hint}|${e.path}`); }
+try { [1][5]; } catch (e) { print(system::error_of(e).kind); }
+"#;
+    let printed = staged(|stage| {
+        assert_eq!(stage.run(text), (DONE, vec![]));
+        stage.printed()
+    });
+    assert_eq!(
+        printed,
+        ["config.unknown_key|there is no setting \"epcohs\"|did you mean \"epochs\"?|", "script|plain||", "script"]
+    );
+}
+
+#[test]
+fn exit_with_ends_the_recipe_from_within_functions_and_try() {
+    let text = "fn f() { try { system::exit_with(3); } catch { print(\"caught\"); } }\nf();\nprint(\"after\");";
+    let (code, printed) = staged(|stage| (stage.run(text).0, stage.printed()));
+    assert_eq!((code, printed), (3, vec![]));
+}
+
+#[test]
+fn rhais_own_exit_is_refused_because_it_drops_the_code() {
+    let (code, found) = staged(|stage| stage.run("exit(3);"));
+    assert_eq!(code, FAILED);
+    assert!(found[0].contains("hint: use system::exit_with(code)"), "{found:?}");
+}
+
+#[test]
+fn only_the_known_exit_codes_are_allowed() {
+    let (code, found) = staged(|stage| stage.run("system::exit_with(130);"));
+    assert_eq!(code, FAILED);
+    assert!(found[0].contains("an exit code is 0, 1, 2 or 3, not 130"), "{found:?}");
+}
+
+#[test]
+fn a_cancelled_recipe_cannot_catch_it_and_ends_with_130() {
+    let (code, printed) = staged(|stage| {
+        let flag = stage.host.session.task().cancel_flag();
+        std::thread::scope(|scope| {
+            let stop = stage.told.clone();
+            // The script says when it is in its loop; then the flag is set from another thread, as a signal would.
+            scope.spawn(move || {
+                while stop.lock().unwrap().is_empty() {
+                    std::thread::yield_now();
+                }
+                flag.store(true, std::sync::atomic::Ordering::Relaxed);
+            });
+            let text = "system::warn(\"in the loop\");\ntry { loop { let x = 1; } } catch { print(\"caught\"); }\nprint(\"after\");";
+            (stage.run(text).0, stage.printed())
+        })
+    });
+    assert_eq!((code, printed), (CANCELLED, vec![]));
+}
+
+#[test]
+fn a_failing_voice_does_not_stop_the_others() {
+    let text = r#"fn train(voice) { if voice == "ben" { config::check(#{ seed: -1 }); } voice }
+let rows = [];
+for voice in ["anna", "ben", "cleo"] {
+    try { rows.push([train(voice), "trained"]); } catch (e) { rows.push([voice, e.message]); }
+}
+system::table(["voice", "result"], rows);
+system::exit_with(3);"#;
+    let (code, printed) = staged(|stage| (stage.run(text).0, stage.printed()));
+    assert_eq!(code, 3);
+    assert_eq!(
+        printed[..3],
+        ["voice  result", &format!("-----  {}", "-".repeat(printed[3].len() - 7)), "anna   trained"]
+    );
+    assert!(printed[3].starts_with("ben    seed is -1"), "{printed:?}");
+}
+
+#[test]
+fn endless_recursion_is_an_error_not_a_crash() {
+    let (code, found) = staged(|stage| stage.run("fn f(x) { f(x + 1) }\nf(1);"));
+    assert_eq!(code, FAILED);
+    assert!(found[0].contains("functions call each other too deeply"), "{found:?}");
+}
+
+#[test]
+fn the_deepest_allowed_script_fits_the_stack() {
+    // 60 calls, each in the middle of an expression 20 brackets deep.
+    let deep = format!("{}f(x - 1){}", "(1 + ".repeat(20), ")".repeat(20));
+    let text = format!("fn f(x) {{ if x == 0 {{ 0 }} else {{ {deep} }} }}\nprint(f(58));");
+    let (outcome, printed) = staged(|stage| (stage.run(&text), stage.printed()));
+    assert_eq!((outcome, printed), ((DONE, vec![]), vec!["1160".to_owned()]));
+}
+
+#[test]
+fn a_shebang_line_keeps_the_lines_in_place() {
+    let (_, found) = staged(|stage| stage.run("#!/usr/bin/env rvc-run\nthrow \"here\";"));
+    assert!(found[0].contains("recipes/test.rhai:2:1"), "{found:?}");
+}
+
+// The standard library.
+
+#[test]
+fn a_users_copy_of_a_library_script_is_taken_and_told() {
+    let (code, printed, told) = staged(|stage| {
+        stage.file("stdlib/presets.rhai", "fn mine() { \"mine\" }");
+        let code = stage.run("import \"stdlib/presets\" as presets;\nprint(presets::mine());").0;
+        (code, stage.printed(), stage.told())
+    });
+    assert_eq!((code, printed), (DONE, vec!["mine".to_owned()]));
+    assert!(told.len() == 1 && told[0].starts_with("stdlib/presets is taken from "), "{told:?}");
+}
+
+#[test]
+fn library_scripts_come_with_the_program() {
+    let (code, printed) = staged(|stage| {
+        (stage.run("import \"stdlib/presets\" as presets;\nprint(presets::tiny().preset);"), stage.printed())
+    });
+    assert_eq!((code, printed), ((DONE, vec![]), vec!["tiny".to_owned()]));
+}
+
+#[test]
+fn imports_are_relative_to_the_importing_file() {
+    let printed = staged(|stage| {
+        stage.file("recipes/own/a.rhai", "import \"deep/b\" as b;\nfn say() { b::say() }");
+        stage.file("recipes/own/deep/b.rhai", "import \"../c\" as c;\nfn say() { c::say() }");
+        stage.file("recipes/own/c.rhai", "fn say() { \"c\" }");
+        assert_eq!(stage.run("import \"own/a\" as a;\nprint(a::say());"), (DONE, vec![]));
+        stage.printed()
+    });
+    assert_eq!(printed, ["c"]);
+}
+
+#[test]
+fn an_error_in_the_library_is_marked_as_built_in() {
+    let place = rvc_run::script::diagnostic::place_name(&library::built_in_source("training"), 44, 19);
+    assert_eq!(place, "stdlib/training.rhai:44:19 (built in)");
+}
+
+#[test]
+fn eject_writes_a_copy_and_never_replaces_one_unasked() {
+    let folder = tempfile::tempdir().unwrap();
+    let workspace = Workspace::new(folder.path());
+    let path = library::eject(&workspace, "stdlib/presets", false).unwrap();
+    assert_eq!(path, folder.path().join("stdlib/presets.rhai"));
+    assert_eq!(library::eject(&workspace, "presets", false).unwrap_err().kind(), rvc_run::Kind::Usage);
+    library::eject(&workspace, "presets", true).unwrap();
+    let error = library::eject(&workspace, "stdlib/preset", false).unwrap_err();
+    assert_eq!(error.hint_text(), Some("did you mean stdlib/presets?"));
+}
+
+#[test]
+fn the_program_holds_every_script_of_the_library_folder() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("stdlib");
+    let mut names: Vec<String> = std::fs::read_dir(&folder)
+        .unwrap()
+        .map(|e| e.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    assert_eq!(library::STDLIB.iter().map(|(name, _)| *name).collect::<Vec<_>>(), names);
+    for name in names {
+        assert!(!native::MODULES.contains(&name.as_str()), "stdlib/{name} would hide the native module of that name");
+    }
+}
+
+// Docs.
+
+#[test]
+fn the_list_of_native_modules_is_that_of_the_engine() {
+    let known = staged(|stage| {
+        let natives = Natives::of(&stage.host.engine);
+        let mut modules: Vec<String> = natives.functions.iter().filter_map(|f| f.module.clone()).collect();
+        modules.sort();
+        modules.dedup();
+        modules
+    });
+    assert_eq!(known, native::MODULES);
+}
+
+#[test]
+fn every_native_function_has_a_doc_and_an_example() {
+    let missing = staged(|stage| {
+        let natives = Natives::of(&stage.host.engine);
+        let ours = natives.functions.into_iter().filter(|f| !f.standard && f.module.is_some());
+        ours.filter(|f| docs::examples(&f.doc).is_empty()).map(|f| f.signature()).collect::<Vec<_>>()
+    });
+    assert_eq!(missing, Vec::<String>::new());
+}
+
+/// Runs an example in a new workspace with the recordings that the docs speak of; its last line must be true.
+fn example(stage: &Stage, text: &str) -> Result<(), String> {
+    let tone: Vec<f32> = (0..48000).map(|n| 0.5 * (n as f32 * 440.0 * std::f32::consts::TAU / 48000.0).sin()).collect();
+    for voice in ["anna", "ben"] {
+        let path = stage.folder.path().join("data").join(voice).join("tone.wav");
+        rvc_run::audio::io::write_wav(&path, &tone, 48000).map_err(|e| e.to_string())?;
+    }
+    let recipe = stage.load(text).map_err(|found| found.join("\n"))?;
+    let found = check::script(&stage.host, &Natives::of(&stage.host.engine), &recipe.source, text);
+    if !found.is_empty() {
+        return Err(found.iter().map(|d| stage.rendered(d)).collect::<Vec<_>>().join("\n"));
+    }
+    stage.host.session.set_arguments(params::to_map(&recipe.params, &std::collections::BTreeMap::new()));
+    let ast = stage.host.compile(&recipe.source, text).map_err(|d| stage.rendered(&d))?;
+    match stage.host.engine.eval_ast::<rhai::Dynamic>(&ast) {
+        Ok(value) if value.as_bool() == Ok(true) => Ok(()),
+        Ok(value) => Err(format!("the last line is {value}")),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+#[test]
+fn every_example_in_the_docs_works() {
+    let found = staged(|stage| {
+        let natives = Natives::of(&stage.host.engine);
+        let ours = natives.functions.into_iter().filter(|f| !f.standard);
+        let mut found: Vec<(String, String)> =
+            ours.flat_map(|f| docs::examples(&f.doc).into_iter().map(move |e| (f.signature(), e))).collect();
+        for (name, text) in library::STDLIB {
+            let ast = stage.host.compile(name, text).unwrap();
+            for f in ast.iter_functions() {
+                found.extend(
+                    docs::examples(&native::doc(&f.comments)).into_iter().map(|e| (format!("{name}::{}", f.name), e)),
+                );
+            }
+        }
+        found
+    });
+    let broken: Vec<String> = found
+        .iter()
+        .filter_map(|(name, text)| staged(|stage| example(stage, text)).err().map(|e| format!("{name}: {e}\n{text}")))
+        .collect();
+    assert!(broken.is_empty(), "{}", broken.join("\n\n"));
+}
+
+#[test]
+fn the_reference_names_every_module_and_library_script() {
+    let text = staged(|stage| docs::markdown(&stage.host)).unwrap();
+    for title in native::MODULES
+        .iter()
+        .map(ToString::to_string)
+        .chain(library::STDLIB.iter().map(|(n, _)| format!("stdlib/{n}")))
+    {
+        assert!(text.contains(&format!("\n## {title}\n")), "{title} is missing");
+    }
+    assert!(text.contains("### `config::check(settings: map) -> map`"), "{text}");
+    assert!(text.contains("### `presets::for_rate(sample_rate)`"), "{text}");
+    assert!(text.contains("### `args(params: array) -> map`"), "{text}");
+}
+
+#[test]
+fn editor_definitions_are_one_file_for_each_module() {
+    let names = staged(|stage| {
+        let folder = stage.folder.path().join("definitions");
+        let paths = docs::editor(&stage.host, &folder).unwrap();
+        paths.iter().map(|p| p.file_name().unwrap().to_string_lossy().into_owned()).collect::<Vec<_>>()
+    });
+    for module in native::MODULES {
+        assert!(names.contains(&format!("{module}.d.rhai")), "{names:?}");
+    }
+}
