@@ -29,7 +29,7 @@ impl Vocoder {
         let first = c.upsample_initial_channel;
         let stages = c.upsample_rates.len();
         let channels = |stage: usize| first >> (stage + 1);
-        let m_source = Source::new(b, &format!("{key}.m_source"), c.sample_rate);
+        let m_source = Source::new(b, &format!("{key}.m_source"), c.sample_rate, c.upsampling());
         let noise_convs = (0..stages)
             .map(|i| {
                 let left: i64 = c.upsample_rates[i + 1..].iter().product();
@@ -67,7 +67,7 @@ impl Vocoder {
     ///
     /// Shapes: z [batch, inter, frames], f0 [batch, frames], g [batch, gin, 1] -> [batch, 1, frames * hop_length]
     pub fn forward(&self, z: &Tensor, f0: &Tensor, g: &Tensor) -> Tensor {
-        self.filter(z, &self.m_source.forward(f0, self.upsampling).transpose(1, 2), g)
+        self.filter(z, &self.m_source.forward(f0).transpose(1, 2), g)
     }
 
     /// The same with both z and source stretched linearly to `frames` frames (pitch and tempo shift of the real-time variant).
@@ -75,7 +75,7 @@ impl Vocoder {
         let stretch = |x: &Tensor, n: i64| {
             if x.size()[2] == n { x.shallow_clone() } else { x.upsample_linear1d([n], false, None) }
         };
-        let source = self.m_source.forward(f0, self.upsampling).transpose(1, 2);
+        let source = self.m_source.forward(f0).transpose(1, 2);
         self.filter(&stretch(z, frames), &stretch(&source, frames * self.upsampling), g)
     }
 
@@ -124,6 +124,8 @@ impl ResBlock {
 pub struct Source {
     l_linear: Linear,
     sample_rate: f64,
+    /// 1, 2, ..., samples of a frame.
+    ramp: Tensor,
 }
 
 impl Source {
@@ -132,28 +134,29 @@ impl Source {
     /// Standard deviation of the noise under a sine; unvoiced samples have SINE / 3.
     const NOISE: f64 = 0.003;
 
-    fn new(b: &mut Builder, key: &str, sample_rate: i64) -> Self {
-        Self { l_linear: Linear::new(b, &format!("{key}.l_linear"), 1, 1), sample_rate: sample_rate as f64 }
+    fn new(b: &mut Builder, key: &str, sample_rate: i64, upsampling: i64) -> Self {
+        let l_linear = Linear::new(b, &format!("{key}.l_linear"), 1, 1);
+        let ramp = Tensor::arange_start(1, upsampling + 1, (Kind::Float, b.device()));
+        Self { l_linear, sample_rate: sample_rate as f64, ramp }
     }
 
     /// Draws `rand [1, 1, 1]`, whose value is not used (the first harmonic's initial phase is 0), then
     /// `randn [batch, samples, 1]`.
     ///
-    /// Shapes: f0 [batch, frames] in Hz, 0 = unvoiced -> [batch, frames * upsampling, 1]
+    /// Shapes: f0 [batch, frames] in Hz, 0 = unvoiced -> [batch, frames * hop_length, 1]
     ///
-    /// Source: RVC of November 2024 (spec E.6): within a frame the phase is f0 / rate * (1..=upsampling), and what earlier frames
+    /// Source: RVC of November 2024 (spec E.6): within a frame the phase is f0 / rate * (1..=hop_length), and what earlier frames
     /// add up to is carried as a fraction of a turn.
-    pub fn forward(&self, f0: &Tensor, upsampling: i64) -> Tensor {
-        let excitation = tch::no_grad(|| self.excitation(f0, upsampling));
+    pub fn forward(&self, f0: &Tensor) -> Tensor {
+        let excitation = tch::no_grad(|| self.excitation(f0));
         self.l_linear.forward(&excitation).tanh()
     }
 
-    fn excitation(&self, f0: &Tensor, upsampling: i64) -> Tensor {
+    fn excitation(&self, f0: &Tensor) -> Tensor {
         let (batch, frames) = f0.size2().expect("f0 is [batch, frames]");
-        let options = (Kind::Float, f0.device());
+        let (upsampling, options) = (self.ramp.size()[0], (Kind::Float, f0.device()));
         let f0 = f0.unsqueeze(2);
-        let ramp = Tensor::arange_start(1, upsampling + 1, options);
-        let turns: Tensor = &f0 / self.sample_rate * ramp;
+        let turns: Tensor = &f0 / self.sample_rate * &self.ramp;
         // Each frame's last phase, wrapped to -0.5..0.5 so that the float32 sum stays small; the first frame starts at 0.
         let last = (turns.narrow(1, 0, frames - 1).narrow(2, upsampling - 1, 1) + 0.5).fmod(1.0) - 0.5;
         let carried = last.cumsum(1, Kind::Float).fmod(1.0).constant_pad_nd([0, 0, 1, 0]);
