@@ -87,7 +87,7 @@ mod tests {
     fn permutations_equal_those_of_torch() {
         assert_eq!(MersenneTwister::new(1).permutation(5), [0, 4, 2, 3, 1]);
         assert_eq!(MersenneTwister::new(1).permutation(10), [5, 6, 1, 2, 0, 8, 9, 3, 7, 4]);
-        assert_eq!(MersenneTwister::new(7).permutation(0), []);
+        assert!(MersenneTwister::new(7).permutation(0).is_empty());
     }
 
     /// The example of spec F.4, whose reference drops the lengths of 100 and less and above 900.

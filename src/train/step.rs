@@ -38,10 +38,15 @@ pub struct Engine {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Times {
     pub generator_forward: Duration,
-    pub discriminator_step: Duration,
+    pub discriminator_forward: Duration,
+    pub discriminator_backward: Duration,
+    /// Gradient norm and AdamW.
     pub discriminator_optimizer: Duration,
+    /// D's forward in the G step.
+    pub judgement: Duration,
     pub generator_losses: Duration,
     pub generator_backward: Duration,
+    /// Gradient norm and AdamW.
     pub generator_optimizer: Duration,
     /// Waiting for the step's metrics.
     pub read: Duration,
@@ -105,8 +110,9 @@ impl Engine {
             let fake = discriminator.forward(&made.y_hat.detach());
             loss::discriminator_loss(&real.scores, &fake.scores)
         };
+        times.discriminator_forward = clock.lap();
         loss_disc.backward();
-        times.discriminator_step = clock.lap();
+        times.discriminator_backward = clock.lap();
         let grad_norm_d = self.discriminator_optimizer.step(learning_rate)?;
         self.discriminator_optimizer.zero_grad()?;
         times.discriminator_optimizer = clock.lap();
@@ -115,6 +121,7 @@ impl Engine {
         let discriminator = self.discriminator.computed();
         let real = tch::no_grad(|| discriminator.forward(&wave));
         let fake = discriminator.forward(&made.y_hat);
+        times.judgement = clock.lap();
         let y_mel = tch::no_grad(|| {
             let spec = self.generator.positions.slice(&batch.input.spec, &made.ids_slice, self.segment_frames);
             self.spectral.mel_from_spec(&spec)
