@@ -111,29 +111,26 @@ impl Bank {
 /// Frequencies read off the distances between events of one sort, with the times between those events.
 #[derive(Default)]
 struct Intervals {
+    /// Samples from the clip's start to the last event.
+    last: Option<f64>,
     /// Seconds.
     times: Vec<f64>,
     hz: Vec<f64>,
 }
 
 impl Intervals {
-    /// The events are where the signal goes from above zero to zero or below.
-    fn fill(&mut self, n: usize, rate: f64, signal: impl Fn(usize) -> f64) {
+    fn clear(&mut self) {
+        self.last = None;
         self.times.clear();
         self.hz.clear();
-        let mut last: Option<f64> = None;
-        let mut before = if n == 0 { 0.0 } else { signal(0) };
-        for i in 1..n {
-            let here = signal(i);
-            if before > 0.0 && here <= 0.0 {
-                let edge = i as f64 - before / (here - before);
-                if let Some(last) = last {
-                    self.times.push(f64::midpoint(last, edge) / rate);
-                    self.hz.push(rate / (edge - last));
-                }
-                last = Some(edge);
-            }
-            before = here;
+    }
+
+    /// An event where the line from `before`, one sample before `i`, to `here` meets zero.
+    fn event(&mut self, i: usize, before: f64, here: f64, rate: f64) {
+        let edge = i as f64 - before / (here - before);
+        if let Some(last) = self.last.replace(edge) {
+            self.times.push(f64::midpoint(last, edge) / rate);
+            self.hz.push(rate / (edge - last));
         }
     }
 
@@ -148,7 +145,7 @@ impl Intervals {
     }
 }
 
-/// The four sorts of events of a filtered signal.
+/// The four sorts of events of a filtered signal: zero crossings downward and upward, peaks, dips.
 #[derive(Default)]
 struct Events([Intervals; 4]);
 
@@ -157,12 +154,24 @@ impl Events {
     const MIN_INTERVALS: usize = 3;
 
     fn find(&mut self, x: &[f64], rate: f64) {
+        self.0.iter_mut().for_each(Intervals::clear);
         let [down, up, peaks, dips] = &mut self.0;
-        down.fill(x.len(), rate, |i| x[i]);
-        up.fill(x.len(), rate, |i| -x[i]);
-        let rises = x.len().saturating_sub(1);
-        peaks.fill(rises, rate, |i| x[i + 1] - x[i]);
-        dips.fill(rises, rate, |i| x[i] - x[i + 1]);
+        let mut rise_before = 0.0;
+        for (i, pair) in x.windows(2).enumerate() {
+            let (before, here) = (pair[0], pair[1]);
+            if before > 0.0 && here <= 0.0 {
+                down.event(i + 1, before, here, rate);
+            } else if before < 0.0 && here >= 0.0 {
+                up.event(i + 1, before, here, rate);
+            }
+            let rise = here - before;
+            if rise_before > 0.0 && rise <= 0.0 {
+                peaks.event(i, rise_before, rise, rate);
+            } else if rise_before < 0.0 && rise >= 0.0 {
+                dips.event(i, rise_before, rise, rate);
+            }
+            rise_before = rise;
+        }
     }
 
     /// Calls `each` with a frame and the four frequencies at its time, if the signal has events enough.

@@ -31,15 +31,19 @@ pub fn stone_mask(x: &[f64], f0: &[f64]) -> Vec<f64> {
     f0.iter().enumerate().map(refine).collect()
 }
 
-/// Length of the table of angles: the longest transform, for 40 Hz at 16 kHz.
+/// Length of the table of angles, a power of two: the longest transform, for 40 Hz at 16 kHz.
 const TABLE: usize = 4096;
 
 /// Cosine and sine of a full turn in TABLE steps.
-fn table() -> &'static [(f64, f64)] {
-    static ANGLES: OnceLock<Vec<(f64, f64)>> = OnceLock::new();
+fn table() -> &'static [[f64; 2]; TABLE] {
+    static ANGLES: OnceLock<Box<[[f64; 2]; TABLE]>> = OnceLock::new();
     ANGLES.get_or_init(|| {
-        let angle = |i: usize| (2.0 * PI * i as f64 / TABLE as f64).sin_cos();
-        (0..TABLE).map(angle).map(|(sin, cos)| (cos, sin)).collect()
+        let mut angles = Box::new([[0.0; 2]; TABLE]);
+        for (i, angle) in angles.iter_mut().enumerate() {
+            let (sin, cos) = (2.0 * PI * i as f64 / TABLE as f64).sin_cos();
+            *angle = [cos, sin];
+        }
+        angles
     })
 }
 
@@ -47,35 +51,39 @@ fn table() -> &'static [(f64, f64)] {
 pub struct Refiner<'a> {
     x: &'a [f64],
     rate: f64,
-    table: &'static [(f64, f64)],
+    table: &'static [[f64; 2]; TABLE],
     /// Main and derived window by half length, made when first used.
-    windows: Vec<Option<Vec<(f64, f64)>>>,
-    /// The windowed clip: main and derived.
-    windowed: Vec<(f64, f64)>,
+    windows: Vec<Option<Vec<[f64; 2]>>>,
+    /// The windowed clip folded about the window's middle: sum and difference of the samples k after and k before it,
+    /// under the main window, then under the derived one. Sums meet the cosine, differences the sine.
+    folded: Vec<[f64; 4]>,
     n_fft: usize,
 }
 
 impl<'a> Refiner<'a> {
     /// `rate` is that of the samples, in Hz: 16000 at most.
     pub fn new(x: &'a [f64], rate: f64) -> Self {
-        Self { x, rate, table: table(), windows: Vec::new(), windowed: Vec::new(), n_fft: 1 }
+        Self { x, rate, table: table(), windows: Vec::new(), folded: Vec::new(), n_fft: 1 }
     }
 
     /// Takes the clip around `centre` (in samples) under windows of three periods of `f0`, which is above 40 Hz.
     pub fn window(&mut self, centre: usize, f0: f64) {
         let half = (1.5 * self.rate / f0 + 1.0) as usize;
-        let n = 2 * half + 1;
-        self.n_fft = (4 << n.ilog2()).min(TABLE);
+        self.n_fft = (4 << (2 * half + 1).ilog2()).min(TABLE);
         if self.windows.len() <= half {
             self.windows.resize(half + 1, None);
         }
         let window = self.windows[half].get_or_insert_with(|| windows(half));
         let x = self.x;
-        self.windowed.clear();
-        self.windowed.extend(window.iter().enumerate().map(|(i, (main, derived))| {
-            // The clip's first and last sample stand for those beyond.
-            let sample = x[(centre + i).saturating_sub(half + 1).min(x.len() - 1)];
-            (sample * main, sample * derived)
+        // The clip's first and last sample stand for those beyond.
+        let sample = |i: usize| x[(centre + i).saturating_sub(half + 1).min(x.len() - 1)];
+        let under = |i: usize| window[i].map(|weight| sample(i) * weight);
+        self.folded.clear();
+        let [main, derived] = under(half);
+        self.folded.push([main, 0.0, derived, 0.0]);
+        self.folded.extend((1..=half).map(|k| {
+            let ([main, derived], [main_before, derived_before]) = (under(half + k), under(half - k));
+            [main + main_before, main - main_before, derived + derived_before, derived - derived_before]
         }));
     }
 
@@ -104,20 +112,21 @@ impl<'a> Refiner<'a> {
     /// Power in a bin, and that times the change of phase per sample beyond the bin's own.
     fn bin(&self, bin: usize) -> (f64, f64) {
         let step = bin * (TABLE / self.n_fft);
-        let (mut re, mut im, mut derived_re, mut derived_im) = (0.0, 0.0, 0.0, 0.0);
-        for (i, (main, derived)) in self.windowed.iter().enumerate() {
-            let (cos, sin) = self.table[(i * step) % TABLE];
-            re += main * cos;
-            im -= main * sin;
-            derived_re += derived * cos;
-            derived_im -= derived * sin;
+        let (mut main, mut derived) = ([0.0; 2], [0.0; 2]);
+        let mut at = 0;
+        for [sum, difference, derived_sum, derived_difference] in &self.folded {
+            let [cos, sin] = self.table[at % TABLE];
+            main = [main[0] + sum * cos, main[1] + difference * sin];
+            derived = [derived[0] + derived_sum * cos, derived[1] + derived_difference * sin];
+            at += step;
         }
-        (re * re + im * im, re * derived_im - im * derived_re)
+        // The imaginary parts are the negative sums over the sine.
+        (main[0] * main[0] + main[1] * main[1], main[1] * derived[0] - main[0] * derived[1])
     }
 }
 
 /// A Blackman window of 2 half + 1 samples and its negative derivative. Its top is one sample late, as WORLD has it.
-fn windows(half: usize) -> Vec<(f64, f64)> {
+fn windows(half: usize) -> Vec<[f64; 2]> {
     let n = 2 * half + 1;
     let main: Vec<f64> = (0..n)
         .map(|i| {
@@ -126,5 +135,5 @@ fn windows(half: usize) -> Vec<(f64, f64)> {
         })
         .collect();
     let at = |i: Option<usize>| i.and_then(|i| main.get(i)).copied().unwrap_or(0.0);
-    (0..n).map(|i| (main[i], (at(i.checked_sub(1)) - at(Some(i + 1))) / 2.0)).collect()
+    (0..n).map(|i| [main[i], (at(i.checked_sub(1)) - at(Some(i + 1))) / 2.0]).collect()
 }
