@@ -35,15 +35,11 @@ pub fn stone_mask(x: &[f64], f0: &[f64]) -> Vec<f64> {
 const TABLE: usize = 4096;
 
 /// Cosine and sine of a full turn in TABLE steps.
-fn table() -> &'static [[f64; 2]; TABLE] {
-    static ANGLES: OnceLock<Box<[[f64; 2]; TABLE]>> = OnceLock::new();
+fn table() -> &'static [[f64; 2]] {
+    static ANGLES: OnceLock<Vec<[f64; 2]>> = OnceLock::new();
     ANGLES.get_or_init(|| {
-        let mut angles = Box::new([[0.0; 2]; TABLE]);
-        for (i, angle) in angles.iter_mut().enumerate() {
-            let (sin, cos) = (2.0 * PI * i as f64 / TABLE as f64).sin_cos();
-            *angle = [cos, sin];
-        }
-        angles
+        let angle = |i: usize| (2.0 * PI * i as f64 / TABLE as f64).sin_cos();
+        (0..TABLE).map(angle).map(|(sin, cos)| [cos, sin]).collect()
     })
 }
 
@@ -51,7 +47,7 @@ fn table() -> &'static [[f64; 2]; TABLE] {
 pub struct Refiner<'a> {
     x: &'a [f64],
     rate: f64,
-    table: &'static [[f64; 2]; TABLE],
+    table: &'static [[f64; 2]],
     /// Main and derived window by half length, made when first used.
     windows: Vec<Option<Vec<[f64; 2]>>>,
     /// The windowed clip folded about the window's middle: sum and difference of the samples k after and k before it,
