@@ -319,7 +319,9 @@ impl<'a> Pickle<'a> {
             return self.bytes.push(b')');
         }
         self.bytes.push(b'(');
-        numbers.iter().for_each(|&n| self.int(n));
+        for &n in numbers {
+            self.int(n);
+        }
         self.bytes.push(b't');
     }
 

@@ -8,3 +8,11 @@ mod voice;
 
 #[path = "train/curve.rs"]
 mod curve;
+#[path = "train/data.rs"]
+mod data;
+#[path = "train/files.rs"]
+mod files;
+#[path = "train/resume.rs"]
+mod resume;
+#[path = "train/room.rs"]
+mod room;

@@ -122,9 +122,8 @@ fn digest(path: &Path) -> Result<FileDigest> {
 
 /// A manifest of the present settings for a checkpoint at `next`; sums, losses and files are empty.
 pub fn manifest(config: &Config, data_digest: &str, next: Position, device: tch::Device) -> Result<Manifest> {
-    let settings = match serde_json::to_value(config) {
-        Ok(serde_json::Value::Object(map)) => map,
-        _ => return Err(Error::new(Kind::Internal, "the settings are not an object")),
+    let Ok(serde_json::Value::Object(settings)) = serde_json::to_value(config) else {
+        return Err(Error::new(Kind::Internal, "the settings are not an object"));
     };
     let epoch = next.name();
     Ok(Manifest {
@@ -291,8 +290,12 @@ pub fn set_aside(logs: &Path) -> Result<Option<PathBuf>> {
         return Ok(None);
     }
     names.extend(["config.json", "train.log"].map(str::to_owned).into_iter().filter(|name| logs.join(name).exists()));
-    let number = (1..).find(|n| !logs.join(format!("replaced_{n}")).exists()).unwrap_or(0_u32);
-    let folder = logs.join(format!("replaced_{number}"));
+    let mut number = 1;
+    let mut folder = logs.join("replaced_1");
+    while folder.exists() {
+        number += 1;
+        folder = logs.join(format!("replaced_{number}"));
+    }
     files::create_folder(&folder)?;
     for name in names {
         let from = logs.join(&name);

@@ -79,10 +79,23 @@ pub fn check(logs: &Path, config: &Config) -> Result<()> {
     for key in ["filter_length", "hop_length", "n_mel_channels"] {
         same(&path, &format!("data.{key}"), there["data"].get(key), &ours["data"][key])?;
     }
+    if let Some(preset) = preset_of(&there["model"], config)? {
+        same(&path, "preset", Some(&json!(preset)), &json!(config.preset))?;
+    }
     for (key, value) in ours["model"].as_object().into_iter().flatten() {
         same(&path, &format!("model.{key}"), there["model"].get(key), value)?;
     }
     Ok(())
+}
+
+/// The preset that has exactly these sizes, if one has.
+fn preset_of(model: &Value, config: &Config) -> Result<Option<&'static str>> {
+    for preset in ["full", "tiny"] {
+        if settings(&Config { preset: preset.into(), ..config.clone() })?["model"] == *model {
+            return Ok(Some(preset));
+        }
+    }
+    Ok(None)
 }
 
 fn same(path: &Path, key: &str, there: Option<&Value>, ours: &Value) -> Result<()> {

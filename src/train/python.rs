@@ -67,7 +67,7 @@ fn json_into(text: &mut String, value: &Value, depth: usize) {
             for (i, (key, item)) in pairs.into_iter().enumerate() {
                 text.push_str(if i == 0 { "" } else { "," });
                 indent(text, depth + 1);
-                text.push_str(&format!("{}: ", Value::from(key.as_str())));
+                text.extend([Value::from(key.as_str()).to_string().as_str(), ": "]);
                 json_into(text, item, depth + 1);
             }
             indent(text, depth);
@@ -91,7 +91,7 @@ fn quoted(text: &str) -> String {
             '\r' => out.push_str("\\r"),
             '\t' => out.push_str("\\t"),
             c if c == quote => out.extend(['\\', c]),
-            c if c.is_control() => out.push_str(&format!("\\x{:02x}", c as u32)),
+            c if c.is_control() => out.extend(format!("\\x{:02x}", c as u32).chars()),
             c => out.push(c),
         }
     }

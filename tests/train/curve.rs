@@ -1,6 +1,7 @@
 //! Six steps of the full networks against the Python reference (golden case train_curve).
 
-use crate::support::{Golden, assert_close, fill_params, two_threads};
+use crate::room::alone;
+use crate::support::{Golden, assert_close, fill_params};
 use crate::voice::{self, Made};
 use rvc_run::config::Config;
 use rvc_run::nn::Params;
@@ -13,7 +14,9 @@ use tch::{Device, Kind, Tensor};
 /// Batch of the reference; also what it says of the loader: lengths, order, collation.
 #[test]
 fn batches_and_six_steps_equal_the_references() {
-    two_threads();
+    let _turn = alone();
+    // The full networks keep two cores busy.
+    tch::set_num_threads(2);
     let golden = Golden::open("train_curve");
     let folder = tempfile::tempdir().unwrap();
     let samples = [38137, 33348, 36159, 31370];

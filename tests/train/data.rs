@@ -1,0 +1,87 @@
+//! The data set: which clips are used, which are left out, and that memory does not change the batches.
+
+use crate::room::{Room, config, warnings, watched};
+use crate::support::assert_close;
+use rvc_run::task::Task;
+use rvc_run::train::data::dataset_within;
+use rvc_run::train::dataset;
+use rvc_run::{Kind, audio, npy};
+use serde_json::json;
+use tch::Device;
+
+#[test]
+fn clips_that_rvc_drops_by_length_are_used() {
+    let room = Room::with(&[16000, 60000, 400_000]);
+    let data = room.data(&config(json!({})));
+    assert_eq!((data.len(), data.dropped().len()), (3, 0));
+    let mut used = data.batches(1).concat();
+    used.sort_unstable();
+    used.dedup();
+    assert_eq!(used, [0, 1, 2]);
+    // The longest is cut to RVC's 9 s.
+    assert!((data.seconds() - (0.4 + 1.5 + 9.0)).abs() < 0.05, "{}", data.seconds());
+}
+
+#[test]
+fn unusable_clips_are_left_out_with_a_warning_that_names_them_and_why() {
+    let room = Room::with(&[20000; 8]);
+    let logs = room.logs();
+    audio::io::write_wav(&logs.join("0_gt_wavs/1_0.wav"), &vec![0.1; 20000], 48000).unwrap();
+    std::fs::remove_file(logs.join("3_feature768/2_0.npy")).unwrap();
+    audio::io::write_wav(&logs.join("0_gt_wavs/3_0.wav"), &[0.1; 1200], 40000).unwrap();
+    npy::write_f32_2d(&logs.join("3_feature768/4_0.npy"), &vec![f32::NAN; 25 * 768], 768).unwrap();
+    npy::write_i64(&logs.join("2a_f0/5_0.wav.npy"), &[256; 51]).unwrap();
+    npy::write_f32_2d(&logs.join("3_feature768/6_0.npy"), &vec![0.0; 25 * 256], 256).unwrap();
+    std::fs::write(logs.join("0_gt_wavs/7_0.wav"), b"RIFF").unwrap();
+    let (task, lines) = watched();
+    let data = dataset(&task, room.root(), room.list(), &config(json!({}))).unwrap();
+    assert_eq!(data.len(), 1);
+    let expected = ["48000 Hz", "2_0.npy", "too short", "not finite", "256", "256 values", "7_0.wav"];
+    for ((i, dropped), reason) in data.dropped().iter().enumerate().zip(expected) {
+        assert!(dropped.name.ends_with(&format!("{}_0.wav", i + 1)), "{dropped:?}");
+        assert!(dropped.reason.contains(reason), "{dropped:?}");
+    }
+    let warnings = warnings(&lines);
+    assert_eq!(warnings.len(), 7, "{warnings:?}");
+    assert!(warnings[0].contains("1_0.wav") && warnings[0].contains("48000"), "{warnings:?}");
+}
+
+#[test]
+fn a_list_without_usable_clips_and_a_broken_list_are_errors() {
+    let room = Room::with(&[1000]);
+    let error = dataset(&Task::silent(), room.root(), room.list(), &config(json!({}))).err().unwrap();
+    assert_eq!(error.kind(), Kind::DataEmpty);
+    std::fs::write(room.list(), "a.wav|b.npy|3\n").unwrap();
+    let error = dataset(&Task::silent(), room.root(), room.list(), &config(json!({}))).err().unwrap();
+    assert_eq!(error.kind(), Kind::DataDamaged);
+    assert!(error.message().contains("line 1: 3 fields"), "{error}");
+    let error = dataset(&Task::silent(), room.root(), &room.path("none.txt"), &config(json!({}))).err().unwrap();
+    assert_eq!(error.kind(), Kind::NotFound);
+}
+
+#[test]
+fn clips_outside_of_memory_give_the_same_batches() {
+    let room = Room::new();
+    let settings = config(json!({ "batch_size": 4 }));
+    let (task, lines) = watched();
+    let mut inside = room.data(&settings);
+    let mut outside = dataset_within(&task, room.root(), room.list(), &settings, 1 << 20).unwrap();
+    assert!(lines.lock().unwrap()[0].contains("clips do not fit"), "{lines:?}");
+    assert_eq!(inside.digest(), outside.digest());
+    for ids in inside.batches(3) {
+        let [a, b] = [&mut inside, &mut outside].map(|data| data.collate(&ids, Device::Cpu).unwrap());
+        assert_close("spec", &b.input.spec, &a.input.spec, 0.0);
+        assert_close("phone", &b.input.phone, &a.input.phone, 0.0);
+        assert_close("wave", &b.wave, &a.wave, 0.0);
+    }
+}
+
+#[test]
+fn a_clip_that_is_damaged_while_training_is_an_error_that_names_it() {
+    let room = Room::new();
+    let mut data = dataset_within(&Task::silent(), room.root(), room.list(), &config(json!({})), 0).unwrap();
+    std::fs::write(room.path("2a_f0/3_0.wav.npy"), b"nonsense").unwrap();
+    let error = data.collate(&[0, 3], Device::Cpu).err().unwrap();
+    assert_eq!(error.kind(), Kind::DataDamaged);
+    assert!(error.message().contains("3_0.wav"), "{error}");
+}

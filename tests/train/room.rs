@@ -1,0 +1,116 @@
+//! A folder with a small voice and its training, and what the tests watch of it.
+
+use crate::voice::{self, Made};
+use rvc_run::Result;
+use rvc_run::config::Config;
+use rvc_run::task::{Event, Task};
+use rvc_run::train::{Dataset, Metrics, Trainer, dataset};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
+use tempfile::TempDir;
+
+/// Held by every test that trains: libtorch's generator is one for the whole process.
+pub fn alone() -> MutexGuard<'static, ()> {
+    crate::support::one_thread();
+    crate::support::only_me_draws()
+}
+
+/// A folder logs/anna with seven short clips; removed when dropped.
+pub struct Room {
+    folder: TempDir,
+    list: PathBuf,
+}
+
+impl Room {
+    pub fn new() -> Self {
+        // 0.4 to 0.64 s: below RVC's shortest length, and one above 0.76 s, so that two buckets are in play.
+        Self::with(&[16000, 18400, 20000, 22500, 24000, 25600, 41000])
+    }
+
+    /// A voice at 40 kHz of clips of so many samples.
+    pub fn with(samples: &[usize]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let clips: Vec<Made> = samples.iter().enumerate().map(|(i, &n)| Made::clip("", i % 5, n, 40000)).collect();
+        let clips: Vec<Made> =
+            clips.into_iter().enumerate().map(|(i, c)| Made { name: format!("{i}_0"), ..c }).collect();
+        let list = voice::write(&folder.path().join("logs/anna"), &clips, 40000);
+        Self { folder, list }
+    }
+
+    pub fn root(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn list(&self) -> &Path {
+        &self.list
+    }
+
+    pub fn logs(&self) -> PathBuf {
+        self.folder.path().join("logs/anna")
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.logs().join(name)
+    }
+
+    pub fn bytes(&self, name: &str) -> Vec<u8> {
+        std::fs::read(self.path(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
+    }
+
+    /// The checkpoints and what else the trainer wrote, by name.
+    pub fn trained_files(&self) -> Vec<(String, Vec<u8>)> {
+        let entries = std::fs::read_dir(self.logs()).unwrap().map(|entry| entry.unwrap().path());
+        let files = entries.filter(|path| path.is_file() && path.file_name().unwrap() != "filelist.txt");
+        files.map(|path| (path.file_name().unwrap().to_str().unwrap().into(), std::fs::read(&path).unwrap())).collect()
+    }
+
+    pub fn data(&self, config: &Config) -> Dataset {
+        dataset(&Task::silent(), self.root(), &self.list, config).unwrap()
+    }
+
+    pub fn open(&self, task: &Task, config: &Config, fresh: bool) -> Result<Trainer> {
+        Trainer::open(task, config, self.data(config), &self.logs(), fresh)
+    }
+
+    /// Trains up to and including `epochs`, saving after each; returns the means of each epoch and the numbers of each step.
+    pub fn train(&self, config: &Config, epochs: i64) -> (Vec<Metrics>, Vec<Metrics>) {
+        let task = Task::silent();
+        let mut trainer = self.open(&task, config, false).unwrap();
+        let (mut means, mut steps) = (Vec::new(), Vec::new());
+        while trainer.next_epoch() <= epochs {
+            means.push(trainer.run_epoch(&task, &mut |s| Ok(steps.push(s.metrics.clone()))).unwrap());
+            trainer.save().unwrap();
+        }
+        (means, steps)
+    }
+}
+
+/// Settings of a training whose steps take little time.
+pub fn config(more: Value) -> Config {
+    let mut settings =
+        json!({ "preset": "tiny", "batch_size": 2, "segment_size": 3200, "epochs": 3, "log_interval": 2 });
+    settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    Config::from_json(settings.as_object().unwrap()).unwrap()
+}
+
+/// A task, and the warnings and other lines that it tells.
+pub fn watched() -> (Task, Arc<Mutex<Vec<String>>>) {
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    let sink = lines.clone();
+    let task = Task::new(0, move |event| match event {
+        Event::Warning(text) => sink.lock().unwrap().push(format!("warning: {text}")),
+        Event::Info(text) => sink.lock().unwrap().push(text.clone()),
+        _ => {}
+    });
+    (task, lines)
+}
+
+pub fn warnings(lines: &Mutex<Vec<String>>) -> Vec<String> {
+    lines.lock().unwrap().iter().filter(|line| line.starts_with("warning: ")).cloned().collect()
+}
+
+/// The numbers without the speed, which no two runs share.
+pub fn exact(metrics: &Metrics) -> Vec<(&'static str, u64)> {
+    metrics.iter().filter(|(name, _)| *name != "steps_per_second").map(|(name, x)| (name, x.to_bits())).collect()
+}
