@@ -533,6 +533,14 @@ fn slices_are_the_columns_from_their_start() {
 }
 
 #[test]
+fn clips_shorter_than_the_window_are_an_error_that_says_so() {
+    let g = Synthesizer::new(&tiny(), Device::Cpu, 7).unwrap();
+    let _generator = support::only_me_draws();
+    let error = rvc_run::nn::guard(|| g.forward(&tiny_batch(6))).err().unwrap();
+    assert!(error.message().contains("a window of 8 columns does not fit into 6 columns"), "{error}");
+}
+
+#[test]
 fn random_starts_leave_the_window_within_each_length() {
     let _generator = support::only_me_draws();
     tch::manual_seed(1);

@@ -33,6 +33,8 @@ impl Positions {
     /// Every start must leave n columns; it is not checked here, because that would read from the device.
     pub fn slice(&self, xs: &Tensor, starts: &Tensor, n: i64) -> Tensor {
         let size = xs.size();
+        // Known without a read; past the end, a GPU would fail later, elsewhere, and for good.
+        assert!(size[2] >= n, "a window of {n} columns does not fit into {} columns", size[2]);
         let index = (starts.unsqueeze(1) + self.first(n).unsqueeze(0)).unsqueeze(1);
         xs.gather(2, &index.expand([size[0], size[1], n], true), false)
     }
