@@ -47,7 +47,7 @@ fn main() -> ExitCode {
             Ok(code) => return ExitCode::from(code),
             // The thread ended without a code: it panicked, and Rust has printed why.
             Err(mpsc::RecvTimeoutError::Disconnected) => return ExitCode::from(FAILED),
-            Err(mpsc::RecvTimeoutError::Timeout) => {}
+            Err(mpsc::RecvTimeoutError::Timeout) => terminal.tick(),
         }
         if !told && CANCEL.get().is_some_and(|flag| flag.load(Ordering::Relaxed)) {
             told = true;
@@ -91,7 +91,7 @@ fn outer() -> Command {
         .subcommand_required(true)
         .arg_required_else_help(true)
         .allow_external_subcommands(true)
-        .args(flags::common())
+        .args(flags::common().map(|argument| argument.global(true)))
         .subcommand(
             Command::new("check")
                 .about("Find mistakes in recipes without running them")
@@ -166,6 +166,9 @@ fn recipe(terminal: &Arc<Terminal>, outer: Common, word: &str, rest: Vec<OsStrin
     }
     // Before any libtorch call; what it found is kept for the recipe's first wish for a GPU.
     runtime::init();
+    if let Some(threads) = common.threads.filter(|&n| n > 0) {
+        runtime::set_threads(threads);
+    }
     let arguments = params::to_map(&recipe.params, &flags::values(&recipe.params, &matches));
     let outcome = run::run(&host, &recipe, arguments);
     for diagnostic in &outcome.diagnostics {

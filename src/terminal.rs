@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 /// Time between two lines of one stage where there are no bars.
 const LINE_INTERVAL: Duration = Duration::from_secs(10);
 
+/// A stage that ends sooner is not worth a line, unless it has something to say.
+const QUICK: Duration = Duration::from_secs(1);
+
 /// Standard output for results, standard error for everything else.
 pub struct Terminal {
     bars: Option<MultiProgress>,
@@ -25,7 +28,8 @@ struct Stage {
     bar: Option<ProgressBar>,
     total: u64,
     began: Instant,
-    told: Instant,
+    /// When the last line was written; `None` before the first.
+    told: Option<Instant>,
 }
 
 impl Terminal {
@@ -85,11 +89,24 @@ impl Terminal {
 
     fn begin(&self, stage: &str, total: u64) {
         let bar = self.bars.as_ref().map(|bars| bars.add(bar(stage, total)));
-        if bar.is_none() && total > 1 {
-            self.tell(&format!("{stage}: {total} to do"));
+        let begun = Stage { bar, total, began: Instant::now(), told: None };
+        self.with_stages(|stages| stages.insert(stage.to_owned(), begun));
+    }
+
+    /// Tells of stages that began a while ago without a line so far; to be called now and then.
+    pub fn tick(&self) {
+        if self.bars.is_some() || self.is_quiet() {
+            return;
         }
-        let now = Instant::now();
-        self.with_stages(|stages| stages.insert(stage.to_owned(), Stage { bar, total, began: now, told: now }));
+        let lines = self.with_stages(|stages| {
+            let silent = stages.iter_mut().filter(|(_, s)| s.told.is_none() && s.began.elapsed() >= QUICK);
+            let line = |(name, stage): (&String, &mut Stage)| {
+                stage.told = Some(Instant::now());
+                if stage.total > 0 { format!("{name}: {} to do", stage.total) } else { format!("{name} ...") }
+            };
+            silent.map(line).collect::<Vec<_>>()
+        });
+        lines.iter().for_each(|line| self.tell(line));
     }
 
     fn progress(&self, stage: &str, done: u64, note: &str) {
@@ -100,10 +117,10 @@ impl Terminal {
                 bar.set_message(note.to_owned());
                 return None;
             }
-            if known.told.elapsed() < LINE_INTERVAL {
+            if known.told.is_none_or(|told| told.elapsed() < LINE_INTERVAL) {
                 return None;
             }
-            known.told = Instant::now();
+            known.told = Some(Instant::now());
             Some(known.line(stage, done, note))
         });
         if let Some(line) = line {
@@ -116,13 +133,11 @@ impl Terminal {
         if let Some(bar) = &known.bar {
             bar.finish_and_clear();
         }
-        let took = known.began.elapsed();
-        // What took no time and has nothing to say needs no line.
-        if summary.is_empty() && (known.bar.is_some() || done == 0) {
+        if summary.is_empty() && known.told.is_none() {
             return;
         }
         let said = if summary.is_empty() { format!("{done} done") } else { summary.to_owned() };
-        self.tell(&format!("{stage}: {said} ({:.1} s)", took.as_secs_f64()));
+        self.tell(&format!("{stage}: {said} ({:.1} s)", known.began.elapsed().as_secs_f64()));
     }
 
     fn with_stages<T>(&self, f: impl FnOnce(&mut BTreeMap<String, Stage>) -> T) -> T {

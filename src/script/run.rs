@@ -70,6 +70,7 @@ pub fn run(host: &Host, recipe: &Recipe, arguments: Map) -> Outcome {
         Ok(ast) => ast,
         Err(mistake) => return Outcome { code: WRONG_USE, diagnostics: vec![mistake] },
     };
+    tell_arguments(host, recipe, &arguments);
     host.session.set_arguments(arguments);
     // Absolute, so that what is beside the recipe is found from any workspace.
     let path = std::path::absolute(&recipe.source).unwrap_or_else(|_| recipe.source.clone().into());
@@ -79,6 +80,15 @@ pub fn run(host: &Host, recipe: &Recipe, arguments: Map) -> Outcome {
         Err(error) => ending(host, &natives, &recipe.source, &error, &mut found),
     };
     Outcome { code, diagnostics: found }
+}
+
+/// Tells once what the recipe runs with, in the order of PARAMS, so that a log says how to repeat it.
+fn tell_arguments(host: &Host, recipe: &Recipe, arguments: &Map) {
+    let shown = |param: &Param| arguments.get(param.name.as_str()).map(|value| format!("{} {value}", param.name));
+    let values: Vec<String> = recipe.params.iter().filter_map(shown).collect();
+    if !values.is_empty() {
+        host.session.task().info(format!("{}: {}", recipe.source, values.join(", ")));
+    }
 }
 
 fn ending(host: &Host, natives: &Natives, source: &str, error: &EvalAltResult, found: &mut Vec<Diagnostic>) -> u8 {

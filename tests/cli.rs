@@ -1,0 +1,315 @@
+//! The program as people and other programs call it: words, flags, exit codes, output, signals.
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+/// The program in an empty folder, or in one with the files of a test.
+struct Place(tempfile::TempDir);
+
+struct Ended {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+impl Place {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn file(&self, path: &str, text: &str) -> &Self {
+        let path = self.0.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+        self
+    }
+
+    fn has(&self, path: &str) -> bool {
+        self.0.path().join(path).exists()
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rvc-run"));
+        command.args(arguments).current_dir(self.0.path()).stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Ended {
+        ended(self.command(arguments).output().unwrap())
+    }
+}
+
+fn ended(output: Output) -> Ended {
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    Ended { code: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) }
+}
+
+fn run(arguments: &[&str]) -> Ended {
+    Place::new().run(arguments)
+}
+
+/// A script of tests/scripts.
+fn script(name: &str) -> String {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts").join(name).display().to_string()
+}
+
+/// The checkout, whose recipes and stdlib are the real ones.
+fn checkout() -> &'static str {
+    env!("CARGO_MANIFEST_DIR")
+}
+
+#[test]
+fn help_and_version_are_results() {
+    let help = run(&["--help"]);
+    assert_eq!((help.code, help.err.as_str()), (0, ""));
+    assert!(help.out.contains("check") && help.out.contains("--workspace <DIR>"), "{}", help.out);
+    let version = run(&["--version"]);
+    assert_eq!((version.code, version.out.trim()), (0, concat!("rvc-run ", env!("CARGO_PKG_VERSION"))));
+}
+
+#[test]
+fn nothing_to_do_is_wrong_use() {
+    let nothing = run(&[]);
+    assert_eq!((nothing.code, nothing.out.as_str()), (2, ""));
+    assert!(nothing.err.contains("Usage: rvc-run [OPTIONS] <RECIPE> [ARGS]..."), "{}", nothing.err);
+}
+
+#[test]
+fn a_word_that_is_no_command_and_no_recipe_gets_the_nearest() {
+    let place = Place::new();
+    place.file("recipes/train_voice.rhai", "//! Trains.");
+    let mistyped = place.run(&["trian_voice"]);
+    assert_eq!(mistyped.code, 2);
+    assert_eq!(
+        mistyped.err,
+        "error[usage]: there is no command or recipe \"trian_voice\"\n  = hint: did you mean \"train_voice\"?\n"
+    );
+    assert!(place.run(&["chekc"]).err.contains("did you mean \"check\"?"));
+    assert!(place.run(&["recipes/train_voise.rhai"]).err.contains("there is no recipe"));
+}
+
+#[test]
+fn list_shows_recipes_with_their_first_line() {
+    let listed = run(&["list", "--workspace", checkout()]);
+    assert_eq!(listed.code, 0, "{}", listed.err);
+    assert!(listed.out.contains("train_voice  Train one voice from a folder of recordings"), "{}", listed.out);
+}
+
+#[test]
+fn list_in_a_folder_without_recipes_says_what_to_do() {
+    let listed = run(&["list"]);
+    assert_eq!(listed.code, 1);
+    assert!(listed.err.contains("hint: go to the folder that holds recipes/"), "{}", listed.err);
+}
+
+#[test]
+fn the_recipes_and_the_library_have_no_mistakes() {
+    let checked = run(&["check", "--workspace", checkout()]);
+    assert_eq!((checked.code, checked.err.as_str()), (0, ""));
+    assert!(checked.out.ends_with("0 mistakes found\n"), "{}", checked.out);
+}
+
+#[test]
+fn check_shows_all_mistakes_and_ends_with_2() {
+    let path = script("mistakes.rhai");
+    let checked = run(&["check", &path]);
+    let expected = format!(
+        "error[script.params]: `value` is 0, but must be at least 1
+ --> {path}:3:31
+  |
+3 |     #{{ name: \"epochs\", value: 0, min: 1 }},
+  |                               ^
+error[script.import]: there is no script stdlib/trianing to import: it is neither stdlib/trianing.rhai nor in the program
+ --> {path}:7:8
+  |
+7 | import \"stdlib/trianing\" as training;
+  |        ^^^^^^^^^^^^^^^^^
+  = hint: did you mean \"stdlib/training\"?
+error[script.unknown_function]: there is no function `config::chekc`
+ --> {path}:5:11
+  |
+5 | let cfg = config::chekc(#{{ epochs: 5 }});
+  |           ^^^^^^^^^^^^^
+  = hint: did you mean `config::check`?
+error[script.arguments]: `system::table` takes 2 arguments, not 1
+ --> {path}:6:1
+  |
+6 | system::table([\"voice\"]);
+  | ^^^^^^^^^^^^^
+  = hint: it is called as system::table(head: array, rows: array)
+"
+    );
+    assert_eq!((checked.code, checked.err), (2, expected));
+    assert_eq!(checked.out, "1 script checked, 4 mistakes found\n");
+}
+
+#[test]
+fn a_recipe_explains_its_flags() {
+    let help = run(&[&script("fails.rhai"), "--help"]);
+    assert_eq!((help.code, help.err.as_str()), (0, ""));
+    for part in ["Fails inside two functions", "<VOICE>", "--epochs <N>", "[between 1 and 100] [default: 3]"] {
+        assert!(help.out.contains(part), "{part:?} is missing in\n{}", help.out);
+    }
+}
+
+#[test]
+fn an_unknown_recipe_flag_is_wrong_use_with_the_nearest() {
+    let mistyped = run(&[&script("fails.rhai"), "anna", "--epcohs", "5"]);
+    assert_eq!((mistyped.code, mistyped.out.as_str()), (2, ""));
+    assert!(mistyped.err.contains("unexpected argument '--epcohs' found"), "{}", mistyped.err);
+    assert!(mistyped.err.contains("a similar argument exists: '--epochs'"), "{}", mistyped.err);
+}
+
+#[test]
+fn a_value_out_of_range_is_wrong_use() {
+    let wrong = run(&[&script("fails.rhai"), "anna", "--epochs", "0"]);
+    assert_eq!(wrong.code, 2);
+    assert!(wrong.err.contains("invalid value '0' for '--epochs <N>': must be between 1 and 100"), "{}", wrong.err);
+}
+
+#[test]
+fn a_failing_recipe_shows_place_chain_hint_and_warnings() {
+    let path = script("fails.rhai");
+    let failed = run(&[&path, "anna", "--epochs", "5"]);
+    let expected = format!(
+        "{path}: epochs 5, voice anna
+warning: this will fail
+error[config.unknown_key]: there is no setting \"epcohs\"
+ --> {path}:9:5
+  |
+9 |     config::check(#{{ epcohs: epochs }})
+  |     ^^^^^^^^^^^^^
+  = called as `settings` from {path}:14:5
+  = called as `start` from {path}:18:1
+  = hint: did you mean \"epochs\"?
+1 warning, see above
+"
+    );
+    assert_eq!((failed.code, failed.out.as_str(), failed.err), (1, "starting anna\n", expected));
+}
+
+#[test]
+fn quiet_leaves_results_warnings_and_errors() {
+    let failed = run(&[&script("fails.rhai"), "anna", "-q"]);
+    assert_eq!((failed.code, failed.out.as_str()), (1, "starting anna\n"));
+    assert!(failed.err.starts_with("warning: this will fail\nerror[config.unknown_key]"), "{}", failed.err);
+}
+
+#[test]
+fn a_recipe_can_be_called_by_its_bare_name_with_flags_on_both_sides() {
+    let place = Place::new();
+    place.file("here/recipes/hello.rhai", "print(`${system::list_folders(\"data\")}`);");
+    place.file("here/data/anna/a.wav", "");
+    for line in [["--workspace", "here", "hello"], ["here/recipes/hello", "--workspace", "here"]] {
+        let said = place.run(&line);
+        assert_eq!((said.code, said.out.as_str()), (0, "[\"anna\"]\n"), "{}", said.err);
+    }
+}
+
+#[test]
+fn a_recipe_chooses_its_exit_code() {
+    let place = Place::new();
+    place.file("skips.rhai", "print(\"2 trained, 1 failed\");\nsystem::exit_with(3);");
+    let ended = place.run(&["skips.rhai"]);
+    assert_eq!((ended.code, ended.out.as_str(), ended.err.as_str()), (3, "2 trained, 1 failed\n", ""));
+}
+
+#[test]
+fn a_missing_voice_folder_is_a_clear_error() {
+    let place = Place::new();
+    let missing = place.run(&[&format!("{}/recipes/prepare.rhai", checkout()), "nobody", "-q"]);
+    assert_eq!(missing.code, 1);
+    assert!(missing.err.contains("error[file.not_found]") && missing.err.contains("data/nobody"), "{}", missing.err);
+    assert!(missing.err.contains("hint: "), "{}", missing.err);
+}
+
+#[test]
+fn a_script_with_a_syntax_error_is_not_started() {
+    let place = Place::new();
+    place.file("broken.rhai", "print(\"started\");\nlet x = ;");
+    let ended = place.run(&["broken.rhai"]);
+    assert_eq!((ended.code, ended.out.as_str()), (2, ""));
+    assert!(ended.err.starts_with("error[script.syntax]: ") && ended.err.contains("broken.rhai:2:9"), "{}", ended.err);
+}
+
+#[test]
+fn eject_writes_a_script_that_recipes_then_use() {
+    let place = Place::new();
+    let ejected = place.run(&["eject", "stdlib/presets"]);
+    assert_eq!((ejected.code, ejected.out.as_str()), (0, "stdlib/presets.rhai: recipes now use this copy\n"));
+    assert_eq!(place.run(&["eject", "presets"]).code, 2, "an existing copy is not replaced unasked");
+    place.file("stdlib/presets.rhai", "fn tiny() { \"mine\" }");
+    place.file("a.rhai", "import \"stdlib/presets\" as presets;\nprint(presets::tiny());");
+    let ended = place.run(&["a.rhai"]);
+    assert_eq!((ended.code, ended.out.as_str()), (0, "mine\n"));
+    assert_eq!(ended.err, "stdlib/presets is taken from stdlib/presets.rhai\n");
+}
+
+#[test]
+fn docs_are_markdown_or_files_for_editors() {
+    let place = Place::new();
+    let printed = place.run(&["docs"]);
+    assert_eq!(printed.code, 0, "{}", printed.err);
+    assert!(printed.out.starts_with("# What a recipe can call\n") && printed.out.contains("## stdlib/training"));
+    let written = place.run(&["docs", "--editor", ".rhai"]);
+    assert_eq!(written.code, 0, "{}", written.err);
+    assert!(place.has(".rhai/train.d.rhai") && place.has(".rhai/config.d.rhai"), "{}", written.out);
+}
+
+#[test]
+fn a_closed_pipe_is_no_error() {
+    let place = Place::new();
+    place.file("many.rhai", "for i in 0..20000 { print(`line ${i}`); }\nsystem::exit_with(3);");
+    let mut child = place.command(&["many.rhai"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let ended = ended(child.wait_with_output().unwrap());
+    assert_eq!((ended.code, ended.err.as_str()), (3, ""));
+}
+
+/// Starts waits.rhai, waits until it runs, sends signals one by one, and returns how it ended.
+#[cfg(unix)]
+fn signalled(place: &Place, arguments: &[&str], signals: &[i32]) -> Ended {
+    use std::io::{BufRead, BufReader, Read};
+    let path = script("waits.rhai");
+    let all: Vec<&str> = std::iter::once(path.as_str()).chain(arguments.iter().copied()).collect();
+    let mut child = place.command(&all).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let mut err = BufReader::new(child.stderr.take().unwrap());
+    let (mut printed, mut told) = (String::new(), String::new());
+    out.read_line(&mut printed).unwrap();
+    for (i, signal) in signals.iter().enumerate() {
+        let status = Command::new("kill").args([format!("-{signal}"), child.id().to_string()]).status().unwrap();
+        assert!(status.success());
+        // The answer to the first signal must be there before the second is sent.
+        while i + 1 < signals.len() && !told.contains("stopping") {
+            assert!(err.read_line(&mut told).unwrap() > 0, "ended early: {told}");
+        }
+    }
+    out.read_to_string(&mut printed).unwrap();
+    err.read_to_string(&mut told).unwrap();
+    Ended { code: child.wait().unwrap().code().unwrap_or(-1), out: printed, err: told }
+}
+
+#[cfg(unix)]
+const SIGINT: i32 = 2;
+#[cfg(unix)]
+const SIGTERM: i32 = 15;
+
+#[cfg(unix)]
+#[test]
+fn a_signal_stops_the_recipe_which_cannot_catch_it() {
+    for signal in [SIGINT, SIGTERM] {
+        let ended = signalled(&Place::new(), &[], &[signal]);
+        assert_eq!((ended.code, ended.out.as_str()), (130, "running\n"));
+        assert!(ended.err.ends_with("stopped; the same command goes on from here\n"), "{}", ended.err);
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_second_signal_stops_at_once() {
+    let ended = signalled(&Place::new(), &["--seconds", "600"], &[SIGINT, SIGINT]);
+    assert_eq!((ended.code, ended.out.as_str()), (130, "running\n"));
+    assert!(ended.err.contains("press Ctrl-C again to stop at once"), "{}", ended.err);
+    assert!(!ended.err.contains("stopped; the same command"), "{}", ended.err);
+}
