@@ -7,6 +7,9 @@ use rvc_run::{Error, Kind};
 use serde_json::{Value, json};
 use std::sync::OnceLock;
 
+/// What happens to a folder.
+type Harm = fn(&Room);
+
 const EPOCHS: i64 = 2;
 const FILES: [&str; 2] = ["G_2.pth", "D_2.pth"];
 
@@ -114,7 +117,6 @@ fn a_training_killed_in_the_middle_goes_on_from_its_last_checkpoint_with_the_sam
 fn a_damaged_newest_checkpoint_is_passed_over_loudly_and_the_result_is_the_same() {
     let _turn = alone();
     let settings = config(json!({}));
-    type Harm = fn(&Room);
     let harms: [(&str, Harm); 5] = [
         ("G_1.pth has", |room| {
             let bytes = room.bytes("G_1.pth");
@@ -295,4 +297,25 @@ fn numbers_that_are_not_finite_stop_the_training_and_keep_the_checkpoint() {
     assert_eq!(trainer.save_voice(&room.path("voice.pth")).err().unwrap().kind(), Kind::NotFinite);
     drop(trainer);
     assert_eq!(room.open(&task, &settings, false).unwrap().next_epoch(), 1);
+}
+
+#[test]
+fn a_checkpoint_that_cannot_be_written_leaves_no_half_and_the_older_one() {
+    let _turn = alone();
+    let room = Room::new();
+    let settings = config(json!({}));
+    let task = Task::silent();
+    let mut trainer = room.open(&task, &settings, false).unwrap();
+    trainer.run_epoch(&task, &mut |_| Ok(())).unwrap();
+    // A folder where D should go: G is written, then D fails.
+    std::fs::create_dir(room.path("D_1.pth")).unwrap();
+    let error = trainer.save().err().unwrap();
+    assert_eq!(error.kind(), Kind::Write);
+    assert!(error.message().starts_with("checkpoint of epoch 1 not saved"), "{error}");
+    assert!(!room.path("G_1.pth").exists());
+    std::fs::remove_dir(room.path("D_1.pth")).unwrap();
+    // The training itself is unharmed and can save again.
+    trainer.save().unwrap();
+    drop(trainer);
+    assert_eq!(room.open(&task, &settings, false).unwrap().next_epoch(), 2);
 }

@@ -4,7 +4,7 @@ use crate::voice::{self, Made};
 use rvc_run::Result;
 use rvc_run::config::Config;
 use rvc_run::task::{Event, Task};
-use rvc_run::train::{Dataset, Metrics, Trainer, dataset};
+use rvc_run::train::{Dataset, Metrics, StepReport, Trainer, dataset};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -79,7 +79,11 @@ impl Room {
         let mut trainer = self.open(&task, config, false).unwrap();
         let (mut means, mut steps) = (Vec::new(), Vec::new());
         while trainer.next_epoch() <= epochs {
-            means.push(trainer.run_epoch(&task, &mut |s| Ok(steps.push(s.metrics.clone()))).unwrap());
+            let mut watch = |step: &StepReport| {
+                steps.push(step.metrics.clone());
+                Ok(())
+            };
+            means.push(trainer.run_epoch(&task, &mut watch).unwrap());
             trainer.save().unwrap();
         }
         (means, steps)
@@ -87,6 +91,7 @@ impl Room {
 }
 
 /// Settings of a training whose steps take little time.
+#[allow(clippy::needless_pass_by_value, reason = "callers write json!({...})")]
 pub fn config(more: Value) -> Config {
     let mut settings =
         json!({ "preset": "tiny", "batch_size": 2, "segment_size": 3200, "epochs": 3, "log_interval": 2 });
