@@ -65,9 +65,9 @@ fn command(terminal: &Arc<Terminal>) -> u8 {
     let common = Common::of(&matches);
     terminal.set_quiet(common.quiet);
     let done = match matches.subcommand() {
-        Some(("check", given)) => return check_files(terminal, common, given),
+        Some(("check", given)) => return check_files(terminal, &common, given),
         Some(("list", _)) => list(terminal, &common),
-        Some(("docs", given)) => write_docs(terminal, common, given),
+        Some(("docs", given)) => write_docs(terminal, &common, given),
         Some(("eject", given)) => eject(terminal, &common, given),
         Some(("doctor", _)) => return doctor(terminal, &common),
         Some((word, given)) => {
@@ -204,8 +204,8 @@ fn tell_mistakes(terminal: &Terminal, mistakes: &[Diagnostic]) -> u8 {
     if mistakes.iter().any(|m| m.severity == Severity::Error) { WRONG_USE } else { DONE }
 }
 
-fn check_files(terminal: &Arc<Terminal>, common: Common, given: &ArgMatches) -> u8 {
-    let space = workspace(&common);
+fn check_files(terminal: &Arc<Terminal>, common: &Common, given: &ArgMatches) -> u8 {
+    let space = workspace(common);
     let named: Vec<PathBuf> = given.get_many("files").into_iter().flatten().cloned().collect();
     let paths = if named.is_empty() {
         catalog::list(&space).map(|entries| entries.into_iter().map(|e| e.path).collect())
@@ -216,7 +216,7 @@ fn check_files(terminal: &Arc<Terminal>, common: Common, given: &ArgMatches) -> 
         Ok(paths) => paths,
         Err(error) => return fail(terminal, &error),
     };
-    let host = host(terminal, &common);
+    let host = host(terminal, common);
     let natives = Natives::of(&host.engine);
     let mut found: Vec<Diagnostic> = Vec::new();
     for path in &paths {
@@ -255,8 +255,8 @@ fn list(terminal: &Terminal, common: &Common) -> rvc_run::Result<()> {
     Ok(())
 }
 
-fn write_docs(terminal: &Arc<Terminal>, common: Common, given: &ArgMatches) -> rvc_run::Result<()> {
-    let host = host(terminal, &common);
+fn write_docs(terminal: &Arc<Terminal>, common: &Common, given: &ArgMatches) -> rvc_run::Result<()> {
+    let host = host(terminal, common);
     let Some(folder) = given.get_one::<PathBuf>("editor") else {
         terminal.print(docs::markdown(&host)?.trim_end());
         return Ok(());

@@ -106,7 +106,9 @@ impl Terminal {
             };
             silent.map(line).collect::<Vec<_>>()
         });
-        lines.iter().for_each(|line| self.tell(line));
+        for line in lines {
+            self.tell(&line);
+        }
     }
 
     fn progress(&self, stage: &str, done: u64, note: &str) {
@@ -155,11 +157,12 @@ impl Terminal {
 
 impl Stage {
     fn line(&self, stage: &str, done: u64, note: &str) -> String {
-        let mut line = format!("{stage}: {done}");
-        if self.total > 0 {
+        let line = if self.total > 0 {
             let left = self.began.elapsed().mul_f64(self.total.saturating_sub(done) as f64 / done.max(1) as f64);
-            line += &format!("/{} ({}%), {} left", self.total, done * 100 / self.total, clock(left));
-        }
+            format!("{stage}: {done}/{} ({}%), {} left", self.total, done * 100 / self.total, clock(left))
+        } else {
+            format!("{stage}: {done}")
+        };
         if note.is_empty() { line } else { format!("{line}, {note}") }
     }
 }

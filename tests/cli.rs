@@ -175,13 +175,13 @@ fn a_failing_recipe_shows_place_chain_hint_and_warnings() {
         "{path}: epochs 5, voice anna
 warning: this will fail
 error[config.unknown_key]: there is no setting \"epcohs\"
- --> {path}:9:5
-  |
-9 |     config::check(#{{ epcohs: epochs }})
-  |     ^^^^^^^^^^^^^
-  = called as `settings` from {path}:14:5
-  = called as `start` from {path}:18:1
-  = hint: did you mean \"epochs\"?
+  --> {path}:10:5
+   |
+10 |     config::check(cfg)
+   |     ^^^^^^^^^^^^^
+   = called as `settings` from {path}:15:5
+   = called as `start` from {path}:19:1
+   = hint: did you mean \"epochs\"?
 1 warning, see above
 "
     );
@@ -221,6 +221,80 @@ fn a_missing_voice_folder_is_a_clear_error() {
     assert_eq!(missing.code, 1);
     assert!(missing.err.contains("error[file.not_found]") && missing.err.contains("data/nobody"), "{}", missing.err);
     assert!(missing.err.contains("hint: "), "{}", missing.err);
+}
+
+/// A recipe of the checkout.
+fn recipe(name: &str) -> String {
+    format!("{}/recipes/{name}.rhai", checkout())
+}
+
+#[test]
+fn damaged_recordings_are_named_and_nothing_usable_is_an_error() {
+    let place = Place::new();
+    place.file("data/anna/broken.wav", "RIFF but nothing else");
+    let failed = place.run(&[&recipe("prepare"), "anna", "-q"]);
+    assert_eq!((failed.code, failed.out.as_str()), (1, ""));
+    assert!(failed.err.contains("warning: ") && failed.err.contains("broken.wav"), "{}", failed.err);
+    assert!(failed.err.contains("error[data.empty]"), "{}", failed.err);
+    assert!(failed.err.contains("1 warning, see above"), "{}", failed.err);
+}
+
+#[test]
+fn a_batch_goes_on_after_a_failed_voice_and_ends_with_3_and_a_table() {
+    let place = Place::new();
+    place.file("data/anna/broken.wav", "nothing").file("data/ben/broken.wav", "nothing");
+    let ended = place.run(&[&recipe("train_all"), "-q"]);
+    assert_eq!(ended.code, 3, "{}", ended.err);
+    let table: Vec<&str> = ended.out.lines().skip_while(|line| !line.starts_with("voice ")).collect();
+    assert_eq!(table.len(), 4, "{}", ended.out);
+    assert!(table[2].starts_with("anna   failed  ") && table[3].starts_with("ben    failed  "), "{}", ended.out);
+}
+
+#[test]
+fn a_batch_without_voices_says_where_to_put_them() {
+    let place = Place::new();
+    std::fs::create_dir(place.0.path().join("data")).unwrap();
+    let ended = place.run(&[&recipe("train_all")]);
+    assert_eq!(ended.code, 1);
+    assert!(ended.err.contains("error[data.empty]: there is no voice under data/"), "{}", ended.err);
+    assert!(ended.err.contains("hint: make a folder for each voice"), "{}", ended.err);
+}
+
+/// Writes a second of a tone as the recording of a voice.
+fn recording(place: &Place, voice: &str) {
+    let tone: Vec<f32> = (0..48000).map(|n| 0.5 * (n as f32 * 220.0 * std::f32::consts::TAU / 48000.0).sin()).collect();
+    let path = place.0.path().join("data").join(voice).join("tone.wav");
+    rvc_run::audio::io::write_wav(&path, &tone, 48000).unwrap();
+}
+
+#[test]
+fn a_gpu_that_is_not_there_is_an_error_not_a_slow_training() {
+    let place = Place::new();
+    recording(&place, "anna");
+    let arguments = [&recipe("train_voice"), "anna", "--gpu", "--preset", "tiny", "--f0-method", "pm", "-q"];
+    // On a machine with a GPU this hides it.
+    let ended = ended(place.command(&arguments).env("CUDA_VISIBLE_DEVICES", "").output().unwrap());
+    assert_eq!(ended.code, 1);
+    assert!(ended.err.contains("error[device.missing]"), "{}", ended.err);
+    assert!(ended.err.contains("train_voice.rhai:"), "the place of the call is shown: {}", ended.err);
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_a_clear_error() {
+    let place = Place::new();
+    recording(&place, "anna");
+    place.file("logs", "a file where a folder must be");
+    let ended = place.run(&[&recipe("prepare"), "anna", "-q"]);
+    assert_eq!(ended.code, 1);
+    assert!(ended.err.contains("error[file.write]") && ended.err.contains("logs"), "{}", ended.err);
+}
+
+#[test]
+fn a_setting_out_of_range_is_refused_with_what_is_allowed() {
+    let ended = run(&[&recipe("train_voice"), "anna", "--segment-size", "17280"]);
+    assert_eq!(ended.code, 1);
+    assert!(ended.err.contains("error[config.value]: segment_size is 17280, but must be a multiple"), "{}", ended.err);
+    assert!(ended.err.contains("hint: 17200 is the nearest below; 12800 is RVC's value"), "{}", ended.err);
 }
 
 #[test]

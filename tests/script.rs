@@ -237,13 +237,13 @@ fn a_right_script_has_no_mistakes() {
 
 #[test]
 fn every_mistake_is_found_at_once() {
-    let text = r#"let cfg = confg::check(#{});
+    let text = r"let cfg = confg::check(#{});
 let a = config::chekc(#{});
 let b = config::check();
 let c = twice(1, 2);
 fn twice(x) { retrun_it(x) }
 let d = [1].psuh(2);
-"#;
+";
     let found = messages(text);
     let heads: Vec<&str> = found.iter().map(|m| m.lines().next().unwrap()).collect();
     assert_eq!(
@@ -294,6 +294,18 @@ fn an_unknown_parameter_is_found_before_the_recipe_runs() {
         "{found:?}"
     );
     assert!(found[0].contains("did you mean `p.epochs`?"), "{found:?}");
+}
+
+#[test]
+fn an_unknown_setting_is_found_before_the_recipe_runs() {
+    let found = messages("let cfg = config::check(config::defaults() + #{\n    seed: 5,\n    bacth_size: 4,\n});");
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(
+        found[0]
+            .starts_with("error[config.unknown_key]: there is no setting \"bacth_size\"\n --> recipes/test.rhai:3:5"),
+        "{found:?}"
+    );
+    assert!(found[0].contains("did you mean \"batch_size\"?"), "{found:?}");
 }
 
 #[test]
@@ -366,13 +378,13 @@ fn a_mistake_that_check_finds_stops_the_recipe_before_its_first_line() {
 #[test]
 fn an_error_of_the_engine_shows_place_chain_and_hint() {
     let (code, found) = staged(|stage| {
-        stage.file("recipes/lib.rhai", "fn settings(n) {\n    config::check(#{ epcohs: n })\n}");
-        stage.run("import \"lib\" as lib;\nfn start() {\n    lib::settings(5)\n}\nstart();")
+        stage.file("recipes/lib.rhai", "fn settings(cfg) {\n    config::check(cfg)\n}");
+        stage.run("import \"lib\" as lib;\nfn start() {\n    lib::settings(#{ epcohs: 5 })\n}\nstart();")
     });
     let expected = "error[config.unknown_key]: there is no setting \"epcohs\"
  --> recipes/lib.rhai:2:5
   |
-2 |     config::check(#{ epcohs: n })
+2 |     config::check(cfg)
   |     ^^^^^^^^^^^^^
   = called as `settings` from recipes/test.rhai:3:5
   = called as `start` from recipes/test.rhai:5:1
@@ -410,7 +422,8 @@ fn an_error_of_rhai_itself_is_shown_the_same_way() {
 
 #[test]
 fn catch_sees_kind_message_hint_and_path() {
-    let text = r#"try { config::check(#{ epcohs: 1 }); }
+    let text = r#"let wrong = #{ epcohs: 1 };
+try { config::check(wrong); }
 catch (e) { print(`${e.kind}|${e.message}|${e.hint}|${e.path}`); }
 try { throw "plain"; } catch (e) { print(`${e.kind}|${e.message}|${e.hint}|${e.path}`); }
 try { [1][5]; } catch (e) { print(system::error_of(e).kind); }

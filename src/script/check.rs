@@ -6,6 +6,7 @@ use super::diagnostic::{self, Diagnostic};
 use super::engine::Host;
 use super::native::Natives;
 use super::{library, params, resolver};
+use crate::config::Config;
 use crate::error::nearest;
 use rhai::{AST, ASTNode, Expr, FnAccess, FnCallExpr, Position, Stmt};
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,6 +16,7 @@ pub const UNKNOWN_FUNCTION: &str = "script.unknown_function";
 pub const ARGUMENTS: &str = "script.arguments";
 pub const IMPORT: &str = "script.import";
 pub const PROPERTY: &str = "script.property";
+pub const UNKNOWN_SETTING: &str = "config.unknown_key";
 pub const SHADOW: &str = "script.shadow";
 
 /// Every mistake in a script and in what it imports, in the order of the imports; nothing is run.
@@ -55,6 +57,8 @@ struct Facts {
     keys: BTreeSet<String>,
     /// Properties read from variables at the top level: (variable, property, place).
     properties: Vec<(String, String, Position)>,
+    /// Keys of map literals that become settings.
+    settings: Vec<(String, Position)>,
     /// The variables that hold `args(PARAMS)`.
     arguments: BTreeSet<String>,
 }
@@ -83,7 +87,7 @@ impl Checker<'_> {
         let exports = match self.host.compile(source, text) {
             Ok(ast) => Some(self.tree(source, &ast)),
             Err(mistake) => {
-                self.found.push(mistake);
+                self.found.push(*mistake);
                 // The strict compiler stops at the first unknown name; the rest of the script may have more to tell.
                 let lenient = self.lenient.get_or_insert_with(|| Host::lenient(self.host.session.clone()));
                 lenient.compile(source, text).ok().map(|ast| self.tree(source, &ast))
@@ -119,6 +123,7 @@ impl Checker<'_> {
                 self.call(source, call, &own, &imports, &facts.keys);
             }
         }
+        self.settings(source, &facts);
         if !params.is_empty() {
             self.properties(source, &facts, &params);
         }
@@ -257,6 +262,18 @@ impl Checker<'_> {
         self.mistake(source, call.position, diagnostic);
     }
 
+    fn settings(&mut self, source: &str, facts: &Facts) {
+        if facts.settings.is_empty() {
+            return;
+        }
+        let Ok(serde_json::Value::Object(known)) = serde_json::to_value(Config::default()) else { return };
+        for (key, position) in facts.settings.iter().filter(|(key, _)| !known.contains_key(key)) {
+            let mut diagnostic = Diagnostic::error(UNKNOWN_SETTING, format!("there is no setting {key:?}"));
+            diagnostic.hint = nearest(key, known.keys().map(String::as_str)).map(|k| format!("did you mean {k:?}?"));
+            self.mistake(source, *position, diagnostic);
+        }
+    }
+
     fn properties(&mut self, source: &str, facts: &Facts, params: &[params::Param]) {
         let names = || params.iter().map(|p| p.name.as_str());
         for (variable, property, position) in &facts.properties {
@@ -287,8 +304,13 @@ impl Facts {
         let top: BTreeSet<*const Stmt> = ast.statements().iter().map(std::ptr::from_ref).collect();
         ast.walk(&mut |path: &[ASTNode]| {
             let at_top = matches!(path.first(), Some(ASTNode::Stmt(s)) if top.contains(&std::ptr::from_ref(*s)));
-            if let Some(node) = path.last() {
+            if let Some((node, parents)) = path.split_last() {
                 facts.node(node, at_top);
+                if let ASTNode::Expr(Expr::Map(map, _)) = node
+                    && is_settings(parents)
+                {
+                    facts.settings.extend(map.0.iter().map(|(key, _)| (key.name.to_string(), key.pos)));
+                }
             }
             true
         });
@@ -343,6 +365,20 @@ impl Facts {
         let position = if call.namespace.is_empty() { position } else { call.namespace.position() };
         self.calls.push(Call { path, name: call.name.to_string(), count: call.args.len(), method, position });
     }
+}
+
+/// Whether an expression, given by its parents, is an argument of `config::check` or a part of a sum that is one.
+fn is_settings(parents: &[ASTNode]) -> bool {
+    let call = parents.iter().rev().find_map(|parent| match parent {
+        ASTNode::Expr(Expr::FnCall(call, _)) | ASTNode::Stmt(Stmt::FnCall(call, _)) => {
+            call.op_token.is_none().then_some(Some(call))
+        }
+        ASTNode::Expr(Expr::Stmt(_)) | ASTNode::Stmt(Stmt::Expr(_)) => None,
+        _ => Some(None),
+    });
+    call.flatten().is_some_and(|call| {
+        call.name == "check" && call.namespace.path.len() == 1 && call.namespace.path[0].name == "config"
+    })
 }
 
 fn is_args(expression: &Expr) -> bool {

@@ -75,9 +75,9 @@ impl Host {
     }
 
     /// Compiles a script; `source` is how messages name it. Errors: the syntax error with its place.
-    pub fn compile(&self, source: &str, text: &str) -> Result<AST, Diagnostic> {
+    pub fn compile(&self, source: &str, text: &str) -> Result<AST, Box<Diagnostic>> {
         compile(&self.engine, &self.sources, source, text)
-            .map_err(|error| diagnostic::of_parse_error(&error, source, &self.sources))
+            .map_err(|error| diagnostic::of_parse_error(&error, source, &self.sources).into())
     }
 }
 

@@ -135,7 +135,7 @@ fn help(param: &Param) -> String {
     if !param.range().is_empty() {
         parts.push(format!("[{}]", param.range()));
     }
-    if let Some(value) = param.value.as_ref().filter(|v| **v != Value::Bool(false) && **v != Value::from("")) {
+    if let Some(value) = param.value.as_ref().filter(|v| **v != Value::Bool(false) && v.as_str() != Some("")) {
         parts.push(format!("[default: {}]", shown(value)));
     }
     parts.retain(|part| !part.is_empty());

@@ -53,7 +53,7 @@ pub fn load(host: &Host, source: &str, text: &str) -> Result<Recipe, Vec<Diagnos
         let found = check::script(host, &Natives::of(&host.engine), source, text);
         if found.is_empty() { first } else { found }
     };
-    let ast = host.compile(source, text).map_err(|mistake| all(vec![mistake]))?;
+    let ast = host.compile(source, text).map_err(|mistake| all(vec![*mistake]))?;
     let params = params::read(&ast, &host.sources).map_err(all)?;
     let doc = super::docs::script_doc(ast.doc());
     Ok(Recipe { source: source.to_owned(), text: text.to_owned(), doc, params })
@@ -68,7 +68,7 @@ pub fn run(host: &Host, recipe: &Recipe, arguments: Map) -> Outcome {
     }
     let ast = match host.compile(&recipe.source, &recipe.text) {
         Ok(ast) => ast,
-        Err(mistake) => return Outcome { code: WRONG_USE, diagnostics: vec![mistake] },
+        Err(mistake) => return Outcome { code: WRONG_USE, diagnostics: vec![*mistake] },
     };
     tell_arguments(host, recipe, &arguments);
     host.session.set_arguments(arguments);
@@ -92,12 +92,10 @@ fn tell_arguments(host: &Host, recipe: &Recipe, arguments: &Map) {
 }
 
 fn ending(host: &Host, natives: &Natives, source: &str, error: &EvalAltResult, found: &mut Vec<Diagnostic>) -> u8 {
-    match error.unwrap_inner() {
-        // What was unfinished has saved itself when the script let go of it; see bind::train.
-        EvalAltResult::ErrorTerminated(..) => CANCELLED,
-        _ => {
-            found.push(diagnostic::of_eval_error(error, source, &host.sources, natives));
-            FAILED
-        }
+    // What was unfinished has saved itself when the script let go of it; see bind::train.
+    if matches!(error.unwrap_inner(), EvalAltResult::ErrorTerminated(..)) {
+        return CANCELLED;
     }
+    found.push(diagnostic::of_eval_error(error, source, &host.sources, natives));
+    FAILED
 }

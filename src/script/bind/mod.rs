@@ -2,6 +2,9 @@
 //!
 //! [`Session`] (what a recipe runs in) and [`Fault`] (an error as scripts see it) are shared by all of them.
 
+// The code that export_module writes needs the names of rhai::plugin, whichever they are in this version.
+#![allow(clippy::wildcard_imports)]
+
 mod audio;
 mod cache;
 mod config;
