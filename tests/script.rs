@@ -10,27 +10,31 @@ use rvc_run::script::{Diagnostic, Host, Session, check, docs, flags, library};
 use rvc_run::task::{Event, Task};
 use serde_json::{Value, json};
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 
 /// A host in a temporary workspace, and what it said.
 struct Stage {
     folder: tempfile::TempDir,
     host: Host,
-    printed: Arc<Mutex<Vec<String>>>,
+    printed: Arc<(Mutex<Vec<String>>, Condvar)>,
     told: Arc<Mutex<Vec<String>>>,
 }
 
 impl Stage {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let (printed, told) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
+        let printed = Arc::new((Mutex::new(Vec::new()), Condvar::new()));
+        let told = Arc::new(Mutex::new(Vec::new()));
         let (lines, events) = (printed.clone(), told.clone());
         let task = Task::new(1, move |event| {
             if let Event::Info(text) | Event::Warning(text) = event {
                 events.lock().unwrap().push(text.clone());
             }
         });
-        let output = Arc::new(move |line: &str| lines.lock().unwrap().push(line.to_owned()));
+        let output = Arc::new(move |line: &str| {
+            lines.0.lock().unwrap().push(line.to_owned());
+            lines.1.notify_all();
+        });
         let host = Host::new(Session::new(Workspace::new(folder.path()), task, output));
         Self { folder, host, printed, told }
     }
@@ -74,7 +78,7 @@ impl Stage {
     }
 
     fn printed(&self) -> Vec<String> {
-        self.printed.lock().unwrap().clone()
+        self.printed.0.lock().unwrap().clone()
     }
 
     fn told(&self) -> Vec<String> {
@@ -459,24 +463,50 @@ fn only_the_known_exit_codes_are_allowed() {
     assert!(found[0].contains("an exit code is 0, 1, 2 or 3, not 130"), "{found:?}");
 }
 
+/// Runs a script whose task is cancelled, as a signal would, once it has printed "in the loop".
+fn cancelled(stage: &Stage, text: &str) -> u8 {
+    let (flag, lines) = (stage.host.session.task().cancel_flag(), stage.printed.clone());
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let waiting = |printed: &mut Vec<String>| !printed.iter().any(|line| line == "in the loop");
+            drop(lines.1.wait_while(lines.0.lock().unwrap(), waiting).unwrap());
+            flag.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
+        stage.run(text).0
+    })
+}
+
+#[test]
+fn a_training_stopped_between_epochs_is_saved_and_recorded_as_cancelled() {
+    let (code, saved, record) = staged(|stage| {
+        recordings(stage);
+        let text = r#"let cfg = #{ preset: "tiny", segment_size: 1600 };
+fn train_one(cfg) {
+    let run = track::start("anna", cfg);
+    let files = prepare::filelist(prepare::slices("anna", "data/anna", cfg), cfg);
+    let t = train::trainer(train::dataset(files, cfg), cfg);
+    t.run_epoch(run);
+    print("in the loop");
+    loop { let wait = 1; }
+}
+train_one(cfg);"#;
+        let code = cancelled(stage, text);
+        let saved = stage.folder.path().join("logs/anna/checkpoint_1.json").exists();
+        let events = rvc_run::files::list(&stage.folder.path().join("tracking/events")).unwrap();
+        (code, saved, std::fs::read_to_string(&events[0]).unwrap())
+    });
+    assert_eq!((code, saved), (CANCELLED, true));
+    assert!(record.lines().last().unwrap().contains("\"status\":\"cancelled\""), "{record}");
+}
+
 #[test]
 fn a_cancelled_recipe_cannot_catch_it_and_ends_with_130() {
     let (code, printed) = staged(|stage| {
-        let flag = stage.host.session.task().cancel_flag();
-        std::thread::scope(|scope| {
-            let stop = stage.told.clone();
-            // The script says when it is in its loop; then the flag is set from another thread, as a signal would.
-            scope.spawn(move || {
-                while stop.lock().unwrap().is_empty() {
-                    std::thread::yield_now();
-                }
-                flag.store(true, std::sync::atomic::Ordering::Relaxed);
-            });
-            let text = "system::warn(\"in the loop\");\ntry { loop { let x = 1; } } catch { print(\"caught\"); }\nprint(\"after\");";
-            (stage.run(text).0, stage.printed())
-        })
+        let text =
+            "print(\"in the loop\");\ntry { loop { let x = 1; } } catch { print(\"caught\"); }\nprint(\"after\");";
+        (cancelled(stage, text), stage.printed())
     });
-    assert_eq!((code, printed), (CANCELLED, vec![]));
+    assert_eq!((code, printed), (CANCELLED, vec!["in the loop".to_owned()]));
 }
 
 #[test]
@@ -608,13 +638,18 @@ fn every_native_function_has_a_doc_and_an_example() {
     assert_eq!(missing, Vec::<String>::new());
 }
 
-/// Runs an example in a new workspace with the recordings that the docs speak of; its last line must be true.
-fn example(stage: &Stage, text: &str) -> Result<(), String> {
+/// Writes the recordings that the docs speak of: a second of a tone for each of two voices.
+fn recordings(stage: &Stage) {
     let tone: Vec<f32> = (0..48000).map(|n| 0.5 * (n as f32 * 440.0 * std::f32::consts::TAU / 48000.0).sin()).collect();
     for voice in ["anna", "ben"] {
         let path = stage.folder.path().join("data").join(voice).join("tone.wav");
-        rvc_run::audio::io::write_wav(&path, &tone, 48000).map_err(|e| e.to_string())?;
+        rvc_run::audio::io::write_wav(&path, &tone, 48000).unwrap();
     }
+}
+
+/// Runs an example in a new workspace with the recordings that the docs speak of; its last line must be true.
+fn example(stage: &Stage, text: &str) -> Result<(), String> {
+    recordings(stage);
     let recipe = stage.load(text).map_err(|found| found.join("\n"))?;
     let found = check::script(&stage.host, &Natives::of(&stage.host.engine), &recipe.source, text);
     if !found.is_empty() {

@@ -278,6 +278,20 @@ pub mod api {
         t.0.trainer.borrow().step()
     }
 
+    /// Returns the number of steps in an epoch.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let cfg = #{ preset: "tiny", segment_size: 1600 };
+    /// let files = prepare::filelist(prepare::slices("anna", "data/anna", cfg), cfg);
+    /// train::trainer(train::dataset(files, cfg), cfg).steps_per_epoch > 0
+    /// ```
+    #[rhai_fn(get = "steps_per_epoch", pure)]
+    pub fn steps_per_epoch(t: &mut Trainer) -> i64 {
+        let trainer = t.0.trainer.borrow();
+        trainer.dataset().batches(trainer.next_epoch()).len() as i64
+    }
+
     /// Returns the means of the last whole epoch, also right after a resume; an empty map before the first.
     ///
     /// # Example
