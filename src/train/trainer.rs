@@ -140,6 +140,8 @@ impl Trainer {
                     self.position.epoch, self.position.step_in_epoch
                 ));
                 self.position.step_in_epoch = 0;
+                // Nothing is saved before the next step: it would take the name of the whole epoch before.
+                self.saved = Some(self.position);
             } else {
                 for (sum, name) in self.sums.iter_mut().zip(METRICS) {
                     *sum = manifest.sums.get(name).copied().unwrap_or(0.0);

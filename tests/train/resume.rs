@@ -248,6 +248,9 @@ fn an_epoch_under_way_starts_again_when_its_batches_would_be_others() {
     let mut trainer = room.open(&task, &config(json!({ "batch_size": 3 })), false).unwrap();
     assert_eq!((trainer.next_epoch(), trainer.step()), (1, 1));
     assert!(warnings(&lines)[0].contains("starts again"), "{lines:?}");
+    let before = room.bytes("G_0.pth");
+    trainer.save().unwrap();
+    assert!(room.bytes("G_0.pth") == before, "the whole epoch's file was replaced by one under way");
     let mut first = None;
     trainer
         .run_epoch(&task, &mut |step| {
