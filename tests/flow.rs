@@ -1,0 +1,382 @@
+//! The whole flow through the program, as a user runs it: recordings in, a voice out; again; killed; with mistakes.
+//!
+//! Tiny networks and seconds of made speech-like sound; every run is its own process in its own workspace.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// Every run uses one libtorch thread: sums then have one order, and bit-identity does not depend on the machine's load.
+const ONE_THREAD: [&str; 2] = ["--threads", "1"];
+
+/// A workspace in a temp folder, with the project's recipes.
+struct Workspace {
+    folder: tempfile::TempDir,
+}
+
+impl Workspace {
+    fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap() }
+    }
+
+    fn path(&self, relative: &str) -> PathBuf {
+        self.folder.path().join(relative)
+    }
+
+    /// Puts a recording of `seconds` of voice-like sound at data/<voice>/<file>.
+    fn record(&self, voice: &str, file: &str, seconds: f64, pitch: f64) {
+        let path = self.path(&format!("data/{voice}/{file}"));
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        write_wav(&path, &voice_like(seconds, pitch), 32000);
+    }
+
+    /// Runs a recipe of the project here.
+    fn run(&self, recipe: &str, arguments: &[&str]) -> Output {
+        self.command(recipe, arguments).output().unwrap()
+    }
+
+    fn command(&self, recipe: &str, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rvc-run"));
+        command.args(ONE_THREAD).arg("--workspace").arg(self.folder.path());
+        command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes").join(format!("{recipe}.rhai")));
+        command.args(arguments).stdin(Stdio::null());
+        command
+    }
+
+    /// SHA-256 of the files below `relative`, by name.
+    fn digests(&self, relative: &str, wanted: impl Fn(&str) -> bool) -> BTreeMap<String, String> {
+        std::fs::read_dir(self.path(relative))
+            .unwrap()
+            .map(|entry| entry.unwrap())
+            .filter_map(|entry| {
+                let name = entry.file_name().into_string().unwrap();
+                wanted(&name).then(|| (name, rvc_run::files::digest_file(&entry.path()).unwrap()))
+            })
+            .collect()
+    }
+
+    /// The last recorded value of each metric at each step: a step run again after a kill must give the same numbers.
+    fn losses(&self) -> BTreeMap<(i64, String), String> {
+        let mut found = BTreeMap::new();
+        let mut logs: Vec<_> =
+            std::fs::read_dir(self.path("tracking/events")).unwrap().map(|e| e.unwrap().path()).collect();
+        logs.sort();
+        for log in logs {
+            for line in std::fs::read_to_string(log).unwrap().lines() {
+                let Ok(event) = serde_json::from_str::<serde_json::Value>(line) else { continue };
+                let (Some(step), Some(metrics)) = (event["step"].as_i64(), event["metrics"].as_object()) else {
+                    continue;
+                };
+                for (key, value) in
+                    metrics.iter().filter(|(key, _)| key.starts_with("loss_") || key.starts_with("grad_norm"))
+                {
+                    let old = found.insert((step, key.clone()), value.to_string());
+                    if let Some(old) = old {
+                        assert_eq!(old, value.to_string(), "{key} of step {step} differs when it is run again");
+                    }
+                }
+            }
+        }
+        found
+    }
+}
+
+fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+fn succeeded(output: Output) -> String {
+    let text = text(&output);
+    assert!(output.status.success(), "exit {:?}\n{text}", output.status.code());
+    text
+}
+
+/// The text of a run that must end with `code`.
+fn ended_with(code: i32, output: Output) -> String {
+    let text = text(&output);
+    assert_eq!(output.status.code(), Some(code), "{text}");
+    text
+}
+
+/// Harmonics under a syllable-like envelope with pauses: what the slicer, the pitch trackers and the networks expect.
+fn voice_like(seconds: f64, pitch: f64) -> Vec<f32> {
+    let rate = 32000.0;
+    let n = (seconds * rate) as usize;
+    let mut phase = 0.0f64;
+    let mut noise = 1u32;
+    (0..n)
+        .map(|i| {
+            let t = i as f64 / rate;
+            phase += pitch * (1.0 + 0.15 * (1.7 * t).sin()) / rate;
+            let speaking = if (t % 3.0) < 2.4 { (6.0 * t).sin().abs() } else { 0.0 };
+            let voice: f64 =
+                (1..=12).map(|k| (std::f64::consts::TAU * phase * f64::from(k)).sin() / f64::from(k)).sum();
+            noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let hiss = f64::from(noise) / f64::from(u32::MAX) - 0.5;
+            (0.2 * speaking * voice + 0.0005 * hiss) as f32
+        })
+        .collect()
+}
+
+fn write_wav(path: &Path, samples: &[f32], rate: u32) {
+    let spec =
+        hound::WavSpec { channels: 1, sample_rate: rate, bits_per_sample: 16, sample_format: hound::SampleFormat::Int };
+    let mut writer = hound::WavWriter::create(path, spec).unwrap();
+    for s in samples {
+        writer.write_sample((s * 32767.0) as i16).unwrap();
+    }
+    writer.finalize().unwrap();
+}
+
+const TINY: [&str; 8] = ["--preset", "tiny", "--f0-method", "pm", "--batch-size", "2", "--save-every", "1"];
+
+fn train(workspace: &Workspace, voice: &str, more: &[&str]) -> Output {
+    workspace.run("train_voice", &[&[voice], &TINY[..], more].concat())
+}
+
+#[test]
+fn a_second_run_skips_preprocessing_and_resumes() {
+    let workspace = Workspace::new();
+    workspace.record("anna", "a.wav", 12.0, 180.0);
+    succeeded(train(&workspace, "anna", &["--epochs", "1"]));
+    for file in
+        ["models/anna.pth", "logs/anna/G_1.pth", "logs/anna/D_1.pth", "logs/anna/filelist.txt", "logs/anna/config.json"]
+    {
+        assert!(workspace.path(file).is_file(), "{file}");
+    }
+    let second = succeeded(train(&workspace, "anna", &["--epochs", "2"]));
+    assert!(second.contains("all from the cache"), "{second}");
+    assert!(second.contains("f0: 0 clips extracted") && second.contains("content: 0 clips encoded"), "{second}");
+    assert!(second.contains("epoch 2/2") && !second.contains("epoch 1/2"), "{second}");
+    let third = succeeded(train(&workspace, "anna", &["--epochs", "2"]));
+    assert!(!third.contains("epoch 2/2"), "nothing is left to train:\n{third}");
+}
+
+#[test]
+fn an_added_recording_is_the_only_one_processed() {
+    let workspace = Workspace::new();
+    workspace.record("anna", "b.wav", 6.0, 180.0);
+    workspace.record("anna", "c.wav", 6.0, 210.0);
+    succeeded(workspace.run("extract", &["anna", "--f0-method", "pm"]));
+    workspace.record("anna", "a.wav", 3.0, 150.0); // sorts first, so every clip of the others gets another name
+    let text = succeeded(workspace.run("extract", &["anna", "--f0-method", "pm"]));
+    assert!(text.contains("3 recordings (2 from the cache)"), "{text}");
+    assert!(text.contains("f0: 1 clips extracted"), "{text}");
+}
+
+#[test]
+fn training_killed_at_random_moments_ends_with_the_same_losses_and_files() {
+    const KILLS: usize = 10;
+    const EPOCHS: &str = "8";
+    let undisturbed = Workspace::new();
+    undisturbed.record("anna", "a.wav", 12.0, 180.0);
+    succeeded(train(&undisturbed, "anna", &["--epochs", "1"]));
+    let started = Instant::now();
+    succeeded(train(&undisturbed, "anna", &["--epochs", EPOCHS]));
+    let whole = started.elapsed();
+
+    let killed = Workspace::new();
+    killed.record("anna", "a.wav", 12.0, 180.0);
+    let mut random = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64 | 1;
+    let mut landed = 0;
+    for _ in 0..KILLS * 4 {
+        if landed == KILLS {
+            break;
+        }
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        let moment = Duration::from_secs_f64(whole.as_secs_f64() * 0.6 * (random % 1000) as f64 / 1000.0);
+        let mut child = killed
+            .command("train_voice", &[&["anna"], &TINY[..], &["--epochs", EPOCHS]].concat())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(moment);
+        let was_running = child.try_wait().unwrap().is_none();
+        child.kill().unwrap(); // SIGKILL
+        child.wait().unwrap();
+        landed += usize::from(was_running);
+        if !was_running {
+            break; // finished between two kills
+        }
+    }
+    assert!(landed >= KILLS / 2, "only {landed} kills landed before training was done");
+    succeeded(train(&killed, "anna", &["--epochs", EPOCHS]));
+
+    assert_eq!(undisturbed.losses(), killed.losses());
+    let last = |name: &str| name == "G_8.pth" || name == "D_8.pth";
+    assert_eq!(undisturbed.digests("logs/anna", last), killed.digests("logs/anna", last));
+    assert_eq!(undisturbed.digests("models", |_| true), killed.digests("models", |_| true));
+}
+
+#[test]
+fn a_missing_voice_names_those_that_exist() {
+    let workspace = Workspace::new();
+    workspace.record("anna", "a.wav", 3.0, 180.0);
+    let text = ended_with(1, train(&workspace, "ana", &[]));
+    assert!(text.contains("file.not_found") && text.contains("anna"), "{text}");
+}
+
+#[test]
+fn an_empty_voice_folder_says_what_to_put_there() {
+    let workspace = Workspace::new();
+    std::fs::create_dir_all(workspace.path("data/anna")).unwrap();
+    let text = ended_with(1, train(&workspace, "anna", &[]));
+    assert!(text.contains("data.empty") && text.contains("wav"), "{text}");
+}
+
+#[test]
+fn a_damaged_wav_is_named_and_the_others_are_used() {
+    let workspace = Workspace::new();
+    workspace.record("anna", "good.wav", 6.0, 180.0);
+    std::fs::write(workspace.path("data/anna/broken.wav"), b"RIFF\x10\0\0\0WAVEfmt garbage").unwrap();
+    let text = succeeded(workspace.run("prepare", &["anna"]));
+    assert!(text.contains("broken.wav"), "{text}");
+    std::fs::remove_file(workspace.path("data/anna/good.wav")).unwrap();
+    let text = ended_with(1, workspace.run("prepare", &["anna"]));
+    assert!(text.contains("data.empty") && text.contains("broken.wav"), "{text}");
+}
+
+#[test]
+fn an_unknown_flag_is_answered_with_the_nearest() {
+    let workspace = Workspace::new();
+    let text = ended_with(2, workspace.run("train_voice", &["anna", "--epocs", "3"]));
+    assert!(text.contains("--epochs"), "{text}");
+}
+
+#[test]
+fn a_value_out_of_range_names_the_range() {
+    let workspace = Workspace::new();
+    let text = ended_with(2, workspace.run("train_voice", &["anna", "--batch-size", "0"]));
+    assert!(text.contains("batch-size") && text.contains('1'), "{text}");
+}
+
+#[test]
+fn the_guides_segment_size_is_refused_with_what_works() {
+    let workspace = Workspace::new();
+    workspace.record("anna", "a.wav", 3.0, 180.0);
+    let text = ended_with(1, train(&workspace, "anna", &["--segment-size", "17280"]));
+    assert!(text.contains("config.value") && text.contains("17200") && text.contains("12800"), "{text}");
+    assert!(text.contains("train_voice.rhai:"), "the recipe's line is named:\n{text}");
+}
+
+#[test]
+fn asking_for_a_gpu_without_one_fails_before_any_work() {
+    if tch::Cuda::is_available() {
+        eprintln!("skipped: this machine has a GPU");
+        return;
+    }
+    let workspace = Workspace::new();
+    workspace.record("anna", "a.wav", 3.0, 180.0);
+    let text = ended_with(1, train(&workspace, "anna", &["--gpu"]));
+    assert!(text.contains("device.missing") && text.contains("doctor"), "{text}");
+    assert!(!workspace.path("logs/anna/0_gt_wavs").exists(), "it failed only after the slices were made");
+}
+
+#[test]
+fn settings_of_another_sample_rate_in_the_same_folder_are_refused() {
+    let workspace = Workspace::new();
+    workspace.record("anna", "a.wav", 6.0, 180.0);
+    succeeded(train(&workspace, "anna", &["--epochs", "1"]));
+    let before = workspace.digests("logs/anna", |name| name.ends_with(".pth"));
+    let text = ended_with(1, train(&workspace, "anna", &["--epochs", "2", "--sample-rate", "48000"]));
+    assert!(text.contains("config.mismatch") && text.contains("40000") && text.contains("48000"), "{text}");
+    assert_eq!(before, workspace.digests("logs/anna", |name| name.ends_with(".pth")));
+}
+
+#[test]
+fn a_truncated_checkpoint_is_told_and_the_previous_pair_is_used() {
+    let workspace = Workspace::new();
+    workspace.record("anna", "a.wav", 6.0, 180.0);
+    succeeded(train(&workspace, "anna", &["--epochs", "2"]));
+    let newest = workspace.path("logs/anna/G_2.pth");
+    let whole = workspace.digests("logs/anna", |name| name == "G_2.pth");
+    let bytes = std::fs::read(&newest).unwrap();
+    std::fs::write(&newest, &bytes[..bytes.len() / 2]).unwrap();
+    let text = succeeded(train(&workspace, "anna", &["--epochs", "2"]));
+    assert!(text.contains("G_2.pth") && text.contains("epoch 2/2"), "{text}");
+    assert_eq!(
+        whole,
+        workspace.digests("logs/anna", |name| name == "G_2.pth"),
+        "epoch 2 was not trained again to the same numbers"
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn a_full_disk_while_saving_keeps_the_old_checkpoint_and_the_same_command_finishes_later() {
+    let workspace = Workspace::new();
+    workspace.record("anna", "a.wav", 6.0, 180.0);
+    succeeded(train(&workspace, "anna", &["--epochs", "1"]));
+    let size = std::fs::metadata(workspace.path("logs/anna/D_1.pth")).unwrap().len();
+    // A limit on file size stands for the full disk: the write fails part-way in the same place. (ulimit -f counts blocks.)
+    let command = workspace.command("train_voice", &[&["anna"], &TINY[..], &["--epochs", "2"]].concat());
+    let mut limited = Command::new("bash");
+    limited.arg("-c").arg(format!("trap '' XFSZ; ulimit -f {}; exec \"$@\"", size / 1024 / 2)).arg("bash");
+    limited.arg(command.get_program()).args(command.get_args()).stdin(Stdio::null());
+    let text = ended_with(1, limited.output().unwrap());
+    assert!(text.contains("file.disk_full"), "{text}");
+    assert!(!workspace.path("logs/anna/checkpoint_2.json").exists());
+    assert!(
+        std::fs::read_dir(workspace.path("logs/anna")).unwrap().all(|e| !e
+            .unwrap()
+            .file_name()
+            .to_string_lossy()
+            .starts_with(".tmp"))
+    );
+    let text = succeeded(train(&workspace, "anna", &["--epochs", "2"]));
+    assert!(text.contains("epoch 2/2"), "{text}");
+}
+
+#[cfg(unix)]
+#[test]
+fn an_unwritable_folder_is_named() {
+    // A file where the folder should be refuses every user, root too.
+    let workspace = Workspace::new();
+    workspace.record("anna", "a.wav", 3.0, 180.0);
+    std::fs::write(workspace.path("logs"), "not a folder").unwrap();
+    let text = ended_with(1, train(&workspace, "anna", &["--epochs", "1"]));
+    assert!(text.contains("file.write") && text.contains("logs"), "{text}");
+}
+
+#[test]
+fn one_failing_voice_does_not_stop_the_others() {
+    let workspace = Workspace::new();
+    workspace.record("anna", "a.wav", 6.0, 180.0);
+    std::fs::create_dir_all(workspace.path("data/empty")).unwrap();
+    let arguments = ["--preset", "tiny", "--f0-method", "pm", "--epochs", "1"];
+    let text = ended_with(3, workspace.run("train_all", &arguments));
+    assert!(
+        text.contains("anna") && text.contains("trained") && text.contains("empty") && text.contains("failed"),
+        "{text}"
+    );
+    assert!(workspace.path("models/anna.pth").is_file());
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_saves_and_exits_130_and_the_run_goes_on_to_the_same_files() {
+    let workspace = Workspace::new();
+    workspace.record("anna", "a.wav", 12.0, 180.0);
+    let arguments = [&["anna"], &TINY[..], &["--epochs", "6"]].concat();
+    let child =
+        workspace.command("train_voice", &arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !workspace.path("logs/anna/checkpoint_1.json").exists() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    let text = ended_with(130, child.wait_with_output().unwrap());
+    assert!(text.contains("cancelled") || text.contains("stopped"), "{text}");
+    succeeded(workspace.run("train_voice", &arguments));
+
+    let undisturbed = Workspace::new();
+    undisturbed.record("anna", "a.wav", 12.0, 180.0);
+    succeeded(undisturbed.run("train_voice", &arguments));
+    assert_eq!(undisturbed.losses(), workspace.losses());
+    let last = |name: &str| name == "G_6.pth" || name == "D_6.pth";
+    assert_eq!(undisturbed.digests("logs/anna", last), workspace.digests("logs/anna", last));
+}
