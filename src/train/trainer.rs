@@ -111,6 +111,14 @@ impl Trainer {
         Ok(trainer)
     }
 
+    /// Errors with what [`Trainer::open`] would refuse without looking at a clip, so that a recipe can ask before it prepares any:
+    /// `device.missing`, `config.value`, `config.mismatch` with what was trained in `logs`.
+    pub fn check(config: &Config, logs: &Path, fresh: bool) -> Result<()> {
+        config.validate()?;
+        runtime::device(config.gpu)?;
+        if fresh { Ok(()) } else { config_json::check(logs, config) }
+    }
+
     fn resume(&mut self, task: &Task, manifest: &Manifest) -> Result<()> {
         self.position = manifest.next;
         self.losses = manifest.losses.clone();

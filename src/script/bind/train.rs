@@ -85,6 +85,22 @@ pub mod api {
         super::open_data(&ctx, &session(&ctx).workspace().path(path), &cfg).at(&ctx)
     }
 
+    /// Fails now, before anything is prepared, with what a trainer of the voice would refuse later.
+    ///
+    /// * `options`: as of `train::trainer`.
+    /// * Fails with `device.missing` if a GPU is asked for and there is none, `config.mismatch` if what was trained in logs/<voice> has
+    ///   another rate or size.
+    ///
+    /// # Example
+    /// ```rhai
+    /// train::check("anna", #{ preset: "tiny" }, #{ fresh: false });
+    /// true
+    /// ```
+    #[rhai_fn(return_raw, volatile)]
+    pub fn check(ctx: NativeCallContext, voice: &str, cfg: Map, options: Map) -> Fallible<()> {
+        super::check_training(&ctx, voice, &cfg, &options).at(&ctx)
+    }
+
     /// Returns a training in the folder of the data set's list: going on after the newest checkpoint, else from the start.
     ///
     /// * Fails with `config.mismatch` or `checkpoint.mismatch` if what was trained there has another rate or size,
@@ -330,6 +346,10 @@ fn open_data(ctx: &NativeCallContext, list: &Path, cfg: &Map) -> crate::Result<D
         dropped: set.dropped().to_vec(),
         set: RefCell::new(Some(set)),
     })))
+}
+
+fn check_training(ctx: &NativeCallContext, voice: &str, cfg: &Map, options: &Map) -> crate::Result<()> {
+    Engine::check(&value::config(cfg)?, &session(ctx).workspace().logs(voice)?, fresh(options)?)
 }
 
 fn open_trainer(ctx: &NativeCallContext, data: &DataHandle, cfg: &Map, options: &Map) -> crate::Result<TrainerHandle> {
