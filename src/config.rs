@@ -101,11 +101,8 @@ impl Config {
     ///
     /// Errors: `config.unknown_key` with the nearest name; `config.value` with the given and the allowed value.
     pub fn from_json(given: &Map<String, Value>) -> Result<Self> {
-        let mut merged = match serde_json::to_value(Self::default()) {
-            Ok(Value::Object(map)) => map,
-            _ => {
-                return Err(Error::new(Kind::Internal, "the default settings are not an object"));
-            }
+        let Ok(Value::Object(mut merged)) = serde_json::to_value(Self::default()) else {
+            return Err(Error::new(Kind::Internal, "the default settings are not an object"));
         };
         for (key, value) in given {
             let Some(slot) = merged.get_mut(key) else {
@@ -144,8 +141,8 @@ impl Config {
         between("batch_size", self.batch_size as f64, 1.0, 4096.0)?;
         between("save_every", self.save_every as f64, 1.0, 1e6)?;
         between("seed", self.seed as f64, 0.0, 2f64.powi(53))?;
-        between("learning_rate", self.learning_rate, 0.0, 1.0)?;
-        between("lr_decay", self.lr_decay, 0.0, 1.0)?;
+        between("learning_rate", self.learning_rate, 1e-8, 1.0)?;
+        between("lr_decay", self.lr_decay, 0.5, 1.0)?;
         between("betas[0]", self.betas[0], 0.0, 0.999_999)?;
         between("betas[1]", self.betas[1], 0.0, 0.999_999_9)?;
         between("eps", self.eps, 1e-20, 1.0)?;
@@ -161,12 +158,13 @@ impl Config {
     fn validate_segment_size(&self) -> Result<()> {
         let (given, hop) = (self.segment_size, self.hop_length());
         // 4 hops keep the mel's reflect padding (n_fft - hop) / 2 shorter than the segment at every rate.
-        between("segment_size", given as f64, (4 * hop) as f64, (400 * hop) as f64)?;
+        let usual = default_segment_size(self.sample_rate);
+        between("segment_size", given as f64, (4 * hop) as f64, (400 * hop) as f64)
+            .map_err(|e| e.hint(format!("{usual} is RVC's value for {} Hz", self.sample_rate)))?;
         if given % hop == 0 {
             return Ok(());
         }
         let below = given / hop * hop;
-        let usual = default_segment_size(self.sample_rate);
         Err(Error::new(
             Kind::ConfigValue,
             format!(
@@ -246,7 +244,7 @@ fn one_of<T: PartialEq + std::fmt::Display>(key: &str, given: &T, allowed: &[T])
     let error = Error::new(Kind::ConfigValue, format!("{key} is {given}, but must be one of {}", names.join(", ")));
     Err(match nearest(&given.to_string(), names.iter().map(String::as_str)) {
         Some(name) => error.hint(format!("did you mean {name}?")),
-        None => error,
+        None => error.hint("leave it out for the default"),
     })
 }
 
@@ -254,7 +252,8 @@ fn between(key: &str, given: f64, low: f64, high: f64) -> Result<()> {
     if given >= low && given <= high {
         return Ok(());
     }
-    Err(Error::new(Kind::ConfigValue, format!("{key} is {given}, but must be between {low} and {high}")))
+    Err(Error::new(Kind::ConfigValue, format!("{key} is {given}, but must be between {low} and {high}"))
+        .hint("leave it out for the default"))
 }
 
 #[cfg(test)]
@@ -262,39 +261,41 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn config(given: Value) -> Result<Config> {
+    fn config(given: &Value) -> Result<Config> {
         Config::from_json(given.as_object().expect("a test gives an object"))
     }
 
     #[test]
     fn unknown_key_names_the_nearest() {
-        let error = config(json!({ "epocs": 3 })).unwrap_err();
+        let error = config(&json!({ "epocs": 3 })).unwrap_err();
         assert_eq!(error.kind(), Kind::ConfigUnknownKey);
         assert_eq!(error.hint_text(), Some("did you mean \"epochs\"?"));
     }
 
     #[test]
     fn the_guides_segment_of_17280_at_40k_names_17200_and_12800() {
-        let error = config(json!({ "segment_size": 17280 })).unwrap_err();
+        let error = config(&json!({ "segment_size": 17280 })).unwrap_err();
         assert_eq!(error.kind(), Kind::ConfigValue);
         let hint = error.hint_text().unwrap();
         assert!(hint.contains("17200") && hint.contains("12800"), "{hint}");
-        assert!(config(json!({ "segment_size": 17200 })).is_ok());
-        assert!(config(json!({ "segment_size": 17280, "sample_rate": 48000 })).is_ok());
+        assert!(config(&json!({ "segment_size": 17200 })).is_ok());
+        assert!(config(&json!({ "segment_size": 17280, "sample_rate": 48000 })).is_ok());
     }
 
     #[test]
     fn values_out_of_range_name_the_range() {
-        let error = config(json!({ "batch_size": 0 })).unwrap_err();
+        let error = config(&json!({ "batch_size": 0 })).unwrap_err();
         assert_eq!(error.message(), "batch_size is 0, but must be between 1 and 4096");
-        let error = config(json!({ "f0_method": "harvst" })).unwrap_err();
+        let error = config(&json!({ "learning_rate": 0 })).unwrap_err();
+        assert_eq!(error.kind(), Kind::ConfigValue, "nothing would be learned, without a word");
+        let error = config(&json!({ "f0_method": "harvst" })).unwrap_err();
         assert_eq!(error.hint_text(), Some("did you mean harvest?"));
-        let error = config(json!({ "epochs": "many" })).unwrap_err();
+        let error = config(&json!({ "epochs": "many" })).unwrap_err();
         assert_eq!(error.message(), "epochs is \"many\", but must be a whole number");
     }
 
     #[test]
     fn whole_numbers_are_accepted_as_floats() {
-        assert_eq!(config(json!({ "c_mel": 45 })).unwrap(), config(json!({})).unwrap());
+        assert_eq!(config(&json!({ "c_mel": 45 })).unwrap(), config(&json!({})).unwrap());
     }
 }

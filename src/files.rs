@@ -111,10 +111,7 @@ pub fn digest_file(path: &Path) -> Result<String> {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(64), |mut text, b| {
-        text.push_str(&format!("{b:02x}"));
-        text
-    })
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 /// An exclusive lock on a folder, held while this value lives. The kernel drops it when the process dies, so no stale lock

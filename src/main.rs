@@ -154,7 +154,7 @@ fn recipe(terminal: &Arc<Terminal>, outer: Common, word: &str, rest: Vec<OsStrin
         Err(mistakes) => return tell_mistakes(terminal, &mistakes),
     };
     let command = flags::command(word, &recipe.doc, &recipe.params);
-    let matches = match command.try_get_matches_from(std::iter::once(OsString::from("rvc-run")).chain(rest)) {
+    let matches = match command.try_get_matches_from(rest) {
         Ok(matches) => matches,
         Err(error) => return usage(terminal, &error),
     };
@@ -276,6 +276,9 @@ fn eject(terminal: &Terminal, common: &Common, given: &ArgMatches) -> rvc_run::R
 }
 
 fn doctor(terminal: &Terminal, common: &Common) -> u8 {
+    if let Some(threads) = common.threads.filter(|&n| n > 0) {
+        runtime::set_threads(threads);
+    }
     let report = rvc_run::doctor::report(common.workspace.as_deref().unwrap_or(Path::new(".")));
     terminal.print(report.to_string().trim_end());
     report.exit_code()

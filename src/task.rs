@@ -68,22 +68,22 @@ impl Task {
         self.threads
     }
 
-    pub fn emit(&self, event: Event) {
-        (self.sink)(&event);
+    pub fn emit(&self, event: &Event) {
+        (self.sink)(event);
     }
 
     pub fn info(&self, text: impl Into<String>) {
-        self.emit(Event::Info(text.into()));
+        self.emit(&Event::Info(text.into()));
     }
 
     pub fn warn(&self, text: impl Into<String>) {
-        self.emit(Event::Warning(text.into()));
+        self.emit(&Event::Warning(text.into()));
     }
 
     /// A stage of `total` units; its end is told when the returned guard is finished or dropped.
     pub fn stage(&self, name: impl Into<String>, total: u64) -> Stage<'_> {
         let name = name.into();
-        self.emit(Event::Begin { stage: name.clone(), total });
+        self.emit(&Event::Begin { stage: name.clone(), total });
         Stage { task: self, name, done: 0, ended: false }
     }
 
@@ -172,7 +172,7 @@ impl Stage<'_> {
     /// `by` more units are done; `note` is shown live.
     pub fn advance(&mut self, by: u64, note: impl Into<String>) {
         self.done += by;
-        self.task.emit(Event::Progress { stage: self.name.clone(), done: self.done, note: note.into() });
+        self.task.emit(&Event::Progress { stage: self.name.clone(), done: self.done, note: note.into() });
     }
 
     /// Ends the stage with a one-line summary.
@@ -182,7 +182,7 @@ impl Stage<'_> {
 
     fn end(&mut self, summary: String) {
         if !std::mem::replace(&mut self.ended, true) {
-            self.task.emit(Event::End { stage: self.name.clone(), done: self.done, summary });
+            self.task.emit(&Event::End { stage: self.name.clone(), done: self.done, summary });
         }
     }
 }

@@ -69,6 +69,13 @@ pub fn find(workspace: &Workspace, word: &str, commands: &[&str]) -> Result<Path
     let known: Vec<String> = list(workspace).unwrap_or_default().into_iter().map(|entry| entry.name).collect();
     let stem = Path::new(word).file_stem().map_or_else(|| word.to_owned(), |s| s.to_string_lossy().into_owned());
     let candidates = commands.iter().copied().chain(known.iter().map(String::as_str));
+    if known.is_empty() {
+        let folder = workspace.path(FOLDER);
+        return Err(error.hint(format!(
+            "{} holds no recipes: go to the folder that does, copy it here, or name one by its path",
+            folder.display()
+        )));
+    }
     Err(match nearest(&stem, candidates) {
         Some(name) => error.hint(format!("did you mean {name:?}?")),
         None => error.hint("rvc-run list shows the recipes there are, rvc-run --help the commands"),

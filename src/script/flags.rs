@@ -66,7 +66,9 @@ pub fn common() -> [Arg; 3] {
 /// The command line of a recipe. `name` is how it was called, `doc` its `//!` text.
 pub fn command(name: &str, doc: &str, params: &[Param]) -> Command {
     let first = doc.lines().next().unwrap_or_default().to_owned();
-    let mut command = Command::new(format!("rvc-run {name}"))
+    let mut command = Command::new(name.to_owned())
+        .bin_name(format!("rvc-run {name}"))
+        .no_binary_name(true)
         .about(first)
         .long_about(doc.to_owned())
         .disable_version_flag(true)

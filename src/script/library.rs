@@ -134,6 +134,9 @@ pub fn eject(workspace: &Workspace, name: &str, force: bool) -> Result<PathBuf> 
         });
     };
     let path = tidy(&workspace.path(PREFIX).join(format!("{known}.{EXTENSION}")));
+    if files::read(&path).is_ok_and(|there| there == text.as_bytes()) {
+        return Ok(path); // there already, ready to be edited
+    }
     if path.exists() && !force {
         return Err(Error::new(Kind::Usage, format!("{} is there already", path.display()))
             .path(&path)

@@ -185,6 +185,13 @@ pub fn newest(task: &Task, logs: &Path) -> Result<Option<Manifest>> {
 }
 
 /// The numbers of the files `<prefix><number><suffix>`.
+/// The epochs that have a manifest, oldest first, as text: "0, 10, 20". Errors: `file.read`.
+pub fn saved_epochs(logs: &Path) -> Result<String> {
+    let mut epochs = numbered(logs, "checkpoint_", ".json")?;
+    epochs.sort_unstable();
+    Ok(epochs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
+}
+
 fn numbered(logs: &Path, prefix: &str, suffix: &str) -> Result<Vec<i64>> {
     if !logs.exists() {
         return Ok(Vec::new());

@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn durations_print_as_in_python() {
-        assert_eq!(elapsed(Duration::from_micros(61_500_000)), "0:01:01.500000");
+        assert_eq!(elapsed(Duration::from_millis(61_500)), "0:01:01.500000");
         assert_eq!(elapsed(Duration::from_secs(90_061)), "1 day, 1:01:01");
     }
 

@@ -12,9 +12,11 @@ pub fn with_torch() -> Option<PathBuf> {
     };
     let imports =
         |python: &PathBuf| Command::new(python).args(["-c", "import torch"]).output().is_ok_and(|o| o.status.success());
+    let named = std::env::var_os("RVC_TEST_PYTHON").is_some();
     let found = candidates.into_iter().find(imports);
+    assert!(found.is_some() || !named, "the Python named in RVC_TEST_PYTHON cannot import torch");
     if found.is_none() {
-        println!("skipped: no Python with torch; name one in RVC_TEST_PYTHON");
+        super::skipped("no Python with torch; name one in RVC_TEST_PYTHON");
     }
     found
 }

@@ -388,6 +388,12 @@ fn export(ctx: &NativeCallContext, voice: &str, epoch: i64, path: &str) -> crate
         })?,
         epoch => epoch,
     };
+    let paths = engine::checkpoint::paths(&logs, epoch);
+    if !paths.iter().any(|path| path.exists()) {
+        return Err(Error::new(Kind::NotFound, format!("no checkpoint of epoch {epoch} was saved of {voice:?}"))
+            .path(&logs)
+            .hint(format!("saved are: {}; 0 stands for the newest", engine::checkpoint::saved_epochs(&logs)?)));
+    }
     engine::export::from_checkpoint(&logs, epoch, &session.workspace().path(path))?;
     Ok([("epoch".into(), epoch.into())].into())
 }
