@@ -16,7 +16,7 @@ pub fn with_torch() -> Option<PathBuf> {
     let found = candidates.into_iter().find(imports);
     assert!(found.is_some() || !named, "the Python named in RVC_TEST_PYTHON cannot import torch");
     if found.is_none() {
-        super::skipped("no Python with torch; name one in RVC_TEST_PYTHON");
+        crate::support::skipped("no Python with torch; name one in RVC_TEST_PYTHON");
     }
     found
 }
