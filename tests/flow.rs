@@ -116,15 +116,15 @@ fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-fn succeeded(output: Output) -> String {
-    let text = text(&output);
+fn succeeded(output: &Output) -> String {
+    let text = text(output);
     assert!(output.status.success(), "exit {:?}\n{text}", output.status.code());
     text
 }
 
 /// The text of a run that must end with `code`.
-fn ended_with(code: i32, output: Output) -> String {
-    let text = text(&output);
+fn ended_with(code: i32, output: &Output) -> String {
+    let text = text(output);
     assert_eq!(output.status.code(), Some(code), "{text}");
     text
 }
@@ -169,24 +169,24 @@ fn train(workspace: &Workspace, voice: &str, more: &[&str]) -> Output {
 fn a_second_run_skips_preprocessing_and_resumes() {
     let workspace = Workspace::new();
     workspace.record("anna", "a.wav", 12.0, 180.0);
-    succeeded(train(&workspace, "anna", &["--epochs", "1"]));
+    succeeded(&train(&workspace, "anna", &["--epochs", "1"]));
     for file in
         ["models/anna.pth", "logs/anna/G_1.pth", "logs/anna/D_1.pth", "logs/anna/filelist.txt", "logs/anna/config.json"]
     {
         assert!(workspace.path(file).is_file(), "{file}");
     }
-    let second = succeeded(train(&workspace, "anna", &["--epochs", "2"]));
+    let second = succeeded(&train(&workspace, "anna", &["--epochs", "2"]));
     assert!(second.contains("all from the cache"), "{second}");
     assert!(second.contains("f0: 0 clips extracted") && second.contains("content: 0 clips encoded"), "{second}");
     assert!(second.contains("epoch 2/2") && !second.contains("epoch 1/2"), "{second}");
-    let third = succeeded(train(&workspace, "anna", &["--epochs", "2"]));
+    let third = succeeded(&train(&workspace, "anna", &["--epochs", "2"]));
     assert!(!third.contains("epoch 2/2"), "nothing is left to train:\n{third}");
 }
 
 #[test]
 fn the_quickstart_learns_and_every_file_that_it_names_is_there() {
     let workspace = Workspace::new();
-    let text = succeeded(workspace.run("quickstart", &["--epochs", "4"]));
+    let text = succeeded(&workspace.run("quickstart", &["--epochs", "4"]));
     let mel: Vec<f64> = text
         .lines()
         .filter(|line| line.starts_with("epoch ") && line.contains("loss_mel "))
@@ -205,15 +205,15 @@ fn the_quickstart_learns_and_every_file_that_it_names_is_there() {
 fn a_voice_is_exported_from_any_saved_epoch_and_others_are_refused_with_what_there_is() {
     let workspace = Workspace::new();
     workspace.record("anna", "a.wav", 6.0, 180.0);
-    succeeded(train(&workspace, "anna", &["--epochs", "2"]));
-    succeeded(workspace.run("export", &["anna", "--epoch", "1"]));
+    succeeded(&train(&workspace, "anna", &["--epochs", "2"]));
+    succeeded(&workspace.run("export", &["anna", "--epoch", "1"]));
     assert!(workspace.path("models/anna_e1.pth").is_file());
     let out = workspace.path("x.pth");
-    succeeded(workspace.run("export", &["anna", "--out", out.to_str().unwrap()]));
+    succeeded(&workspace.run("export", &["anna", "--out", out.to_str().unwrap()]));
     // From the file and from memory, the newest epoch is the same voice.
     let digest = |path: &Path| rvc_run::files::digest_file(path).unwrap();
     assert_eq!(digest(&out), digest(&workspace.path("models/anna.pth")));
-    let text = ended_with(1, workspace.run("export", &["anna", "--epoch", "7"]));
+    let text = ended_with(1, &workspace.run("export", &["anna", "--epoch", "7"]));
     assert!(text.contains("file.not_found") && text.contains("saved are: 0, 1, 2"), "{text}");
 }
 
@@ -222,9 +222,9 @@ fn an_added_recording_is_the_only_one_processed() {
     let workspace = Workspace::new();
     workspace.record("anna", "b.wav", 6.0, 180.0);
     workspace.record("anna", "c.wav", 6.0, 210.0);
-    succeeded(workspace.run("extract", &["anna", "--f0-method", "pm"]));
+    succeeded(&workspace.run("extract", &["anna", "--f0-method", "pm"]));
     workspace.record("anna", "a.wav", 3.0, 150.0); // sorts first, so every clip of the others gets another name
-    let text = succeeded(workspace.run("extract", &["anna", "--f0-method", "pm"]));
+    let text = succeeded(&workspace.run("extract", &["anna", "--f0-method", "pm"]));
     assert!(text.contains("3 recordings (2 from the cache)"), "{text}");
     assert!(text.contains("f0: 1 clips extracted"), "{text}");
 }
@@ -236,7 +236,7 @@ fn training_killed_at_random_moments_ends_with_the_same_losses_and_files() {
     let arguments = [&["anna"], &TINY[..], &["--epochs", EPOCHS]].concat();
     let undisturbed = Workspace::new();
     undisturbed.record("anna", "a.wav", 12.0, 180.0);
-    succeeded(undisturbed.run("train_voice", &arguments));
+    succeeded(&undisturbed.run("train_voice", &arguments));
 
     let killed = Workspace::new();
     killed.record("anna", "a.wav", 12.0, 180.0);
@@ -258,7 +258,7 @@ fn training_killed_at_random_moments_ends_with_the_same_losses_and_files() {
     }
     // At most 6 steps are awaited a kill and few are made in 60 ms, of the 96 that the training has.
     assert_eq!(landed, KILLS);
-    succeeded(killed.run("train_voice", &arguments));
+    succeeded(&killed.run("train_voice", &arguments));
 
     assert_eq!(undisturbed.losses(), killed.losses());
     let last = |name: &str| name == "G_24.pth" || name == "D_24.pth";
@@ -270,7 +270,7 @@ fn training_killed_at_random_moments_ends_with_the_same_losses_and_files() {
 fn a_missing_voice_names_those_that_exist() {
     let workspace = Workspace::new();
     workspace.record("anna", "a.wav", 3.0, 180.0);
-    let text = ended_with(1, train(&workspace, "ana", &[]));
+    let text = ended_with(1, &train(&workspace, "ana", &[]));
     assert!(text.contains("file.not_found") && text.contains("anna"), "{text}");
 }
 
@@ -278,7 +278,7 @@ fn a_missing_voice_names_those_that_exist() {
 fn an_empty_voice_folder_says_what_to_put_there() {
     let workspace = Workspace::new();
     std::fs::create_dir_all(workspace.path("data/anna")).unwrap();
-    let text = ended_with(1, train(&workspace, "anna", &[]));
+    let text = ended_with(1, &train(&workspace, "anna", &[]));
     assert!(text.contains("data.empty") && text.contains("wav"), "{text}");
 }
 
@@ -287,24 +287,24 @@ fn a_damaged_wav_is_named_and_the_others_are_used() {
     let workspace = Workspace::new();
     workspace.record("anna", "good.wav", 6.0, 180.0);
     std::fs::write(workspace.path("data/anna/broken.wav"), b"RIFF\x10\0\0\0WAVEfmt garbage").unwrap();
-    let text = succeeded(workspace.run("prepare", &["anna"]));
+    let text = succeeded(&workspace.run("prepare", &["anna"]));
     assert!(text.contains("broken.wav"), "{text}");
     std::fs::remove_file(workspace.path("data/anna/good.wav")).unwrap();
-    let text = ended_with(1, workspace.run("prepare", &["anna"]));
+    let text = ended_with(1, &workspace.run("prepare", &["anna"]));
     assert!(text.contains("data.empty") && text.contains("broken.wav"), "{text}");
 }
 
 #[test]
 fn an_unknown_flag_is_answered_with_the_nearest() {
     let workspace = Workspace::new();
-    let text = ended_with(2, workspace.run("train_voice", &["anna", "--epocs", "3"]));
+    let text = ended_with(2, &workspace.run("train_voice", &["anna", "--epocs", "3"]));
     assert!(text.contains("--epochs"), "{text}");
 }
 
 #[test]
 fn a_value_out_of_range_names_the_range() {
     let workspace = Workspace::new();
-    let text = ended_with(2, workspace.run("train_voice", &["anna", "--batch-size", "0"]));
+    let text = ended_with(2, &workspace.run("train_voice", &["anna", "--batch-size", "0"]));
     assert!(text.contains("batch-size") && text.contains('1'), "{text}");
 }
 
@@ -312,7 +312,7 @@ fn a_value_out_of_range_names_the_range() {
 fn the_guides_segment_size_is_refused_with_what_works() {
     let workspace = Workspace::new();
     workspace.record("anna", "a.wav", 3.0, 180.0);
-    let text = ended_with(1, train(&workspace, "anna", &["--segment-size", "17280"]));
+    let text = ended_with(1, &train(&workspace, "anna", &["--segment-size", "17280"]));
     assert!(text.contains("config.value") && text.contains("17200") && text.contains("12800"), "{text}");
     assert!(text.contains("train_voice.rhai:"), "the recipe's line is named:\n{text}");
 }
@@ -325,7 +325,7 @@ fn asking_for_a_gpu_without_one_fails_before_any_work() {
     }
     let workspace = Workspace::new();
     workspace.record("anna", "a.wav", 3.0, 180.0);
-    let text = ended_with(1, train(&workspace, "anna", &["--gpu"]));
+    let text = ended_with(1, &train(&workspace, "anna", &["--gpu"]));
     assert!(text.contains("device.missing") && text.contains("without --gpu"), "{text}");
     assert!(!workspace.path("logs/anna/0_gt_wavs").exists(), "it failed only after the slices were made");
 }
@@ -334,23 +334,23 @@ fn asking_for_a_gpu_without_one_fails_before_any_work() {
 fn settings_of_another_sample_rate_in_the_same_folder_are_refused() {
     let workspace = Workspace::new();
     workspace.record("anna", "a.wav", 6.0, 180.0);
-    succeeded(train(&workspace, "anna", &["--epochs", "1"]));
-    let before = workspace.digests("logs/anna", |name| name.ends_with(".pth"));
-    let text = ended_with(1, train(&workspace, "anna", &["--epochs", "2", "--sample-rate", "48000"]));
+    succeeded(&train(&workspace, "anna", &["--epochs", "1"]));
+    let before = workspace.digests("logs/anna", |name| name.starts_with("G_") || name.starts_with("D_"));
+    let text = ended_with(1, &train(&workspace, "anna", &["--epochs", "2", "--sample-rate", "48000"]));
     assert!(text.contains("config.mismatch") && text.contains("40000") && text.contains("48000"), "{text}");
-    assert_eq!(before, workspace.digests("logs/anna", |name| name.ends_with(".pth")));
+    assert_eq!(before, workspace.digests("logs/anna", |name| name.starts_with("G_") || name.starts_with("D_")));
 }
 
 #[test]
 fn a_truncated_checkpoint_is_told_and_the_previous_pair_is_used() {
     let workspace = Workspace::new();
     workspace.record("anna", "a.wav", 6.0, 180.0);
-    succeeded(train(&workspace, "anna", &["--epochs", "2"]));
+    succeeded(&train(&workspace, "anna", &["--epochs", "2"]));
     let newest = workspace.path("logs/anna/G_2.pth");
     let whole = workspace.digests("logs/anna", |name| name == "G_2.pth");
     let bytes = std::fs::read(&newest).unwrap();
     std::fs::write(&newest, &bytes[..bytes.len() / 2]).unwrap();
-    let text = succeeded(train(&workspace, "anna", &["--epochs", "2"]));
+    let text = succeeded(&train(&workspace, "anna", &["--epochs", "2"]));
     assert!(text.contains("G_2.pth") && text.contains("epoch 2/2"), "{text}");
     assert_eq!(
         whole,
@@ -364,7 +364,7 @@ fn a_truncated_checkpoint_is_told_and_the_previous_pair_is_used() {
 fn a_full_disk_while_saving_keeps_the_old_checkpoint_and_the_same_command_finishes_later() {
     let workspace = Workspace::new();
     workspace.record("anna", "a.wav", 6.0, 180.0);
-    succeeded(train(&workspace, "anna", &["--epochs", "1"]));
+    succeeded(&train(&workspace, "anna", &["--epochs", "1"]));
     let before = workspace.digests("logs/anna", |name| name.ends_with("_1.pth"));
     let size = std::fs::metadata(workspace.path("logs/anna/D_1.pth")).unwrap().len();
     // A limit on file size stands for the full disk: the write fails part-way in the same place. (ulimit -f counts blocks.)
@@ -372,7 +372,7 @@ fn a_full_disk_while_saving_keeps_the_old_checkpoint_and_the_same_command_finish
     let mut limited = Command::new("bash");
     limited.arg("-c").arg(format!("trap '' XFSZ; ulimit -f {}; exec \"$@\"", size / 1024 / 2)).arg("bash");
     limited.arg(command.get_program()).args(command.get_args()).stdin(Stdio::null());
-    let text = ended_with(1, limited.output().unwrap());
+    let text = ended_with(1, &limited.output().unwrap());
     assert!(text.contains("file.disk_full"), "{text}");
     assert!(!workspace.path("logs/anna/checkpoint_2.json").exists());
     assert_eq!(before, workspace.digests("logs/anna", |name| name.ends_with("_1.pth")));
@@ -383,7 +383,7 @@ fn a_full_disk_while_saving_keeps_the_old_checkpoint_and_the_same_command_finish
             .to_string_lossy()
             .starts_with(".tmp"))
     );
-    let text = succeeded(train(&workspace, "anna", &["--epochs", "2"]));
+    let text = succeeded(&train(&workspace, "anna", &["--epochs", "2"]));
     assert!(text.contains("epoch 2/2"), "{text}");
 }
 
@@ -394,7 +394,7 @@ fn an_unwritable_folder_is_named() {
     let workspace = Workspace::new();
     workspace.record("anna", "a.wav", 3.0, 180.0);
     std::fs::write(workspace.path("logs"), "not a folder").unwrap();
-    let text = ended_with(1, train(&workspace, "anna", &["--epochs", "1"]));
+    let text = ended_with(1, &train(&workspace, "anna", &["--epochs", "1"]));
     assert!(text.contains("file.write") && text.contains("logs"), "{text}");
 }
 
@@ -404,7 +404,7 @@ fn one_failing_voice_does_not_stop_the_others() {
     workspace.record("anna", "a.wav", 6.0, 180.0);
     std::fs::create_dir_all(workspace.path("data/empty")).unwrap();
     let arguments = ["--preset", "tiny", "--f0-method", "pm", "--epochs", "1"];
-    let text = ended_with(3, workspace.run("train_all", &arguments));
+    let text = ended_with(3, &workspace.run("train_all", &arguments));
     assert!(
         text.contains("anna") && text.contains("trained") && text.contains("empty") && text.contains("failed"),
         "{text}"
@@ -421,18 +421,18 @@ fn ctrl_c_saves_and_exits_130_and_the_run_goes_on_to_the_same_files() {
     let arguments = [&["anna"], &TINY[..], &["--epochs", "6"]].concat();
     let child =
         workspace.command("train_voice", &arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_mins(1);
     while !workspace.path("logs/anna/checkpoint_1.json").exists() && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(10));
     }
     Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
-    let text = ended_with(130, child.wait_with_output().unwrap());
+    let text = ended_with(130, &child.wait_with_output().unwrap());
     assert!(text.contains("cancelled") || text.contains("stopped"), "{text}");
-    succeeded(workspace.run("train_voice", &arguments));
+    succeeded(&workspace.run("train_voice", &arguments));
 
     let undisturbed = Workspace::new();
     undisturbed.record("anna", "a.wav", 12.0, 180.0);
-    succeeded(undisturbed.run("train_voice", &arguments));
+    succeeded(&undisturbed.run("train_voice", &arguments));
     assert_eq!(undisturbed.losses(), workspace.losses());
     let last = |name: &str| name == "G_6.pth" || name == "D_6.pth";
     assert_eq!(undisturbed.digests("logs/anna", last), workspace.digests("logs/anna", last));
