@@ -47,7 +47,7 @@ fn main() -> ExitCode {
             Ok(ExitCode::SUCCESS)
         }
         "run" => run(&args),
-        "test" => cargo_with("test", &["--workspace"], &args),
+        "test" => cargo_with("test", &["--workspace", "--no-fail-fast"], &args),
         "bench" => bench(&args),
         "install" => install(),
         "clippy" => cargo_with("clippy", &["--workspace", "--all-targets"], &args),
