@@ -103,7 +103,7 @@ fn params_of(text: &str) -> Vec<Param> {
 fn given(text: &str, arguments: &[&str]) -> Result<Value, String> {
     let params = params_of(text);
     let command = flags::command("test", "Test.", &params);
-    let matches = command.try_get_matches_from([&["rvc-run"], arguments].concat()).map_err(|e| e.to_string())?;
+    let matches = command.try_get_matches_from(arguments).map_err(|e| e.to_string())?;
     let map = params::to_map(&params, &flags::values(&params, &matches));
     Ok(Value::Object(rvc_run::script::bind::value::map_to_json(&map).unwrap()))
 }
@@ -594,7 +594,10 @@ fn eject_writes_a_copy_and_never_replaces_one_unasked() {
     let workspace = Workspace::new(folder.path());
     let path = library::eject(&workspace, "stdlib/presets", false).unwrap();
     assert_eq!(path, folder.path().join("stdlib/presets.rhai"));
+    assert!(library::eject(&workspace, "presets", false).is_ok(), "an equal copy is as good");
+    std::fs::write(&path, "// mine").unwrap();
     assert_eq!(library::eject(&workspace, "presets", false).unwrap_err().kind(), rvc_run::Kind::Usage);
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "// mine");
     library::eject(&workspace, "presets", true).unwrap();
     let error = library::eject(&workspace, "stdlib/preset", false).unwrap_err();
     assert_eq!(error.hint_text(), Some("did you mean stdlib/presets?"));
