@@ -8,6 +8,21 @@ use crate::{Error, Kind, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+/// Pitch trackers. The first four are signal processing, the others networks.
+pub const F0_METHODS: [&str; 8] = ["pm", "yin", "harvest", "dio", "rmvpe", "fcpe", "crepe", "crepe-tiny"];
+
+/// Content encoders that have a name: the built-in one, RVC's, Applio's.
+pub const CONTENT_ENCODERS: [&str; 8] = [
+    "mel",
+    "hubert_base",
+    "contentvec",
+    "spin",
+    "spin-v2",
+    "chinese-hubert-base",
+    "japanese-hubert-base",
+    "korean-hubert-base",
+];
+
 /// All settings. The comment behind each names what must be redone when it changes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -22,12 +37,25 @@ pub struct Config {
     pub numbering: String,
     /// Louder peaks are rejected, as a factor of full scale. (slices)
     pub max_peak: f64,
-    /// pm, yin, harvest or dio. (f0)
+    /// One of [`F0_METHODS`]; rmvpe, fcpe and crepe need a file of weights. (f0)
     pub f0_method: String,
-    /// Content encoder: "mel" (built in, demo quality). (content)
+    /// What unvoiced frames hold: "zero" (RVC 2024, Applio) or "interpolate" between voiced ones (RVC 2026). (f0, conversion)
+    pub f0_unvoiced: String,
+    /// One of [`CONTENT_ENCODERS`], or the path of a HuBERT's file or folder; all but "mel" need weights. (content)
     pub content_encoder: String,
-    /// Architecture: "v2". (model)
+    /// Number format that the networks of feature extraction compute in: "fp32", "bf16" or "fp16". (f0, content)
+    pub feature_precision: String,
+    /// Architecture: "v2" (content of 768 values, nine discriminators) or "v1" (256 values, seven). (content, model)
     pub version: String,
+    /// Whether the voice follows the recordings' pitch; false is for speech that needs no melody. (f0, model)
+    pub if_f0: bool,
+    /// Sine source of the vocoder: "2024" (RVC of November 2024, Applio) or "2026" (RVC of July 2026 and before June 2024);
+    /// equal but for rounding and the random numbers drawn. (training)
+    pub sine_generator: String,
+    /// Generator to start from: "default" (RVC's base of the rate, version and pitch), "none", or a file. (nothing)
+    pub pretrained_g: String,
+    /// Discriminator to start from, likewise. (nothing)
+    pub pretrained_d: String,
     /// Size of the networks: "full" (RVC's) or "tiny" (same architecture, few channels; tests and demos). (model)
     pub preset: String,
     /// Passes over the data. (nothing)
@@ -72,9 +100,16 @@ impl Default for Config {
             overlap_seconds: 0.3,
             numbering: "fixed".into(),
             max_peak: 2.5,
+            // The methods that need no download; `presets::for_rate` has the field's own.
             f0_method: "pm".into(),
+            f0_unvoiced: "zero".into(),
             content_encoder: "mel".into(),
+            feature_precision: "fp32".into(),
             version: "v2".into(),
+            if_f0: true,
+            sine_generator: "2024".into(),
+            pretrained_g: "none".into(),
+            pretrained_d: "none".into(),
             preset: "full".into(),
             epochs: 300,
             batch_size: 4,
@@ -130,9 +165,15 @@ impl Config {
     pub fn validate(&self) -> Result<()> {
         one_of("sample_rate", &self.sample_rate, &[32000, 40000, 48000])?;
         one_of("numbering", &self.numbering.as_str(), &["fixed", "rvc"])?;
-        one_of("f0_method", &self.f0_method.as_str(), &["pm", "yin", "harvest", "dio"])?;
-        one_of("content_encoder", &self.content_encoder.as_str(), &["mel"])?;
-        one_of("version", &self.version.as_str(), &["v2"])?;
+        one_of("f0_method", &self.f0_method.as_str(), &F0_METHODS)?;
+        one_of("f0_unvoiced", &self.f0_unvoiced.as_str(), &["zero", "interpolate"])?;
+        if !is_path(&self.content_encoder) {
+            one_of("content_encoder", &self.content_encoder.as_str(), &CONTENT_ENCODERS)
+                .map_err(|e| e.also("a path to an encoder's file or folder has a / in it"))?;
+        }
+        one_of("feature_precision", &self.feature_precision.as_str(), &["fp32", "bf16", "fp16"])?;
+        one_of("version", &self.version.as_str(), &["v1", "v2"])?;
+        one_of("sine_generator", &self.sine_generator.as_str(), &["2024", "2026"])?;
         one_of("preset", &self.preset.as_str(), &["full", "tiny"])?;
         between("slice_seconds", self.slice_seconds, 1.0, 30.0)?;
         between("overlap_seconds", self.overlap_seconds, 0.0, self.slice_seconds / 2.0)?;
@@ -203,6 +244,11 @@ impl Config {
     pub fn rate_name(&self) -> String {
         format!("{}k", self.sample_rate / 1000)
     }
+}
+
+/// Whether a setting that may be a name or a path is a path.
+pub fn is_path(given: &str) -> bool {
+    given.contains(['/', '\\'])
 }
 
 /// RVC's segment for version 2 (spec D.2); 40k uses the v1 file, whose value is 12800.

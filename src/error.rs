@@ -37,6 +37,12 @@ pub enum Kind {
     CheckpointDamaged,
     /// A checkpoint of other shapes, keys or settings than this training.
     CheckpointMismatch,
+    /// A pretrained file that is needed and was not found.
+    AssetMissing,
+    /// A pretrained file whose content is not what its name promises.
+    AssetDamaged,
+    /// A download that did not succeed.
+    Network,
     /// A device that was asked for and is not there.
     DeviceMissing,
     /// The device ran out of memory.
@@ -73,6 +79,9 @@ impl Kind {
             Kind::ConfigMismatch => "config.mismatch",
             Kind::CheckpointDamaged => "checkpoint.damaged",
             Kind::CheckpointMismatch => "checkpoint.mismatch",
+            Kind::AssetMissing => "asset.missing",
+            Kind::AssetDamaged => "asset.damaged",
+            Kind::Network => "network",
             Kind::DeviceMissing => "device.missing",
             Kind::DeviceMemory => "device.memory",
             Kind::NotFinite => "train.not_finite",
@@ -135,6 +144,16 @@ impl Error {
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// Adds a further hint after the one that is there.
+    #[must_use]
+    pub fn also(mut self, hint: impl std::fmt::Display) -> Self {
+        self.hint = Some(match self.hint {
+            Some(first) => format!("{first}; {hint}"),
+            None => hint.to_string(),
+        });
         self
     }
 

@@ -52,6 +52,15 @@ impl TorchFile {
         self.tensors.get(name).map(pytorch_reader::Tensor::shape)
     }
 
+    /// The type of a tensor, without reading it; None if libtorch has no such type.
+    pub fn kind(&self, name: &str) -> Option<tch::Kind> {
+        torch_kind(self.tensors.get(name)?.dtype())
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// A tensor on the CPU, in the type that the file has.
     ///
     /// Errors: `checkpoint.damaged` if it is missing, has a type libtorch lacks, claims more than the file can hold, or fails its checksum.

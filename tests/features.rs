@@ -3,7 +3,10 @@
 mod support;
 
 use rvc_run::Kind;
-use rvc_run::features::{content, f0, npy};
+use rvc_run::assets::Store;
+use rvc_run::config::Config;
+use rvc_run::features::{Setup, content, f0, npy};
+use rvc_run::files::Workspace;
 use rvc_run::task::Task;
 use std::path::Path;
 use support::Golden;
@@ -27,6 +30,11 @@ fn f64s(tensor: &Tensor) -> Vec<f64> {
 
 fn i64s(tensor: &Tensor) -> Vec<i64> {
     Vec::<i64>::try_from(tensor.flatten(0, -1).to_kind(tch::Kind::Int64)).expect("a tensor of whole numbers")
+}
+
+/// No asset is needed by what is tested with it.
+fn setup() -> Setup {
+    Setup::new(&Store::new(&Workspace::new("no assets here")), &Config::default()).expect("the CPU is there")
 }
 
 fn glide() -> (Golden, Vec<f32>) {
@@ -222,7 +230,7 @@ fn extraction_keeps_the_order_and_hands_over_errors() {
     let clips = [100.0, f64::NAN, 300.0];
     let load = |hz: &f64| Ok(tone(*hz, 8000));
     let middle = |f0: Vec<f64>| f0[25].round();
-    let found = f0::Extractor::open("pm")
+    let found = f0::Extractor::open("pm", &setup())
         .and_then(|pm| pm.extract(&Task::silent(), "f0", &clips, load, |_, f0| Ok(f0.map(middle).ok())))
         .expect("errors are handed over, not returned");
     assert_eq!(found, [Some(100.0), None, Some(300.0)]);

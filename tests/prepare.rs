@@ -1,8 +1,10 @@
 //! From recordings to training data: what is made, what is reused, what is refused, counted.
 
+use rvc_run::assets::Store;
 use rvc_run::audio::io;
 use rvc_run::cache::Cache;
 use rvc_run::config::Config;
+use rvc_run::features::Models;
 use rvc_run::files::{self, Lock, Workspace};
 use rvc_run::prepare::{self, Clips, Counts, FileList};
 use rvc_run::task::{Event, Task};
@@ -80,9 +82,10 @@ impl Room {
     fn try_run(&self, config: &Config) -> Result<Ran> {
         let mut clips = self.slices(config)?;
         let slices = clips.counts;
-        let f0 = prepare::f0(&self.task, &mut clips, config)?;
-        let content = prepare::content(&self.task, &mut clips, config)?;
-        let list = prepare::filelist(&self.task, &mut clips, config)?;
+        let models = Models::new(Store::new(&self.workspace));
+        let f0 = prepare::f0(&self.task, &mut clips, &models, config)?;
+        let content = prepare::content(&self.task, &mut clips, &models, config)?;
+        let list = prepare::filelist(&self.task, &mut clips, &models, config)?;
         Ok(Ran { slices, f0, content, list })
     }
 

@@ -7,8 +7,10 @@
 
 pub mod content;
 pub mod f0;
+mod models;
 
 pub use crate::npy;
+pub use models::{Models, Setup};
 
 use crate::task::Task;
 use crate::{Error, Kind, Result};

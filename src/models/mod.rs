@@ -16,6 +16,7 @@ pub mod synthesizer;
 pub mod text_encoder;
 pub mod vocoder;
 pub mod wavenet;
+pub mod weights;
 
 pub use config::SynthesizerConfig;
 pub use discriminator::{DiscOutput, Discriminator};

@@ -66,29 +66,49 @@ impl Params {
     }
 
     fn check(&self, given: &HashMap<&str, &Tensor>) -> Result<()> {
-        let missing: Vec<String> =
-            self.list.iter().filter(|(key, _)| !given.contains_key(key.as_str())).map(|(key, _)| key.clone()).collect();
-        let mut extra: Vec<String> =
-            given.keys().filter(|key| !self.index.contains_key(**key)).map(|key| (*key).to_owned()).collect();
-        extra.sort();
-        let mut misshapen = Vec::new();
-        let mut not_float = Vec::new();
+        let mut misfits = Misfits::default();
         for (key, tensor) in &self.list {
-            let Some(source) = given.get(key.as_str()) else { continue };
-            if source.size() != tensor.size() {
-                misshapen.push(format!("{key} is {:?}, but must be {:?}", source.size(), tensor.size()));
-            } else if !matches!(
-                source.kind(),
-                tch::Kind::Float | tch::Kind::Half | tch::Kind::BFloat16 | tch::Kind::Double
-            ) {
-                not_float.push(format!("{key} is {:?}", source.kind()));
+            misfits.compare(key, &tensor.size(), given.get(key.as_str()).map(|t| (t.size(), Some(t.kind()))));
+        }
+        misfits.extra =
+            given.keys().filter(|key| !self.index.contains_key(**key)).map(|key| (*key).to_owned()).collect();
+        misfits.extra.sort();
+        misfits.into_result()
+    }
+}
+
+/// What about given weights does not fit a network.
+#[derive(Debug, Default)]
+pub struct Misfits {
+    pub missing: Vec<String>,
+    pub extra: Vec<String>,
+    pub misshapen: Vec<String>,
+    pub not_float: Vec<String>,
+}
+
+impl Misfits {
+    /// Notes what is wrong with the tensor given for `key`, if anything; `given` is its shape and type.
+    pub fn compare(&mut self, key: &str, shape: &[i64], given: Option<(Vec<i64>, Option<tch::Kind>)>) {
+        use tch::Kind::{BFloat16, Double, Float, Half};
+        match given {
+            None => self.missing.push(key.to_owned()),
+            Some((given, _)) if given != shape => {
+                self.misshapen.push(format!("{key} is {given:?}, but must be {shape:?}"));
+            }
+            Some((_, Some(Float | Half | BFloat16 | Double))) => {}
+            Some((_, kind)) => {
+                self.not_float.push(kind.map_or_else(|| key.to_owned(), |kind| format!("{key} is {kind:?}")));
             }
         }
+    }
+
+    /// Errors: `checkpoint.mismatch` that names the first few of each sort.
+    pub fn into_result(self) -> Result<()> {
         let parts: Vec<String> = [
-            ("missing", missing),
-            ("not part of this network", extra),
-            ("of another shape", misshapen),
-            ("not floating point", not_float),
+            ("missing", self.missing),
+            ("not part of this network", self.extra),
+            ("of another shape", self.misshapen),
+            ("not floating point", self.not_float),
         ]
         .into_iter()
         .filter(|(_, keys)| !keys.is_empty())

@@ -4,7 +4,7 @@ use super::{CONTENT, Clip, Clips, Counts, F0_COARSE, F0_HZ, Pitch, concerns_one_
 use crate::audio::io;
 use crate::cache::{Cache, Entry, Key, Object};
 use crate::config::Config;
-use crate::features::{content as encoders, f0 as trackers};
+use crate::features::{Models, f0 as trackers};
 use crate::files::Lock;
 use crate::npy;
 use crate::task::Task;
@@ -23,11 +23,11 @@ pub(super) const CONTENT_FILE: &str = "content.npy";
 /// Completes the clips with f0 by `config.f0_method`, in logs/<voice>/2a_f0 and 2b-f0nsf; returns what was done, in clips.
 ///
 /// Errors: `config.value`, `file.locked`, `file.write`, `file.disk_full`.
-pub fn f0(task: &Task, clips: &mut Clips, config: &Config) -> Result<Counts> {
+pub fn f0(task: &Task, clips: &mut Clips, models: &Models, config: &Config) -> Result<Counts> {
     let _lock = Lock::acquire(&clips.folder)?;
-    let extractor = trackers::Extractor::open(&config.f0_method)?;
-    let key =
-        |clip: &Object| Key::new("f0", F0_VERSION).input("clip", &clip.digest).param("method", extractor.digest());
+    let extractor = models.extractor(config)?;
+    let digest = extractor.digest();
+    let key = |clip: &Object| Key::new("f0", F0_VERSION).input("clip", &clip.digest).param("method", digest.as_str());
     let found = each_once(task, "f0", clips, key, |todo| {
         extractor
             .extract(task, "f0", todo, load, |clip, f0| one_clip(f0, |f0| make_f0(task, &clips.cache, &key(clip), &f0)))
@@ -47,7 +47,7 @@ pub fn f0(task: &Task, clips: &mut Clips, config: &Config) -> Result<Counts> {
     counts.settle(clips.clips.len(), skipped.len());
     warn_each(task, skipped.into_iter());
     clips.params.insert("f0_method".into(), Value::from(config.f0_method.as_str()));
-    clips.params.insert("f0_digest".into(), Value::from(extractor.digest()));
+    clips.params.insert("f0_digest".into(), Value::from(digest.as_str()));
     let files = |of: fn(&Pitch) -> &Object| named(&clips.clips, ".wav.npy", |clip| clip.f0.as_ref().map(of));
     let wanted = [
         folder::Wanted { folder: F0_COARSE, files: files(|pitch| &pitch.coarse) },
@@ -61,18 +61,19 @@ pub fn f0(task: &Task, clips: &mut Clips, config: &Config) -> Result<Counts> {
 /// clips.
 ///
 /// Errors: `config.value`, `file.locked`, `file.write`, `file.disk_full`.
-pub fn content(task: &Task, clips: &mut Clips, config: &Config) -> Result<Counts> {
+pub fn content(task: &Task, clips: &mut Clips, models: &Models, config: &Config) -> Result<Counts> {
     let _lock = Lock::acquire(&clips.folder)?;
-    let encoder = encoders::encoder(&config.content_encoder)?;
+    let encoder = models.encoder(config)?;
     if let Some(notice) = encoder.notice() {
         task.info(notice);
     }
+    let (digest, dim) = (encoder.digest(), encoder.dim());
     let key = |clip: &Object| {
-        Key::new("content", CONTENT_VERSION).input("clip", &clip.digest).param("encoder", encoder.digest())
+        Key::new("content", CONTENT_VERSION).input("clip", &clip.digest).param("encoder", digest.as_str())
     };
     let found = each_once(task, "content", clips, key, |todo| {
         encoder.extract(task, "content", todo, load, |clip, values| {
-            one_clip(values, |values| make_content(task, &clips.cache, &key(clip), &values, encoder.dim()))
+            one_clip(values, |values| make_content(task, &clips.cache, &key(clip), &values, dim))
         })
     })?;
     let mut counts = found.counts;
@@ -89,7 +90,7 @@ pub fn content(task: &Task, clips: &mut Clips, config: &Config) -> Result<Counts
     counts.settle(clips.clips.len(), skipped.len());
     warn_each(task, skipped.into_iter());
     clips.params.insert("content_encoder".into(), Value::from(encoder.name()));
-    clips.params.insert("content_digest".into(), Value::from(encoder.digest()));
+    clips.params.insert("content_digest".into(), Value::from(digest.as_str()));
     let files = named(&clips.clips, ".npy", |clip| clip.content.as_ref());
     folder::publish(task, &clips.folder, &clips.cache, &[folder::Wanted { folder: CONTENT, files }])?;
     Ok(counts)

@@ -16,7 +16,7 @@ use super::{CONTENT, Clip, Clips, F0_COARSE, F0_HZ, GT_WAVS, WAVS_16K, folder};
 use crate::audio::io;
 use crate::cache::{Entry, Key, Object};
 use crate::config::Config;
-use crate::features::{content as encoders, f0 as trackers};
+use crate::features::{Models, f0 as trackers};
 use crate::files::{self, Lock};
 use crate::npy;
 use crate::task::Task;
@@ -52,12 +52,12 @@ pub struct FileList {
 /// The file list of all complete clips, written last. Stages that were not called yet are run first.
 ///
 /// Errors: `data.empty` if no clip is complete; those of the stages.
-pub fn filelist(task: &Task, clips: &mut Clips, config: &Config) -> Result<FileList> {
+pub fn filelist(task: &Task, clips: &mut Clips, models: &Models, config: &Config) -> Result<FileList> {
     if !clips.params.contains_key("f0_method") {
-        f0(task, clips, config)?;
+        f0(task, clips, models, config)?;
     }
     if !clips.params.contains_key("content_encoder") {
-        content(task, clips, config)?;
+        content(task, clips, models, config)?;
     }
     let _lock = Lock::acquire(&clips.folder)?;
     let complete: Vec<&Clip> = clips.clips.iter().filter(|c| c.f0.is_some() && c.content.is_some()).collect();
@@ -66,7 +66,7 @@ pub fn filelist(task: &Task, clips: &mut Clips, config: &Config) -> Result<FileL
             .path(&clips.folder)
             .hint("the warnings above name the reason for each clip"));
     }
-    let mute = Mute::make(task, clips, config)?;
+    let mute = Mute::make(task, clips, models, config)?;
     let mut wanted = clip_folders(clips);
     wanted.extend(mute.folders());
     // Another process may have worked on this voice between the stages: put everything right under one lock.
@@ -198,8 +198,8 @@ struct Mute {
 }
 
 impl Mute {
-    fn make(task: &Task, clips: &Clips, config: &Config) -> Result<Self> {
-        let encoder = encoders::encoder(&config.content_encoder)?;
+    fn make(task: &Task, clips: &Clips, models: &Models, config: &Config) -> Result<Self> {
+        let encoder = models.encoder(config)?;
         let key =
             Key::new("mute", MUTE_VERSION).param("sample_rate", config.sample_rate).param("encoder", encoder.digest());
         let (entry, _) = clips.cache.once(task, &key, |pending| {

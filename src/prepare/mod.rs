@@ -20,8 +20,10 @@ pub use features::{content, f0};
 pub use filelist::{FileList, filelist};
 pub use slices::slices;
 
+use crate::assets::Store;
 use crate::cache::{Cache, Object};
 use crate::config::Config;
+use crate::features::Models;
 use crate::files::Workspace;
 use crate::task::Task;
 use crate::{Kind, Result};
@@ -113,10 +115,11 @@ pub fn all(
     recordings: &Path,
     config: &Config,
 ) -> Result<FileList> {
+    let models = Models::new(Store::new(workspace));
     let mut clips = slices(task, workspace, cache, voice, recordings, config)?;
-    f0(task, &mut clips, config)?;
-    content(task, &mut clips, config)?;
-    filelist(task, &mut clips, config)
+    f0(task, &mut clips, &models, config)?;
+    content(task, &mut clips, &models, config)?;
+    filelist(task, &mut clips, &models, config)
 }
 
 /// Whether an error is about one recording or clip, so that the others can go on without it.

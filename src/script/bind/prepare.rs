@@ -63,7 +63,9 @@ pub mod api {
     /// ```
     #[rhai_fn(return_raw, volatile)]
     pub fn f0(ctx: NativeCallContext, clips: Clips, cfg: Map) -> Fallible<Map> {
-        let run = || stages::f0(session(&ctx).task(), &mut clips.0.borrow_mut(), &value::config(&cfg)?);
+        let run = || {
+            stages::f0(session(&ctx).task(), &mut clips.0.borrow_mut(), session(&ctx).models(), &value::config(&cfg)?)
+        };
         run().map(super::counts).at(&ctx)
     }
 
@@ -79,7 +81,14 @@ pub mod api {
     /// ```
     #[rhai_fn(return_raw, volatile)]
     pub fn content(ctx: NativeCallContext, clips: Clips, cfg: Map) -> Fallible<Map> {
-        let run = || stages::content(session(&ctx).task(), &mut clips.0.borrow_mut(), &value::config(&cfg)?);
+        let run = || {
+            stages::content(
+                session(&ctx).task(),
+                &mut clips.0.borrow_mut(),
+                session(&ctx).models(),
+                &value::config(&cfg)?,
+            )
+        };
         run().map(super::counts).at(&ctx)
     }
 
@@ -94,7 +103,14 @@ pub mod api {
     /// ```
     #[rhai_fn(return_raw, volatile)]
     pub fn filelist(ctx: NativeCallContext, clips: Clips, cfg: Map) -> Fallible<FileList> {
-        let run = || stages::filelist(session(&ctx).task(), &mut clips.0.borrow_mut(), &value::config(&cfg)?);
+        let run = || {
+            stages::filelist(
+                session(&ctx).task(),
+                &mut clips.0.borrow_mut(),
+                session(&ctx).models(),
+                &value::config(&cfg)?,
+            )
+        };
         run().map(|list| ListHandle(list.into())).at(&ctx)
     }
 

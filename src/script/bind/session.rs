@@ -1,6 +1,8 @@
 //! What a recipe runs in: workspace, task, output and the values of its parameters.
 
+use crate::assets::Store;
 use crate::cache::Cache;
+use crate::features::Models;
 use crate::files::Workspace;
 use crate::task::Task;
 use rhai::{Map, NativeCallContext};
@@ -24,11 +26,13 @@ struct Inner {
     arguments: RefCell<Option<Map>>,
     exit_code: Cell<u8>,
     cache: OnceCell<Cache>,
+    models: Models,
 }
 
 impl Session {
     pub fn new(workspace: Workspace, task: Task, output: Output) -> Self {
         Self(Rc::new(Inner {
+            models: Models::new(Store::new(&workspace)),
             workspace,
             task,
             output,
@@ -77,6 +81,11 @@ impl Session {
 
     pub fn set_exit_code(&self, code: u8) {
         self.0.exit_code.set(code);
+    }
+
+    /// The networks of feature extraction, each opened when it is first needed.
+    pub fn models(&self) -> &Models {
+        &self.0.models
     }
 
     /// The workspace's cache, opened when it is first needed. Errors: `file.write`.

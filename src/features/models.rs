@@ -1,0 +1,82 @@
+//! The networks and methods that a run extracts features with, each opened once for all stages and voices.
+
+use crate::assets::Store;
+use crate::config::Config;
+use crate::features::{content::Encoder, f0::Extractor};
+use crate::nn::runtime;
+use crate::{Error, Kind, Result};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use tch::Device;
+
+/// Where and how a network of feature extraction runs.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    pub store: Store,
+    pub device: Device,
+    /// What it computes in: Float, BFloat16 or Half.
+    pub kind: tch::Kind,
+}
+
+impl Setup {
+    /// Errors: `device.missing`, `config.value` for a precision that the device does not have.
+    pub fn new(store: &Store, config: &Config) -> Result<Self> {
+        let device = runtime::device(config.gpu)?;
+        let kind = match config.feature_precision.as_str() {
+            "bf16" => tch::Kind::BFloat16,
+            "fp16" if device.is_cuda() => tch::Kind::Half,
+            "fp16" => {
+                return Err(Error::new(Kind::ConfigValue, "feature_precision is fp16, but that needs a GPU")
+                    .hint("bf16 is the half-width format that CPUs have; fp32 works everywhere"));
+            }
+            _ => tch::Kind::Float,
+        };
+        Ok(Self { store: store.clone(), device, kind })
+    }
+}
+
+/// Opened encoders and extractors by what they were asked for with.
+pub struct Models {
+    store: Store,
+    encoders: RefCell<HashMap<String, Rc<Encoder>>>,
+    extractors: RefCell<HashMap<String, Rc<Extractor>>>,
+}
+
+impl Models {
+    pub fn new(store: Store) -> Self {
+        Self { store, encoders: RefCell::default(), extractors: RefCell::default() }
+    }
+
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The encoder of `content_encoder` and `version`. Errors: `config.value`, `asset.missing`, `checkpoint.*`, `device.*`.
+    pub fn encoder(&self, config: &Config) -> Result<Rc<Encoder>> {
+        let key = format!("{} {} {} {}", config.content_encoder, config.version, config.feature_precision, config.gpu);
+        if let Some(open) = self.encoders.borrow().get(&key) {
+            return Ok(open.clone());
+        }
+        let setup = Setup::new(&self.store, config)?;
+        let open = Rc::new(Encoder::open(&config.content_encoder, &config.version, &setup)?);
+        Ok(self.encoders.borrow_mut().entry(key).or_insert(open).clone())
+    }
+
+    /// The extractor of `f0_method`. Errors: as [`Models::encoder`].
+    pub fn extractor(&self, config: &Config) -> Result<Rc<Extractor>> {
+        let key = format!("{} {} {}", config.f0_method, config.feature_precision, config.gpu);
+        if let Some(open) = self.extractors.borrow().get(&key) {
+            return Ok(open.clone());
+        }
+        let setup = Setup::new(&self.store, config)?;
+        let open = Rc::new(Extractor::open(&config.f0_method, &setup)?);
+        Ok(self.extractors.borrow_mut().entry(key).or_insert(open).clone())
+    }
+
+    /// Frees all networks: training wants the memory.
+    pub fn release(&self) {
+        self.encoders.borrow_mut().clear();
+        self.extractors.borrow_mut().clear();
+    }
+}

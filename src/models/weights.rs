@@ -1,0 +1,103 @@
+//! Weights of a network that is only run, not trained, from a foreign file.
+//!
+//! The file's names are brought to the network's own spelling first (prefixes, tools, both spellings of weight norm). A
+//! network is then built twice: once with stand-ins, to learn which tensors it wants, and, if the file's headers have them
+//! all in the right shape and type, once with the tensors. So a wrong file costs nothing and its error names everything.
+
+use crate::nn::params::Misfits;
+use crate::torchfile::TorchFile;
+use crate::{Error, Kind, Result, nn};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use tch::{Device, Tensor};
+
+/// Hands out the tensors of a network by key; see [`load`].
+pub struct Weights<'a> {
+    source: Source<'a>,
+    kind: tch::Kind,
+    device: Device,
+}
+
+enum Source<'a> {
+    /// Notes what is asked for.
+    Plan(RefCell<Vec<(String, Vec<i64>)>>),
+    File {
+        file: &'a TorchFile,
+        names: &'a HashMap<String, String>,
+    },
+}
+
+impl Weights<'_> {
+    /// The tensor of a key, in the network's type and on its device. While planning it is a stand-in of that shape.
+    ///
+    /// Errors: `checkpoint.damaged`, `device.memory`.
+    pub fn get(&self, key: impl Into<String>, shape: &[i64]) -> Result<Tensor> {
+        let key = key.into();
+        match &self.source {
+            Source::Plan(wanted) => {
+                wanted.borrow_mut().push((key, shape.to_vec()));
+                nn::guard(|| Tensor::zeros([1], (self.kind, Device::Cpu)).expand(shape, false))
+            }
+            Source::File { file, names } => {
+                let name =
+                    names.get(&key).ok_or_else(|| Error::new(Kind::Internal, format!("{key} was not planned")))?;
+                let tensor = file.tensor(name)?;
+                nn::guard(|| tensor.to_device(self.device).to_kind(self.kind))
+            }
+        }
+    }
+
+    pub fn device(&self) -> Device {
+        self.device
+    }
+
+    pub fn kind(&self) -> tch::Kind {
+        self.kind
+    }
+}
+
+/// The network that `build` makes of the tensors of a file.
+///
+/// `canonical` turns a name of the file into the network's key, or None for what is no part of it and may be there; any
+/// other name that `build` does not ask for is extra and an error. Tensors are widened or narrowed to `kind`.
+///
+/// Errors: `checkpoint.mismatch` with everything that is missing, extra, misshapen or not floating point;
+/// `checkpoint.damaged`; `device.memory`.
+pub fn load<N>(
+    file: &TorchFile,
+    canonical: impl Fn(&str) -> Option<String>,
+    kind: tch::Kind,
+    device: Device,
+    build: impl Fn(&Weights) -> Result<N>,
+) -> Result<N> {
+    let mut names = HashMap::new();
+    for name in file.names() {
+        if let Some(key) = canonical(name)
+            && let Some(other) = names.insert(key, name.to_owned())
+        {
+            return Err(Error::new(Kind::CheckpointMismatch, format!("{other} and {name} are the same weight twice"))
+                .path(file.path()));
+        }
+    }
+    let plan = Weights { source: Source::Plan(RefCell::default()), kind, device: Device::Cpu };
+    drop(build(&plan)?);
+    let Source::Plan(wanted) = plan.source else { return Err(Error::new(Kind::Internal, "the plan is lost")) };
+    check(file, &names, &wanted.into_inner())?;
+    build(&Weights { source: Source::File { file, names: &names }, kind, device })
+}
+
+/// Errors with everything about `file` that does not fit `wanted`; `names` gives the file's name of each key.
+pub fn check(file: &TorchFile, names: &HashMap<String, String>, wanted: &[(String, Vec<i64>)]) -> Result<()> {
+    let mut misfits = Misfits::default();
+    let mut known = std::collections::HashSet::new();
+    for (key, shape) in wanted {
+        known.insert(key.as_str());
+        let there = names.get(key).and_then(|name| Some((file.shape(name)?, file.kind(name))));
+        let there = there.map(|(shape, kind)| (shape.iter().map(|&n| n as i64).collect::<Vec<_>>(), kind));
+        misfits.compare(key, shape, there);
+    }
+    let mut extra: Vec<&String> = names.keys().filter(|key| !known.contains(key.as_str())).collect();
+    extra.sort();
+    misfits.extra = extra.into_iter().cloned().collect();
+    misfits.into_result().map_err(|e| e.path(file.path()).context(file.path().display()))
+}
