@@ -231,7 +231,7 @@ fn extraction_keeps_the_order_and_hands_over_errors() {
     let load = |hz: &f64| Ok(tone(*hz, 8000));
     let middle = |f0: Vec<f64>| f0[25].round();
     let found = f0::Extractor::open("pm", &setup())
-        .and_then(|pm| pm.extract(&Task::silent(), "f0", &clips, load, |_, f0| Ok(f0.map(middle).ok())))
+        .and_then(|pm| pm.extract(&Task::silent(), "f0", &clips, |_| 16000, load, |_, f0| Ok(f0.map(middle).ok())))
         .expect("errors are handed over, not returned");
     assert_eq!(found, [Some(100.0), None, Some(300.0)]);
 }

@@ -5,6 +5,7 @@
 //! the methods of signal processing spread over the worker pool. All results are the same on every run and any number
 //! of threads.
 
+mod batches;
 pub mod content;
 pub mod f0;
 mod models;

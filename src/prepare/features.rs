@@ -29,8 +29,9 @@ pub fn f0(task: &Task, clips: &mut Clips, models: &Models, config: &Config) -> R
     let digest = extractor.digest();
     let key = |clip: &Object| Key::new("f0", F0_VERSION).input("clip", &clip.digest).param("method", digest.as_str());
     let found = each_once(task, "f0", clips, key, |todo| {
-        extractor
-            .extract(task, "f0", todo, load, |clip, f0| one_clip(f0, |f0| make_f0(task, &clips.cache, &key(clip), &f0)))
+        extractor.extract(task, "f0", todo, n_samples, load, |clip, f0| {
+            one_clip(f0, |f0| make_f0(task, &clips.cache, &key(clip), &f0))
+        })
     })?;
     let mut counts = found.counts;
     let mut skipped = Vec::new();
@@ -72,7 +73,7 @@ pub fn content(task: &Task, clips: &mut Clips, models: &Models, config: &Config)
         Key::new("content", CONTENT_VERSION).input("clip", &clip.digest).param("encoder", digest.as_str())
     };
     let found = each_once(task, "content", clips, key, |todo| {
-        encoder.extract(task, "content", todo, load, |clip, values| {
+        encoder.extract(task, "content", todo, n_samples, load, |clip, values| {
             one_clip(values, |values| make_content(task, &clips.cache, &key(clip), &values, dim))
         })
     })?;
@@ -146,6 +147,11 @@ fn each_once(
     let done = made.iter().filter(|outcome| outcome.is_ok()).count();
     by_digest.extend(todo.into_iter().map(|clip| clip.digest).zip(made));
     Ok(Found { by_digest, counts: Counts { done, ..Counts::default() } })
+}
+
+/// Samples of a clip: its wav is float32 behind a header of 58 bytes (spec A.8).
+fn n_samples(clip: &Object) -> usize {
+    std::fs::metadata(&clip.path).map_or(0, |file| (file.len() as usize).saturating_sub(58) / 4)
 }
 
 fn load(clip: &Object) -> Result<Vec<f32>> {

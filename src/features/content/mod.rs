@@ -97,7 +97,8 @@ impl Encoder {
         }
     }
 
-    /// `done` of each clip's content, in the order of the clips. `load` reads a clip; `done` is given its content or its
+    /// `done` of each clip's content, in the order of the clips. `size` is a clip's length in samples, known
+    /// without reading it; `load` reads a clip; `done` is given its content or its
     /// error and decides whether one bad clip ends the stage.
     ///
     /// Errors: `cancelled`, and the first that `done` returns.
@@ -106,6 +107,7 @@ impl Encoder {
         task: &Task,
         stage: &str,
         clips: &[C],
+        _size: impl Fn(&C) -> usize,
         load: impl Fn(&C) -> Result<Vec<f32>> + Sync,
         done: impl Fn(&C, Result<Vec<f32>>) -> Result<R> + Sync,
     ) -> Result<Vec<R>> {

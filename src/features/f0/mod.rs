@@ -106,7 +106,8 @@ impl Extractor {
         }
     }
 
-    /// `done` of each clip's f0, in the order of the clips. `load` reads a clip; `done` is given its f0 or its error
+    /// `done` of each clip's f0, in the order of the clips. `size` is a clip's length in samples, known
+    /// without reading it; `load` reads a clip; `done` is given its f0 or its error
     /// and decides whether one bad clip ends the stage.
     ///
     /// Errors: `cancelled`, and the first that `done` returns.
@@ -115,6 +116,7 @@ impl Extractor {
         task: &Task,
         stage: &str,
         clips: &[C],
+        _size: impl Fn(&C) -> usize,
         load: impl Fn(&C) -> Result<Vec<f32>> + Sync,
         done: impl Fn(&C, Result<Vec<f64>>) -> Result<R> + Sync,
     ) -> Result<Vec<R>> {
