@@ -10,7 +10,7 @@
 //! train  features             training; f0 and content features
 //! models                      synthesizer, vocoder, discriminator
 //! nn  torchfile  npy          libtorch helpers, spectra; PyTorch files; NumPy files
-//! audio  cache  track  assets sound; content-addressed stages; run record; pretrained files
+//! audio  cache  track  assets   sound; content-addressed stages; run record; pretrained files
 //! config                      every setting of the flow, its default and its range
 //! files  task                 whole-or-not-at-all files, workspace paths; cancel, progress, worker pool
 //! error                       Error, Kind, Result
