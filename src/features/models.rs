@@ -2,7 +2,8 @@
 
 use crate::assets::Store;
 use crate::config::Config;
-use crate::features::{content::Encoder, f0::Extractor};
+use crate::features::content::Encoder;
+use crate::features::f0::{Extractor, Method};
 use crate::nn::runtime;
 use crate::{Error, Kind, Result};
 use std::cell::RefCell;
@@ -34,6 +35,20 @@ impl Setup {
         };
         Ok(Self { store: store.clone(), device, kind })
     }
+
+    /// For methods that are no network: they run on the worker pool, whatever `gpu` and `feature_precision` say.
+    pub fn without_network(store: &Store) -> Self {
+        Self { store: store.clone(), device: Device::Cpu, kind: tch::Kind::Float }
+    }
+
+    /// The name of the number format, for digests.
+    pub fn precision(&self) -> &'static str {
+        match self.kind {
+            tch::Kind::BFloat16 => "bf16",
+            tch::Kind::Half => "fp16",
+            _ => "fp32",
+        }
+    }
 }
 
 /// Opened encoders and extractors by what they were asked for with.
@@ -58,7 +73,7 @@ impl Models {
         if let Some(open) = self.encoders.borrow().get(&key) {
             return Ok(open.clone());
         }
-        let setup = Setup::new(&self.store, config)?;
+        let setup = self.setup(config, config.content_encoder != "mel")?;
         let open = Rc::new(Encoder::open(&config.content_encoder, &config.version, &setup)?);
         Ok(self.encoders.borrow_mut().entry(key).or_insert(open).clone())
     }
@@ -69,9 +84,13 @@ impl Models {
         if let Some(open) = self.extractors.borrow().get(&key) {
             return Ok(open.clone());
         }
-        let setup = Setup::new(&self.store, config)?;
+        let setup = self.setup(config, !Method::ALL.iter().any(|method| method.name() == config.f0_method))?;
         let open = Rc::new(Extractor::open(&config.f0_method, &setup)?);
         Ok(self.extractors.borrow_mut().entry(key).or_insert(open).clone())
+    }
+
+    fn setup(&self, config: &Config, network: bool) -> Result<Setup> {
+        if network { Setup::new(&self.store, config) } else { Ok(Setup::without_network(&self.store)) }
     }
 
     /// Frees all networks: training wants the memory.
