@@ -216,9 +216,11 @@ fn a_sample_that_is_not_finite_is_named() {
 
 #[test]
 fn an_unknown_method_names_the_nearest() {
-    let error = f0::Method::parse("harvst").unwrap_err();
-    assert_eq!(error.kind(), Kind::ConfigValue);
-    assert_eq!(error.hint_text(), Some("did you mean \"harvest\"?"));
+    for (given, near) in [("harvst", "harvest"), ("rmpve", "rmvpe"), ("crepe_tiny", "crepe-tiny"), ("fcp", "fcpe")] {
+        let error = f0::Extractor::open(given, &setup()).err().expect("there is no such method");
+        assert_eq!(error.kind(), Kind::ConfigValue);
+        assert_eq!(error.hint_text(), Some(format!("did you mean {near:?}?").as_str()));
+    }
     assert_eq!(
         content::encoder("mell").err().and_then(|e| e.hint_text().map(str::to_owned)).as_deref(),
         Some("did you mean \"mel\"?")

@@ -12,6 +12,7 @@ mod config;
 pub mod discriminator;
 pub mod flow;
 pub mod posterior;
+pub mod rmvpe;
 pub mod synthesizer;
 pub mod text_encoder;
 pub mod vocoder;

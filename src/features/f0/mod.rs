@@ -1,12 +1,19 @@
 //! The fundamental frequency of a clip, 100 values a second, and its quantisation for the pitch embedding.
 //!
-//! Every method searches 50 to 1100 Hz and writes 0 where nothing is voiced. Frame k lies at sample 160 k.
+//! Every method writes 0 where nothing is voiced; [`fill_unvoiced`] replaces those zeros if a voice wants it. The methods of
+//! signal processing and CREPE search 50 to 1100 Hz, RMVPE and FCPE 32 to 2000 Hz. Frame k lies at sample 160 k.
 
+mod network;
 mod pm;
+pub mod rmvpe;
+mod unvoiced;
 mod world;
 mod yin;
 
-use super::{SAMPLE_RATE, Setup, each_clip, finite};
+pub use unvoiced::fill_unvoiced;
+
+use super::{SAMPLE_RATE, Setup, batches, each_clip, finite};
+use crate::config::F0_METHODS;
 use crate::error::nearest;
 use crate::task::Task;
 use crate::{Error, Kind, Result};
@@ -32,19 +39,6 @@ pub enum Method {
 
 impl Method {
     pub const ALL: [Self; 4] = [Self::Pm, Self::Yin, Self::Harvest, Self::Dio];
-
-    /// The method of that name. Errors: `config.value` with the nearest name.
-    pub fn parse(name: &str) -> Result<Self> {
-        Self::ALL.into_iter().find(|method| method.name() == name).ok_or_else(|| {
-            let names = Self::ALL.map(Self::name);
-            let message = format!("there is no f0 method {name:?}, only {}", names.join(", "));
-            let error = Error::new(Kind::ConfigValue, message);
-            match nearest(name, names) {
-                Some(near) => error.hint(format!("did you mean {near:?}?")),
-                None => error,
-            }
-        })
-    }
 
     pub fn name(self) -> &'static str {
         match self {
@@ -84,25 +78,37 @@ pub fn compute(method: Method, samples: &[f32]) -> Result<Vec<f64>> {
     Ok(f0)
 }
 
-/// The f0 of many clips by one method, opened once. RMVPE's network will be one more variant.
+/// The f0 of many clips by one method, opened once.
 pub struct Extractor {
     engine: Engine,
 }
 
 enum Engine {
     Signal(Method),
+    Network(Box<dyn network::Tracker>),
 }
 
 impl Extractor {
-    /// The extractor of that name. Errors: `config.value`, `asset.missing`, `checkpoint.*`, `device.memory`.
-    pub fn open(name: &str, _setup: &Setup) -> Result<Self> {
-        Ok(Self { engine: Engine::Signal(Method::parse(name)?) })
+    /// The extractor of that name; a network is loaded from its file.
+    ///
+    /// Errors: `config.value` with the nearest name; `asset.missing`; `checkpoint.mismatch` and `checkpoint.damaged` for a file
+    /// that is not what its name promises; `device.memory`.
+    pub fn open(name: &str, setup: &Setup) -> Result<Self> {
+        if let Some(method) = Method::ALL.into_iter().find(|method| method.name() == name) {
+            return Ok(Self { engine: Engine::Signal(method) });
+        }
+        let network: Box<dyn network::Tracker> = match name {
+            "rmvpe" => Box::new(rmvpe::Network::open(setup)?),
+            _ => return Err(unknown(name)),
+        };
+        Ok(Self { engine: Engine::Network(network) })
     }
 
     /// What the values depend on besides the samples, for cache keys.
     pub fn digest(&self) -> String {
         match &self.engine {
             Engine::Signal(method) => method.digest(),
+            Engine::Network(network) => network.digest(),
         }
     }
 
@@ -110,19 +116,33 @@ impl Extractor {
     /// without reading it; `load` reads a clip; `done` is given its f0 or its error
     /// and decides whether one bad clip ends the stage.
     ///
-    /// Errors: `cancelled`, and the first that `done` returns.
+    /// Errors: `cancelled`, and the first that `done` returns; of a network also `device.memory` and `torch`.
     pub fn extract<C: Sync, R: Send>(
         &self,
         task: &Task,
         stage: &str,
         clips: &[C],
-        _size: impl Fn(&C) -> usize,
+        size: impl Fn(&C) -> usize,
         load: impl Fn(&C) -> Result<Vec<f32>> + Sync,
         done: impl Fn(&C, Result<Vec<f64>>) -> Result<R> + Sync,
     ) -> Result<Vec<R>> {
         match &self.engine {
             Engine::Signal(method) => each_clip(task, stage, clips, load, |samples| compute(*method, samples), done),
+            Engine::Network(network) => {
+                let cost = |clip: &C| network.cost(size(clip));
+                let forward = |group: &[Vec<f32>]| network::forward(network.as_ref(), group);
+                batches::in_batches(task, stage, clips, cost, network.most(), load, forward, done)
+            }
         }
+    }
+}
+
+fn unknown(name: &str) -> Error {
+    let message = format!("there is no f0 method {name:?}, only {}", F0_METHODS.join(", "));
+    let error = Error::new(Kind::ConfigValue, message);
+    match nearest(name, F0_METHODS) {
+        Some(near) => error.hint(format!("did you mean {near:?}?")),
+        None => error,
     }
 }
 

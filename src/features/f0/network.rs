@@ -1,0 +1,162 @@
+//! What the pitch networks share: clips checked, long ones cut into pieces, pieces of like length in batches.
+//!
+//! A clip of up to [`PIECE`] frames (41 s; training clips have at most 30 s) goes through a network whole. A longer one is cut,
+//! so that memory stays bounded, and each piece hears [`CONTEXT`] frames (2.6 s) of its neighbours that are not kept:
+//!
+//! ```text
+//! piece 0   |==================-----|
+//! piece 1             |-----==============-----|
+//! piece 2                           |-----==========|
+//! ```
+
+use super::HOP_LENGTH;
+use crate::features::finite;
+use crate::{Error, Kind, Result};
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+/// Frames that go through a network at once. A multiple of 32, as is CONTEXT: RMVPE's pooling then falls on the same frames.
+const PIECE: usize = 4096;
+/// Frames at an inner end of a piece that only serve as surroundings. More costs time, less lets the cut be felt.
+const CONTEXT: usize = 256;
+
+/// A network that tracks pitch.
+pub(super) trait Tracker: Send {
+    /// Name, version, weights and number format, for cache keys.
+    fn digest(&self) -> String;
+
+    /// Frames that a clip costs in a batch.
+    fn cost(&self, n_samples: usize) -> usize;
+
+    /// Frames that are given to [`Tracker::track`] at once, unless one clip alone has more.
+    fn most(&self) -> usize;
+
+    /// The f0 of clips without NaN or infinity, of any lengths. Errors concern them all.
+    fn track(&self, clips: &[&[f32]]) -> Result<Vec<Vec<f64>>>;
+}
+
+/// The f0 of a group of clips, or what is wrong with the single clip.
+pub(super) fn forward(tracker: &dyn Tracker, clips: &[Vec<f32>]) -> Result<Vec<Result<Vec<f64>>>> {
+    let faults: Vec<Option<Error>> = clips.iter().map(|clip| finite(clip).err()).collect();
+    let sound: Vec<&[f32]> =
+        clips.iter().zip(&faults).filter(|(_, fault)| fault.is_none()).map(|(clip, _)| clip.as_slice()).collect();
+    let mut found = if sound.is_empty() { Vec::new() } else { tracker.track(&sound)? }.into_iter();
+    let lost = || Error::new(Kind::Internal, "a pitch network returned too few clips");
+    Ok(faults
+        .into_iter()
+        .map(|fault| match fault {
+            Some(error) => Err(error),
+            None => found.next().ok_or_else(lost),
+        })
+        .collect())
+}
+
+/// Frames of a clip.
+pub(super) fn frames(n_samples: usize) -> usize {
+    n_samples / HOP_LENGTH + 1
+}
+
+/// The f0 of clips of any length by `track`, which is given pieces whose `shape` (of their number of frames) is the same, no
+/// more of them at once than make `most` frames, each of `shortest` samples or more. A clip that is shorter is unvoiced.
+pub(super) fn in_pieces(
+    clips: &[&[f32]],
+    shortest: usize,
+    most: usize,
+    shape: impl Fn(usize) -> usize,
+    track: impl Fn(&[&[f32]]) -> Result<Vec<Vec<f64>>>,
+) -> Result<Vec<Vec<f64>>> {
+    let mut f0: Vec<Vec<f64>> = clips.iter().map(|clip| vec![0.0; frames(clip.len())]).collect();
+    let mut alike: BTreeMap<usize, Vec<(usize, Piece)>> = BTreeMap::new();
+    for (i, clip) in clips.iter().enumerate().filter(|(_, clip)| clip.len() >= shortest) {
+        for piece in pieces(clip.len()) {
+            alike.entry(shape(frames(piece.samples.len()))).or_default().push((i, piece));
+        }
+    }
+    for (shape, pieces) in alike {
+        for batch in pieces.chunks((most / shape.max(1)).max(1)) {
+            let waves: Vec<&[f32]> = batch.iter().map(|(i, piece)| &clips[*i][piece.samples.clone()]).collect();
+            for ((i, piece), found) in batch.iter().zip(track(&waves)?) {
+                let from = piece.start + piece.keep.start;
+                f0[*i][from..from + piece.keep.len()].copy_from_slice(&found[piece.keep.clone()]);
+            }
+        }
+    }
+    Ok(f0)
+}
+
+/// A part of a clip that goes through the network at once.
+#[derive(Debug, PartialEq)]
+struct Piece {
+    /// The frame of the clip that is its first.
+    start: usize,
+    samples: Range<usize>,
+    /// Its frames that are kept.
+    keep: Range<usize>,
+}
+
+fn pieces(n_samples: usize) -> Vec<Piece> {
+    let n = frames(n_samples);
+    let mut pieces = Vec::new();
+    let mut start = 0;
+    loop {
+        let last = start + PIECE >= n;
+        let keep_from = if start == 0 { 0 } else { CONTEXT };
+        let keep_to = if last { n - start } else { PIECE - CONTEXT };
+        // One sample less than PIECE hops has PIECE frames.
+        let end = if last { n_samples } else { (start + PIECE) * HOP_LENGTH - 1 };
+        pieces.push(Piece { start, samples: start * HOP_LENGTH..end, keep: keep_from..keep_to });
+        if last {
+            return pieces;
+        }
+        start += PIECE - 2 * CONTEXT;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clip_of_up_to_a_piece_stays_whole() {
+        for n in [0, 1, 59200, 480_000, PIECE * HOP_LENGTH - 1] {
+            assert_eq!(pieces(n), [Piece { start: 0, samples: 0..n, keep: 0..frames(n) }]);
+        }
+    }
+
+    #[test]
+    fn the_kept_frames_of_the_pieces_are_each_frame_once() {
+        for n in [PIECE * HOP_LENGTH, PIECE * HOP_LENGTH + 1, 1_000_000, 1_146_879, 1_146_880, 20_000_000] {
+            let mut next = 0;
+            for piece in pieces(n) {
+                let len = frames(piece.samples.len());
+                assert!(len <= PIECE && piece.keep.end <= len && piece.keep.start < piece.keep.end, "{piece:?} of {n}");
+                assert_eq!(piece.start + piece.keep.start, next);
+                assert_eq!(piece.start % 32, 0);
+                next = piece.start + piece.keep.end;
+            }
+            assert_eq!(next, frames(n));
+        }
+    }
+
+    #[test]
+    fn pieces_come_back_in_their_places() {
+        // The "network" gives each frame's first sample, which is its number.
+        let wave = |n: usize| (0..n).map(|i| (i / HOP_LENGTH) as f32).collect::<Vec<f32>>();
+        let clips = [wave(2_000_000), wave(159), wave(1_200_000), wave(480_000)];
+        let track = |waves: &[&[f32]]| {
+            assert!(waves.len() * PIECE <= 2 * PIECE || waves[0].len() < PIECE * HOP_LENGTH / 2);
+            let one = |wave: &&[f32]| {
+                (0..frames(wave.len())).map(|k| f64::from(wave[(k * HOP_LENGTH).min(wave.len() - 1)])).collect()
+            };
+            Ok(waves.iter().map(one).collect())
+        };
+        let refs: Vec<&[f32]> = clips.iter().map(Vec::as_slice).collect();
+        let f0 = in_pieces(&refs, 160, 2 * PIECE, |frames| frames, track).unwrap();
+        for (clip, f0) in clips.iter().zip(&f0) {
+            let expected: Vec<f64> = (0..frames(clip.len()))
+                .map(|k| if clip.len() < 160 { 0.0 } else { f64::from(clip[(k * HOP_LENGTH).min(clip.len() - 1)]) })
+                .collect();
+            assert_eq!(f0, &expected);
+        }
+    }
+}

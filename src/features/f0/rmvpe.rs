@@ -1,0 +1,122 @@
+//! RMVPE: its file opened, clips through it, and from salience to f0.
+
+use super::network::{self, Tracker};
+use crate::features::Setup;
+use crate::models::rmvpe::{FRAME_MULTIPLE, PITCHES, Rmvpe};
+use crate::{Result, files, nn, torchfile};
+
+const ASSET: &str = "rmvpe.pt";
+/// Raise it when a value may come out differently.
+const VERSION: &str = "rmvpe-1";
+/// A frame whose highest salience is no higher is unvoiced (spec B.7). Higher leaves more frames unvoiced.
+pub const THRESHOLD: f32 = 0.03;
+/// The pitch of the first salience, in cents above 10 Hz (spec B.6); the next ones follow 20 cents apart.
+const FIRST_CENTS: f64 = 1_997.379_408_437_619_1;
+const CENTS_PER_PITCH: f64 = 20.0;
+/// Neighbours on each side that a frame's pitch is averaged over.
+const REACH: usize = 4;
+/// Frames in a batch on the CPU and on a GPU.
+const MOST_ON_CPU: usize = 4096;
+const MOST_ON_GPU: usize = 16384;
+
+/// RMVPE with its weights.
+pub(super) struct Network {
+    rmvpe: Rmvpe,
+    digest: String,
+    most: usize,
+}
+
+/// Frames with the zeros behind them.
+fn filled(frames: usize) -> usize {
+    frames.next_multiple_of(FRAME_MULTIPLE)
+}
+
+impl Network {
+    /// Errors: `asset.missing`, `checkpoint.mismatch`, `checkpoint.damaged`, `device.memory`.
+    pub fn open(setup: &Setup) -> Result<Self> {
+        let path = setup.store.locate(ASSET)?;
+        let rmvpe = Rmvpe::load(&torchfile::read(&path)?, setup.kind, setup.device)?;
+        let digest = format!("{VERSION} {} {}", files::digest_file(&path)?, setup.precision());
+        let most = if setup.device.is_cuda() { MOST_ON_GPU } else { MOST_ON_CPU };
+        Ok(Self { rmvpe, digest, most })
+    }
+}
+
+impl Tracker for Network {
+    fn digest(&self) -> String {
+        self.digest.clone()
+    }
+
+    fn cost(&self, n_samples: usize) -> usize {
+        filled(Rmvpe::frames(n_samples))
+    }
+
+    fn most(&self) -> usize {
+        self.most
+    }
+
+    fn track(&self, clips: &[&[f32]]) -> Result<Vec<Vec<f64>>> {
+        network::in_pieces(clips, Rmvpe::shortest(), self.most, filled, |waves| self.batch(waves))
+    }
+}
+
+impl Network {
+    /// The f0 of clips that are filled up to the same number of frames.
+    fn batch(&self, waves: &[&[f32]]) -> Result<Vec<Vec<f64>>> {
+        nn::guard(|| {
+            let salience = self.rmvpe.salience(&self.rmvpe.mel(waves)).to_device(tch::Device::Cpu);
+            let one = |(i, wave): (usize, &&[f32])| {
+                let own = salience.get(i as i64).narrow(0, 0, Rmvpe::frames(wave.len()) as i64).contiguous();
+                let mut values = vec![0.0f32; own.numel()];
+                own.copy_data(&mut values, own.numel());
+                decode(&values, THRESHOLD)
+            };
+            waves.iter().enumerate().map(one).collect()
+        })
+    }
+}
+
+/// The f0 of frames from their salience, in Hz; 0 where no pitch is above the threshold, NaN where one is NaN.
+///
+/// Shapes   salience: [frames * 360] -> [frames]
+/// Source   spec B.6
+pub fn decode(salience: &[f32], threshold: f32) -> Vec<f64> {
+    let hz = |frame: &[f32]| match cents(frame, threshold) {
+        // What unvoiced frames are told by in the reference.
+        0.0 => 0.0,
+        cents => 10.0 * (cents / 1200.0).exp2(),
+    };
+    salience.chunks_exact(PITCHES as usize).map(hz).collect()
+}
+
+/// The pitch of a frame in cents above 10 Hz: the mean of the nine pitches around the most salient, weighted by salience; 0 if
+/// the frame is unvoiced.
+pub fn cents(frame: &[f32], threshold: f32) -> f64 {
+    let mut best = 0;
+    for (k, s) in frame.iter().enumerate() {
+        if s.is_nan() {
+            return f64::NAN;
+        }
+        // The first of equal ones.
+        if *s > frame[best] {
+            best = k;
+        }
+    }
+    if frame[best] <= threshold {
+        return 0.0;
+    }
+    let (mut products, mut weights) = ([0.0f64; 2 * REACH + 1], [0.0f32; 2 * REACH + 1]);
+    for (i, k) in (best.saturating_sub(REACH)..=(best + REACH).min(frame.len() - 1)).enumerate() {
+        // Beyond the ends the reference has zeros; its sums take them in the same places.
+        let place = if best < REACH { i + REACH - best } else { i };
+        weights[place] = frame[k];
+        products[place] = f64::from(frame[k]) * (CENTS_PER_PITCH * k as f64 + FIRST_CENTS);
+    }
+    sum_of_nine(products) / f64::from(sum_of_nine(weights))
+}
+
+/// The sum in NumPy's order of additions, which decides the last digit: pairs of the first eight, then the ninth. The
+/// weights are summed in float32, as NumPy does with a float32 array.
+fn sum_of_nine<T: Copy + std::ops::Add<Output = T>>(x: [T; 9]) -> T {
+    (((x[0] + x[1]) + (x[2] + x[3])) + ((x[4] + x[5]) + (x[6] + x[7]))) + x[8]
+}

@@ -1,0 +1,51 @@
+//! What stands in unvoiced frames.
+
+/// Replaces each run of zeros by the line between the voiced frames around it, and runs at the ends by the nearest voiced
+/// value; true if `f0` is voiced everywhere afterwards, false if no frame was voiced and all is left at 0.
+///
+/// Source: spec B.3, RVC 2026 in training and conversion (NumPy's interp over the frame index). With it the vocoder's source
+/// is never noise, and breaths are sung; RVC 2024 and Applio keep the zeros.
+pub fn fill_unvoiced(f0: &mut [f64]) -> bool {
+    let is_voiced = |hz: &f64| *hz > 0.0;
+    let (Some(first), Some(last)) = (f0.iter().position(is_voiced), f0.iter().rposition(is_voiced)) else {
+        return f0.is_empty();
+    };
+    let (start, end) = (f0[first], f0[last]);
+    f0[..first].fill(start);
+    f0[last + 1..].fill(end);
+    let mut left = first;
+    for right in first + 1..=last {
+        if !is_voiced(&f0[right]) {
+            continue;
+        }
+        let slope = (f0[right] - f0[left]) / (right - left) as f64;
+        for k in left + 1..right {
+            f0[k] = slope * (k - left) as f64 + f0[left];
+        }
+        left = right;
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fill_unvoiced;
+
+    #[test]
+    fn gaps_are_bridged_and_ends_extended_as_numpys_interp_does() {
+        let mut f0 = [0.0, 0.0, 100.0, 0.0, 0.0, 0.0, 200.0, 210.0, 0.0, 180.0, 0.0];
+        assert!(fill_unvoiced(&mut f0));
+        assert_eq!(f0, [100.0, 100.0, 100.0, 125.0, 150.0, 175.0, 200.0, 210.0, 195.0, 180.0, 180.0]);
+    }
+
+    #[test]
+    fn what_is_voiced_everywhere_or_nowhere_stays_as_it_is() {
+        let mut voiced = [100.0, 101.5];
+        assert!(fill_unvoiced(&mut voiced));
+        assert_eq!(voiced, [100.0, 101.5]);
+        let mut unvoiced = [0.0; 3];
+        assert!(!fill_unvoiced(&mut unvoiced));
+        assert_eq!(unvoiced, [0.0; 3]);
+        assert!(fill_unvoiced(&mut []), "nothing in it is unvoiced");
+    }
+}
