@@ -275,6 +275,50 @@ fn another_f0_method_tracks_again_and_the_former_one_is_still_known() {
     assert_eq!(snapshot(&room), clean_rebuild(&room));
 }
 
+/// White noise, which `pm` finds no period in.
+fn record_noise(path: &Path, seconds: f64) {
+    let mut state = 7u32;
+    let samples: Vec<f32> = (0..(seconds * f64::from(RATE)) as usize)
+        .map(|_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            0.3 * ((state >> 8) as f32 / (1 << 23) as f32 - 1.0)
+        })
+        .collect();
+    io::write_wav(path, &samples, RATE).unwrap();
+}
+
+#[test]
+fn interpolated_f0_is_voiced_throughout_and_a_clip_without_any_voice_is_skipped() {
+    let room = room(&[("b.wav", 1)]);
+    record_noise(&room.data().join("noise.wav"), 2.0);
+    let zero = Config { f0_method: "pm".into(), ..config() };
+    let interpolate = Config { f0_unvoiced: "interpolate".into(), ..zero.clone() };
+    let f0_files = |room: &Room| -> Vec<Vec<f64>> {
+        let files = files::list(&room.logs().join("2b-f0nsf")).unwrap();
+        files.iter().map(|path| rvc_run::npy::read_f64(path).unwrap()).collect()
+    };
+    assert_eq!(room.try_run(&zero).unwrap().f0, Counts { done: 2, ..Counts::default() });
+    assert_eq!(room.warnings(), Vec::<String>::new());
+    let kept = f0_files(&room);
+    assert!(kept.iter().any(|f0| f0.iter().all(|hz| *hz == 0.0)), "the noise is unvoiced");
+    assert!(kept.iter().any(|f0| f0.contains(&0.0) && f0.iter().any(|hz| *hz > 0.0)), "there is a gap to fill");
+
+    let ran = room.try_run(&interpolate).unwrap();
+    assert_eq!(ran.f0, Counts { done: 1, skipped: 1, ..Counts::default() }, "another setting, another result");
+    let warnings = room.warnings();
+    assert!(warnings.len() == 1 && warnings[0].contains("no frame is voiced"), "{warnings:?}");
+    let filled = f0_files(&room);
+    assert!(filled.len() == 1 && filled[0].iter().all(|hz| *hz > 0.0));
+    let text = files::read_text(&room.logs().join("cache_metadata.json")).unwrap();
+    let metadata: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(metadata["preprocessing_params"]["f0_unvoiced"], "interpolate");
+    // Silence stays silent: nothing in it could be sung.
+    let mute = room.logs().join("mute/2b-f0nsf/mute.wav.npy");
+    assert_eq!(rvc_run::npy::read_f64(&mute).unwrap(), vec![0.0; 301]);
+
+    assert_eq!(room.try_run(&zero).unwrap().f0.done, 0, "the former one is still known");
+}
+
 #[test]
 fn settings_of_training_make_nothing() {
     let room = five();

@@ -21,15 +21,22 @@ const HZ_FILE: &str = "hz.npy";
 pub(super) const CONTENT_FILE: &str = "content.npy";
 
 /// Completes the clips with f0 by `config.f0_method`, in logs/<voice>/2a_f0 and 2b-f0nsf; returns what was done, in clips.
+/// Unvoiced frames are 0, or with `config.f0_unvoiced` "interpolate" filled from their neighbours (RVC 2026), where a clip
+/// that is unvoiced throughout is skipped with a warning.
 ///
 /// Errors: `config.value`, `file.locked`, `file.write`, `file.disk_full`.
 pub fn f0(task: &Task, clips: &mut Clips, models: &Models, config: &Config) -> Result<Counts> {
     let _lock = Lock::acquire(&clips.folder)?;
     let extractor = models.extractor(config)?;
     let digest = extractor.digest();
-    let key = |clip: &Object| Key::new("f0", F0_VERSION).input("clip", &clip.digest).param("method", digest.as_str());
+    let unvoiced = config.f0_unvoiced.as_str();
+    let key = |clip: &Object| {
+        let key = Key::new("f0", F0_VERSION).input("clip", &clip.digest);
+        key.param("method", digest.as_str()).param("unvoiced", unvoiced)
+    };
     let found = each_once(task, "f0", clips, key, |todo| {
         extractor.extract(task, "f0", todo, n_samples, load, |clip, f0| {
+            let f0 = f0.and_then(|f0| finished(f0, unvoiced == "interpolate"));
             one_clip(f0, |f0| make_f0(task, &clips.cache, &key(clip), &f0))
         })
     })?;
@@ -49,6 +56,7 @@ pub fn f0(task: &Task, clips: &mut Clips, models: &Models, config: &Config) -> R
     warn_each(task, skipped.into_iter());
     clips.params.insert("f0_method".into(), Value::from(config.f0_method.as_str()));
     clips.params.insert("f0_digest".into(), Value::from(digest.as_str()));
+    clips.params.insert("f0_unvoiced".into(), Value::from(unvoiced));
     let files = |of: fn(&Pitch) -> &Object| named(&clips.clips, ".wav.npy", |clip| clip.f0.as_ref().map(of));
     let wanted = [
         folder::Wanted { folder: F0_COARSE, files: files(|pitch| &pitch.coarse) },
@@ -167,10 +175,19 @@ fn one_clip<T>(values: Result<T>, store: impl FnOnce(T) -> Result<Entry>) -> Res
     }
 }
 
-fn make_f0(task: &Task, cache: &Cache, key: &Key, f0: &[f64]) -> Result<Entry> {
+/// A clip's f0 as it is kept. Errors: `train.not_finite`; `audio.empty` if it is to be filled and nothing is voiced.
+fn finished(mut f0: Vec<f64>, fill: bool) -> Result<Vec<f64>> {
     if !f0.iter().all(|x| x.is_finite()) {
         return Err(Error::new(Kind::NotFinite, "its f0 is not finite"));
     }
+    if fill && !trackers::fill_unvoiced(&mut f0) {
+        return Err(Error::new(Kind::AudioEmpty, "no frame is voiced, so there is nothing to interpolate between")
+            .hint("f0_unvoiced \"zero\" keeps such clips"));
+    }
+    Ok(f0)
+}
+
+fn make_f0(task: &Task, cache: &Cache, key: &Key, f0: &[f64]) -> Result<Entry> {
     let made = cache.once(task, key, |pending| {
         npy::write_f64(&pending.path(HZ_FILE), f0)?;
         npy::write_i64(&pending.path(COARSE_FILE), &trackers::coarse(f0))?;
