@@ -61,7 +61,7 @@ pub(super) fn in_batches<C: Sync, F: Send, R: Send>(
         }
         drop(clips_in);
         let outcome = (|| -> Result<()> {
-            for group in groups_in.iter() {
+            for group in &groups_in {
                 task.check()?;
                 if stop.load(Ordering::Relaxed) {
                     break;

@@ -87,6 +87,7 @@ pub fn load<N>(
 }
 
 /// Errors with everything about `file` that does not fit `wanted`; `names` gives the file's name of each key.
+#[allow(clippy::implicit_hasher, reason = "nobody brings another hasher")]
 pub fn check(file: &TorchFile, names: &HashMap<String, String>, wanted: &[(String, Vec<i64>)]) -> Result<()> {
     let mut misfits = Misfits::default();
     let mut known = std::collections::HashSet::new();
