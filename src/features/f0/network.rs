@@ -8,12 +8,17 @@
 //! piece 1             |-----==============-----|
 //! piece 2                           |-----==========|
 //! ```
+//!
+//! What a cut changes, measured on 60 s (6001 frames): FCPE with its own weights 0.03 cents in 99 % of the frames, 0.11 at
+//! most. RMVPE with weights by the fill rule 0.04 cents in 99 %; in 6 frames two pitches far apart were equally salient and
+//! the other one won.
 
 use super::HOP_LENGTH;
 use crate::features::finite;
 use crate::{Error, Kind, Result};
 use std::collections::BTreeMap;
 use std::ops::Range;
+use tch::{Device, Tensor};
 
 /// Frames that go through a network at once. A multiple of 32, as is CONTEXT: RMVPE's pooling then falls on the same frames.
 const PIECE: usize = 4096;
@@ -82,6 +87,19 @@ pub(super) fn in_pieces(
         }
     }
     Ok(f0)
+}
+
+/// The values of each clip's own frames in a batch.
+///
+/// Shapes: batch float32 [clips, frames, width], lengths [clips] -> clips times [length * width]
+pub(super) fn rows(batch: &Tensor, lengths: impl Iterator<Item = usize>) -> impl Iterator<Item = Vec<f32>> {
+    let batch = batch.to_device(Device::Cpu);
+    lengths.enumerate().map(move |(i, length)| {
+        let own = batch.get(i as i64).narrow(0, 0, length as i64).contiguous();
+        let mut values = vec![0.0; own.numel()];
+        own.copy_data(&mut values, own.numel());
+        values
+    })
 }
 
 /// A part of a clip that goes through the network at once.

@@ -1,4 +1,9 @@
 //! RMVPE: its file opened, clips through it, and from salience to f0.
+//!
+//! Measured with weights by the fill rule on 2 cores (avx512_bf16): 60 s take 1.8 s in float32. bfloat16 is 1.5 (one clip of
+//! 10 s) to 1.8 times (16 clips of 3.7 s) as fast; the recurrent layer stays float32. It moves f0 by 0.04 cents in the
+//! median, and by at most 0.3 wherever the most salient pitch leads by 0.002 or more (79 % of the frames of noise-like
+//! salience); elsewhere another pitch may win.
 
 use super::network::{self, Tracker};
 use crate::features::Setup;
@@ -11,7 +16,7 @@ const VERSION: &str = "rmvpe-1";
 /// A frame whose highest salience is no higher is unvoiced (spec B.7). Higher leaves more frames unvoiced.
 pub const THRESHOLD: f32 = 0.03;
 /// The pitch of the first salience, in cents above 10 Hz (spec B.6); the next ones follow 20 cents apart.
-const FIRST_CENTS: f64 = 1_997.379_408_437_619_1;
+const FIRST_CENTS: f64 = 1_997.379_408_437_619;
 const CENTS_PER_PITCH: f64 = 20.0;
 /// Neighbours on each side that a frame's pitch is averaged over.
 const REACH: usize = 4;
@@ -64,14 +69,9 @@ impl Network {
     /// The f0 of clips that are filled up to the same number of frames.
     fn batch(&self, waves: &[&[f32]]) -> Result<Vec<Vec<f64>>> {
         nn::guard(|| {
-            let salience = self.rmvpe.salience(&self.rmvpe.mel(waves)).to_device(tch::Device::Cpu);
-            let one = |(i, wave): (usize, &&[f32])| {
-                let own = salience.get(i as i64).narrow(0, 0, Rmvpe::frames(wave.len()) as i64).contiguous();
-                let mut values = vec![0.0f32; own.numel()];
-                own.copy_data(&mut values, own.numel());
-                decode(&values, THRESHOLD)
-            };
-            waves.iter().enumerate().map(one).collect()
+            let salience = self.rmvpe.salience(&self.rmvpe.mel(waves));
+            let lengths = waves.iter().map(|wave| Rmvpe::frames(wave.len()));
+            network::rows(&salience, lengths).map(|row| decode(&row, THRESHOLD)).collect()
         })
     }
 }

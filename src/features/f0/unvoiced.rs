@@ -31,21 +31,24 @@ pub fn fill_unvoiced(f0: &mut [f64]) -> bool {
 mod tests {
     use super::fill_unvoiced;
 
+    #[track_caller]
+    fn assert_filled(given: &[f64], voiced: bool, expected: &[f64]) {
+        let mut f0 = given.to_vec();
+        assert_eq!(fill_unvoiced(&mut f0), voiced);
+        assert!(f0.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-12), "{f0:?}");
+    }
+
     #[test]
     fn gaps_are_bridged_and_ends_extended_as_numpys_interp_does() {
-        let mut f0 = [0.0, 0.0, 100.0, 0.0, 0.0, 0.0, 200.0, 210.0, 0.0, 180.0, 0.0];
-        assert!(fill_unvoiced(&mut f0));
-        assert_eq!(f0, [100.0, 100.0, 100.0, 125.0, 150.0, 175.0, 200.0, 210.0, 195.0, 180.0, 180.0]);
+        let gaps = [0.0, 0.0, 100.0, 0.0, 0.0, 0.0, 200.0, 210.0, 0.0, 180.0, 0.0];
+        let filled = [100.0, 100.0, 100.0, 125.0, 150.0, 175.0, 200.0, 210.0, 195.0, 180.0, 180.0];
+        assert_filled(&gaps, true, &filled);
     }
 
     #[test]
     fn what_is_voiced_everywhere_or_nowhere_stays_as_it_is() {
-        let mut voiced = [100.0, 101.5];
-        assert!(fill_unvoiced(&mut voiced));
-        assert_eq!(voiced, [100.0, 101.5]);
-        let mut unvoiced = [0.0; 3];
-        assert!(!fill_unvoiced(&mut unvoiced));
-        assert_eq!(unvoiced, [0.0; 3]);
-        assert!(fill_unvoiced(&mut []), "nothing in it is unvoiced");
+        assert_filled(&[100.0, 101.5], true, &[100.0, 101.5]);
+        assert_filled(&[0.0; 3], false, &[0.0; 3]);
+        assert_filled(&[], true, &[]);
     }
 }
