@@ -15,6 +15,7 @@ pub mod crepe;
 pub mod discriminator;
 pub mod fcpe;
 pub mod flow;
+pub mod hubert;
 pub mod posterior;
 pub mod rmvpe;
 pub mod synthesizer;

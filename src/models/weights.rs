@@ -86,6 +86,15 @@ pub fn load<N>(
     build(&Weights { source: Source::File { file, names: &names }, kind, device })
 }
 
+/// The network's own spelling of a state-dict key: without the wrapper's prefix of parallel training, weight norm as
+/// `weight_g` and `weight_v` (newer PyTorch calls them `parametrizations.weight.original0` and `original1`).
+pub fn canonical(name: &str) -> String {
+    name.strip_prefix("module.")
+        .unwrap_or(name)
+        .replace(".parametrizations.weight.original0", ".weight_g")
+        .replace(".parametrizations.weight.original1", ".weight_v")
+}
+
 /// Errors with everything about `file` that does not fit `wanted`; `names` gives the file's name of each key.
 #[allow(clippy::implicit_hasher, reason = "nobody brings another hasher")]
 pub fn check(file: &TorchFile, names: &HashMap<String, String>, wanted: &[(String, Vec<i64>)]) -> Result<()> {
