@@ -7,13 +7,19 @@ use std::path::PathBuf;
 /// The folders that pretrained files are looked for in, first one first.
 #[derive(Clone, Debug)]
 pub struct Store {
+    root: PathBuf,
     folders: Vec<PathBuf>,
 }
 
 impl Store {
     /// The store of a workspace: its own folder assets/.
     pub fn new(workspace: &Workspace) -> Self {
-        Self { folders: vec![workspace.path("assets")] }
+        Self { root: workspace.root().to_owned(), folders: vec![workspace.path("assets")] }
+    }
+
+    /// A path that the user gave, relative to the workspace.
+    pub fn path(&self, given: &str) -> PathBuf {
+        self.root.join(given)
     }
 
     /// Where the asset `name` ("rmvpe.pt", "pretrained_v2/f0G40k.pth", "contentvec") lies: a file or a folder.

@@ -1,11 +1,14 @@
 //! What is said in a clip, as 768 numbers for each 20 ms, whoever says it (RVC calls it "phone").
 //!
-//! An [`Encoder`] is opened once and encodes many clips. `mel` needs no download and is of demo quality; HuBERT's
-//! network will be one more variant of the same size and frame grid.
+//! An [`Encoder`] is opened once and encodes many clips. `mel` needs no download and is of demo quality; the others are
+//! HuBERT's network with one or another set of weights.
 
+mod hubert;
 mod mel;
 
+use super::batches::in_batches;
 use super::{Setup, each_clip};
+use crate::config::{CONTENT_ENCODERS, is_path};
 use crate::error::nearest;
 use crate::task::Task;
 use crate::{Error, Kind, Result};
@@ -16,8 +19,6 @@ pub const DIM: usize = 768;
 pub const HOP_LENGTH: usize = 320;
 /// Samples that the first frame needs; frame t begins at sample 320 t (HuBERT's convolutions, spec C.1).
 pub const WINDOW_LENGTH: usize = 400;
-
-const NAMES: [&str; 1] = ["mel"];
 
 /// Frames of a clip: floor((n - 400) / 320) + 1, none if it is shorter than 400 samples.
 pub fn frames(n_samples: usize) -> usize {
@@ -31,6 +32,7 @@ pub struct Encoder {
 
 enum Engine {
     Mel(mel::Mel),
+    Hubert(Box<hubert::Network>),
 }
 
 /// The built-in encoder of that name, ready for use. Errors: `config.value` with the nearest name.
@@ -38,9 +40,10 @@ pub fn encoder(name: &str) -> Result<Encoder> {
     if name == "mel" {
         return Ok(Encoder { engine: Engine::Mel(mel::Mel::new()) });
     }
-    let error =
-        Error::new(Kind::ConfigValue, format!("there is no content encoder {name:?}, only {}", NAMES.join(", ")));
-    Err(match nearest(name, NAMES) {
+    let names = CONTENT_ENCODERS;
+    let message = format!("there is no content encoder {name:?}, only {}", names.join(", "));
+    let error = Error::new(Kind::ConfigValue, message);
+    Err(match nearest(name, names) {
         Some(near) => error.hint(format!("did you mean {near:?}?")),
         None => error,
     })
@@ -49,27 +52,39 @@ pub fn encoder(name: &str) -> Result<Encoder> {
 impl Encoder {
     /// The encoder that the settings name; `version` ("v1", "v2") chooses the layer of a HuBERT.
     ///
-    /// Errors: `config.value`, `asset.missing`, `checkpoint.*`, `device.memory`.
-    pub fn open(name: &str, _version: &str, _setup: &Setup) -> Result<Self> {
-        encoder(name)
+    /// Errors: `config.value`; `asset.missing`; `file.not_found`, `config.mismatch` for a folder of another network;
+    /// `checkpoint.*`, `device.memory`.
+    pub fn open(name: &str, version: &str, setup: &Setup) -> Result<Self> {
+        if name == "mel" || !(is_path(name) || CONTENT_ENCODERS.contains(&name)) {
+            return encoder(name);
+        }
+        let network = hubert::Network::open(name, version, setup)
+            .map_err(|e| e.context(format_args!("content encoder {name}")))?;
+        Ok(Self { engine: Engine::Hubert(Box::new(network)) })
     }
 
-    pub fn name(&self) -> &'static str {
+    pub fn name(&self) -> &str {
         match &self.engine {
             Engine::Mel(_) => "mel",
+            Engine::Hubert(network) => network.name(),
         }
     }
 
-    /// What the values depend on besides the samples, for cache keys and the run's record.
+    /// What the values depend on besides the samples, for cache keys and the run's record. The last word is the number
+    /// format, which makes a small difference; any other difference is another encoder.
     pub fn digest(&self) -> String {
         match &self.engine {
             Engine::Mel(_) => mel::VERSION.into(),
+            Engine::Hubert(network) => network.digest().into(),
         }
     }
 
     /// Values of one frame.
     pub fn dim(&self) -> usize {
-        DIM
+        match &self.engine {
+            Engine::Mel(_) => DIM,
+            Engine::Hubert(network) => network.dim(),
+        }
     }
 
     /// One line for the person who uses it, if there is something to know before relying on it.
@@ -79,21 +94,22 @@ impl Encoder {
                 "content encoder \"mel\" is of demo quality: it runs and tests the whole flow without a download, but \
                  a voice trained on it carries over the sound of the speaker along with the words",
             ),
+            Engine::Hubert(network) => network.notice(),
         }
     }
 
     /// The content of a clip at 16 kHz.
     ///
-    /// Shapes   samples: [n] -> [frames(n), 768], row-major
+    /// Shapes   samples: [n] -> [frames(n), dim], row-major
     /// Errors   `audio.empty` if the clip is shorter than one frame; `data.damaged` if a sample is not finite
     pub fn encode(&self, samples: &[f32]) -> Result<Vec<f32>> {
-        if frames(samples.len()) == 0 {
-            let n = samples.len();
-            let message = format!("the clip has {n} samples at 16 kHz, but content needs at least {WINDOW_LENGTH}");
-            return Err(Error::new(Kind::AudioEmpty, message));
-        }
+        long_enough(samples)?;
         match &self.engine {
             Engine::Mel(mel) => mel.encode(samples),
+            Engine::Hubert(network) => {
+                let lost = || Err(Error::new(Kind::Internal, "the clip was lost"));
+                network.encode(&[samples.to_vec()])?.pop().unwrap_or_else(lost)
+            }
         }
     }
 
@@ -107,12 +123,28 @@ impl Encoder {
         task: &Task,
         stage: &str,
         clips: &[C],
-        _size: impl Fn(&C) -> usize,
+        size: impl Fn(&C) -> usize,
         load: impl Fn(&C) -> Result<Vec<f32>> + Sync,
         done: impl Fn(&C, Result<Vec<f32>>) -> Result<R> + Sync,
     ) -> Result<Vec<R>> {
         match &self.engine {
-            Engine::Mel(_) => each_clip(task, stage, clips, load, |samples| self.encode(samples), done),
+            Engine::Mel(mel) => {
+                let encode = |samples: &[f32]| long_enough(samples).and_then(|()| mel.encode(samples));
+                each_clip(task, stage, clips, load, encode, done)
+            }
+            Engine::Hubert(network) => {
+                in_batches(task, stage, clips, size, network.most(), load, |clips| network.encode(clips), done)
+            }
         }
     }
+}
+
+/// Errors: `audio.empty` if a clip is shorter than one frame.
+fn long_enough(samples: &[f32]) -> Result<()> {
+    if frames(samples.len()) > 0 {
+        return Ok(());
+    }
+    let n = samples.len();
+    let message = format!("the clip has {n} samples at 16 kHz, but content needs at least {WINDOW_LENGTH}");
+    Err(Error::new(Kind::AudioEmpty, message))
 }

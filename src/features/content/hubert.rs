@@ -1,0 +1,226 @@
+//! HuBERT and its relatives as content encoders: which file, what it may be, clips through it.
+
+use super::{HOP_LENGTH, WINDOW_LENGTH, frames};
+use crate::config::is_path;
+use crate::features::{Setup, finite};
+use crate::models::hubert::{self, Hubert, Output};
+use crate::{Error, Kind, Result, files, nn, torchfile};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use tch::Tensor;
+
+/// Raise it when a value may come out differently.
+const VERSION: &str = "hubert-1";
+/// Samples that run in one batch when all are padded to the longest: a minute on the CPU (about 1.5 GB), ten on a GPU.
+const MOST_ON_CPU: usize = 60 * 16_000;
+const MOST_ON_GPU: usize = 600 * 16_000;
+/// Longer clips run in pieces of this length, so that neither memory nor time for each second grows. Training clips, at most
+/// 30 s long, never do.
+const PIECE: usize = 60 * 16_000;
+/// Samples on each side of a piece that are heard and thrown away.
+const MARGIN: usize = 5 * 16_000;
+/// What Hugging Face's config.json must say for this network to be the one that it describes.
+const EXPECTED: [(&str, Expected); 8] = [
+    ("hidden_size", Expected::Int(hubert::HIDDEN)),
+    ("num_hidden_layers", Expected::Int(hubert::LAYERS)),
+    ("num_attention_heads", Expected::Int(12)),
+    ("intermediate_size", Expected::Int(3072)),
+    ("feat_extract_norm", Expected::Text("group")),
+    ("do_stable_layer_norm", Expected::Bool(false)),
+    ("conv_bias", Expected::Bool(false)),
+    ("hidden_act", Expected::Text("gelu")),
+];
+
+enum Expected {
+    Int(i64),
+    Bool(bool),
+    Text(&'static str),
+}
+
+impl Expected {
+    fn value(&self) -> Value {
+        match self {
+            Self::Int(n) => (*n).into(),
+            Self::Bool(b) => (*b).into(),
+            Self::Text(text) => (*text).into(),
+        }
+    }
+}
+
+/// An encoder with its weights.
+pub(super) struct Network {
+    hubert: Hubert,
+    name: String,
+    digest: String,
+    dim: usize,
+    /// Waves are brought to mean 0 and variance 1 first, as the encoder's own preprocessor_config.json asks.
+    normalise: bool,
+    most: usize,
+}
+
+impl Network {
+    /// The encoder of a name or path.
+    ///
+    /// Errors: `asset.missing`, `file.not_found`, `config.mismatch` for a Hugging Face folder of another network,
+    /// `checkpoint.mismatch`, `checkpoint.damaged`, `device.memory`.
+    pub fn open(name: &str, version: &str, setup: &Setup) -> Result<Self> {
+        let place = locate(name, setup)?;
+        let (path, normalise) = if place.is_dir() { folder(&place)? } else { (place, false) };
+        let output = hubert::output_of(version)?;
+        let hubert = Hubert::load(&torchfile::read(&path)?, output, setup.kind, setup.device)?;
+        let normalised = if normalise { " normalised" } else { "" };
+        let digest = format!("{VERSION} {} {version}{normalised} {}", files::digest_file(&path)?, setup.precision());
+        Ok(Self {
+            hubert,
+            name: name.to_owned(),
+            digest,
+            dim: if output == Output::V1 { hubert::PROJECTED } else { hubert::HIDDEN } as usize,
+            normalise,
+            most: if setup.device.is_cuda() { MOST_ON_GPU } else { MOST_ON_CPU },
+        })
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    pub fn dim(&self) -> usize {
+        self.dim
+    }
+
+    /// Samples of one batch.
+    pub fn most(&self) -> usize {
+        self.most
+    }
+
+    pub fn notice(&self) -> Option<&'static str> {
+        self.normalise.then_some(
+            "this encoder wants normalised waves (do_normalize); RVC normalises in training but not in conversion, so \
+             a voice may sound different there",
+        )
+    }
+
+    /// The content of clips, row-major; an error for each that cannot be encoded.
+    ///
+    /// Errors: `torch`, `device.memory` for the whole batch.
+    pub fn encode(&self, clips: &[Vec<f32>]) -> Result<Vec<Result<Vec<f32>>>> {
+        let checked: Vec<Result<Vec<f32>>> = clips.iter().map(|clip| self.wave(clip)).collect();
+        let short: Vec<&[f32]> =
+            checked.iter().flatten().filter(|wave| wave.len() <= PIECE).map(Vec::as_slice).collect();
+        let mut encoded = self.batch(&short)?.into_iter();
+        checked
+            .into_iter()
+            .map(|wave| match wave {
+                Ok(wave) if wave.len() <= PIECE => {
+                    Ok(encoded.next().ok_or_else(|| Error::new(Kind::Internal, "a clip was lost in its batch")))
+                }
+                Ok(wave) => self.in_pieces(&wave).map(Ok),
+                Err(error) => Ok(Err(error)),
+            })
+            .collect()
+    }
+
+    /// A clip that can be encoded, normalised if the encoder wants it. Errors: `audio.empty`, `data.damaged`.
+    fn wave(&self, clip: &[f32]) -> Result<Vec<f32>> {
+        super::long_enough(clip)?;
+        let x = finite(clip)?;
+        if !self.normalise {
+            return Ok(clip.to_vec());
+        }
+        let n = x.len() as f64;
+        let mean = x.iter().sum::<f64>() / n;
+        let variance = x.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n;
+        Ok(x.iter().map(|x| ((x - mean) / (variance + 1e-5).sqrt()) as f32).collect())
+    }
+
+    fn batch(&self, waves: &[&[f32]]) -> Result<Vec<Vec<f32>>> {
+        if waves.is_empty() {
+            return Ok(Vec::new());
+        }
+        nn::guard(|| {
+            let waves: Vec<Tensor> = waves.iter().map(|wave| Tensor::from_slice(wave)).collect();
+            let content = self.hubert.forward(&waves);
+            content
+                .iter()
+                .map(|x| Vec::try_from(x.flatten(0, -1).to_device(tch::Device::Cpu)).unwrap_or_default())
+                .collect()
+        })
+    }
+
+    /// A long clip. Each piece hears [`MARGIN`] on both sides; what differs from one pass is the reach of attention and the
+    /// statistics of the first norm, which are those of a minute instead of the whole.
+    fn in_pieces(&self, wave: &[f32]) -> Result<Vec<f32>> {
+        let (total, step, margin) = (frames(wave.len()), (PIECE - 2 * MARGIN) / HOP_LENGTH, MARGIN / HOP_LENGTH);
+        let mut content = Vec::with_capacity(total * self.dim);
+        for first in (0..total).step_by(step) {
+            let (last, from) = ((first + step).min(total), first.saturating_sub(margin));
+            let until = ((last + margin - 1) * HOP_LENGTH + WINDOW_LENGTH).min(wave.len());
+            let piece = self.batch(&[&wave[from * HOP_LENGTH..until]])?.pop().unwrap_or_default();
+            content.extend_from_slice(&piece[(first - from) * self.dim..(last - from) * self.dim]);
+        }
+        Ok(content)
+    }
+}
+
+/// The file or folder of an encoder.
+fn locate(name: &str, setup: &Setup) -> Result<PathBuf> {
+    if is_path(name) {
+        let path = setup.store.path(name);
+        return if path.exists() {
+            Ok(path)
+        } else {
+            Err(Error::new(
+                Kind::NotFound,
+                format!("content_encoder is {}, but there is no such file or folder", path.display()),
+            )
+            .path(path)
+            .hint("give a .pt or .bin file, or a folder with config.json and pytorch_model.bin"))
+        };
+    }
+    if name == "hubert_base" {
+        // fairseq's file, which RVC used until 2025, or the folder of RVC 2026; the weights are the same.
+        return setup.store.locate("hubert_base.pt").or_else(|e| setup.store.locate("hubert_base").map_err(|_| e));
+    }
+    setup.store.locate(name)
+}
+
+/// The weights of a Hugging Face folder, and whether it wants normalised waves.
+fn folder(folder: &Path) -> Result<(PathBuf, bool)> {
+    let config = json(&folder.join("config.json"))?;
+    for (key, expected) in EXPECTED {
+        let expected = expected.value();
+        if let Some(given) = config.get(key).filter(|given| **given != expected) {
+            let path = folder.join("config.json");
+            return Err(Error::new(
+                Kind::ConfigMismatch,
+                format!("{}: {key} is {given}, but must be {expected}", path.display()),
+            )
+            .path(path)
+            .hint("this is another network than HuBERT base, which RVC's voices are made for"));
+        }
+    }
+    let preprocessor = folder.join("preprocessor_config.json");
+    let normalise = preprocessor.exists() && json(&preprocessor)?["do_normalize"] == true;
+    let weights = folder.join("pytorch_model.bin");
+    if weights.exists() {
+        return Ok((weights, normalise));
+    }
+    let safetensors = folder.join("model.safetensors").exists();
+    Err(Error::new(Kind::NotFound, format!("{} has no pytorch_model.bin", folder.display())).path(folder).hint(
+        if safetensors {
+            "model.safetensors is not read; save the model with safe_serialization=False, or take the .bin of the publisher"
+        } else {
+            "the folder must hold config.json and pytorch_model.bin"
+        },
+    ))
+}
+
+fn json(path: &Path) -> Result<Value> {
+    serde_json::from_str(&files::read_text(path)?).map_err(|e| {
+        Error::new(Kind::AssetDamaged, format!("{} is not JSON: {e}", path.display())).path(path).source(e)
+    })
+}
