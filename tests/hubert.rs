@@ -200,9 +200,10 @@ fn every_spelling_of_the_same_weights_gives_the_same_content() {
         assert_eq!(by_path.digest(), encoder.digest(), "by name or by path");
         if prefix.is_empty() {
             let file = torchfile::read(&folder.path().join("assets/contentvec/pytorch_model.bin")).unwrap();
-            let mut expected = listed.clone();
+            let (mut expected, mut names) = (listed.clone(), file.names());
             expected.sort();
-            assert_eq!(file.names(), expected, "the test's spelling is Hugging Face's");
+            names.sort_unstable();
+            assert_eq!(names, expected, "the test's spelling is Hugging Face's");
         }
     }
 }

@@ -1,0 +1,318 @@
+//! PyTorch files: reads any .pth/.pt/.bin without running anything in it, writes .pth that Python opens.
+//!
+//! ```text
+//! mod        read, TorchFile: tensors by name, plain values by path
+//! names      the names of the tensors
+//! container  zip or stream: the pickle, and the storages when they are asked for
+//! pickle     the machine: opcodes -> values                  input: bytes, never past their end
+//! calls      the few constructors that are understood        arena: the table of values
+//! write      Value, write                                    dtype: element types
+//! ```
+//!
+//! A foreign file is data: libtorch's own loaders never see it, names in it are never looked up, calls in it never made. What
+//! opening a file may cost is bounded by its size (its length and some 40 MB); storages are read one at a time.
+
+mod arena;
+mod calls;
+mod container;
+mod dtype;
+mod input;
+mod names;
+mod opcodes;
+mod pickle;
+mod tensor;
+mod write;
+
+pub use write::{Value, write};
+
+use crate::{Error, Kind, Result};
+use arena::{Arena, Id, Node};
+use container::Container;
+use names::Named;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use tch::Tensor;
+
+/// What a file may ask for beyond its own length: views that share a storage count once for each view.
+const SLACK_BYTES: u64 = 64 << 20;
+
+/// An opened PyTorch file: its tensors by dotted name ("model.dec.conv_pre.weight"), read when asked for, and its plain values.
+///
+/// Names and paths lead over the keys of dictionaries, the positions of lists and tuples, and the attributes of foreign objects.
+/// Keys that are no text are written as Python prints them (0, True). The name of a tensor that is the whole file is "".
+pub struct TorchFile {
+    path: PathBuf,
+    arena: Arena,
+    root: Id,
+    tensors: Vec<Named>,
+    places: HashMap<String, usize>,
+    container: RefCell<Container>,
+    /// The last storage that was read and that several tensors share, by its number.
+    shared: RefCell<Option<(u32, Tensor)>>,
+    limit: u64,
+}
+
+/// A value of a file. Containers say how many values they hold; [`TorchFile::entries`] names them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Plain<'a> {
+    None,
+    Bool(bool),
+    Int(i64),
+    /// A whole number that needs more than 64 bits.
+    Big(i128),
+    Float(f64),
+    Text(&'a str),
+    Bytes(&'a [u8]),
+    List(usize),
+    Tuple(usize),
+    Set(usize),
+    Dict(usize),
+    Tensor,
+    /// A foreign class or function, or what would be an object of it: its name ("argparse.Namespace"). Never built, never called.
+    Object(&'a str),
+}
+
+/// Opens a PyTorch file: a zip, or the stream that torch wrote before 1.6. Nothing in it is executed; no tensor data is read yet.
+///
+/// Errors: `file.not_found`, `file.read`, `checkpoint.damaged` (truncated, hostile, not a PyTorch file).
+pub fn read(path: &Path) -> Result<TorchFile> {
+    let file = std::fs::File::open(path).map_err(|e| Error::io("open", path, e))?;
+    let opened = container::open(file).and_then(|(container, mut arena, root)| {
+        let (tensors, places) = names::of(&mut arena, root)?;
+        Ok((container, arena, root, tensors, places))
+    });
+    let (container, arena, root, tensors, places) = opened.map_err(|fault| fault.at(path, "cannot be read"))?;
+    let length = std::fs::metadata(path).map_err(|e| Error::io("open", path, e))?.len();
+    Ok(TorchFile {
+        path: path.to_owned(),
+        arena,
+        root,
+        tensors,
+        places,
+        container: RefCell::new(container),
+        shared: RefCell::new(None),
+        limit: length.saturating_mul(4).saturating_add(SLACK_BYTES),
+    })
+}
+
+impl TorchFile {
+    /// The dotted names of all tensors, in the order of the file.
+    pub fn names(&self) -> Vec<&str> {
+        self.tensors.iter().map(|tensor| tensor.name.as_str()).collect()
+    }
+
+    /// The shape of a tensor, without reading it.
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.layout(name).map(|layout| &layout.shape[..])
+    }
+
+    /// The type of a tensor, without reading it; None if libtorch has no such type.
+    pub fn kind(&self, name: &str) -> Option<tch::Kind> {
+        self.layout(name)?.dtype.kind()
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn layout(&self, name: &str) -> Option<&arena::Layout> {
+        self.arena.tensor(self.tensors[*self.places.get(name)?].tensor).layout.as_ref()
+    }
+
+    /// A tensor on the CPU, in the type that the file has.
+    ///
+    /// Errors: `checkpoint.damaged` if it is missing, made by foreign code, has a type libtorch lacks, claims more than the file
+    /// holds, or fails its checksum; `file.read`.
+    pub fn tensor(&self, name: &str) -> Result<Tensor> {
+        match self.places.get(name) {
+            Some(&place) => self.read_tensor(name, self.tensors[place].tensor),
+            None => Err(self.missing(name)),
+        }
+    }
+
+    /// All tensors below `prefix` ("model"; "" for the root), by the rest of their names.
+    ///
+    /// Errors: as [`TorchFile::tensor`]; also if there are none, or if together they claim more than the file can hold.
+    pub fn state_dict(&self, prefix: &str) -> Result<BTreeMap<String, Tensor>> {
+        let wanted: Vec<(&Named, &str)> =
+            self.tensors.iter().filter_map(|t| below(prefix, &t.name).map(|rest| (t, rest))).collect();
+        if wanted.is_empty() {
+            return Err(self.missing(prefix));
+        }
+        let total = wanted.iter().map(|(t, _)| self.claimed_bytes(t.tensor)).fold(0, u64::saturating_add);
+        if total > self.limit {
+            return Err(damaged(&self.path, format_args!("cannot hold the {total} bytes that its tensors claim")));
+        }
+        wanted.into_iter().map(|(t, rest)| Ok((rest.to_owned(), self.read_tensor(&t.name, t.tensor)?))).collect()
+    }
+
+    /// The first of `candidates` that is the name of a dictionary with a tensor directly in it: where the weights lie, whatever
+    /// tool wrapped them (`&["model", "state_dict", "weight", ""]`; "" is the root).
+    pub fn state_dict_prefix<'c>(&self, candidates: &[&'c str]) -> Option<&'c str> {
+        let holds = |prefix: &str| {
+            let own =
+                |t: &Named| t.parent == prefix.len() && below(prefix, &t.name).is_some_and(|rest| !rest.is_empty());
+            self.tensors.iter().any(own)
+        };
+        candidates.iter().copied().find(|prefix| holds(prefix))
+    }
+
+    /// The keys of the container at a path, in the order of the file; None if there is no container.
+    pub fn entries(&self, path: &[&str]) -> Option<Vec<String>> {
+        let container = self.find(path)?;
+        let n = self.arena.children(container)?;
+        let keys =
+            (0..n).filter_map(|i| self.arena.child(container, i)).map(|(key, _)| self.arena.key_text(key).into_owned());
+        let mut seen = HashSet::new();
+        Some(keys.filter(|key| seen.insert(key.clone())).collect())
+    }
+
+    /// The value at a path of keys, such as `["optimizer", "param_groups", "0", "lr"]`; [] is the root.
+    pub fn value(&self, path: &[&str]) -> Option<Plain<'_>> {
+        let id = self.find(path)?;
+        let arena = &self.arena;
+        Some(match arena.node(id) {
+            Node::None => Plain::None,
+            Node::Bool(b) => Plain::Bool(*b),
+            Node::Int(n) => Plain::Int(*n),
+            Node::Big(n) => Plain::Big(**n),
+            Node::Float(x) => Plain::Float(*x),
+            Node::Text(span) => Plain::Text(arena.text_of(*span)),
+            Node::Bytes(span) => Plain::Bytes(arena.bytes_of(*span)),
+            Node::List(items) => Plain::List(items.len()),
+            Node::Tuple(items) => Plain::Tuple(items.len()),
+            Node::Set(items) => Plain::Set(items.len()),
+            Node::Dict(pairs) => Plain::Dict(pairs.len()),
+            Node::Global(name) => Plain::Object(arena.text_of(*name)),
+            Node::Object(object) => Plain::Object(arena.class_name(object)),
+            Node::Storage(_) => Plain::Object("torch.storage"),
+            Node::Tensor(_) => Plain::Tensor,
+        })
+    }
+
+    fn find(&self, path: &[&str]) -> Option<Id> {
+        path.iter().try_fold(self.root, |container, key| self.arena.at(container, key))
+    }
+
+    /// The whole number at a path; see [`TorchFile::value`].
+    pub fn int(&self, path: &[&str]) -> Option<i64> {
+        match self.value(path)? {
+            Plain::Int(n) => Some(n),
+            _ => None,
+        }
+    }
+
+    /// The number at a path; see [`TorchFile::value`].
+    pub fn float(&self, path: &[&str]) -> Option<f64> {
+        match self.value(path)? {
+            Plain::Int(n) => Some(n as f64),
+            Plain::Float(x) => Some(x),
+            _ => None,
+        }
+    }
+
+    /// The text at a path; see [`TorchFile::value`].
+    pub fn text(&self, path: &[&str]) -> Option<&str> {
+        match self.value(path)? {
+            Plain::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Why there is no tensor `name`, or none below it: the name leads nowhere, or to something that is none.
+    fn missing(&self, name: &str) -> Error {
+        let (found, id) = self.as_far_as_it_goes(name);
+        let place = if found.is_empty() { "its root".to_owned() } else { format!("{found:?}") };
+        if let Node::Object(_) = self.arena.node(id)
+            && let Some(class) = self.arena.blame(id)
+        {
+            let text =
+                format!("has no tensor {name:?}: {place} is made by {class}, which is kept as data and never run");
+            return damaged(&self.path, text).hint("use a file that holds the tensors themselves");
+        }
+        if found == name && self.arena.children(id).is_none() {
+            return damaged(
+                &self.path,
+                format_args!("has no tensor {name:?}: it is {}", calls::kind_name(self.arena.node(id))),
+            );
+        }
+        let known = self.tensors.iter().map(|t| t.name.as_str());
+        let error = damaged(&self.path, format_args!("has no tensor {name:?}"));
+        match crate::error::nearest(name, known) {
+            Some(near) => error.hint(format!("there is a tensor {near:?}")),
+            None => error,
+        }
+    }
+
+    /// The longest beginning of a dotted name that leads to a value, and the value.
+    fn as_far_as_it_goes<'n>(&self, name: &'n str) -> (&'n str, Id) {
+        let (mut id, mut done) = (self.root, 0);
+        loop {
+            let rest = name[done..].strip_prefix('.').unwrap_or(&name[done..]);
+            let fits =
+                |key: &str| rest.strip_prefix(key).is_some_and(|after| after.is_empty() || after.starts_with('.'));
+            let children = (0..self.arena.children(id).unwrap_or(0)).filter_map(|i| self.arena.child(id, i));
+            let step = children
+                .filter_map(|(key, child)| Some(self.arena.key_text(key)).filter(|k| fits(k)).map(|k| (k.len(), child)))
+                .max_by_key(|(length, _)| *length);
+            match step {
+                Some((length, child)) if length > 0 => {
+                    done = name.len() - rest.len() + length;
+                    id = child;
+                }
+                _ => return (&name[..done], id),
+            }
+        }
+    }
+}
+
+/// What follows `prefix` and a dot in `name`; all of it if the prefix is empty.
+fn below<'a>(prefix: &str, name: &'a str) -> Option<&'a str> {
+    if prefix.is_empty() { Some(name) } else { name.strip_prefix(prefix)?.strip_prefix('.') }
+}
+
+fn damaged(path: &Path, what: impl std::fmt::Display) -> Error {
+    Error::new(Kind::CheckpointDamaged, format!("{} {what}", path.display())).path(path)
+}
+
+/// What is wrong with a file, before its path is known.
+enum Fault {
+    Io(io::Error),
+    Data(String),
+}
+
+impl Fault {
+    fn new(what: impl Into<String>) -> Self {
+        Fault::Data(what.into())
+    }
+
+    /// Says where in the file.
+    fn context(self, place: impl std::fmt::Display) -> Self {
+        match self {
+            Fault::Data(what) => Fault::Data(format!("{place}: {what}")),
+            Fault::Io(error) => Fault::Io(error),
+        }
+    }
+
+    fn at(self, path: &Path, what: &str) -> Error {
+        match self {
+            Fault::Io(error) => Error::io("read", path, error),
+            Fault::Data(fault) => damaged(path, format_args!("{what}: {fault}"))
+                .hint("copy or download the file again; if that does not help, it is damaged where it comes from"),
+        }
+    }
+}
+
+impl From<io::Error> for Fault {
+    /// Decoders report broken data as I/O errors; those of the operating system are something else.
+    fn from(error: io::Error) -> Self {
+        use io::ErrorKind as E;
+        match error.kind() {
+            E::UnexpectedEof => Fault::new("it ends too early"),
+            E::InvalidData | E::InvalidInput | E::Other => Fault::Data(error.to_string()),
+            _ => Fault::Io(error),
+        }
+    }
+}
