@@ -52,6 +52,8 @@ pub struct Config {
     /// Sine source of the vocoder: "2024" (RVC of November 2024, Applio) or "2026" (RVC of July 2026 and before June 2024);
     /// equal but for rounding and the random numbers drawn. (training)
     pub sine_generator: String,
+    /// Rows of the speaker table; 109 in RVC and in every base that is known. (model)
+    pub spk_embed_dim: i64,
     /// Generator to start from: "default" (RVC's base of the rate, version and pitch), "none", or a file. (nothing)
     pub pretrained_g: String,
     /// Discriminator to start from, likewise. (nothing)
@@ -108,6 +110,7 @@ impl Default for Config {
             version: "v2".into(),
             if_f0: true,
             sine_generator: "2024".into(),
+            spk_embed_dim: 109,
             pretrained_g: "none".into(),
             pretrained_d: "none".into(),
             preset: "full".into(),
@@ -155,7 +158,7 @@ impl Config {
         let mut config: Self = serde_json::from_value(Value::Object(merged))
             .map_err(|e| Error::new(Kind::ConfigValue, format!("the settings do not fit: {e}")).source(e))?;
         if config.segment_size == 0 {
-            config.segment_size = default_segment_size(config.sample_rate);
+            config.segment_size = config.default_segment_size();
         }
         config.validate()?;
         Ok(config)
@@ -174,6 +177,7 @@ impl Config {
         one_of("feature_precision", &self.feature_precision.as_str(), &["fp32", "bf16", "fp16"])?;
         one_of("version", &self.version.as_str(), &["v1", "v2"])?;
         one_of("sine_generator", &self.sine_generator.as_str(), &["2024", "2026"])?;
+        between("spk_embed_dim", self.spk_embed_dim as f64, 1.0, 100_000.0)?;
         one_of("preset", &self.preset.as_str(), &["full", "tiny"])?;
         between("slice_seconds", self.slice_seconds, 1.0, 30.0)?;
         between("overlap_seconds", self.overlap_seconds, 0.0, self.slice_seconds / 2.0)?;
@@ -199,7 +203,7 @@ impl Config {
     fn validate_segment_size(&self) -> Result<()> {
         let (given, hop) = (self.segment_size, self.hop_length());
         // 4 hops keep the mel's reflect padding (n_fft - hop) / 2 shorter than the segment at every rate.
-        let usual = default_segment_size(self.sample_rate);
+        let usual = self.default_segment_size();
         between("segment_size", given as f64, (4 * hop) as f64, (400 * hop) as f64)
             .map_err(|e| e.hint(format!("{usual} is RVC's value for {} Hz", self.sample_rate)))?;
         if given % hop == 0 {
@@ -214,6 +218,27 @@ impl Config {
             ),
         )
         .hint(format!("{below} is the nearest below; {usual} is RVC's value for {} Hz", self.sample_rate)))
+    }
+
+    /// Values of one content frame.
+    pub fn content_channels(&self) -> i64 {
+        if self.version == "v1" { 256 } else { 768 }
+    }
+
+    /// RVC's segment (spec D.2); version 2 takes version 1's file at 40k.
+    pub fn default_segment_size(&self) -> i64 {
+        match (self.sample_rate, self.version.as_str()) {
+            (48000, "v1") => 11520,
+            (48000, _) => 17280,
+            _ => 12800,
+        }
+    }
+
+    /// The name under which RVC publishes the base of these settings ("pretrained_v2/f0G40k.pth"); `network` is "G" or "D".
+    pub fn pretrained_name(&self, network: &str) -> String {
+        let folder = if self.version == "v1" { "pretrained" } else { "pretrained_v2" };
+        let f0 = if self.if_f0 { "f0" } else { "" };
+        format!("{folder}/{f0}{network}{}.pth", self.rate_name())
     }
 
     /// Samples between two frames; 10 ms at every rate.
@@ -249,11 +274,6 @@ impl Config {
 /// Whether a setting that may be a name or a path is a path.
 pub fn is_path(given: &str) -> bool {
     given.contains(['/', '\\'])
-}
-
-/// RVC's segment for version 2 (spec D.2); 40k uses the v1 file, whose value is 12800.
-pub fn default_segment_size(sample_rate: i64) -> i64 {
-    if sample_rate == 48000 { 17280 } else { 12800 }
 }
 
 /// `value` as the type of `slot`: whole numbers become floats where a float is wanted, nothing else changes type.

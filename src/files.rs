@@ -115,6 +115,9 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().flat_map(|b| [b >> 4, b & 15]).map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
 }
 
+/// How long a lock is asked for again before it counts as another's.
+const LOCK_PATIENCE: std::time::Duration = std::time::Duration::from_millis(200);
+
 /// An exclusive lock on a folder, held while this value lives. The kernel drops it when the process dies, so no stale lock
 /// can remain.
 pub struct Lock {
@@ -132,7 +135,15 @@ impl Lock {
             .write(true)
             .open(&path)
             .map_err(|e| Error::io("write", &path, e))?;
-        match file.try_lock() {
+        // A process that is being started holds copies of all open files until its program is loaded: the lock of a folder
+        // that was just released may live on in one for a moment.
+        let deadline = std::time::Instant::now() + LOCK_PATIENCE;
+        let mut outcome = file.try_lock();
+        while matches!(outcome, Err(std::fs::TryLockError::WouldBlock)) && std::time::Instant::now() < deadline {
+            std::thread::sleep(LOCK_PATIENCE / 20);
+            outcome = file.try_lock();
+        }
+        match outcome {
             Ok(()) => Ok(Self { _file: file }),
             Err(std::fs::TryLockError::WouldBlock) => {
                 Err(Error::new(Kind::Locked, format!("another rvc-run is working on {}", folder.display()))

@@ -37,6 +37,10 @@ fn setup() -> Setup {
     Setup::new(&Store::new(&Workspace::new("no assets here")), &Config::default()).expect("the CPU is there")
 }
 
+fn mel() -> rvc_run::Result<content::Encoder> {
+    content::Encoder::open("mel", "v2", &setup())
+}
+
 fn glide() -> (Golden, Vec<f32>) {
     let case = Golden::open("f0_methods");
     let audio = Vec::<f32>::try_from(case.wave("audio")).expect("a wave");
@@ -205,10 +209,9 @@ fn f0_does_not_change_from_run_to_run() {
 fn a_sample_that_is_not_finite_is_named() {
     let mut clip = tone(150.0, 1000);
     clip[640] = f32::NAN;
-    for error in [
-        f0::compute(f0::Method::Pm, &clip).unwrap_err(),
-        content::encoder("mel").expect("it is built in").encode(&clip).unwrap_err(),
-    ] {
+    for error in
+        [f0::compute(f0::Method::Pm, &clip).unwrap_err(), mel().expect("it is built in").encode(&clip).unwrap_err()]
+    {
         assert_eq!(error.kind(), Kind::DataDamaged);
         assert_eq!(error.message(), "sample 640 of 1000 is NaN");
     }
@@ -222,7 +225,7 @@ fn an_unknown_method_names_the_nearest() {
         assert_eq!(error.hint_text(), Some(format!("did you mean {near:?}?").as_str()));
     }
     assert_eq!(
-        content::encoder("mell").err().and_then(|e| e.hint_text().map(str::to_owned)).as_deref(),
+        content::Encoder::open("mell", "v2", &setup()).err().and_then(|e| e.hint_text().map(str::to_owned)).as_deref(),
         Some("did you mean \"mel\"?")
     );
 }
@@ -240,7 +243,7 @@ fn extraction_keeps_the_order_and_hands_over_errors() {
 
 #[test]
 fn content_has_huberts_frames() {
-    let encoder = content::encoder("mel").expect("it is built in");
+    let encoder = mel().expect("it is built in");
     // Spec C.1.
     for (n, frames) in [(400, 1), (719, 1), (720, 2), (16000, 49), (16320, 50), (32000, 99), (59200, 184)] {
         let content = encoder.encode(&tone(150.0, n)).expect("a sound clip");
@@ -253,7 +256,7 @@ fn content_has_huberts_frames() {
 
 #[test]
 fn content_does_not_change_with_the_level() {
-    let encoder = content::encoder("mel").expect("it is built in");
+    let encoder = mel().expect("it is built in");
     let (_, loud) = glide();
     let quiet: Vec<f32> = loud.iter().map(|x| x / 16.0).collect();
     let (loud, quiet) = (encoder.encode(&loud).expect("a clip"), encoder.encode(&quiet).expect("a clip"));
@@ -264,7 +267,7 @@ fn content_does_not_change_with_the_level() {
 
 #[test]
 fn content_of_the_glide_spreads_like_huberts() {
-    let encoder = content::encoder("mel").expect("it is built in");
+    let encoder = mel().expect("it is built in");
     let content = encoder.encode(&glide().1).expect("a sound clip");
     let spread = (content.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>() / content.len() as f64).sqrt();
     println!("rms of mel content: {spread:.2}");
@@ -275,8 +278,19 @@ fn content_of_the_glide_spreads_like_huberts() {
 }
 
 #[test]
+fn version_1_has_256_of_version_2s_values() {
+    let (_, clip) = glide();
+    let small = content::Encoder::open("mel", "v1", &setup()).unwrap();
+    assert_eq!((small.dim(), small.digest().as_str()), (256, "mel-1 v1"));
+    let (small, large) = (small.encode(&clip).unwrap(), mel().unwrap().encode(&clip).unwrap());
+    assert_eq!(small.len() / 256, large.len() / 768);
+    // The second cepstrum's values begin at 16 and at 32.
+    assert_eq!((&small[..16], &small[16..32]), (&large[..16], &large[32..48]));
+}
+
+#[test]
 fn content_of_silence_is_zero() {
-    let content = content::encoder("mel").and_then(|mel| mel.encode(&vec![0.0; 16000])).expect("a sound clip");
+    let content = mel().and_then(|mel| mel.encode(&vec![0.0; 16000])).expect("a sound clip");
     assert!(content.iter().all(|x| x.abs() < 1e-6));
 }
 

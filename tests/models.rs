@@ -3,7 +3,7 @@
 mod support;
 
 use rvc_run::config::Config;
-use rvc_run::models::{Discriminator, InferInput, Synthesizer, SynthesizerConfig, TrainInput, Window};
+use rvc_run::models::{Discriminator, InferInput, Pitch, Synthesizer, SynthesizerConfig, TrainInput, Window};
 use rvc_run::nn::{Params, Spectral};
 use rvc_run::train::loss;
 use support::{Glide, Golden, fill, integers};
@@ -51,6 +51,10 @@ fn sizes(sample_rate: i64) -> SynthesizerConfig {
     SynthesizerConfig::from_config(&config(sample_rate))
 }
 
+fn variant(version: &str, if_f0: bool, sample_rate: i64) -> Config {
+    Config { version: version.into(), if_f0, ..config(sample_rate) }
+}
+
 #[track_caller]
 fn assert_same_keys(params: &Params, file: &str) {
     let expected =
@@ -63,15 +67,29 @@ fn assert_same_keys(params: &Params, file: &str) {
 }
 
 #[test]
-fn synthesizer_keys_and_shapes_are_the_references() {
-    for (rate, name) in [(32000, "G_v2_f0_32k"), (40000, "G_v2_f0_40k"), (48000, "G_v2_f0_48k")] {
-        assert_same_keys(Synthesizer::new(&sizes(rate), Device::Cpu, 1).unwrap().params(), name);
+fn synthesizer_keys_shapes_and_order_are_the_references() {
+    let variants = [
+        ("v2", true, 32000, "G_v2_f0_32k"),
+        ("v2", true, 40000, "G_v2_f0_40k"),
+        ("v2", true, 48000, "G_v2_f0_48k"),
+        ("v1", true, 32000, "G_v1_f0_32k"),
+        ("v1", true, 40000, "G_v1_f0_40k"),
+        ("v1", true, 48000, "G_v1_f0_48k"),
+        ("v1", false, 40000, "G_v1_nof0_40k"),
+        ("v2", false, 40000, "G_v2_nof0_40k"),
+    ];
+    for (version, f0, rate, name) in variants {
+        let sizes = SynthesizerConfig::from_config(&variant(version, f0, rate));
+        assert_same_keys(Synthesizer::new(&sizes, Device::Cpu, 1).unwrap().params(), name);
     }
 }
 
 #[test]
 fn discriminator_keys_and_shapes_are_the_references() {
-    assert_same_keys(Discriminator::new(&sizes(40000), Device::Cpu, 1).unwrap().params(), "D_v2");
+    for (version, name) in [("v1", "D_v1"), ("v2", "D_v2")] {
+        let sizes = SynthesizerConfig::from_config(&variant(version, true, 40000));
+        assert_same_keys(Discriminator::new(&sizes, Device::Cpu, 1).unwrap().params(), name);
+    }
 }
 
 // --- Golden numbers --------------------------------------------------------------------------------------------------
@@ -86,8 +104,8 @@ struct Batch {
 const FRAMES: i64 = 44;
 const LENGTHS: [i64; 2] = [44, 38];
 
-fn batch(golden: &Golden, sample_rate: i64) -> Batch {
-    let salt = &golden.salt;
+fn batch(golden: &Golden, config: &Config) -> Batch {
+    let (salt, sample_rate) = (&golden.salt, config.sample_rate);
     let hop = sample_rate / 100;
     let n = (FRAMES * hop) as usize;
     let waves: Vec<f32> = (0..2)
@@ -107,7 +125,7 @@ fn batch(golden: &Golden, sample_rate: i64) -> Batch {
     let wave = Tensor::from_slice(&waves).view([2, -1]);
     let lengths = Tensor::from_slice(&LENGTHS);
     let mask = Tensor::arange(FRAMES, (Kind::Int64, Device::Cpu)).unsqueeze(0).lt_tensor(&lengths.unsqueeze(1));
-    let spec = Spectral::new(&config(sample_rate), Device::Cpu).spec(&wave) * mask.unsqueeze(1).to_kind(Kind::Float);
+    let spec = Spectral::new(config, Device::Cpu).spec(&wave) * mask.unsqueeze(1).to_kind(Kind::Float);
     let f0 = fill(salt, "input.f0", &[2, FRAMES], 90.0, 220.0);
     for i in 0..2 {
         let _zeroed = f0.get(i).narrow(0, 5 + 3 * i, 6).zero_();
@@ -118,10 +136,11 @@ fn batch(golden: &Golden, sample_rate: i64) -> Batch {
         assert!(golden.wave("wave").equal(&wave), "the wave input");
     }
     let input = TrainInput {
-        phone: fill(salt, "input.phone", &[2, FRAMES, 768], 0.6, 0.0),
+        phone: fill(salt, "input.phone", &[2, FRAMES, config.content_channels()], 0.6, 0.0),
         phone_lengths: lengths.shallow_clone(),
-        pitch: integers(salt, "input.pitch", &[2, FRAMES], 1, 256),
-        pitchf: f0.shallow_clone(),
+        pitch: config
+            .if_f0
+            .then(|| Pitch { coarse: integers(salt, "input.pitch", &[2, FRAMES], 1, 256), hz: f0.shallow_clone() }),
         spec: spec.shallow_clone(),
         spec_lengths: lengths,
         sid: Tensor::from_slice(&[3_i64, 77]),
@@ -129,18 +148,18 @@ fn batch(golden: &Golden, sample_rate: i64) -> Batch {
     Batch { input, f0, spec }
 }
 
-fn filled_synthesizer(salt: &str, sample_rate: i64) -> Synthesizer {
-    let synthesizer = Synthesizer::new(&sizes(sample_rate), Device::Cpu, 1).unwrap();
+fn filled_synthesizer(salt: &str, config: &Config) -> Synthesizer {
+    let synthesizer = Synthesizer::new(&SynthesizerConfig::from_config(config), Device::Cpu, 1).unwrap();
     support::fill_params(salt, synthesizer.params().iter());
     synthesizer
 }
 
-fn check_synthesizer(case: &str, sample_rate: i64) {
+fn check_synthesizer(case: &str, config: &Config) {
     let _generator = support::only_me_draws();
     support::one_thread();
     let golden = Golden::open(case);
-    let g = filled_synthesizer(&golden.salt, sample_rate);
-    let b = batch(&golden, sample_rate);
+    let g = filled_synthesizer(&golden.salt, config);
+    let b = batch(&golden, config);
     let seed = golden.number("/input/seed") as i64;
     tch::no_grad(|| {
         check_parts(&golden, &g, &b, seed);
@@ -164,7 +183,7 @@ fn check_parts(golden: &Golden, g: &Synthesizer, b: &Batch, seed: i64) {
         let atol = Golden::open("mel_2024").atol("40k.spec");
         support::assert_close("synth_v2_40k spec_frame_20", &frame, &golden.tensor("spec_frame_20"), atol);
     }
-    let prior = g.enc_p.forward(&b.input.phone, &b.input.pitch, &mask);
+    let prior = g.enc_p.forward(&b.input.phone, b.input.pitch.as_ref().map(|p| &p.coarse), &mask);
     golden.check("m_p", &prior.m_p);
     golden.check("logs_p", &prior.logs_p);
     let speaker = g.speaker(&b.input.sid);
@@ -178,9 +197,12 @@ fn check_parts(golden: &Golden, g: &Synthesizer, b: &Batch, seed: i64) {
     check_stored(golden, "flow_back", &g.flow.reverse(&z_p, &mask, &speaker));
     tch::manual_seed(seed + 1);
     let z = posterior.z.narrow(0, 0, 1).narrow(2, 2, 16);
-    golden.check("dec", &g.dec.forward(&z, &b.f0.narrow(0, 0, 1).narrow(1, 2, 16), &speaker.narrow(0, 0, 1)));
-    tch::manual_seed(seed + 2);
-    golden.check("nsf_source", &g.dec.m_source.forward(&b.f0.narrow(0, 0, 1).narrow(1, 0, 20)));
+    let f0 = b.f0.narrow(0, 0, 1);
+    golden.check("dec", &g.dec.forward(&z, Some(&f0.narrow(1, 2, 16)), &speaker.narrow(0, 0, 1)));
+    if let Some(source) = &g.dec.m_source {
+        tch::manual_seed(seed + 2);
+        golden.check("nsf_source", &source.forward(&f0.narrow(1, 0, 20)));
+    }
 }
 
 fn check_train_forward(golden: &Golden, g: &Synthesizer, b: &Batch, seed: i64) {
@@ -219,8 +241,10 @@ fn check_inference(golden: &Golden, g: &Synthesizer, b: &Batch, seed: i64) {
     let input = |frames: i64, window: Option<Window>| InferInput {
         phone: b.input.phone.narrow(0, 0, 1).narrow(1, 0, frames),
         lengths: Tensor::from_slice(&[frames]),
-        pitch: b.input.pitch.narrow(0, 0, 1).narrow(1, 0, frames),
-        pitchf: b.f0.narrow(0, 0, 1).narrow(1, 0, frames),
+        pitch: b.input.pitch.as_ref().map(|pitch| Pitch {
+            coarse: pitch.coarse.narrow(0, 0, 1).narrow(1, 0, frames),
+            hz: b.f0.narrow(0, 0, 1).narrow(1, 0, frames),
+        }),
         sid: b.input.sid.narrow(0, 0, 1),
         window,
     };
@@ -241,17 +265,33 @@ fn check_inference(golden: &Golden, g: &Synthesizer, b: &Batch, seed: i64) {
 
 #[test]
 fn the_32k_synthesizer_gives_the_references_numbers() {
-    check_synthesizer("synth_v2_32k", 32000);
+    check_synthesizer("synth_v2_32k", &config(32000));
 }
 
 #[test]
 fn the_40k_synthesizer_gives_the_references_numbers() {
-    check_synthesizer("synth_v2_40k", 40000);
+    check_synthesizer("synth_v2_40k", &config(40000));
 }
 
 #[test]
 fn the_48k_synthesizer_gives_the_references_numbers() {
-    check_synthesizer("synth_v2_48k", 48000);
+    check_synthesizer("synth_v2_48k", &config(48000));
+}
+
+#[test]
+fn the_v1_synthesizer_gives_the_references_numbers() {
+    check_synthesizer("synth_v1_40k", &variant("v1", true, 40000));
+}
+
+#[test]
+fn the_synthesizer_without_pitch_gives_the_references_numbers() {
+    check_synthesizer("synth_v2_40k_nono", &variant("v2", false, 40000));
+}
+
+#[test]
+fn the_synthesizer_of_2026_gives_the_references_numbers() {
+    let config = Config { sine_generator: "2026".into(), spec_eps: 2e-7, mel_clamp: 2e-6, ..config(40000) };
+    check_synthesizer("synth_v2_40k_2026", &config);
 }
 
 #[test]
@@ -259,19 +299,26 @@ fn the_harmonic_source_keeps_its_phase_over_seconds() {
     let _generator = support::only_me_draws();
     support::one_thread();
     let golden = Golden::open("nsf_source_long");
-    for rate in [40000, 48000] {
-        let g = filled_synthesizer(&golden.salt, rate);
+    for (rate, year) in [(40000, "2024"), (48000, "2024"), (40000, "2026"), (48000, "2026")] {
+        let g = filled_synthesizer(&golden.salt, &Config { sine_generator: year.into(), ..config(rate) });
         tch::manual_seed(golden.number("/input/seed") as i64);
-        let source = tch::no_grad(|| g.dec.m_source.forward(&golden.tensor("f0")));
-        golden.check(&format!("source_2024_{rate}"), &source.slice(1, None, None, 37));
+        let source = g.dec.m_source.as_ref().expect("it has pitch");
+        let source = tch::no_grad(|| source.forward(&golden.tensor("f0")));
+        golden.check(&format!("source_{year}_{rate}"), &source.slice(1, None, None, 37));
     }
 }
 
 #[test]
-fn the_discriminator_gives_the_references_scores_and_feature_maps() {
+fn the_discriminators_give_the_references_scores_and_feature_maps() {
+    check_discriminator("v1");
+    check_discriminator("v2");
+}
+
+fn check_discriminator(version: &str) {
     support::one_thread();
-    let golden = Golden::open("disc_v2");
-    let d = Discriminator::new(&sizes(40000), Device::Cpu, 1).unwrap();
+    let golden = Golden::open(&format!("disc_{version}"));
+    let sizes = SynthesizerConfig::from_config(&variant(version, true, 40000));
+    let d = Discriminator::new(&sizes, Device::Cpu, 1).unwrap();
     support::fill_params(&golden.salt, d.params().iter());
     let n = golden.number("/input/n") as i64;
     let wave = golden.wave("wave").unsqueeze(1);
@@ -401,8 +448,10 @@ fn tiny_batch(frames: i64) -> TrainInput {
     TrainInput {
         phone: fill("", "phone", &[2, frames, 768], 0.6, 0.0),
         phone_lengths: lengths.shallow_clone(),
-        pitch: integers("", "pitch", &[2, frames], 1, 256),
-        pitchf: fill("", "f0", &[2, frames], 90.0, 220.0),
+        pitch: Some(Pitch {
+            coarse: integers("", "pitch", &[2, frames], 1, 256),
+            hz: fill("", "f0", &[2, frames], 90.0, 220.0),
+        }),
         spec: fill("", "spec", &[2, 1025, frames], 0.5, 0.5),
         spec_lengths: lengths,
         sid: Tensor::from_slice(&[3_i64, 77]),
@@ -562,7 +611,7 @@ fn padding_beyond_a_clips_length_changes_nothing_inside_it() {
     let prior = |frames: i64| {
         let mask = g.positions.mask(&Tensor::from_slice(&[15_i64]), frames);
         let cut = |x: &Tensor| x.narrow(0, 1, 1).narrow(1, 0, frames);
-        g.enc_p.forward(&cut(&b.phone), &cut(&b.pitch), &mask).m_p.narrow(2, 0, 15)
+        g.enc_p.forward(&cut(&b.phone), b.pitch.as_ref().map(|p| cut(&p.coarse)).as_ref(), &mask).m_p.narrow(2, 0, 15)
     };
     support::assert_close("m_p", &prior(20), &prior(15), 1e-5);
 }

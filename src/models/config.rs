@@ -1,6 +1,6 @@
 //! Sizes of the networks, as RVC's config.json and exported voices write them.
 
-use crate::config::{Config, default_segment_size};
+use crate::config::Config;
 use crate::{Error, Kind, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -35,9 +35,21 @@ pub struct SynthesizerConfig {
     /// Hz.
     #[serde(skip)]
     pub sample_rate: i64,
-    /// Values of one content frame: 768 in version 2.
+    /// Values of one content frame: 768 in version 2, 256 in version 1.
     #[serde(skip)]
     pub content_channels: i64,
+    /// Whether pitch goes in; without it there is neither its embedding nor a sine source.
+    #[serde(skip)]
+    pub f0: bool,
+    /// The sine source of RVC 2026 instead of 2024's.
+    #[serde(skip)]
+    pub sine_2026: bool,
+    /// Where enc_p stands in the state dict: first in version 1, last in version 2 (spec E.8).
+    #[serde(skip)]
+    pub text_encoder_first: bool,
+    /// Networks of the discriminator on periods of the wave.
+    #[serde(skip)]
+    pub discriminator_periods: usize,
     /// Layers of the posterior encoder and of each coupling; 16 and 3 in RVC, which names neither in its config.
     #[serde(skip)]
     pub posterior_layers: i64,
@@ -51,11 +63,13 @@ pub struct SynthesizerConfig {
 impl SynthesizerConfig {
     /// The networks that the settings ask for.
     pub fn from_config(config: &Config) -> Self {
-        let segment_size =
-            if config.segment_size == 0 { default_segment_size(config.sample_rate) } else { config.segment_size };
-        let (rates, kernels): (&[i64], &[i64]) = match config.sample_rate {
-            32000 => (&[10, 8, 2, 2], &[20, 16, 4, 4]),
-            48000 => (&[12, 10, 2, 2], &[24, 20, 4, 4]),
+        let segment_size = if config.segment_size == 0 { config.default_segment_size() } else { config.segment_size };
+        let v1 = config.version == "v1";
+        let (rates, kernels): (&[i64], &[i64]) = match (config.sample_rate, v1) {
+            (32000, true) => (&[10, 4, 2, 2, 2], &[16, 16, 4, 4, 4]),
+            (48000, true) => (&[10, 6, 2, 2, 2], &[16, 16, 4, 4, 4]),
+            (32000, false) => (&[10, 8, 2, 2], &[20, 16, 4, 4]),
+            (48000, false) => (&[12, 10, 2, 2], &[24, 20, 4, 4]),
             _ => (&[10, 10, 2, 2], &[16, 16, 4, 4]),
         };
         let full = Self {
@@ -74,11 +88,15 @@ impl SynthesizerConfig {
             upsample_kernel_sizes: kernels.to_vec(),
             use_spectral_norm: false,
             gin_channels: 256,
-            spk_embed_dim: 109,
+            spk_embed_dim: config.spk_embed_dim,
             spec_channels: config.n_fft() / 2 + 1,
             segment_frames: segment_size / config.hop_length(),
             sample_rate: config.sample_rate,
-            content_channels: 768,
+            content_channels: config.content_channels(),
+            f0: config.if_f0,
+            sine_2026: config.sine_generator == "2026",
+            text_encoder_first: v1,
+            discriminator_periods: if v1 { 6 } else { 8 },
             posterior_layers: 16,
             coupling_layers: 3,
             discriminator_divisor: 1,

@@ -1,4 +1,5 @@
-//! The discriminator D: MultiPeriodDiscriminatorV2, one network on the wave and eight on its periods (spec E.9).
+//! The discriminator D: one network on the wave and one on each of its periods, six in version 1 (MultiPeriodDiscriminator),
+//! eight in version 2 (MultiPeriodDiscriminatorV2; spec E.9).
 
 use crate::models::SynthesizerConfig;
 use crate::nn::activation::leaky_relu_in_place;
@@ -47,7 +48,10 @@ impl Discriminator {
         nn::guard(|| {
             let mut b = Builder::new(device, seed);
             let wave = Part::new(&mut b, 0, None, divisor);
-            let periods = PERIODS.iter().enumerate().map(|(i, &p)| Part::new(&mut b, i + 1, Some(p), divisor));
+            let periods = PERIODS[..config.discriminator_periods]
+                .iter()
+                .enumerate()
+                .map(|(i, &p)| Part::new(&mut b, i + 1, Some(p), divisor));
             let discriminators = std::iter::once(wave).chain(periods.collect::<Vec<_>>()).collect();
             Self { discriminators, params: b.finish() }
         })

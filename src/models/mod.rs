@@ -1,4 +1,4 @@
-//! The networks of RVC v2: the synthesizer (generator, G) and the multi-period discriminator (D).
+//! The networks of RVC, versions 1 and 2, with and without pitch: the synthesizer (generator, G) and the multi-period discriminator (D).
 //!
 //! ```text
 //! phone, pitch ─> enc_p (text encoder) ─> m_p, logs_p ─────────────────────────────> KL loss
@@ -18,6 +18,7 @@ pub mod flow;
 pub mod hubert;
 pub mod posterior;
 pub mod rmvpe;
+pub mod source;
 pub mod synthesizer;
 pub mod text_encoder;
 pub mod vocoder;
@@ -26,4 +27,4 @@ pub mod weights;
 
 pub use config::SynthesizerConfig;
 pub use discriminator::{DiscOutput, Discriminator};
-pub use synthesizer::{InferInput, InferOutput, Synthesizer, TrainInput, TrainOutput, Window};
+pub use synthesizer::{InferInput, InferOutput, Pitch, Synthesizer, TrainInput, TrainOutput, Window};

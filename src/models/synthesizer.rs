@@ -1,4 +1,5 @@
-//! The generator G: SynthesizerTrnMs768NSFsid of RVC v2 (a VITS without text or duration, with an NSF vocoder; spec E.1).
+//! The generator G: RVC's SynthesizerTrnMs256NSFsid (version 1), SynthesizerTrnMs768NSFsid (version 2) and both without pitch
+//! (_nono): a VITS without text or duration, with an NSF vocoder (spec E.1).
 
 use crate::models::SynthesizerConfig;
 use crate::models::flow::Flow;
@@ -29,15 +30,21 @@ pub struct TrainInput {
     pub phone: Tensor,
     /// int64 [batch], as `spec_lengths`
     pub phone_lengths: Tensor,
-    /// int64 [batch, frames]: coarse pitch
-    pub pitch: Tensor,
-    /// [batch, frames]: Hz, 0 = unvoiced
-    pub pitchf: Tensor,
+    /// None for networks without pitch.
+    pub pitch: Option<Pitch>,
     /// [batch, bins, frames]: linear magnitudes
     pub spec: Tensor,
     pub spec_lengths: Tensor,
     /// int64 [batch]: speaker
     pub sid: Tensor,
+}
+
+/// The pitch of a batch in both its forms.
+pub struct Pitch {
+    /// int64 [batch, frames]: 1..=255, 0 beyond a clip
+    pub coarse: Tensor,
+    /// [batch, frames]: Hz, 0 = unvoiced
+    pub hz: Tensor,
 }
 
 /// What a training step needs of G. All but `y_hat` and `ids_slice` are [batch, channels, frames].
@@ -60,8 +67,7 @@ pub struct TrainOutput {
 pub struct InferInput {
     pub phone: Tensor,
     pub lengths: Tensor,
-    pub pitch: Tensor,
-    pub pitchf: Tensor,
+    pub pitch: Option<Pitch>,
     pub sid: Tensor,
     /// Only a part of the frames, for real-time use.
     pub window: Option<Window>,
@@ -102,11 +108,12 @@ impl Synthesizer {
         nn::guard(|| {
             let mut b = Builder::new(device, seed);
             // The order of the state dict of RVC since June 2024, which optimizer states count on.
+            let first = config.text_encoder_first.then(|| TextEncoder::new(&mut b, "enc_p", config));
             let dec = Vocoder::new(&mut b, "dec", config);
             let enc_q = PosteriorEncoder::new(&mut b, "enc_q", config);
             let flow = Flow::new(&mut b, "flow", config);
             let emb_g = Embedding::new(&mut b, "emb_g", config.spk_embed_dim, config.gin_channels);
-            let enc_p = TextEncoder::new(&mut b, "enc_p", config);
+            let enc_p = first.unwrap_or_else(|| TextEncoder::new(&mut b, "enc_p", config));
             let positions = Positions::new(device);
             Self {
                 dec,
@@ -137,15 +144,18 @@ impl Synthesizer {
     pub fn forward(&self, input: &TrainInput) -> TrainOutput {
         let g = self.speaker(&input.sid);
         let x_mask = self.positions.mask(&input.phone_lengths, input.phone.size()[1]);
-        let prior = self.enc_p.forward(&input.phone, &input.pitch, &x_mask);
+        let pitch = input.pitch.as_ref();
+        let prior = self.enc_p.forward(&input.phone, pitch.map(|p| &p.coarse), &x_mask);
         let y_mask = self.positions.mask(&input.spec_lengths, input.spec.size()[2]);
         let posterior = self.enc_q.forward(&input.spec, &y_mask, &g);
         let z_p = self.flow.forward(&posterior.z, &y_mask, &g);
         let ids_slice = random_starts(&input.spec_lengths, self.segment_frames);
         let z_slice = self.positions.slice(&posterior.z, &ids_slice, self.segment_frames);
-        let f0 = self.positions.slice(&input.pitchf.unsqueeze(1), &ids_slice, self.segment_frames).squeeze_dim(1);
+        let window =
+            |hz: &Tensor| self.positions.slice(&hz.unsqueeze(1), &ids_slice, self.segment_frames).squeeze_dim(1);
+        let f0 = pitch.map(|p| window(&p.hz));
         TrainOutput {
-            y_hat: self.dec.forward(&z_slice, &f0, &g),
+            y_hat: self.dec.forward(&z_slice, f0.as_ref(), &g),
             ids_slice,
             x_mask,
             y_mask,
@@ -172,8 +182,8 @@ impl Synthesizer {
     fn infer_unguarded(&self, input: &InferInput) -> InferOutput {
         let g = self.speaker(&input.sid);
         let mut mask = self.positions.mask(&input.lengths, input.phone.size()[1]);
-        let mut prior = self.enc_p.forward(&input.phone, &input.pitch, &mask);
-        let mut f0 = input.pitchf.shallow_clone();
+        let mut prior = self.enc_p.forward(&input.phone, input.pitch.as_ref().map(|p| &p.coarse), &mask);
+        let mut f0 = input.pitch.as_ref().map(|p| p.hz.shallow_clone());
         let mut head = 0;
         if let Some(window) = input.window {
             let before = (window.skip_head - Window::FLOW_CONTEXT).max(0);
@@ -182,7 +192,7 @@ impl Synthesizer {
             prior.logs_p = cut(&prior.logs_p);
             mask = cut(&mask);
             head = window.skip_head - before;
-            f0 = f0.narrow(1, window.skip_head, window.return_length);
+            f0 = f0.map(|f0| f0.narrow(1, window.skip_head, window.return_length));
         }
         let noise = prior.m_p.randn_like() * Self::NOISE_SCALE;
         let z_p = (&prior.m_p + prior.logs_p.exp() * noise) * &mask;
@@ -192,8 +202,8 @@ impl Synthesizer {
             mask = mask.narrow(2, head, window.return_length);
         }
         let y_hat = match input.window.and_then(|w| w.stretched_length) {
-            None => self.dec.forward(&(&z * &mask), &f0, &g),
-            Some(frames) => self.dec.forward_stretched(&(&z * &mask), &f0, &g, frames),
+            None => self.dec.forward(&(&z * &mask), f0.as_ref(), &g),
+            Some(frames) => self.dec.forward_stretched(&(&z * &mask), f0.as_ref(), &g, frames),
         };
         InferOutput { y_hat, z, z_p }
     }

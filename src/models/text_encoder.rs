@@ -12,7 +12,8 @@ const PITCHES: i64 = 256;
 
 pub struct TextEncoder {
     emb_phone: Linear,
-    emb_pitch: Embedding,
+    /// None in networks without pitch.
+    emb_pitch: Option<Embedding>,
     encoder: Encoder,
     proj: Conv,
     hidden: i64,
@@ -30,7 +31,7 @@ impl TextEncoder {
         let (hidden, channels) = (c.hidden_channels, c.inter_channels);
         Self {
             emb_phone: Linear::new(b, &format!("{key}.emb_phone"), c.content_channels, hidden),
-            emb_pitch: Embedding::new(b, &format!("{key}.emb_pitch"), PITCHES, hidden),
+            emb_pitch: c.f0.then(|| Embedding::new(b, &format!("{key}.emb_pitch"), PITCHES, hidden)),
             encoder: Encoder::new(b, &format!("{key}.encoder"), c),
             proj: Conv::plain(b, &format!("{key}.proj"), Shape::new(hidden, 2 * channels, 1)),
             hidden,
@@ -38,9 +39,15 @@ impl TextEncoder {
         }
     }
 
+    /// `pitch` is given to networks with pitch and ignored by others.
+    ///
     /// Shapes: phone [batch, frames, content], pitch int64 [batch, frames], mask [batch, 1, frames]
-    pub fn forward(&self, phone: &Tensor, pitch: &Tensor, mask: &Tensor) -> Prior {
-        let xs = (self.emb_phone.forward(phone) + self.emb_pitch.forward(pitch)) * (self.hidden as f64).sqrt();
+    pub fn forward(&self, phone: &Tensor, pitch: Option<&Tensor>, mask: &Tensor) -> Prior {
+        let mut xs = self.emb_phone.forward(phone);
+        if let Some(emb_pitch) = &self.emb_pitch {
+            xs += emb_pitch.forward(pitch.expect("a network with pitch is given it: Dataset and callers see to that"));
+        }
+        let xs = xs * (self.hidden as f64).sqrt();
         let xs = leaky_relu_in_place(xs, 0.1).transpose(1, 2);
         let stats = self.proj.forward(&self.encoder.forward(&xs, mask)) * mask;
         Prior { m_p: stats.narrow(1, 0, self.channels), logs_p: stats.narrow(1, self.channels, self.channels) }

@@ -1,10 +1,12 @@
-//! dec: the wave from z and f0: a HiFi-GAN generator with a sine source (neural source-filter, NSF; spec E.6).
+//! dec: the wave from z and f0: a HiFi-GAN generator with a sine source (neural source-filter, NSF; spec E.6). Without f0 it is
+//! the plain HiFi-GAN generator: nothing but the source and its convolutions is missing.
 
 use crate::models::SynthesizerConfig;
+use crate::models::source::Source;
 use crate::nn::activation::{leaky_relu, leaky_relu_in_place};
-use crate::nn::conv::{Conv, Linear, Shape};
+use crate::nn::conv::{Conv, Shape};
 use crate::nn::params::Builder;
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 /// Slope of the leaky ReLUs but the last.
 const SLOPE: f64 = 0.1;
@@ -12,7 +14,9 @@ const SLOPE: f64 = 0.1;
 const LAST_SLOPE: f64 = 0.01;
 
 pub struct Vocoder {
-    pub m_source: Source,
+    /// None without pitch.
+    pub m_source: Option<Source>,
+    /// One for each stage; empty without pitch.
     noise_convs: Vec<Conv>,
     conv_pre: Conv,
     ups: Vec<Conv>,
@@ -29,8 +33,8 @@ impl Vocoder {
         let first = c.upsample_initial_channel;
         let stages = c.upsample_rates.len();
         let channels = |stage: usize| first >> (stage + 1);
-        let m_source = Source::new(b, &format!("{key}.m_source"), c.sample_rate, c.upsampling());
-        let noise_convs = (0..stages)
+        let m_source = c.f0.then(|| Source::new(b, &format!("{key}.m_source"), c));
+        let noise_convs = (0..if c.f0 { stages } else { 0 })
             .map(|i| {
                 let left: i64 = c.upsample_rates[i + 1..].iter().product();
                 let kernel = if i + 1 < stages { 2 * left } else { 1 };
@@ -63,26 +67,36 @@ impl Vocoder {
         Self { m_source, noise_convs, conv_pre, ups, resblocks, conv_post, cond, upsampling, kernels }
     }
 
-    /// Draws what [`Source::forward`] draws.
+    /// Draws what [`Source::forward`] draws. `f0` is given to vocoders with pitch and ignored by others.
     ///
     /// Shapes: z [batch, inter, frames], f0 [batch, frames], g [batch, gin, 1] -> [batch, 1, frames * hop_length]
-    pub fn forward(&self, z: &Tensor, f0: &Tensor, g: &Tensor) -> Tensor {
-        self.filter(z, &self.m_source.forward(f0).transpose(1, 2), g)
+    pub fn forward(&self, z: &Tensor, f0: Option<&Tensor>, g: &Tensor) -> Tensor {
+        self.filter(z, self.source(f0).as_ref(), g)
+    }
+
+    /// Shapes: [batch, frames] -> [batch, 1, frames * hop_length]
+    fn source(&self, f0: Option<&Tensor>) -> Option<Tensor> {
+        let m_source = self.m_source.as_ref()?;
+        let f0 = f0.expect("a vocoder with pitch is given it: Dataset and callers see to that");
+        Some(m_source.forward(f0).transpose(1, 2))
     }
 
     /// The same with both z and source stretched linearly to `frames` frames (pitch and tempo shift of the real-time variant).
-    pub fn forward_stretched(&self, z: &Tensor, f0: &Tensor, g: &Tensor, frames: i64) -> Tensor {
+    pub fn forward_stretched(&self, z: &Tensor, f0: Option<&Tensor>, g: &Tensor, frames: i64) -> Tensor {
         let stretch = |x: &Tensor, n: i64| {
             if x.size()[2] == n { x.shallow_clone() } else { x.upsample_linear1d([n], false, None) }
         };
-        let source = self.m_source.forward(f0).transpose(1, 2);
-        self.filter(&stretch(z, frames), &stretch(&source, frames * self.upsampling), g)
+        let source = self.source(f0).map(|source| stretch(&source, frames * self.upsampling));
+        self.filter(&stretch(z, frames), source.as_ref(), g)
     }
 
-    fn filter(&self, z: &Tensor, source: &Tensor, g: &Tensor) -> Tensor {
+    fn filter(&self, z: &Tensor, source: Option<&Tensor>, g: &Tensor) -> Tensor {
         let mut xs = self.conv_pre.forward(z) + self.cond.forward(g);
-        for (i, (up, noise_conv)) in self.ups.iter().zip(&self.noise_convs).enumerate() {
-            xs = up.forward(&leaky_relu_in_place(xs, SLOPE)) + noise_conv.forward(source);
+        for (i, up) in self.ups.iter().enumerate() {
+            xs = up.forward(&leaky_relu_in_place(xs, SLOPE));
+            if let Some(source) = source {
+                xs = xs + self.noise_convs[i].forward(source);
+            }
             let blocks = &self.resblocks[i * self.kernels..(i + 1) * self.kernels];
             let sum = blocks.iter().map(|block| block.forward(&xs)).reduce(|sum, y| sum + y);
             xs = sum.unwrap_or(xs) / self.kernels as f64;
@@ -117,55 +131,5 @@ impl ResBlock {
             xs = second.forward(&h) + xs;
         }
         xs
-    }
-}
-
-/// A sine at f0 where the voice is voiced, noise elsewhere, through one trained weight and tanh.
-pub struct Source {
-    l_linear: Linear,
-    sample_rate: f64,
-    /// 1, 2, ..., samples of a frame.
-    ramp: Tensor,
-}
-
-impl Source {
-    /// Amplitude of the sine.
-    const SINE: f64 = 0.1;
-    /// Standard deviation of the noise under a sine; unvoiced samples have SINE / 3.
-    const NOISE: f64 = 0.003;
-
-    fn new(b: &mut Builder, key: &str, sample_rate: i64, upsampling: i64) -> Self {
-        let l_linear = Linear::new(b, &format!("{key}.l_linear"), 1, 1);
-        let ramp = Tensor::arange_start(1, upsampling + 1, (Kind::Float, b.device()));
-        Self { l_linear, sample_rate: sample_rate as f64, ramp }
-    }
-
-    /// Draws `rand [1, 1, 1]`, whose value is not used (the first harmonic's initial phase is 0), then
-    /// `randn [batch, samples, 1]`.
-    ///
-    /// Shapes: f0 [batch, frames] in Hz, 0 = unvoiced -> [batch, frames * hop_length, 1]
-    ///
-    /// Source: RVC of November 2024 (spec E.6): within a frame the phase is f0 / rate * (1..=hop_length), and what earlier frames
-    /// add up to is carried as a fraction of a turn.
-    pub fn forward(&self, f0: &Tensor) -> Tensor {
-        let excitation = tch::no_grad(|| self.excitation(f0));
-        self.l_linear.forward(&excitation).tanh()
-    }
-
-    fn excitation(&self, f0: &Tensor) -> Tensor {
-        let (batch, frames) = f0.size2().expect("f0 is [batch, frames]");
-        let (upsampling, options) = (self.ramp.size()[0], (Kind::Float, f0.device()));
-        let f0 = f0.unsqueeze(2);
-        let turns: Tensor = &f0 / self.sample_rate * &self.ramp;
-        // Each frame's last phase, wrapped to -0.5..0.5 so that the float32 sum stays small; the first frame starts at 0.
-        let last = (turns.narrow(1, 0, frames - 1).narrow(2, upsampling - 1, 1) + 0.5).fmod(1.0) - 0.5;
-        let carried = last.cumsum(1, Kind::Float).fmod(1.0).constant_pad_nd([0, 0, 1, 0]);
-        let _initial_phase = Tensor::rand([1, 1, 1], options);
-        let sine = ((turns + carried) * std::f64::consts::TAU).sin().view([batch, frames * upsampling, 1]);
-        let voiced = f0.gt(0.0).to_kind(Kind::Float);
-        let voiced = voiced.expand([batch, frames, upsampling], false).reshape([batch, frames * upsampling, 1]);
-        let noise_amplitude = &voiced * Self::NOISE + (voiced.ones_like() - &voiced) * (Self::SINE / 3.0);
-        let noise = noise_amplitude * sine.randn_like();
-        sine * Self::SINE * voiced + noise
     }
 }

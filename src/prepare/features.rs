@@ -1,6 +1,6 @@
 //! Clips to f0 and content: one cached result for each clip, found by the digest of its 16 kHz wav.
 
-use super::{CONTENT, Clip, Clips, Counts, F0_COARSE, F0_HZ, Pitch, concerns_one_item, folder, warn_each};
+use super::{Clip, Clips, Counts, F0_COARSE, F0_HZ, Pitch, concerns_one_item, content_folder, folder, warn_each};
 use crate::audio::io;
 use crate::cache::{Cache, Entry, Key, Object};
 use crate::config::Config;
@@ -66,7 +66,7 @@ pub fn f0(task: &Task, clips: &mut Clips, models: &Models, config: &Config) -> R
     Ok(counts)
 }
 
-/// Completes the clips with content by `config.content_encoder`, in logs/<voice>/3_feature768; returns what was done, in
+/// Completes the clips with content by `config.content_encoder`, in logs/<voice>/3_feature768 (256 in version 1); returns what was done, in
 /// clips.
 ///
 /// Errors: `config.value`, `file.locked`, `file.write`, `file.disk_full`.
@@ -101,7 +101,7 @@ pub fn content(task: &Task, clips: &mut Clips, models: &Models, config: &Config)
     clips.params.insert("content_encoder".into(), Value::from(encoder.name()));
     clips.params.insert("content_digest".into(), Value::from(digest.as_str()));
     let files = named(&clips.clips, ".npy", |clip| clip.content.as_ref());
-    folder::publish(task, &clips.folder, &clips.cache, &[folder::Wanted { folder: CONTENT, files }])?;
+    folder::publish(task, &clips.folder, &clips.cache, &[folder::Wanted { folder: content_folder(config), files }])?;
     Ok(counts)
 }
 

@@ -12,7 +12,7 @@
 
 use super::features::{CONTENT_FILE, content, f0};
 use super::metadata::{Metadata, SourceRecord};
-use super::{CONTENT, Clip, Clips, F0_COARSE, F0_HZ, GT_WAVS, WAVS_16K, folder};
+use super::{Clip, Clips, F0_COARSE, F0_HZ, GT_WAVS, WAVS_16K, content_folder, folder};
 use crate::audio::io;
 use crate::cache::{Entry, Key, Object};
 use crate::config::Config;
@@ -53,26 +53,29 @@ pub struct FileList {
 ///
 /// Errors: `data.empty` if no clip is complete; those of the stages.
 pub fn filelist(task: &Task, clips: &mut Clips, models: &Models, config: &Config) -> Result<FileList> {
-    if !clips.params.contains_key("f0_method") {
+    if config.if_f0 && !clips.params.contains_key("f0_method") {
         f0(task, clips, models, config)?;
     }
     if !clips.params.contains_key("content_encoder") {
         content(task, clips, models, config)?;
     }
     let _lock = Lock::acquire(&clips.folder)?;
-    let complete: Vec<&Clip> = clips.clips.iter().filter(|c| c.f0.is_some() && c.content.is_some()).collect();
+    let has_pitch = |c: &Clip| c.f0.is_some() || !config.if_f0;
+    let complete: Vec<&Clip> = clips.clips.iter().filter(|c| has_pitch(c) && c.content.is_some()).collect();
     if complete.is_empty() {
-        return Err(Error::new(Kind::DataEmpty, "no clip has both f0 and content features")
+        let what =
+            if config.if_f0 { "no clip has both f0 and content features" } else { "no clip has content features" };
+        return Err(Error::new(Kind::DataEmpty, what)
             .path(&clips.folder)
             .hint("the warnings above name the reason for each clip"));
     }
     let mute = Mute::make(task, clips, models, config)?;
-    let mut wanted = clip_folders(clips);
-    wanted.extend(mute.folders());
+    let mut wanted = clip_folders(clips, config);
+    wanted.extend(mute.folders(config));
     // Another process may have worked on this voice between the stages: put everything right under one lock.
     folder::publish(task, &clips.folder, &clips.cache, &wanted)?;
 
-    let text = rows(&clips.folder, &complete, &mute, clips.speakers.len(), config.seed)?;
+    let text = rows(&clips.folder, &complete, &mute, clips.speakers.len(), config)?;
     let path = clips.folder.join(folder::FILE_LIST);
     let content_root = content_root(clips, &complete, &mute);
     write(task, clips, config, &path, &text, &content_root)?;
@@ -125,6 +128,7 @@ fn guide_params(clips: &Clips, config: &Config) -> Map<String, Value> {
     params.insert("segment_length".into(), config.slice_seconds.into());
     params.insert("f0_method".into(), config.f0_method.as_str().into());
     params.insert("model_version".into(), config.version.as_str().into());
+    params.insert("if_f0".into(), config.if_f0.into());
     // Told, not used: features do not depend on the device.
     params.insert("gpu".into(), config.gpu.into());
     params.extend(clips.params.clone());
@@ -133,8 +137,10 @@ fn guide_params(clips: &Clips, config: &Config) -> Map<String, Value> {
 
 fn content_root(clips: &Clips, complete: &[&Clip], mute: &Mute) -> String {
     let digests = |clip: &&Clip| {
-        let (f0, content) = (clip.f0.as_ref()?, clip.content.as_ref()?);
-        let files = [&clip.gt, &clip.wav16, &f0.coarse, &f0.hz, content].map(|object| object.digest.as_str());
+        let mut objects = vec![&clip.gt, &clip.wav16];
+        objects.extend(clip.f0.iter().flat_map(|f0| [&f0.coarse, &f0.hz]));
+        objects.push(clip.content.as_ref()?);
+        let files: Vec<&str> = objects.into_iter().map(|object| object.digest.as_str()).collect();
         Some(json!([clip.name, clip.sid, files]))
     };
     let silence: Vec<&str> = mute.objects().map(|object| object.digest.as_str()).collect();
@@ -147,8 +153,8 @@ fn content_root(clips: &Clips, complete: &[&Clip], mute: &Mute) -> String {
     files::digest(root.to_string())
 }
 
-fn clip_folders(clips: &Clips) -> Vec<folder::Wanted<'_>> {
-    let files = |ending: &str, of: fn(&Clip) -> Option<&Object>| -> Vec<(String, &Object)> {
+fn clip_folders<'a>(clips: &'a Clips, config: &Config) -> Vec<folder::Wanted<'a>> {
+    let files = |ending: &str, of: fn(&Clip) -> Option<&Object>| -> Vec<(String, &'a Object)> {
         clips.clips.iter().filter_map(|clip| Some((format!("{}{ending}", clip.name), of(clip)?))).collect()
     };
     vec![
@@ -156,18 +162,23 @@ fn clip_folders(clips: &Clips) -> Vec<folder::Wanted<'_>> {
         folder::Wanted { folder: WAVS_16K, files: files(".wav", |c| Some(&c.wav16)) },
         folder::Wanted { folder: F0_COARSE, files: files(".wav.npy", |c| c.f0.as_ref().map(|f| &f.coarse)) },
         folder::Wanted { folder: F0_HZ, files: files(".wav.npy", |c| c.f0.as_ref().map(|f| &f.hz)) },
-        folder::Wanted { folder: CONTENT, files: files(".npy", |c| c.content.as_ref()) },
+        folder::Wanted { folder: content_folder(config), files: files(".npy", |c| c.content.as_ref()) },
     ]
 }
 
 /// The rows in training order, joined by line breaks without one at the end, as RVC writes them.
-fn rows(logs: &Path, clips: &[&Clip], mute: &Mute, speakers: usize, seed: i64) -> Result<String> {
+fn rows(logs: &Path, clips: &[&Clip], mute: &Mute, speakers: usize, config: &Config) -> Result<String> {
+    let seed = config.seed;
     let root = std::path::absolute(logs).map_err(|e| Error::io("look at", logs, e))?;
     let root = root.to_string_lossy().replace('\\', "/");
+    let content = content_folder(config);
     let row = |base: &str, gt: &str, name: &str, sid: i64| {
-        format!(
-            "{base}/{GT_WAVS}/{gt}.wav|{base}/{CONTENT}/{name}.npy|{base}/{F0_COARSE}/{name}.wav.npy|{base}/{F0_HZ}/{name}.wav.npy|{sid}"
-        )
+        let start = format!("{base}/{GT_WAVS}/{gt}.wav|{base}/{content}/{name}.npy");
+        if config.if_f0 {
+            format!("{start}|{base}/{F0_COARSE}/{name}.wav.npy|{base}/{F0_HZ}/{name}.wav.npy|{sid}")
+        } else {
+            format!("{start}|{sid}")
+        }
     };
     let mut keyed: Vec<(String, String)> = Vec::new();
     for clip in clips {
@@ -231,14 +242,15 @@ impl Mute {
         [&self.gt, &self.wav16, &self.coarse, &self.hz, &self.content].into_iter()
     }
 
-    fn folders(&self) -> Vec<folder::Wanted<'_>> {
+    fn folders(&self, config: &Config) -> Vec<folder::Wanted<'_>> {
+        let content = if config.version == "v1" { "mute/3_feature256" } else { "mute/3_feature768" };
         let one = |folder, name: &str, object| folder::Wanted { folder, files: vec![(name.to_owned(), object)] };
         vec![
             one("mute/0_gt_wavs", &format!("{}.wav", self.gt_name), &self.gt),
             one("mute/1_16k_wavs", "mute.wav", &self.wav16),
             one("mute/2a_f0", "mute.wav.npy", &self.coarse),
             one("mute/2b-f0nsf", "mute.wav.npy", &self.hz),
-            one("mute/3_feature768", "mute.npy", &self.content),
+            one(content, "mute.npy", &self.content),
         ]
     }
 }

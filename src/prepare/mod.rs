@@ -35,7 +35,11 @@ pub const GT_WAVS: &str = "0_gt_wavs";
 pub const WAVS_16K: &str = "1_16k_wavs";
 pub const F0_COARSE: &str = "2a_f0";
 pub const F0_HZ: &str = "2b-f0nsf";
-pub const CONTENT: &str = "3_feature768";
+
+/// The folder of the content features: 3_feature768, or 3_feature256 in version 1.
+pub fn content_folder(config: &Config) -> &'static str {
+    if config.version == "v1" { "3_feature256" } else { "3_feature768" }
+}
 
 /// What a stage did, in recordings (slices) or clips (f0, content).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -117,7 +121,9 @@ pub fn all(
 ) -> Result<FileList> {
     let models = Models::new(Store::new(workspace));
     let mut clips = slices(task, workspace, cache, voice, recordings, config)?;
-    f0(task, &mut clips, &models, config)?;
+    if config.if_f0 {
+        f0(task, &mut clips, &models, config)?;
+    }
     content(task, &mut clips, &models, config)?;
     filelist(task, &mut clips, &models, config)
 }

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 const SCHEMA: i64 = 1;
 
 /// The settings that a checkpoint cannot be used without.
-const FIXED: [&str; 3] = ["sample_rate", "version", "preset"];
+const FIXED: [&str; 5] = ["sample_rate", "version", "if_f0", "preset", "spk_embed_dim"];
 
 /// How far a training is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,7 +5,7 @@
 
 use crate::audio::io;
 use crate::config::Config;
-use crate::models::{SynthesizerConfig, TrainInput};
+use crate::models::{Pitch, SynthesizerConfig, TrainInput};
 use crate::nn::Spectral;
 use crate::task::Task;
 use crate::train::order;
@@ -31,8 +31,8 @@ pub struct Dropped {
 struct Item {
     wave: PathBuf,
     phone: PathBuf,
-    pitch: PathBuf,
-    pitchf: PathBuf,
+    /// Coarse pitch and f0 in Hz; None in a list for networks without pitch.
+    pitch: Option<[PathBuf; 2]>,
     sid: i64,
 }
 
@@ -41,6 +41,7 @@ struct Clip {
     frames: usize,
     /// [frames, content]; each row of the file stands twice (50 to 100 frames a second).
     phone: Vec<f32>,
+    /// Empty without pitch, as the next.
     pitch: Vec<i64>,
     pitchf: Vec<f32>,
     /// The whole wave: its spectrogram is made before the cut.
@@ -85,6 +86,7 @@ struct Limits {
     content_channels: usize,
     min_frames: usize,
     speakers: i64,
+    f0: bool,
 }
 
 /// Opens the data set of a file list and checks every clip; relative paths in the list are below `root`.
@@ -112,8 +114,9 @@ pub fn dataset_within(task: &Task, root: &Path, filelist: &Path, config: &Config
         content_channels: sizes.content_channels as usize,
         min_frames: config.segment_frames() as usize,
         speakers: sizes.spk_embed_dim,
+        f0: config.if_f0,
     };
-    let lines = parse_filelist(root, filelist)?;
+    let lines = parse_filelist(root, filelist, config.if_f0)?;
     let loaded = task.map("reading clips", &lines, |item| Ok(load(item, limits)))?;
     let mut dropped = Vec::new();
     let (mut items, mut clips) = (Vec::new(), Vec::new());
@@ -141,10 +144,10 @@ pub fn dataset_within(task: &Task, root: &Path, filelist: &Path, config: &Config
     Ok(Dataset::new(task, items, clips, dropped, config, limits, room))
 }
 
-fn parse_filelist(root: &Path, filelist: &Path) -> Result<Vec<Item>> {
+fn parse_filelist(root: &Path, filelist: &Path, f0: bool) -> Result<Vec<Item>> {
     let text = files::read_text(filelist)?;
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-    lines.map(|(i, line)| parse_line(root, line.trim()).map_err(|why| bad_line(filelist, i + 1, &why))).collect()
+    lines.map(|(i, line)| parse_line(root, line.trim(), f0).map_err(|why| bad_line(filelist, i + 1, &why))).collect()
 }
 
 fn bad_line(filelist: &Path, line: usize, why: &str) -> Error {
@@ -153,14 +156,25 @@ fn bad_line(filelist: &Path, line: usize, why: &str) -> Error {
         .hint("prepare the voice again, which writes the file list anew")
 }
 
-fn parse_line(root: &Path, line: &str) -> std::result::Result<Item, String> {
+fn parse_line(root: &Path, line: &str, f0: bool) -> std::result::Result<Item, String> {
     let fields: Vec<&str> = line.split('|').collect();
-    let [wave, phone, pitch, pitchf, sid] = fields[..] else {
-        return Err(format!("{} fields between bars, but must be wav|content|f0|f0 in Hz|speaker", fields.len()));
+    let path = |field: &str| root.join(field);
+    let (wave, phone, pitch, sid) = match (&fields[..], f0) {
+        ([wave, phone, pitch, pitchf, sid], true) => (wave, phone, Some([path(pitch), path(pitchf)]), sid),
+        ([wave, phone, sid], false) => (wave, phone, None, sid),
+        ([_, _, _], true) => return Err("it has no pitch, but the settings ask for it (if_f0 is true)".into()),
+        ([_, _, _, _, _], false) => {
+            return Err("it has pitch, but the settings ask for a voice without it (if_f0 is false)".into());
+        }
+        _ => {
+            return Err(format!(
+                "{} fields between bars, but must be wav|content|f0|f0 in Hz|speaker, or wav|content|speaker without pitch",
+                fields.len()
+            ));
+        }
     };
     let sid = sid.parse().map_err(|_| format!("the speaker is {sid:?}, but must be a whole number"))?;
-    let path = |field: &str| root.join(field);
-    Ok(Item { wave: path(wave), phone: path(phone), pitch: path(pitch), pitchf: path(pitchf), sid })
+    Ok(Item { wave: path(wave), phone: path(phone), pitch, sid })
 }
 
 fn damaged(why: impl Into<String>) -> Error {
@@ -180,14 +194,18 @@ fn load(item: &Item, limits: Limits) -> Result<Clip> {
     let (content, rows, columns) = npy::read_f32_2d(&item.phone)?;
     if columns != limits.content_channels {
         return Err(damaged(format!(
-            "its content has {columns} values a frame, but must have {}",
+            "its content has {columns} values a frame, but must have {}: version v1 takes 256, v2 768",
             limits.content_channels
         )));
     }
-    let (pitch, pitchf) = (npy::read_i64(&item.pitch)?, npy::read_f64(&item.pitchf)?);
+    let (pitch, pitchf) = match &item.pitch {
+        Some([coarse, hz]) => (npy::read_i64(coarse)?, npy::read_f64(hz)?),
+        None => (Vec::new(), Vec::new()),
+    };
     let wave = audio.samples;
     let spec_frames = wave.len() / limits.hop_length;
-    let frames = [2 * rows, MAX_FRAMES, pitch.len(), pitchf.len(), spec_frames].into_iter().min().unwrap_or(0);
+    let pitches = if limits.f0 { pitch.len().min(pitchf.len()) } else { usize::MAX };
+    let frames = [2 * rows, MAX_FRAMES, pitches, spec_frames].into_iter().min().unwrap_or(0);
     if frames < limits.min_frames {
         return Err(damaged(format!(
             "{:.2} s are too short: training takes windows of {:.2} s",
@@ -198,8 +216,8 @@ fn load(item: &Item, limits: Limits) -> Result<Clip> {
     let clip = Clip {
         frames,
         phone: (0..frames).flat_map(|t| &content[t / 2 * columns..(t / 2 + 1) * columns]).copied().collect(),
-        pitch: pitch[..frames].to_vec(),
-        pitchf: pitchf[..frames].iter().map(|&hz| hz as f32).collect(),
+        pitch: pitch.into_iter().take(frames).collect(),
+        pitchf: pitchf.into_iter().take(frames).map(|hz| hz as f32).collect(),
         samples: if frames == spec_frames { wave.len() } else { frames * limits.hop_length },
         wave,
         sid: item.sid,
@@ -377,8 +395,8 @@ fn collate(rows: &[&Clip], limits: Limits, device: Device) -> Batch {
     for (i, clip) in rows.iter().enumerate() {
         let at = i * longest;
         phone[at * columns..][..clip.phone.len()].copy_from_slice(&clip.phone);
-        pitch[at..][..clip.frames].copy_from_slice(&clip.pitch);
-        pitchf[at..][..clip.frames].copy_from_slice(&clip.pitchf);
+        pitch[at..][..clip.pitch.len()].copy_from_slice(&clip.pitch);
+        pitchf[at..][..clip.pitchf.len()].copy_from_slice(&clip.pitchf);
         wave[i * samples..][..clip.samples].copy_from_slice(&clip.wave[..clip.samples]);
     }
     let (n, longest) = (n as i64, longest as i64);
@@ -389,8 +407,10 @@ fn collate(rows: &[&Clip], limits: Limits, device: Device) -> Batch {
         input: TrainInput {
             phone: Tensor::from_slice(&phone).view([n, longest, columns as i64]).to_device(device),
             phone_lengths: lengths.shallow_clone(),
-            pitch: Tensor::from_slice(&pitch).view([n, longest]).to_device(device),
-            pitchf: Tensor::from_slice(&pitchf).view([n, longest]).to_device(device),
+            pitch: limits.f0.then(|| Pitch {
+                coarse: Tensor::from_slice(&pitch).view([n, longest]).to_device(device),
+                hz: Tensor::from_slice(&pitchf).view([n, longest]).to_device(device),
+            }),
             spec: padded_specs(&rows, longest).to_device(device),
             spec_lengths: lengths,
             sid: Tensor::from_slice(&sids).to_device(device),

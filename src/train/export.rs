@@ -35,7 +35,7 @@ pub fn write(path: &Path, params: &Params, config: &Config, epoch: i64) -> Resul
         ("config", Value::List(entries.iter().map(plain).collect())),
         ("info", Value::text(format!("{epoch}epoch"))),
         ("sr", Value::text(config.rate_name())),
-        ("f0", Value::Int(1)),
+        ("f0", Value::Int(i64::from(config.if_f0))),
         ("version", Value::text(&config.version)),
     ]);
     torchfile::write(path, &voice)

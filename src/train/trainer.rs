@@ -187,7 +187,7 @@ impl Trainer {
             "version": self.config.version,
             "gpus": if self.engine.device().is_cuda() { "0" } else { "" },
             "sample_rate": self.config.rate_name(),
-            "if_f0": 1,
+            "if_f0": i64::from(self.config.if_f0),
             "if_latest": 0,
             "save_every_weights": "0",
             "if_cache_data_in_gpu": 0,

@@ -4,7 +4,7 @@
 //! too, in turn with ours, and printed beside it. Weights and data are random; the arithmetic is the same for any.
 
 use rvc_run::config::Config;
-use rvc_run::models::TrainInput;
+use rvc_run::models::{Pitch, TrainInput};
 use rvc_run::nn::{Spectral, runtime};
 use rvc_run::train::data::Batch;
 use rvc_run::train::step::{Engine, Times};
@@ -145,8 +145,7 @@ fn batch(config: &Config, device: Device) -> Batch {
     let input = TrainInput {
         phone: Tensor::randn([n, frames, 768], float),
         phone_lengths: lengths.shallow_clone(),
-        pitchf: pitch.to_kind(Kind::Float) + 220.0,
-        pitch,
+        pitch: Some(Pitch { hz: pitch.to_kind(Kind::Float) + 220.0, coarse: pitch }),
         spec: Spectral::new(config, device).spec(&wave),
         spec_lengths: lengths,
         sid: Tensor::zeros([n], (Kind::Int64, device)),

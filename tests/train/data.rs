@@ -51,10 +51,18 @@ fn a_list_without_usable_clips_and_a_broken_list_are_errors() {
     let room = Room::with(&[1000]);
     let error = dataset(&Task::silent(), room.root(), room.list(), &config(json!({}))).err().unwrap();
     assert_eq!(error.kind(), Kind::DataEmpty);
-    std::fs::write(room.list(), "a.wav|b.npy|3\n").unwrap();
-    let error = dataset(&Task::silent(), room.root(), room.list(), &config(json!({}))).err().unwrap();
-    assert_eq!(error.kind(), Kind::DataDamaged);
-    assert!(error.message().contains("line 1: 3 fields"), "{error}");
+    let lists = [
+        ("a.wav|b.npy\n", true, "line 1: 2 fields"),
+        ("a.wav|b.npy|3\n", true, "line 1: it has no pitch"),
+        ("a.wav|b.npy|c.npy|d.npy|3\n", false, "line 1: it has pitch"),
+    ];
+    for (list, if_f0, expected) in lists {
+        std::fs::write(room.list(), list).unwrap();
+        let settings = config(json!({ "if_f0": if_f0 }));
+        let error = dataset(&Task::silent(), room.root(), room.list(), &settings).err().unwrap();
+        assert_eq!(error.kind(), Kind::DataDamaged);
+        assert!(error.message().contains(expected), "{error}");
+    }
     let error = dataset(&Task::silent(), room.root(), &room.path("none.txt"), &config(json!({}))).err().unwrap();
     assert_eq!(error.kind(), Kind::NotFound);
 }

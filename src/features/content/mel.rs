@@ -28,7 +28,7 @@ use std::f64::consts::PI;
 use std::sync::Arc;
 
 /// Changes whenever a value may come out differently.
-pub const VERSION: &str = "mel-1";
+const VERSION: &str = "mel-1";
 
 const N_FFT: usize = 512;
 /// Samples between two steps: 10 ms, two steps to a frame.
@@ -48,7 +48,35 @@ const SILENCE: f64 = 1e-14;
 /// Steps that the usual spread of a cepstrum counts for beside a clip's own; steadies clips of one word.
 const PRIOR_STEPS: f64 = 50.0;
 
+/// Which of the values are content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Size {
+    /// 256: the first 16 cepstra, of each the 16 slowest movements (version 1).
+    V1,
+    /// All 768 (version 2).
+    V2,
+}
+
+impl Size {
+    /// Cepstra, and values of each.
+    fn kept(self) -> (usize, usize) {
+        if self == Self::V1 { (16, 16) } else { (N_CEPSTRA, CONTEXT) }
+    }
+
+    /// Values of one frame.
+    pub fn dim(self) -> usize {
+        let (cepstra, values) = self.kept();
+        cepstra * values
+    }
+
+    /// Name and version of the computation.
+    pub fn digest(self) -> String {
+        if self == Self::V1 { format!("{VERSION} v1") } else { VERSION.into() }
+    }
+}
+
 pub struct Mel {
+    size: Size,
     fft: Arc<dyn RealToComplex<f64>>,
     /// Hann window of WINDOW_LENGTH samples.
     window: Vec<f64>,
@@ -61,9 +89,10 @@ pub struct Mel {
 }
 
 impl Mel {
-    pub fn new() -> Self {
+    pub fn new(size: Size) -> Self {
         let n = WINDOW_LENGTH as f64;
         Self {
+            size,
             fft: RealFftPlanner::new().plan_fft_forward(N_FFT),
             window: (0..WINDOW_LENGTH).map(|i| 0.5 - 0.5 * (2.0 * PI * (i as f64 + 0.5) / n).cos()).collect(),
             bands: mel_bands(),
@@ -72,7 +101,11 @@ impl Mel {
         }
     }
 
-    /// Shapes   samples: [n] -> [frames(n), 768]
+    pub fn size(&self) -> Size {
+        self.size
+    }
+
+    /// Shapes   samples: [n] -> [frames(n), dim]
     pub fn encode(&self, samples: &[f32]) -> Result<Vec<f32>> {
         let x = finite(samples)?;
         let mut cepstra = self.cepstra(&x);
@@ -80,11 +113,12 @@ impl Mel {
             normalise(series, usual_variance(k));
         }
         let n_frames = frames(x.len());
-        let mut content = Vec::with_capacity(n_frames * DIM);
+        let (n_cepstra, n_values) = self.size.kept();
+        let mut content = Vec::with_capacity(n_frames * self.size.dim());
         for t in 0..n_frames {
-            for series in &cepstra {
+            for series in &cepstra[..n_cepstra] {
                 let steps = around(series, t);
-                content.extend(self.over_time.iter().map(|row| dot(row, &steps) as f32));
+                content.extend(self.over_time[..n_values].iter().map(|row| dot(row, &steps) as f32));
             }
         }
         Ok(content)

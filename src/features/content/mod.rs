@@ -35,28 +35,24 @@ enum Engine {
     Hubert(Box<hubert::Network>),
 }
 
-/// The built-in encoder of that name, ready for use. Errors: `config.value` with the nearest name.
-pub fn encoder(name: &str) -> Result<Encoder> {
-    if name == "mel" {
-        return Ok(Encoder { engine: Engine::Mel(mel::Mel::new()) });
-    }
-    let names = CONTENT_ENCODERS;
-    let message = format!("there is no content encoder {name:?}, only {}", names.join(", "));
-    let error = Error::new(Kind::ConfigValue, message);
-    Err(match nearest(name, names) {
-        Some(near) => error.hint(format!("did you mean {near:?}?")),
-        None => error,
-    })
-}
-
 impl Encoder {
     /// The encoder that the settings name; `version` ("v1", "v2") chooses the layer of a HuBERT.
     ///
     /// Errors: `config.value`; `asset.missing`; `file.not_found`, `config.mismatch` for a folder of another network;
     /// `checkpoint.*`, `device.memory`.
     pub fn open(name: &str, version: &str, setup: &Setup) -> Result<Self> {
-        if name == "mel" || !(is_path(name) || CONTENT_ENCODERS.contains(&name)) {
-            return encoder(name);
+        if name == "mel" {
+            let size = if version == "v1" { mel::Size::V1 } else { mel::Size::V2 };
+            return Ok(Self { engine: Engine::Mel(mel::Mel::new(size)) });
+        }
+        if !(is_path(name) || CONTENT_ENCODERS.contains(&name)) {
+            let names = CONTENT_ENCODERS;
+            let message = format!("there is no content encoder {name:?}, only {}", names.join(", "));
+            let error = Error::new(Kind::ConfigValue, message);
+            return Err(match nearest(name, names) {
+                Some(near) => error.hint(format!("did you mean {near:?}?")),
+                None => error,
+            });
         }
         let network = hubert::Network::open(name, version, setup)
             .map_err(|e| e.context(format_args!("content encoder {name}")))?;
@@ -74,7 +70,7 @@ impl Encoder {
     /// format, which makes a small difference; any other difference is another encoder.
     pub fn digest(&self) -> String {
         match &self.engine {
-            Engine::Mel(_) => mel::VERSION.into(),
+            Engine::Mel(mel) => mel.size().digest(),
             Engine::Hubert(network) => network.digest().into(),
         }
     }
@@ -82,7 +78,7 @@ impl Encoder {
     /// Values of one frame.
     pub fn dim(&self) -> usize {
         match &self.engine {
-            Engine::Mel(_) => DIM,
+            Engine::Mel(mel) => mel.size().dim(),
             Engine::Hubert(network) => network.dim(),
         }
     }
