@@ -7,6 +7,7 @@ use crate::error::nearest;
 use crate::{Error, Kind, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use std::path::Path;
 
 /// Pitch trackers. The first four are signal processing, the others networks.
 pub const F0_METHODS: [&str; 8] = ["pm", "yin", "harvest", "dio", "rmvpe", "fcpe", "crepe", "crepe-tiny"];
@@ -58,6 +59,9 @@ pub struct Config {
     pub pretrained_g: String,
     /// Discriminator to start from, likewise. (nothing)
     pub pretrained_d: String,
+    /// Whose order the parameters have in G_ and D_ files, which optimizer states count on: "rvc", "applio", or "auto":
+    /// that of the checkpoint that training goes on from, else RVC's. (nothing)
+    pub checkpoint_order: String,
     /// Size of the networks: "full" (RVC's) or "tiny" (same architecture, few channels; tests and demos). (model)
     pub preset: String,
     /// Passes over the data. (nothing)
@@ -113,6 +117,7 @@ impl Default for Config {
             spk_embed_dim: 109,
             pretrained_g: "none".into(),
             pretrained_d: "none".into(),
+            checkpoint_order: "auto".into(),
             preset: "full".into(),
             epochs: 300,
             batch_size: 4,
@@ -177,6 +182,9 @@ impl Config {
         one_of("feature_precision", &self.feature_precision.as_str(), &["fp32", "bf16", "fp16"])?;
         one_of("version", &self.version.as_str(), &["v1", "v2"])?;
         one_of("sine_generator", &self.sine_generator.as_str(), &["2024", "2026"])?;
+        one_of("checkpoint_order", &self.checkpoint_order.as_str(), &["auto", "rvc", "applio"])?;
+        base("pretrained_g", &self.pretrained_g)?;
+        base("pretrained_d", &self.pretrained_d)?;
         between("spk_embed_dim", self.spk_embed_dim as f64, 1.0, 100_000.0)?;
         one_of("preset", &self.preset.as_str(), &["full", "tiny"])?;
         between("slice_seconds", self.slice_seconds, 1.0, 30.0)?;
@@ -269,6 +277,14 @@ impl Config {
     pub fn rate_name(&self) -> String {
         format!("{}k", self.sample_rate / 1000)
     }
+}
+
+/// A base network: by rule, none, or a file.
+fn base(key: &str, given: &str) -> Result<()> {
+    if is_path(given) || Path::new(given).extension().is_some_and(|e| e == "pth" || e == "pt") {
+        return Ok(());
+    }
+    one_of(key, &given, &["default", "none"]).map_err(|e| e.also("or give the path of a .pth file"))
 }
 
 /// Whether a setting that may be a name or a path is a path.

@@ -91,6 +91,19 @@ pub fn list(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
+/// A new folder `<name>_<n>` in `parent`, with the first n that is free. Errors: `file.write`.
+pub fn numbered_folder(parent: &Path, name: &str) -> Result<PathBuf> {
+    let mut number = 1;
+    loop {
+        let folder = parent.join(format!("{name}_{number}"));
+        if !folder.exists() {
+            create_folder(&folder)?;
+            return Ok(folder);
+        }
+        number += 1;
+    }
+}
+
 /// The SHA-256 of bytes, 64 hexadecimal digits.
 pub fn digest(bytes: impl AsRef<[u8]>) -> String {
     hex(&Sha256::digest(bytes.as_ref()))

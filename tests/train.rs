@@ -12,6 +12,10 @@ mod curve;
 mod data;
 #[path = "train/files.rs"]
 mod files;
+#[path = "train/foreign.rs"]
+mod foreign;
+#[path = "train/pretrained.rs"]
+mod pretrained;
 #[path = "train/resume.rs"]
 mod resume;
 #[path = "train/room.rs"]

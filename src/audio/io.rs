@@ -80,13 +80,14 @@ fn header(data_bytes: u32, sample_rate: u32) -> Vec<u8> {
     bytes
 }
 
-/// The samples of a mono float32 wav, bit for bit as stored: ours, or one that RVC wrote.
+/// The samples of a mono wav of a training folder: float32 bit for bit as stored, or 16-bit integers as parts of full scale
+/// (the silence that RVC and Applio ship is stored so).
 ///
 /// Errors: `file.not_found`, `file.read`; `data.damaged` if it is cut off, or of another kind.
 pub fn read_wav(path: &Path) -> Result<Audio> {
     let bytes = files::read(path)?;
     parse_wav(&bytes).map_err(|why| {
-        Error::new(Kind::DataDamaged, format!("{} is no mono float32 wav: {why}", path.display()))
+        Error::new(Kind::DataDamaged, format!("{} is no mono wav of float32 or 16 bits: {why}", path.display()))
             .path(path)
             .hint("delete it and prepare the voice again")
     })
@@ -99,21 +100,29 @@ fn parse_wav(bytes: &[u8]) -> std::result::Result<Audio, String> {
         return Err("it does not begin with a RIFF/WAVE header".into());
     }
     let mut at = 12;
-    let mut sample_rate = None;
+    let mut format = None;
     while let (Some(name), Some(size)) = (bytes.get(at..at + 4), u32_at(at + 4)) {
         let (content, size) = (at + 8, size as usize);
         match name {
             b"fmt " => match (u16_at(content), u16_at(content + 2), u32_at(content + 4), u16_at(content + 14)) {
-                (Some(3), Some(1), Some(rate), Some(32)) if rate > 0 => sample_rate = Some(rate),
+                (Some(tag @ (1 | 3)), Some(1), Some(rate), Some(bits @ (16 | 32)))
+                    if rate > 0 && (tag == 3) == (bits == 32) =>
+                {
+                    format = Some((rate, bits));
+                }
                 found => return Err(format!("its format (tag, channels, rate, bits) is {found:?}")),
             },
             b"data" => {
-                let Some(sample_rate) = sample_rate else { return Err("it has no format".into()) };
+                let Some((sample_rate, bits)) = format else { return Err("it has no format".into()) };
                 let Some(data) = bytes.get(content..content + size) else {
                     let missing = size - (bytes.len() - content);
                     return Err(format!("{missing} bytes are missing at its end"));
                 };
-                let samples = data.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+                let samples = if bits == 32 {
+                    data.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+                } else {
+                    data.chunks_exact(2).map(|b| f32::from(i16::from_le_bytes([b[0], b[1]])) / 32768.0).collect()
+                };
                 return Ok(Audio { samples, sample_rate });
             }
             _ => {}

@@ -4,7 +4,7 @@
 //! network is then built twice: once with stand-ins, to learn which tensors it wants, and, if the file's headers have them
 //! all in the right shape and type, once with the tensors. So a wrong file costs nothing and its error names everything.
 
-use crate::nn::params::Misfits;
+use crate::nn::params::{Misfits, Params};
 use crate::torchfile::TorchFile;
 use crate::{Error, Kind, Result, nn};
 use std::cell::RefCell;
@@ -93,6 +93,38 @@ pub fn canonical(name: &str) -> String {
         .unwrap_or(name)
         .replace(".parametrizations.weight.original0", ".weight_g")
         .replace(".parametrizations.weight.original1", ".weight_v")
+}
+
+/// Fills a network's parameters with the state dict below `prefix` and returns their order in the file.
+///
+/// The headers are checked first: nothing is changed by a file that does not fit.
+/// Errors: `checkpoint.mismatch` with everything that does not fit, or a value that is not finite; `checkpoint.damaged`.
+pub fn fill(file: &TorchFile, prefix: &str, params: &Params) -> Result<Vec<String>> {
+    let names: Vec<(String, String)> =
+        file.keys(prefix).into_iter().map(|(key, name)| (canonical(&key), name)).collect();
+    let wanted: Vec<(String, Vec<i64>)> = params.iter().map(|(key, tensor)| (key.to_owned(), tensor.size())).collect();
+    check(file, &names.iter().cloned().collect(), &wanted)?;
+    for (key, name) in &names {
+        let value = file.tensor(name)?;
+        let finite = nn::guard(|| {
+            let _no_grad = tch::no_grad_guard();
+            let finite = value.isfinite().all().int64_value(&[]) == 1;
+            if let Some(target) = params.get(key) {
+                // A shallow clone only because copy_ wants a mutable handle.
+                target.shallow_clone().copy_(&value);
+            }
+            finite
+        })?;
+        if !finite {
+            return Err(Error::new(
+                Kind::CheckpointMismatch,
+                format!("{}: {name} has values that are not finite", file.path().display()),
+            )
+            .path(file.path())
+            .hint("the training that wrote it had diverged; take an earlier file"));
+        }
+    }
+    Ok(names.into_iter().map(|(key, _)| key).collect())
 }
 
 /// Errors with everything about `file` that does not fit `wanted`; `names` gives the file's name of each key.

@@ -3,6 +3,7 @@
 //! The first three keys are those of the guide people come from. `cache_key` there was a hash of names, sizes and times;
 //! here it is one of contents and settings. Nothing is decided by it: losing this file costs a look at the folders.
 
+use super::folder;
 use crate::files;
 use crate::task::Task;
 use crate::{Error, Kind, Result};
@@ -42,6 +43,15 @@ pub(super) struct SourceRecord {
     pub raw_id: String,
     pub sid: i64,
     pub slices: Vec<String>,
+}
+
+/// The digest of the encoder that made the content of the file list in `logs`; None for a list that rvc-run did not write.
+pub fn content_digest(logs: &Path) -> Option<String> {
+    let metadata: Metadata = serde_json::from_str(&files::read_text(&logs.join(FILE)).ok()?).ok()?;
+    let list = folder::FILE_LIST;
+    let ours = files::digest_file(&logs.join(list)).ok()?;
+    (metadata.outputs.get(list) == Some(&ours)).then_some(())?;
+    Some(metadata.preprocessing_params.get("content_digest")?.as_str()?.to_owned())
 }
 
 impl Default for Metadata {

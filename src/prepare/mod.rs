@@ -18,6 +18,7 @@ mod slices;
 
 pub use features::{content, f0};
 pub use filelist::{FileList, filelist};
+pub use metadata::content_digest;
 pub use slices::slices;
 
 use crate::assets::Store;

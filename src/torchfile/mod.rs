@@ -132,6 +132,12 @@ impl TorchFile {
         }
     }
 
+    /// The keys of the tensors below `prefix` ("" is the root) in the order of the file, each with its dotted name.
+    pub fn keys(&self, prefix: &str) -> Vec<(String, String)> {
+        let key = |t: &Named| below(prefix, &t.name).map(|rest| (rest.to_owned(), t.name.clone()));
+        self.tensors.iter().filter_map(key).collect()
+    }
+
     /// All tensors below `prefix` ("model"; "" for the root), by the rest of their names.
     ///
     /// Errors: as [`TorchFile::tensor`]; also if there are none, or if together they claim more than the file can hold.

@@ -5,10 +5,13 @@
 //! Source: spec G.1, G.2; reliability notes 1.4.
 
 use crate::config::Config;
+use crate::models::weights;
 use crate::nn::{Params, runtime};
 use crate::task::Task;
 use crate::torchfile::{self, Value};
-use crate::train::optim::{self, AdamW};
+use crate::train::foreign;
+use crate::train::optim::{self, AdamW, Order};
+use crate::train::pretrained::BaseRecord;
 use crate::train::step::Engine;
 use crate::{Error, Kind, Result, files};
 use serde::{Deserialize, Serialize};
@@ -55,6 +58,12 @@ pub struct Manifest {
     pub sums: BTreeMap<String, f64>,
     /// Means of the last whole epoch.
     pub losses: BTreeMap<String, f64>,
+    /// What the first epoch started from; empty for random weights.
+    #[serde(default)]
+    pub base: BaseRecord,
+    /// What made the content features of the clips, if it is known; see [`crate::train::Dataset::encoded_by`].
+    #[serde(default)]
+    pub content_digest: Option<String>,
     pub config: Map<String, serde_json::Value>,
     pub config_digest: String,
     pub data_digest: String,
@@ -71,31 +80,59 @@ pub struct FileDigest {
     pub bytes: u64,
 }
 
+/// Whether two digests of content are of the same encoder: the number format it ran in does not matter, all else does.
+fn same_encoder(a: &str, b: &str) -> bool {
+    let encoder = |digest: &str| -> String {
+        digest.split(' ').filter(|word| !["fp32", "bf16", "fp16"].contains(word)).collect::<Vec<_>>().join(" ")
+    };
+    encoder(a) == encoder(b)
+}
+
 /// The paths of a checkpoint's three files: G, D, manifest.
 pub fn paths(logs: &Path, epoch: i64) -> [PathBuf; 3] {
     [format!("G_{epoch}.pth"), format!("D_{epoch}.pth"), format!("checkpoint_{epoch}.json")].map(|name| logs.join(name))
 }
 
+/// In which order the parameters of both networks stand in the files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layout {
+    pub g: Order,
+    pub d: Order,
+}
+
+impl Layout {
+    /// The order that a new training writes in. `checkpoint_order` "auto" is RVC's.
+    pub fn new(config: &Config, engine: &Engine) -> Self {
+        let (g, d) = (engine.generator.params(), engine.discriminator.params());
+        match config.checkpoint_order.as_str() {
+            "applio" => Self { g: Order::applio(g), d: Order::own(d) },
+            _ => Self { g: Order::own(g), d: Order::own(d) },
+        }
+    }
+}
+
 /// Writes a checkpoint: G, D, then the manifest, whose `files` are filled in here. What a failure leaves is removed.
 ///
 /// Errors: `file.write`, `file.disk_full`; older checkpoints are untouched.
-pub fn write(logs: &Path, engine: &Engine, mut manifest: Manifest) -> Result<()> {
+pub fn write(logs: &Path, engine: &Engine, layout: &Layout, mut manifest: Manifest) -> Result<()> {
     let [g, d, json] = paths(logs, manifest.epoch);
     let existed = [g.exists(), d.exists()];
     let result = (|| {
         let (base, rate) =
             (manifest.config.get("learning_rate").and_then(serde_json::Value::as_f64), manifest.learning_rate);
-        let network = |params: &Params, optimizer: &AdamW| {
-            let weights = params.iter().map(|(key, tensor)| (key, Value::Tensor(tensor.shallow_clone())));
+        let network = |params: &Params, optimizer: &AdamW, order: &Order| {
+            let listed: Vec<(&str, &tch::Tensor)> = params.iter().collect();
+            let weights = order.places().map(|i| (listed[i].0, Value::Tensor(listed[i].1.shallow_clone())));
             Value::dict([
                 ("model", Value::ordered(weights)),
                 ("iteration", Value::Int(manifest.epoch)),
-                ("optimizer", optimizer.state_dict(rate)),
+                ("optimizer", optimizer.state_dict(rate, order)),
                 ("learning_rate", Value::Float(base.unwrap_or(rate))),
+                (foreign::MARK, Value::text(env!("CARGO_PKG_VERSION"))),
             ])
         };
-        torchfile::write(&g, &network(engine.generator.params(), &engine.generator_optimizer))?;
-        torchfile::write(&d, &network(engine.discriminator.params(), &engine.discriminator_optimizer))?;
+        torchfile::write(&g, &network(engine.generator.params(), &engine.generator_optimizer, &layout.g))?;
+        torchfile::write(&d, &network(engine.discriminator.params(), &engine.discriminator_optimizer, &layout.d))?;
         manifest.files =
             [&g, &d].into_iter().map(|path| Ok((file_name(path), digest(path)?))).collect::<Result<_>>()?;
         let text = serde_json::to_string_pretty(&manifest)
@@ -135,6 +172,8 @@ pub fn manifest(config: &Config, data_digest: &str, next: Position, device: tch:
         files: BTreeMap::new(),
         sums: BTreeMap::new(),
         losses: BTreeMap::new(),
+        base: BaseRecord::default(),
+        content_digest: None,
         config_digest: files::digest(serde_json::Value::from(settings.clone()).to_string()),
         config: settings,
         data_digest: data_digest.to_owned(),
@@ -145,15 +184,18 @@ pub fn manifest(config: &Config, data_digest: &str, next: Position, device: tch:
     })
 }
 
-/// The newest checkpoint that verifies, or None in a folder where nothing was trained. Each one passed over is a warning.
+/// The newest checkpoint that verifies, or None in a folder where rvc-run trained nothing. Each one passed over is a warning.
 ///
 /// Errors: `checkpoint.damaged` if something was trained here and no pair verifies; `file.read`.
 pub fn newest(task: &Task, logs: &Path) -> Result<Option<Manifest>> {
-    let numbers = |prefix: &str, suffix: &str| numbered(logs, prefix, suffix);
-    let mut weights = numbers("G_", ".pth")?;
-    weights.extend(numbers("D_", ".pth")?);
-    let mut epochs = numbers("checkpoint_", ".json")?;
-    epochs.extend(&weights);
+    let mut epochs = numbered(logs, "checkpoint_", ".json")?;
+    for number in without_manifest(logs)? {
+        // What cannot be read may be ours as well: it is passed over with a warning, not in silence.
+        let ours = |path: &PathBuf| torchfile::read(path).map_or(true, |file| foreign::is_ours(&file));
+        if paths(logs, number)[..2].iter().filter(|path| path.exists()).any(ours) {
+            epochs.push(number);
+        }
+    }
     epochs.sort_unstable();
     epochs.dedup();
     let mut passed = 0;
@@ -184,7 +226,6 @@ pub fn newest(task: &Task, logs: &Path) -> Result<Option<Manifest>> {
     }
 }
 
-/// The numbers of the files `<prefix><number><suffix>`.
 /// The epochs that have a manifest, oldest first, as text: "0, 10, 20". Errors: `file.read`.
 pub fn saved_epochs(logs: &Path) -> Result<String> {
     let mut epochs = numbered(logs, "checkpoint_", ".json")?;
@@ -192,6 +233,17 @@ pub fn saved_epochs(logs: &Path) -> Result<String> {
     Ok(epochs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
 }
 
+/// The numbers of G_ and D_ files that no manifest vouches for, sorted. Errors: `file.read`.
+pub fn without_manifest(logs: &Path) -> Result<Vec<i64>> {
+    let mut numbers = numbered(logs, "G_", ".pth")?;
+    numbers.extend(numbered(logs, "D_", ".pth")?);
+    numbers.sort_unstable();
+    numbers.dedup();
+    numbers.retain(|&number| !paths(logs, number)[2].exists());
+    Ok(numbers)
+}
+
+/// The numbers of the files `<prefix><number><suffix>`.
 fn numbered(logs: &Path, prefix: &str, suffix: &str) -> Result<Vec<i64>> {
     if !logs.exists() {
         return Ok(Vec::new());
@@ -254,7 +306,20 @@ impl Manifest {
         }
     }
 
-    /// The settings that differ: name, the checkpoint's value, the present value.
+    /// Errors with `checkpoint.mismatch` if the clips' content is another encoder's than that of the training so far: the
+    /// network would hear a language it never learned. Nothing is said where one of the two is unknown.
+    pub fn check_content(&self, digest: Option<&str>) -> Result<()> {
+        match (self.content_digest.as_deref(), digest) {
+            (Some(old), Some(new)) if !same_encoder(old, new) => Err(Error::new(
+                Kind::CheckpointMismatch,
+                format!("this voice was trained on the content of {old}, but the clips are encoded by {new}"),
+            )
+            .hint("prepare the clips with the encoder of the training, or --fresh to start over with the new one")),
+            _ => Ok(()),
+        }
+    }
+
+    /// The settings that differ and have a say in training: name, the checkpoint's value, the present value.
     pub fn changed(&self, config: &Config) -> Vec<(String, serde_json::Value, serde_json::Value)> {
         let Ok(serde_json::Value::Object(now)) = serde_json::to_value(config) else { return Vec::new() };
         now.into_iter()
@@ -269,17 +334,28 @@ impl Manifest {
 /// Puts the networks and optimizers into the checkpoint's state.
 ///
 /// Errors: `checkpoint.mismatch`, naming what does not fit; `checkpoint.damaged`; the engine is then not to be used.
-pub fn load(logs: &Path, manifest: &Manifest, engine: &mut Engine) -> Result<()> {
+pub fn load(logs: &Path, manifest: &Manifest, engine: &mut Engine) -> Result<Layout> {
     let [g, d, _] = paths(logs, manifest.epoch);
+    load_pair(&g, &d, engine)
+}
+
+/// Puts the networks and optimizers into the state of a G_ and a D_ file, whoever wrote them; returns the files' order.
+///
+/// Errors: as [`load`].
+pub(super) fn load_pair(g: &Path, d: &Path, engine: &mut Engine) -> Result<Layout> {
     let of = |path: &Path, params: &Params, optimizer: &mut AdamW| {
-        let file = torchfile::read(path)?;
-        let state = file.state_dict("model")?;
-        params.load(state.iter().map(|(key, tensor)| (key.as_str(), tensor)))?;
-        optimizer.load(&file)
+        let mut fill = || {
+            let file = torchfile::read(path)?;
+            let order = Order::of_keys(params, &weights::fill(&file, "model", params)?)?;
+            optimizer.load(&file, &order)?;
+            Ok(order)
+        };
+        fill().map_err(|e: Error| e.context(path.display()).path(path))
     };
-    let named = |path: PathBuf| move |e: Error| e.context(path.display()).path(&path);
-    of(&g, engine.generator.params(), &mut engine.generator_optimizer).map_err(named(g.clone()))?;
-    of(&d, engine.discriminator.params(), &mut engine.discriminator_optimizer).map_err(named(d.clone()))
+    Ok(Layout {
+        g: of(g, engine.generator.params(), &mut engine.generator_optimizer)?,
+        d: of(d, engine.discriminator.params(), &mut engine.discriminator_optimizer)?,
+    })
 }
 
 /// Moves all checkpoints of a folder, config.json and train.log into a new folder `replaced_<n>` in it; None if there are none.
@@ -297,13 +373,7 @@ pub fn set_aside(logs: &Path) -> Result<Option<PathBuf>> {
         return Ok(None);
     }
     names.extend(["config.json", "train.log"].map(str::to_owned).into_iter().filter(|name| logs.join(name).exists()));
-    let mut number = 1;
-    let mut folder = logs.join("replaced_1");
-    while folder.exists() {
-        number += 1;
-        folder = logs.join(format!("replaced_{number}"));
-    }
-    files::create_folder(&folder)?;
+    let folder = files::numbered_folder(logs, "replaced")?;
     for name in names {
         let from = logs.join(&name);
         std::fs::rename(&from, folder.join(&name)).map_err(|e| Error::io("move", &from, e))?;

@@ -4,9 +4,11 @@
 
 use crate::config::Config;
 use crate::models::SynthesizerConfig;
-use crate::train::python;
+use crate::task::Task;
+use crate::torchfile;
+use crate::train::{checkpoint, foreign, python};
 use crate::{Error, Kind, Result, files};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
 
 /// logs/<voice>/config.json.
@@ -66,12 +68,7 @@ pub fn check(logs: &Path, config: &Config) -> Result<()> {
     if !path.exists() {
         return Ok(());
     }
-    let there: Value = serde_json::from_str(&files::read_text(&path)?).map_err(|e| {
-        Error::new(Kind::DataDamaged, format!("{} is not JSON: {e}", path.display()))
-            .path(&path)
-            .hint("delete the file; it is written again from the settings")
-            .source(e)
-    })?;
+    let there = parse(&path)?;
     let ours = settings(config)?;
     // Applio writes sample_rate where RVC writes sampling_rate.
     let rate = there["data"].get("sampling_rate").or_else(|| there["data"].get("sample_rate"));
@@ -113,11 +110,122 @@ fn same(path: &Path, key: &str, there: Option<&Value>, ours: &Value) -> Result<(
 }
 
 /// Writes the folder's config.json if its content differs. Call [`check`] first. Errors: `file.write`, `file.disk_full`.
+///
+/// A file of another program keeps its own keys and spellings, so that the program still opens it.
 pub fn write(logs: &Path, config: &Config) -> Result<()> {
-    let text = python::json(&settings(config)?);
     let path = path(logs);
-    if std::fs::read_to_string(&path).is_ok_and(|there| there == text) {
+    let there = std::fs::read_to_string(&path).ok();
+    let mut new = settings(config)?;
+    if let Some(Value::Object(old)) = there.as_deref().and_then(|text| serde_json::from_str(text).ok()) {
+        new = merged(old, &new);
+    }
+    let text = python::json(&new);
+    if there.as_ref() == Some(&text) {
         return Ok(());
     }
     files::write(&path, text)
+}
+
+/// `old` with our values. Applio's file, told by its data.sample_rate, gets values for the keys that it has, and no others.
+fn merged(mut old: Map<String, Value>, ours: &Value) -> Value {
+    let applio = old.get("data").is_some_and(|data| data.get("sample_rate").is_some());
+    for (group, values) in ours.as_object().into_iter().flatten() {
+        let Some(Value::Object(there)) = old.get_mut(group) else {
+            old.insert(group.clone(), values.clone());
+            continue;
+        };
+        for (key, value) in values.as_object().into_iter().flatten() {
+            let key = if applio && key == "sampling_rate" { "sample_rate" } else { key };
+            // 45 and 45.0 are the same: what is there keeps its spelling.
+            let same =
+                there.get(key).is_some_and(|old| old == value || (old.is_number() && old.as_f64() == value.as_f64()));
+            if !same && (!applio || there.contains_key(key)) {
+                there.insert(key.to_owned(), value.clone());
+            }
+        }
+        // A wrapper script's `sr` in this group makes RVC's constructor fail (spec D.2).
+        if group == "model" {
+            there.remove("sr");
+        }
+    }
+    Value::Object(old)
+}
+
+/// The settings of a folder that was trained in, by RVC, Applio or rvc-run: what its config.json and its newest G_ file say,
+/// for [`Config::from_json`]. Everything else is for the caller to choose.
+///
+/// The year of RVC decides about four constants (spec section 0): its config.json has had no `fp16_run` since 2026.
+///
+/// Errors: `file.not_found` without a config.json; `data.damaged`; `checkpoint.damaged`.
+pub fn of_folder(task: &Task, logs: &Path) -> Result<Map<String, Value>> {
+    let path = path(logs);
+    if !path.exists() {
+        return Err(Error::new(Kind::NotFound, format!("nothing was trained in {}", logs.display()))
+            .path(&path)
+            .hint("its config.json is missing; train the voice first, or copy the whole folder here"));
+    }
+    let there = parse(&path)?;
+    let (data, train, model) = (&there["data"], &there["train"], &there["model"]);
+    let mut found = Map::new();
+    let mut take = |name: &str, value: Option<&Value>| {
+        if let Some(value) = value.filter(|value| !value.is_null()) {
+            found.insert(name.to_owned(), value.clone());
+        }
+    };
+    take("sample_rate", data.get("sampling_rate").or_else(|| data.get("sample_rate")));
+    take("spk_embed_dim", model.get("spk_embed_dim"));
+    for name in ["learning_rate", "betas", "eps", "lr_decay", "batch_size", "seed", "c_mel", "c_kl", "log_interval"] {
+        take(name, train.get(name));
+    }
+    let segment = train.get("segment_size").and_then(Value::as_i64);
+    let hop = data.get("hop_length").and_then(Value::as_i64).unwrap_or(1).max(1);
+    match segment {
+        Some(n) if n % hop == 0 => take("segment_size", Some(&json!(n))),
+        Some(n) => task.warn(format!(
+            "{}: segment_size {n} is no multiple of the hop length {hop}, so nothing can be trained with it; RVC's own value is taken",
+            path.display()
+        )),
+        None => {}
+    }
+    let applio = data.get("sample_rate").is_some();
+    if !applio && !train.is_null() && train.get("fp16_run").is_none() {
+        for (name, value) in [
+            ("spec_eps", json!(2e-7)),
+            ("mel_clamp", json!(2e-6)),
+            ("sine_generator", json!("2026")),
+            ("f0_unvoiced", json!("interpolate")),
+        ] {
+            take(name, Some(&value));
+        }
+    }
+    found.extend(of_weights(task, logs)?);
+    Ok(found)
+}
+
+/// What config.json does not tell: version, pitch and size, by the newest checkpoint's weights or manifest.
+fn of_weights(task: &Task, logs: &Path) -> Result<Map<String, Value>> {
+    let ours = checkpoint::newest(task, logs)?;
+    if let Some(pair) = foreign::newest(task, logs, ours.as_ref().map(|manifest| manifest.epoch))? {
+        let file = torchfile::read(&pair.g)?;
+        let content = file.shape("model.enc_p.emb_phone.weight").and_then(|shape| shape.get(1)).copied();
+        let mut found = Map::new();
+        found.insert("version".into(), json!(if content == Some(256) { "v1" } else { "v2" }));
+        found.insert("if_f0".into(), json!(file.shape("model.enc_p.emb_pitch.weight").is_some()));
+        return Ok(found);
+    }
+    // Ours says it all; how long and where to train is for the caller.
+    let mut found = ours.map(|manifest| manifest.config).unwrap_or_default();
+    for name in ["epochs", "save_every", "gpu", "pretrained_g", "pretrained_d"] {
+        found.remove(name);
+    }
+    Ok(found)
+}
+
+fn parse(path: &Path) -> Result<Value> {
+    serde_json::from_str(&files::read_text(path)?).map_err(|e| {
+        Error::new(Kind::DataDamaged, format!("{} is not JSON: {e}", path.display()))
+            .path(path)
+            .hint("delete the file; it is written again from the settings")
+            .source(e)
+    })
 }

@@ -76,6 +76,7 @@ pub struct Dataset {
     limits: Limits,
     spectral: Spectral,
     room: usize,
+    content_digest: Option<String>,
 }
 
 /// What a clip must fit.
@@ -147,7 +148,32 @@ pub fn dataset_within(task: &Task, root: &Path, filelist: &Path, config: &Config
 fn parse_filelist(root: &Path, filelist: &Path, f0: bool) -> Result<Vec<Item>> {
     let text = files::read_text(filelist)?;
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-    lines.map(|(i, line)| parse_line(root, line.trim(), f0).map_err(|why| bad_line(filelist, i + 1, &why))).collect()
+    let place = Place { root, logs: filelist.parent().unwrap_or(root) };
+    lines.map(|(i, line)| parse_line(&place, line.trim(), f0).map_err(|why| bad_line(filelist, i + 1, &why))).collect()
+}
+
+/// Where the files of a list are looked for.
+struct Place<'a> {
+    root: &'a Path,
+    /// The folder of the list, logs/<voice>.
+    logs: &'a Path,
+}
+
+impl Place<'_> {
+    /// The file that a field names. RVC writes absolute paths: in a folder that came from another place or system they lead
+    /// nowhere, and what stands behind the voice's name, or behind "logs", is looked for from here.
+    fn find(&self, field: &str) -> PathBuf {
+        let given = self.root.join(field);
+        if given.exists() {
+            return given;
+        }
+        let plain = field.replace('\\', "/").replace("//", "/");
+        let voice = self.logs.file_name().unwrap_or_default().to_string_lossy();
+        let behind = |folder: &str| plain.rsplit_once(&format!("/{folder}/")).map(|(_, rest)| rest);
+        let here = behind(&voice).map(|rest| self.logs.join(rest));
+        let beside = || behind("logs").zip(self.logs.parent()).map(|(rest, logs)| logs.join(rest));
+        here.filter(|path| path.exists()).or_else(|| beside().filter(|path| path.exists())).unwrap_or(given)
+    }
 }
 
 fn bad_line(filelist: &Path, line: usize, why: &str) -> Error {
@@ -156,9 +182,9 @@ fn bad_line(filelist: &Path, line: usize, why: &str) -> Error {
         .hint("prepare the voice again, which writes the file list anew")
 }
 
-fn parse_line(root: &Path, line: &str, f0: bool) -> std::result::Result<Item, String> {
+fn parse_line(place: &Place, line: &str, f0: bool) -> std::result::Result<Item, String> {
     let fields: Vec<&str> = line.split('|').collect();
-    let path = |field: &str| root.join(field);
+    let path = |field: &str| place.find(field);
     let (wave, phone, pitch, sid) = match (&fields[..], f0) {
         ([wave, phone, pitch, pitchf, sid], true) => (wave, phone, Some([path(pitch), path(pitchf)]), sid),
         ([wave, phone, sid], false) => (wave, phone, None, sid),
@@ -319,7 +345,20 @@ impl Dataset {
             limits,
             spectral: Spectral::new(config, Device::Cpu),
             room,
+            content_digest: None,
         }
+    }
+
+    /// The same clips, with the digest of the encoder that made their content.
+    #[must_use]
+    pub fn encoded_by(mut self, digest: Option<String>) -> Self {
+        self.content_digest = digest;
+        self
+    }
+
+    /// What made the clips' content, if it is known.
+    pub fn content_digest(&self) -> Option<&str> {
+        self.content_digest.as_deref()
     }
 
     /// Number of clips.

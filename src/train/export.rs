@@ -1,7 +1,7 @@
 //! The exported voice: half-precision weights without the posterior encoder, opened by RVC, Applio and w-okada (spec G.3).
 
 use crate::config::Config;
-use crate::models::{Synthesizer, SynthesizerConfig};
+use crate::models::{Synthesizer, SynthesizerConfig, weights};
 use crate::nn::Params;
 use crate::torchfile::{self, Value};
 use crate::train::checkpoint;
@@ -10,8 +10,11 @@ use std::path::Path;
 
 /// Writes a voice from G's parameters; `epoch` goes into its "info".
 ///
+/// Behind RVC's six keys, which its readers look for, stand what made the features that the voice was trained on, for
+/// conversion with the same: `content_digest` if it is known.
+///
 /// Errors: `not_finite` if a weight is not finite or does not fit half precision; `file.write`, `file.disk_full`.
-pub fn write(path: &Path, params: &Params, config: &Config, epoch: i64) -> Result<()> {
+pub fn write(path: &Path, params: &Params, config: &Config, epoch: i64, content_digest: Option<&str>) -> Result<()> {
     let sizes = SynthesizerConfig::from_config(config);
     let mut weights = Vec::new();
     for (key, tensor) in params.iter().filter(|(key, _)| !key.contains("enc_q")) {
@@ -37,8 +40,18 @@ pub fn write(path: &Path, params: &Params, config: &Config, epoch: i64) -> Resul
         ("sr", Value::text(config.rate_name())),
         ("f0", Value::Int(i64::from(config.if_f0))),
         ("version", Value::text(&config.version)),
+        ("embedder_model", Value::text(embedder_model(&config.content_encoder))),
+        ("content_encoder", Value::text(&config.content_encoder)),
+        ("content_digest", content_digest.map_or(Value::None, Value::text)),
+        ("f0_method", Value::text(&config.f0_method)),
+        ("f0_unvoiced", Value::text(&config.f0_unvoiced)),
     ]);
     torchfile::write(path, &voice)
+}
+
+/// Applio's name of an encoder, by which it chooses one for a voice; RVC's hubert_base is ContentVec (spec C.2).
+fn embedder_model(content_encoder: &str) -> &str {
+    if content_encoder == "hubert_base" { "contentvec" } else { content_encoder }
 }
 
 /// Writes the voice of a saved epoch; the pair is verified first.
@@ -49,9 +62,8 @@ pub fn from_checkpoint(logs: &Path, epoch: i64, path: &Path) -> Result<()> {
     let config = Config::from_json(&manifest.config)?;
     let generator = Synthesizer::new(&SynthesizerConfig::from_config(&config), tch::Device::Cpu, config.seed)?;
     let [g, _, _] = checkpoint::paths(logs, epoch);
-    let state = torchfile::read(&g)?.state_dict("model")?;
-    generator.params().load(state.iter().map(|(key, tensor)| (key.as_str(), tensor))).map_err(|e| e.path(&g))?;
-    write(path, generator.params(), &config, epoch)
+    weights::fill(&torchfile::read(&g)?, "model", generator.params())?;
+    write(path, generator.params(), &config, epoch, manifest.content_digest.as_deref())
 }
 
 fn plain(value: &serde_json::Value) -> Value {

@@ -3,9 +3,10 @@
 //! Source: spec F.7 (both networks; weight decay on every parameter) and G.2 (the state dict of torch.optim.AdamW).
 
 use crate::config::Config;
-use crate::nn::fused;
+use crate::nn::{Params, fused};
 use crate::torchfile::{TorchFile, Value};
 use crate::{Error, Kind, Result, nn};
+use std::collections::HashMap;
 use tch::Tensor;
 
 /// The step size of an epoch, counted from 1.
@@ -69,8 +70,9 @@ impl AdamW {
         fused::grads_to_none(&self.params)
     }
 
-    /// The state dict of torch.optim.AdamW (spec G.2); `learning_rate` is that of the last epoch.
-    pub fn state_dict(&self, learning_rate: f64) -> Value {
+    /// The state dict of torch.optim.AdamW (spec G.2); `learning_rate` is that of the last epoch, `order` the parameters'
+    /// places in the file.
+    pub fn state_dict(&self, learning_rate: f64, order: &Order) -> Value {
         let moments = |i: usize| {
             Value::dict([
                 ("step", Value::Tensor(self.steps[i].shallow_clone())),
@@ -82,7 +84,7 @@ impl AdamW {
         let state = if self.steps_done() == 0 {
             Vec::new()
         } else {
-            (0..self.params.len()).map(|i| (Value::Int(i as i64), moments(i))).collect()
+            order.places().enumerate().map(|(place, i)| (Value::Int(place as i64), moments(i))).collect()
         };
         let group = Value::dict([
             ("lr", Value::Float(learning_rate)),
@@ -103,33 +105,99 @@ impl AdamW {
     }
 
     /// Updates made so far.
-    fn steps_done(&self) -> i64 {
-        self.steps.first().map_or(0, |step| step.double_value(&[]) as i64)
+    pub fn steps_done(&self) -> i64 {
+        self.steps.iter().map(|step| step.double_value(&[]) as i64).max().unwrap_or(0)
     }
 
-    /// Takes over the moments and step counts of a G_/D_ file.
+    /// Takes over the moments and step counts of a G_/D_ file whose parameters stand in `order`.
     ///
     /// Errors: `checkpoint.mismatch` if the state is of other parameters, `checkpoint.damaged`; the optimizer is then not to be used.
-    pub fn load(&mut self, file: &TorchFile) -> Result<()> {
+    pub fn load(&mut self, file: &TorchFile, order: &Order) -> Result<()> {
         // A file saved before the first step (G_0) has no state.
         if file.shape("optimizer.state.0.exp_avg").is_none() {
             return Ok(());
         }
-        let lists = [("exp_avg", &self.exp_avgs), ("exp_avg_sq", &self.exp_avg_sqs), ("step", &self.steps)];
-        for (part, targets) in lists {
-            for (i, target) in targets.iter().enumerate() {
-                let name = format!("optimizer.state.{i}.{part}");
-                let shape: Vec<usize> = target.size().iter().map(|&n| n as usize).collect();
-                if file.shape(&name) != Some(&shape) {
-                    return Err(Error::new(
-                        Kind::CheckpointMismatch,
-                        format!("{name} is {:?}, but must be {shape:?}", file.shape(&name)),
-                    ));
-                }
-                let value = file.tensor(&name)?;
-                nn::guard(|| tch::no_grad(|| target.shallow_clone().copy_(&value)))?;
-            }
+        let beyond = format!("optimizer.state.{}.exp_avg", self.params.len());
+        if file.shape(&beyond).is_some() {
+            return Err(Error::new(
+                Kind::CheckpointMismatch,
+                format!("its optimizer has more than the {} parameters of the network", self.params.len()),
+            ));
+        }
+        for (place, i) in order.places().enumerate() {
+            copy(file, &format!("optimizer.state.{place}.exp_avg"), &self.exp_avgs[i])?;
+            copy(file, &format!("optimizer.state.{place}.exp_avg_sq"), &self.exp_avg_sqs[i])?;
+            self.load_step(file, place, i)?;
         }
         Ok(())
+    }
+
+    /// Before PyTorch 1.12 a step count was a plain number.
+    fn load_step(&mut self, file: &TorchFile, place: usize, i: usize) -> Result<()> {
+        let key = place.to_string();
+        match file.float(&["optimizer", "state", &key, "step"]) {
+            Some(steps) => nn::guard(|| tch::no_grad(|| drop(self.steps[i].shallow_clone().fill_(steps)))),
+            None => copy(file, &format!("optimizer.state.{place}.step"), &self.steps[i]),
+        }
+    }
+}
+
+fn copy(file: &TorchFile, name: &str, target: &Tensor) -> Result<()> {
+    let shape: Vec<usize> = target.size().iter().map(|&n| n as usize).collect();
+    if file.shape(name) != Some(&shape) {
+        return Err(Error::new(
+            Kind::CheckpointMismatch,
+            format!("{name} is {:?}, but must be {shape:?}", file.shape(name)),
+        ));
+    }
+    let value = file.tensor(name)?;
+    nn::guard(|| tch::no_grad(|| target.shallow_clone().copy_(&value)))
+}
+
+/// In which order a network's parameters stand in its files.
+///
+/// The state of torch's optimizers names parameters by their place alone, and the places differ by tool and date (spec E.8):
+/// the order of a file's own state dict is the order of its optimizer, whoever wrote it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Order(Vec<usize>);
+
+impl Order {
+    /// The network's own order, which is RVC's.
+    pub fn own(params: &Params) -> Self {
+        Self((0..params.len()).collect())
+    }
+
+    /// The order in which `keys` name the parameters. Errors: `internal` if they are not the network's keys.
+    pub fn of_keys(params: &Params, keys: &[String]) -> Result<Self> {
+        let place: HashMap<&str, usize> = params.iter().enumerate().map(|(i, (key, _))| (key, i)).collect();
+        let order: Option<Vec<usize>> = keys.iter().map(|key| place.get(key.as_str()).copied()).collect();
+        let order = order.filter(|order| order.len() == params.len());
+        order.map(Self).ok_or_else(|| Error::new(Kind::Internal, "the keys are not those of the network"))
+    }
+
+    /// Applio's order (commit b9c0ccb, 2026-08): enc_p first, and `dec.noise_convs` after `dec.ups`. D's is RVC's.
+    pub fn applio(params: &Params) -> Self {
+        const PARTS: [&str; 11] = [
+            "enc_p.",
+            "dec.m_source.",
+            "dec.conv_pre.",
+            "dec.ups.",
+            "dec.noise_convs.",
+            "dec.resblocks.",
+            "dec.conv_post.",
+            "dec.cond.",
+            "enc_q.",
+            "flow.",
+            "emb_g.",
+        ];
+        let rank = |key: &str| PARTS.iter().position(|part| key.starts_with(part)).unwrap_or(PARTS.len());
+        let mut order: Vec<(usize, usize)> = params.iter().enumerate().map(|(i, (key, _))| (rank(key), i)).collect();
+        order.sort_unstable();
+        Self(order.into_iter().map(|(_, i)| i).collect())
+    }
+
+    /// For each place in the file the parameter's place in the network.
+    pub fn places(&self) -> impl Iterator<Item = usize> {
+        self.0.iter().copied()
     }
 }

@@ -1,11 +1,15 @@
 //! The trainer that a recipe drives: open, run an epoch, save, export. The epoch loop itself is the recipe's.
 
+use crate::assets::Store;
 use crate::config::Config;
 use crate::files::Lock;
+use crate::models::{Discriminator, Synthesizer, SynthesizerConfig};
 use crate::nn::runtime;
 use crate::task::Task;
-use crate::train::checkpoint::{self, Manifest, Position};
+use crate::train::checkpoint::{self, Layout, Manifest, Position};
+use crate::train::foreign::{self, Pair};
 use crate::train::log::{Shown, TrainLog};
+use crate::train::pretrained::{self, Base, BaseRecord};
 use crate::train::step::{Engine, METRICS, Times};
 use crate::train::{Dataset, config_json, export, learning_rate};
 use crate::{Error, Kind, Result};
@@ -13,6 +17,7 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
+use tch::Device;
 
 /// Numbers by name, in a fixed order.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -42,6 +47,25 @@ pub struct StepReport {
     pub times: Times,
 }
 
+/// What was trained in a folder before.
+enum Found {
+    Nothing,
+    Ours(Box<Manifest>),
+    Foreign(Pair),
+}
+
+impl Found {
+    /// The checkpoint that is furthest trained. Errors: `checkpoint.damaged` if there are some and none is whole; `file.read`.
+    fn look(task: &Task, logs: &Path) -> Result<Self> {
+        let ours = checkpoint::newest(task, logs)?;
+        Ok(match (foreign::newest(task, logs, ours.as_ref().map(|manifest| manifest.epoch))?, ours) {
+            (Some(pair), _) => Self::Foreign(pair),
+            (None, Some(manifest)) => Self::Ours(Box::new(manifest)),
+            (None, None) => Self::Nothing,
+        })
+    }
+}
+
 /// A training of one voice in its logs folder, which is locked while this value lives.
 pub struct Trainer {
     config: Config,
@@ -55,20 +79,23 @@ pub struct Trainer {
     losses: BTreeMap<String, f64>,
     /// The position of the newest checkpoint on disk.
     saved: Option<Position>,
+    layout: Layout,
+    base: BaseRecord,
     /// Why the networks are no longer to be used.
     broken: Option<String>,
     _lock: Lock,
 }
 
 impl Trainer {
-    /// A training in `logs`: going on after the newest whole checkpoint, else from the start with G_0 and D_0 saved.
+    /// A training in `logs`: going on after the newest whole checkpoint, ours or another program's, else from the base that the
+    /// settings name, with G_0 and D_0 saved.
     ///
     /// `fresh` starts over; the old checkpoints, config.json and train.log are moved into a folder `replaced_<n>`.
     ///
     /// Errors: `file.locked`; `config.mismatch` and `checkpoint.mismatch` for files of another rate, preset or shape;
-    /// `checkpoint.damaged` if something was trained here and no checkpoint is whole; `file.write`, `file.disk_full`,
-    /// `device.missing`, `device.memory`, `torch`.
-    pub fn open(task: &Task, config: &Config, data: Dataset, logs: &Path, fresh: bool) -> Result<Self> {
+    /// `checkpoint.damaged` if something was trained here and no checkpoint is whole; `asset.missing` for a base that is not
+    /// there; `file.write`, `file.disk_full`, `device.missing`, `device.memory`, `torch`.
+    pub fn open(task: &Task, config: &Config, data: Dataset, logs: &Path, store: &Store, fresh: bool) -> Result<Self> {
         config.validate()?;
         let device = runtime::device(config.gpu)?;
         let lock = Lock::acquire(logs)?;
@@ -80,17 +107,17 @@ impl Trainer {
         } else {
             config_json::check(logs, config)?;
         }
-        let found = checkpoint::newest(task, logs)?;
-        if let Some(manifest) = &found {
+        let found = Found::look(task, logs)?;
+        if let Found::Ours(manifest) = &found {
             manifest.check(config)?;
+            manifest.check_content(data.content_digest())?;
         }
-        let mut engine = Engine::new(config, device)?;
-        if let Some(manifest) = &found {
-            checkpoint::load(logs, manifest, &mut engine)?;
-        }
+        let base = if matches!(found, Found::Nothing) { Base::find(config, store)? } else { Base::default() };
+        let engine = Engine::new(config, device)?;
         config_json::write(logs, config)?;
         let name = logs.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let mut trainer = Self {
+            layout: Layout::new(config, &engine),
             config: config.clone(),
             data,
             logs: logs.to_owned(),
@@ -100,26 +127,106 @@ impl Trainer {
             sums: [0.0; METRICS.len()],
             losses: BTreeMap::new(),
             saved: None,
+            base: BaseRecord::default(),
             broken: None,
             _lock: lock,
         };
-        trainer.log.settings(&trainer.log_settings(&name)?)?;
+        trainer.log.settings(&trainer.log_settings(&name, &base)?)?;
         match found {
-            Some(manifest) => trainer.resume(task, &manifest)?,
-            None => trainer.save()?,
+            Found::Ours(manifest) => trainer.resume(task, &manifest)?,
+            Found::Foreign(pair) => trainer.import(task, &pair)?,
+            Found::Nothing => trainer.begin(task, &base)?,
         }
         Ok(trainer)
     }
 
     /// Errors with what [`Trainer::open`] would refuse without looking at a clip, so that a recipe can ask before it prepares any:
-    /// `device.missing`, `config.value`, `config.mismatch` with what was trained in `logs`.
-    pub fn check(config: &Config, logs: &Path, fresh: bool) -> Result<()> {
+    /// `device.missing`, `config.value`, `config.mismatch` with what was trained in `logs`, and, if nothing was, all that may be
+    /// wrong with the base: `asset.missing`, `checkpoint.damaged`, `checkpoint.mismatch`.
+    pub fn check(task: &Task, config: &Config, logs: &Path, store: &Store, fresh: bool) -> Result<()> {
         config.validate()?;
         runtime::device(config.gpu)?;
-        if fresh { Ok(()) } else { config_json::check(logs, config) }
+        if !fresh {
+            config_json::check(logs, config)?;
+            match Found::look(task, logs)? {
+                Found::Ours(manifest) => return manifest.check(config),
+                Found::Foreign(_) => return Ok(()),
+                Found::Nothing => {}
+            }
+        }
+        let base = Base::find(config, store)?;
+        if base != Base::default() {
+            let sizes = SynthesizerConfig::from_config(config);
+            if let Some(path) = &base.g {
+                pretrained::load(path, Synthesizer::new(&sizes, Device::Cpu, 0)?.params())?;
+            }
+            if let Some(path) = &base.d {
+                pretrained::load(path, Discriminator::new(&sizes, Device::Cpu, 0)?.params())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The first epoch, from a base or from random weights.
+    fn begin(&mut self, task: &Task, base: &Base) -> Result<()> {
+        if self.config.preset == "tiny"
+            && [&self.config.pretrained_g, &self.config.pretrained_d].contains(&&"default".to_owned())
+        {
+            task.info("the tiny preset has no pretrained base: it starts from random weights");
+        }
+        for (path, params) in [(&base.g, self.engine.generator.params()), (&base.d, self.engine.discriminator.params())]
+        {
+            if let Some(path) = path {
+                pretrained::load(path, params)?;
+                task.info(format!("starting from {}", path.display()));
+                self.log.line(&format!("loaded pretrained {}", path.display()))?;
+                self.log.line("<All keys matched successfully>")?;
+            }
+        }
+        self.base = base.record()?;
+        self.save()
+    }
+
+    /// Goes on after a pair that another program saved, and saves it as our own.
+    fn import(&mut self, task: &Task, pair: &Pair) -> Result<()> {
+        let (position, layout) = pair.load(&mut self.engine)?;
+        self.position = position;
+        self.keep_layout(layout);
+        for path in [&pair.d, &pair.g] {
+            self.log.line(&format!("Loaded checkpoint '{}' (epoch {})", path.display(), pair.epoch))?;
+        }
+        let ours = learning_rate(&self.config, pair.epoch.max(1));
+        if let Some(theirs) = pair.learning_rate.filter(|theirs| (theirs / ours - 1.0).abs() > 1e-6) {
+            task.info(format!(
+                "learning_rate was {theirs:e} in epoch {}; these settings make it {:e} in epoch {}",
+                pair.epoch,
+                learning_rate(&self.config, position.epoch),
+                position.epoch
+            ));
+        }
+        let aside = foreign::set_aside(&self.logs)?;
+        self.save()?;
+        aside.remove_originals()?;
+        task.info(format!(
+            "going on after epoch {} (step {}) of another program; its checkpoints are kept in {}",
+            pair.epoch,
+            position.step,
+            aside.folder.display()
+        ));
+        Ok(())
+    }
+
+    /// Saves in the order of the files that training goes on from, unless the settings ask for one.
+    fn keep_layout(&mut self, layout: Layout) {
+        if self.config.checkpoint_order == "auto" {
+            self.layout = layout;
+        }
     }
 
     fn resume(&mut self, task: &Task, manifest: &Manifest) -> Result<()> {
+        let layout = checkpoint::load(&self.logs, manifest, &mut self.engine)?;
+        self.keep_layout(layout);
+        self.base = manifest.base.clone();
         self.position = manifest.next;
         self.losses = manifest.losses.clone();
         self.saved = Some(manifest.next);
@@ -165,7 +272,7 @@ impl Trainer {
     }
 
     /// The dict of train.log's first line: config.json and the arguments of RVC's command line, in RVC's order.
-    fn log_settings(&self, name: &str) -> Result<Value> {
+    fn log_settings(&self, name: &str, base: &Base) -> Result<Value> {
         let folder = self.logs.display().to_string();
         let mut settings = Map::new();
         if let Value::Object(groups) = config_json::settings(&self.config)? {
@@ -176,14 +283,15 @@ impl Trainer {
             }
         }
         settings["data"]["training_files"] = json!(format!("{folder}/filelist.txt"));
+        let shown = |path: &Option<PathBuf>| path.as_ref().map_or(String::new(), |path| path.display().to_string());
         let rest = json!({
             "model_dir": folder,
             "experiment_dir": folder,
             "save_every_epoch": self.config.save_every,
             "name": name,
             "total_epoch": self.config.epochs,
-            "pretrainG": "",
-            "pretrainD": "",
+            "pretrainG": shown(&base.g),
+            "pretrainD": shown(&base.d),
             "version": self.config.version,
             "gpus": if self.engine.device().is_cuda() { "0" } else { "" },
             "sample_rate": self.config.rate_name(),
@@ -340,13 +448,15 @@ impl Trainer {
             manifest.sums = METRICS.into_iter().map(str::to_owned).zip(self.sums).collect();
         }
         manifest.losses = self.losses.clone();
+        manifest.base = self.base.clone();
+        manifest.content_digest = self.data.content_digest().map(str::to_owned);
         // A speed is no part of the state: two trainings that did the same have the same files.
         manifest.losses.remove("steps_per_second");
         let epoch = manifest.epoch;
         for path in &checkpoint::paths(&self.logs, epoch)[..2] {
             self.log.line(&format!("Saving model and optimizer state at epoch {epoch} to {}", path.display()))?;
         }
-        checkpoint::write(&self.logs, &self.engine, manifest)?;
+        checkpoint::write(&self.logs, &self.engine, &self.layout, manifest)?;
         self.saved = Some(self.position);
         Ok(())
     }
@@ -356,7 +466,8 @@ impl Trainer {
     /// Errors: `train.not_finite`; `file.write`, `file.disk_full`.
     pub fn save_voice(&mut self, path: &Path) -> Result<()> {
         self.usable()?;
-        export::write(path, self.engine.generator.params(), &self.config, self.position.name())?;
+        let (params, content) = (self.engine.generator.params(), self.data.content_digest());
+        export::write(path, params, &self.config, self.position.name(), content)?;
         let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         self.log.line(&format!("saving ckpt {stem}_e{}:Success.", self.position.name()))
     }

@@ -185,7 +185,8 @@ fn another_rate_or_preset_in_the_same_folder_is_refused_with_both_values() {
         // The clips are still of 40 kHz: the folder is what must refuse.
         let data = room.data(&config(json!({})));
         let settings = config(settings);
-        let opened = rvc_run::train::Trainer::open(&Task::silent(), &settings, data, &room.logs(), false);
+        let opened =
+            rvc_run::train::Trainer::open(&Task::silent(), &settings, data, &room.logs(), &room.store(), false);
         opened.err().unwrap()
     };
     let error = refused(json!({ "sample_rate": 48000, "segment_size": 0 }));

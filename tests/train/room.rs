@@ -2,7 +2,9 @@
 
 use crate::voice::{self, Made};
 use rvc_run::Result;
+use rvc_run::assets::Store;
 use rvc_run::config::Config;
+use rvc_run::files::Workspace;
 use rvc_run::task::{Event, Task};
 use rvc_run::train::{Dataset, Metrics, StepReport, Trainer, dataset};
 use serde_json::{Value, json};
@@ -42,6 +44,11 @@ impl Room {
         self.folder.path()
     }
 
+    /// The folder assets/ beside logs/.
+    pub fn store(&self) -> Store {
+        Store::new(&Workspace::new(self.root()))
+    }
+
     pub fn list(&self) -> &Path {
         &self.list
     }
@@ -70,7 +77,7 @@ impl Room {
     }
 
     pub fn open(&self, task: &Task, config: &Config, fresh: bool) -> Result<Trainer> {
-        Trainer::open(task, config, self.data(config), &self.logs(), fresh)
+        Trainer::open(task, config, self.data(config), &self.logs(), &self.store(), fresh)
     }
 
     /// Trains up to and including `epochs`, saving after each; returns the means of each epoch and the numbers of each step.

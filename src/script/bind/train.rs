@@ -4,6 +4,7 @@ use super::prepare::ListHandle as FileList;
 use super::track::Handle as Run;
 use super::{At, Fallible, session, value};
 use crate::error::nearest;
+use crate::prepare::content_digest;
 use crate::task::Task;
 use crate::train::{self as engine, Metrics, Trainer as Engine};
 use crate::{Error, Kind};
@@ -99,6 +100,23 @@ pub mod api {
     #[rhai_fn(return_raw, volatile)]
     pub fn check(ctx: NativeCallContext, voice: &str, cfg: Map, options: Map) -> Fallible<()> {
         super::check_training(&ctx, voice, &cfg, &options).at(&ctx)
+    }
+
+    /// Returns the settings that a voice was trained with so far, by RVC WebUI, Applio or rvc-run: from its config.json and
+    /// its newest checkpoint. What is left open, such as epochs, is for the recipe.
+    ///
+    /// * Fails with `file.not_found` if nothing was trained in logs/<voice>, `data.damaged`, `checkpoint.damaged`.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let cfg = #{ preset: "tiny", segment_size: 1600, learning_rate: 0.001 };
+    /// let files = prepare::filelist(prepare::slices("anna", "data/anna", cfg), cfg);
+    /// train::trainer(train::dataset(files, cfg), cfg);                     // writes config.json, G_0 and D_0
+    /// train::settings("anna").learning_rate == 0.001
+    /// ```
+    #[rhai_fn(return_raw, volatile)]
+    pub fn settings(ctx: NativeCallContext, voice: &str) -> Fallible<Map> {
+        super::settings(&ctx, voice).at(&ctx)
     }
 
     /// Returns a training in the folder of the data set's list: going on after the newest checkpoint, else from the start.
@@ -338,7 +356,8 @@ pub mod api {
 fn open_data(ctx: &NativeCallContext, list: &Path, cfg: &Map) -> crate::Result<DataHandle> {
     let session = session(ctx);
     // Relative paths in a list are those of RVC, which runs in the folder that holds logs/.
-    let set = engine::dataset(session.task(), session.workspace().root(), list, &value::config(cfg)?)?;
+    let set = engine::dataset(session.task(), session.workspace().root(), list, &value::config(cfg)?)?
+        .encoded_by(list.parent().and_then(content_digest));
     Ok(DataHandle(Rc::new(Data {
         folder: list.parent().unwrap_or(Path::new("")).to_owned(),
         count: set.len() as i64,
@@ -348,8 +367,16 @@ fn open_data(ctx: &NativeCallContext, list: &Path, cfg: &Map) -> crate::Result<D
     })))
 }
 
+fn settings(ctx: &NativeCallContext, voice: &str) -> crate::Result<Map> {
+    let session = session(ctx);
+    let found = engine::config_json::of_folder(session.task(), &session.workspace().logs(voice)?)?;
+    Ok(value::map_from_json(&found))
+}
+
 fn check_training(ctx: &NativeCallContext, voice: &str, cfg: &Map, options: &Map) -> crate::Result<()> {
-    Engine::check(&value::config(cfg)?, &session(ctx).workspace().logs(voice)?, fresh(options)?)
+    let session = session(ctx);
+    let logs = session.workspace().logs(voice)?;
+    Engine::check(session.task(), &value::config(cfg)?, &logs, session.models().store(), fresh(options)?)
 }
 
 fn open_trainer(ctx: &NativeCallContext, data: &DataHandle, cfg: &Map, options: &Map) -> crate::Result<TrainerHandle> {
@@ -357,8 +384,11 @@ fn open_trainer(ctx: &NativeCallContext, data: &DataHandle, cfg: &Map, options: 
     let set = data.0.set.borrow_mut().take().ok_or_else(|| {
         Error::new(Kind::Script, "this data set belongs to another trainer already").hint("call train::dataset again")
     })?;
-    let task = session(ctx).task().clone();
-    let trainer = Engine::open(&task, &config, set, &data.0.folder, fresh)?;
+    let session = session(ctx);
+    let task = session.task().clone();
+    // Training wants the memory that the networks of the features hold.
+    session.models().release();
+    let trainer = Engine::open(&task, &config, set, &data.0.folder, session.models().store(), fresh)?;
     Ok(TrainerHandle(Rc::new(Open { trainer: RefCell::new(trainer), task })))
 }
 

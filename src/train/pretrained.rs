@@ -1,0 +1,97 @@
+//! Where a training starts when nothing was trained yet: a pretrained generator and discriminator, or random weights.
+//!
+//! Source: spec F.9. RVC loads `["model"]` of both files strictly and takes no optimizer state over. Its bases are in half
+//! precision (spec F.9); they are widened.
+
+use crate::assets::Store;
+use crate::config::Config;
+use crate::models::weights;
+use crate::nn::Params;
+use crate::torchfile;
+use crate::{Error, Kind, Result, files};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// The files that a training starts from; None is random weights.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Base {
+    pub g: Option<PathBuf>,
+    pub d: Option<PathBuf>,
+}
+
+/// What a training started from, for its manifests.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BaseRecord {
+    pub g: Option<BaseFile>,
+    pub d: Option<BaseFile>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BaseFile {
+    /// Its name without the folder: where it lay says nothing about it.
+    pub name: String,
+    pub sha256: String,
+}
+
+impl Base {
+    /// The files that the settings ask for. The tiny preset has no base that would fit: "default" is none there.
+    ///
+    /// Errors: `asset.missing` with the command that fetches it; `file.not_found`.
+    pub fn find(config: &Config, store: &Store) -> Result<Self> {
+        let one = |setting: &str, given: &str, network: &str| match given {
+            "none" => Ok(None),
+            "default" if config.preset == "tiny" => Ok(None),
+            "default" => store.locate(&config.pretrained_name(network)).map(Some).map_err(|e| {
+                e.also(format_args!("--{} none starts from random weights, which takes far longer", dashed(setting)))
+            }),
+            path => existing(setting, store.path(path)).map(Some),
+        };
+        Ok(Self {
+            g: one("pretrained_g", &config.pretrained_g, "G")?,
+            d: one("pretrained_d", &config.pretrained_d, "D")?,
+        })
+    }
+
+    /// Name and digest of both files. Errors: `file.read`.
+    pub fn record(&self) -> Result<BaseRecord> {
+        let file = |path: &Option<PathBuf>| {
+            path.as_ref()
+                .map(|path| {
+                    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                    Ok::<_, Error>(BaseFile { name, sha256: files::digest_file(path)? })
+                })
+                .transpose()
+        };
+        Ok(BaseRecord { g: file(&self.g)?, d: file(&self.d)? })
+    }
+}
+
+fn dashed(setting: &str) -> String {
+    setting.replace('_', "-")
+}
+
+fn existing(setting: &str, path: PathBuf) -> Result<PathBuf> {
+    if path.is_file() {
+        return Ok(path);
+    }
+    Err(Error::new(Kind::NotFound, format!("{setting} is {}, but there is no such file", path.display()))
+        .path(path)
+        .hint("give the path of a .pth file, or default, or none"))
+}
+
+/// Fills a network with the weights of a base: a file with the state dict under "model", as bases and checkpoints have it,
+/// or at its root.
+///
+/// Errors: `checkpoint.mismatch` with everything that does not fit; `checkpoint.damaged`; `file.*`. The network is then not to
+/// be used.
+pub fn load(path: &Path, params: &Params) -> Result<()> {
+    let file = torchfile::read(path)?;
+    let prefix = file.state_dict_prefix(&["model", "", "state_dict", "weight"]).unwrap_or("model");
+    weights::fill(&file, prefix, params).map(drop).map_err(|e| {
+        if prefix == "weight" {
+            e.also("it is an exported voice, which lacks parts that training needs; take the G_ file it was made from")
+        } else {
+            e
+        }
+    })
+}
