@@ -4,7 +4,10 @@
 //! HuBERT's network with one or another set of weights.
 
 mod hubert;
+mod identity;
 mod mel;
+
+pub use identity::same_encoder;
 
 use super::batches::in_batches;
 use super::{Setup, each_clip};
@@ -73,6 +76,12 @@ impl Encoder {
             Engine::Mel(mel) => mel.size().digest(),
             Engine::Hubert(network) => network.digest().into(),
         }
+    }
+
+    /// Errors: `checkpoint.mismatch` if a voice whose encoder had the digest `of_voice` cannot be given content of this one;
+    /// see [`same_encoder`].
+    pub fn must_be(&self, of_voice: &str) -> Result<()> {
+        identity::must_be_same(self.name(), &self.digest(), of_voice)
     }
 
     /// Values of one frame.
