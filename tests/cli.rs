@@ -243,7 +243,8 @@ fn damaged_recordings_are_named_and_nothing_usable_is_an_error() {
 fn a_batch_goes_on_after_a_failed_voice_and_ends_with_3_and_a_table() {
     let place = Place::new();
     place.file("data/anna/broken.wav", "nothing").file("data/ben/broken.wav", "nothing");
-    let ended = place.run(&[&recipe("train_all"), "-q"]);
+    let ended =
+        place.run(&[&recipe("train_all"), "-q", "--f0-method", "pm", "--content-encoder", "mel", "--preset", "tiny"]);
     assert_eq!(ended.code, 3, "{}", ended.err);
     let table: Vec<&str> = ended.out.lines().skip_while(|line| !line.starts_with("voice ")).collect();
     assert_eq!(table.len(), 4, "{}", ended.out);
@@ -254,7 +255,7 @@ fn a_batch_goes_on_after_a_failed_voice_and_ends_with_3_and_a_table() {
 fn a_batch_without_voices_says_where_to_put_them() {
     let place = Place::new();
     std::fs::create_dir(place.0.path().join("data")).unwrap();
-    let ended = place.run(&[&recipe("train_all")]);
+    let ended = place.run(&[&recipe("train_all"), "--f0-method", "pm", "--content-encoder", "mel"]);
     assert_eq!(ended.code, 1);
     assert!(ended.err.contains("error[data.empty]: there is no voice under data/"), "{}", ended.err);
     assert!(ended.err.contains("hint: make a folder for each voice"), "{}", ended.err);
@@ -277,6 +278,17 @@ fn a_gpu_that_is_not_there_is_an_error_not_a_slow_training() {
     assert_eq!(ended.code, 1);
     assert!(ended.err.contains("error[device.missing]"), "{}", ended.err);
     assert!(ended.err.contains("train_voice.rhai:"), "the place of the call is shown: {}", ended.err);
+}
+
+#[test]
+fn a_missing_pretrained_file_is_told_with_its_command_before_any_work() {
+    let place = Place::new();
+    recording(&place, "anna");
+    let ended = place.run(&[&recipe("train_voice"), "anna", "-q"]);
+    assert_eq!(ended.code, 1);
+    assert!(ended.err.contains("error[asset.missing]"), "{}", ended.err);
+    assert!(ended.err.contains("rvc-run assets fetch"), "{}", ended.err);
+    assert!(!place.0.path().join("logs").exists(), "nothing was begun");
 }
 
 #[test]

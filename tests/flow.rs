@@ -159,7 +159,9 @@ fn write_wav(path: &Path, samples: &[f32], rate: u32) {
     writer.finalize().unwrap();
 }
 
-const TINY: [&str; 8] = ["--preset", "tiny", "--f0-method", "pm", "--batch-size", "2", "--save-every", "1"];
+/// Needs no download.
+const TINY: [&str; 10] =
+    ["--preset", "tiny", "--f0-method", "pm", "--content-encoder", "mel", "--batch-size", "2", "--save-every", "1"];
 
 fn train(workspace: &Workspace, voice: &str, more: &[&str]) -> Output {
     workspace.run("train_voice", &[&[voice], &TINY[..], more].concat())
@@ -218,13 +220,33 @@ fn a_voice_is_exported_from_any_saved_epoch_and_others_are_refused_with_what_the
 }
 
 #[test]
+fn version_1_and_a_voice_without_pitch_train_by_flags_alone() {
+    let workspace = Workspace::new();
+    for (voice, flags) in [("anna", ["--rvc-version", "v1"].as_slice()), ("ben", &["--no-f0"])] {
+        workspace.record(voice, "a.wav", 6.0, 180.0);
+        succeeded(&train(&workspace, voice, &[flags, &["--epochs", "1"]].concat()));
+        assert!(workspace.path(&format!("models/{voice}.pth")).is_file());
+    }
+    let columns = |voice: &str| {
+        let list = std::fs::read_to_string(workspace.path(&format!("logs/{voice}/filelist.txt"))).unwrap();
+        (list.lines().next().unwrap().split('|').count(), list.contains("3_feature256"))
+    };
+    assert_eq!((columns("anna"), columns("ben")), ((5, true), (3, false)));
+    // The folder's settings are known to the recipe that goes on with it.
+    let text = succeeded(&workspace.run("resume", &["ben", "--epochs", "2", "--batch-size", "2"]));
+    assert!(text.contains("epoch 2/2"), "{text}");
+    let text = ended_with(1, &train(&workspace, "anna", &["--epochs", "2"]));
+    assert!(text.contains("config.mismatch") && text.contains("version"), "{text}");
+}
+
+#[test]
 fn an_added_recording_is_the_only_one_processed() {
     let workspace = Workspace::new();
     workspace.record("anna", "b.wav", 6.0, 180.0);
     workspace.record("anna", "c.wav", 6.0, 210.0);
-    succeeded(&workspace.run("extract", &["anna", "--f0-method", "pm"]));
+    succeeded(&workspace.run("extract", &["anna", "--f0-method", "pm", "--content-encoder", "mel"]));
     workspace.record("anna", "a.wav", 3.0, 150.0); // sorts first, so every clip of the others gets another name
-    let text = succeeded(&workspace.run("extract", &["anna", "--f0-method", "pm"]));
+    let text = succeeded(&workspace.run("extract", &["anna", "--f0-method", "pm", "--content-encoder", "mel"]));
     assert!(text.contains("3 recordings (2 from the cache)"), "{text}");
     assert!(text.contains("f0: 1 clips extracted"), "{text}");
 }
@@ -403,7 +425,7 @@ fn one_failing_voice_does_not_stop_the_others() {
     let workspace = Workspace::new();
     workspace.record("anna", "a.wav", 6.0, 180.0);
     std::fs::create_dir_all(workspace.path("data/empty")).unwrap();
-    let arguments = ["--preset", "tiny", "--f0-method", "pm", "--epochs", "1"];
+    let arguments = ["--preset", "tiny", "--f0-method", "pm", "--content-encoder", "mel", "--epochs", "1"];
     let text = ended_with(3, &workspace.run("train_all", &arguments));
     assert!(
         text.contains("anna") && text.contains("trained") && text.contains("empty") && text.contains("failed"),

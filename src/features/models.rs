@@ -93,6 +93,15 @@ impl Models {
         if network { Setup::new(&self.store, config) } else { Ok(Setup::without_network(&self.store)) }
     }
 
+    /// Opens all that the settings name, so that a missing or wrong file shows before any work. Errors: as [`Models::encoder`].
+    pub fn open(&self, config: &Config) -> Result<()> {
+        self.encoder(config)?;
+        if config.if_f0 {
+            self.extractor(config)?;
+        }
+        Ok(())
+    }
+
     /// Frees all networks: training wants the memory.
     pub fn release(&self) {
         self.encoders.borrow_mut().clear();

@@ -51,9 +51,25 @@ pub mod api {
         made().map(|clips| ClipsHandle(Rc::new(RefCell::new(clips)))).at(&ctx)
     }
 
+    /// Fails now, before any clip is made, with what the stages would refuse later: opens every network that the settings
+    /// name. The stages then use what was opened.
+    ///
+    /// * Fails with `asset.missing` and the command that gets the file, `checkpoint.damaged`, `checkpoint.mismatch`, `config.*`,
+    ///   `device.*`.
+    ///
+    /// # Example
+    /// ```rhai
+    /// prepare::check(#{ content_encoder: "mel", f0_method: "pm" });
+    /// true
+    /// ```
+    #[rhai_fn(return_raw, volatile)]
+    pub fn check(ctx: NativeCallContext, cfg: Map) -> Fallible<()> {
+        value::config(&cfg).and_then(|config| session(&ctx).models().open(&config)).at(&ctx)
+    }
+
     /// Extracts the pitch of every clip; returns how many were `done` now, `cached`, `skipped`.
     ///
-    /// * `cfg`: `f0_method` is pm, yin, harvest or dio.
+    /// * `cfg`: `f0_method` is pm, yin, harvest or dio, or one of the networks rmvpe, fcpe, crepe and crepe-tiny.
     /// * Fails with `config.*`, `file.*`; a clip that cannot be used is skipped with a warning.
     ///
     /// # Example
@@ -71,7 +87,7 @@ pub mod api {
 
     /// Encodes what is said in every clip; returns how many were `done` now, `cached`, `skipped`.
     ///
-    /// * `cfg`: `content_encoder` is mel, the built-in one of demo quality.
+    /// * `cfg`: `content_encoder` is mel, the built-in one of demo quality, or a HuBERT by name or path.
     /// * Fails with `config.*`, `file.*`; a clip that cannot be used is skipped with a warning.
     ///
     /// # Example
