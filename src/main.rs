@@ -3,6 +3,7 @@
 mod terminal;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
+use rvc_run::assets::Store;
 use rvc_run::files::{self, Workspace};
 use rvc_run::nn::runtime;
 use rvc_run::script::diagnostic::Severity;
@@ -122,7 +123,13 @@ fn workspace(common: &Common) -> Workspace {
 fn host(terminal: &Arc<Terminal>, common: &Common) -> Host {
     let (events, lines) = (terminal.clone(), terminal.clone());
     let task = Task::new(common.threads.unwrap_or(0), move |event| events.event(event));
-    Host::new(Session::new(workspace(common), task, Arc::new(move |line: &str| lines.print(line))))
+    let output = Arc::new(move |line: &str| lines.print(line));
+    Host::new(Session::with_store(workspace(common), store(common), task, output))
+}
+
+/// Where pretrained files are looked for: the workspace, and what the environment adds.
+fn store(common: &Common) -> Store {
+    Store::with_environment(&workspace(common), |name| std::env::var_os(name))
 }
 
 /// Tells an error of the command line's own work and returns its exit code.

@@ -31,6 +31,8 @@ impl Place {
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rvc-run"));
         command.args(arguments).current_dir(self.0.path()).stdin(Stdio::null());
+        // Pretrained files that this machine's user has do not count.
+        command.env_remove("RVC_RUN_ASSETS").env("XDG_CACHE_HOME", self.0.path().join("cache_home"));
         command
     }
 

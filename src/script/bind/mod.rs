@@ -5,6 +5,7 @@
 // The code that export_module writes needs the names of rhai::plugin, whichever they are in this version.
 #![allow(clippy::wildcard_imports)]
 
+mod assets;
 mod audio;
 mod cache;
 mod config;
@@ -27,6 +28,7 @@ use rhai::{Engine, exported_module};
 pub fn register(engine: &mut Engine) {
     fault::register(engine);
     engine.register_global_module(exported_module!(globals::api).into());
+    engine.register_static_module("assets", exported_module!(assets::api).into());
     engine.register_static_module("audio", exported_module!(audio::api).into());
     engine.register_static_module("cache", exported_module!(cache::api).into());
     engine.register_static_module("config", exported_module!(config::api).into());

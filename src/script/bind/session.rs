@@ -30,9 +30,16 @@ struct Inner {
 }
 
 impl Session {
+    /// A session that finds pretrained files in the workspace alone.
     pub fn new(workspace: Workspace, task: Task, output: Output) -> Self {
+        let store = Store::new(&workspace);
+        Self::with_store(workspace, store, task, output)
+    }
+
+    /// A session that finds pretrained files in `store`.
+    pub fn with_store(workspace: Workspace, store: Store, task: Task, output: Output) -> Self {
         Self(Rc::new(Inner {
-            models: Models::new(Store::new(&workspace)),
+            models: Models::new(store),
             workspace,
             task,
             output,

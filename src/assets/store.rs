@@ -1,0 +1,248 @@
+//! Where pretrained files lie on this machine.
+//!
+//! A folder of assets may be one of ours, the assets/ folder or the whole checkout of RVC WebUI, or the one of Applio: whoever
+//! has the files already points RVC_RUN_ASSETS at them.
+
+use super::Catalog;
+use super::catalog::Asset;
+use crate::config::Config;
+use crate::files::Workspace;
+use crate::{Error, Kind, Result};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+/// Folders to look in, below a folder of assets: itself, RVC WebUI's checkout, Applio's checkout.
+const BELOW: [&str; 3] = ["", "assets", "rvc/models"];
+
+/// The folders that pretrained files are looked for in, first one first.
+#[derive(Clone, Debug)]
+pub struct Store {
+    root: PathBuf,
+    folders: Vec<PathBuf>,
+    /// Where new files go.
+    target: PathBuf,
+    catalog: Catalog,
+}
+
+impl Store {
+    /// The store of a workspace alone: its own folder assets/.
+    pub fn new(workspace: &Workspace) -> Self {
+        let own = workspace.path("assets");
+        Self {
+            root: workspace.root().to_owned(),
+            folders: vec![own.clone()],
+            target: own,
+            catalog: Catalog::built_in().clone(),
+        }
+    }
+
+    /// The store of a workspace and what the environment adds: the folders of RVC_RUN_ASSETS, then the user's cache folder.
+    ///
+    /// New files go to the workspace's assets/ if there is one, else to the first folder of RVC_RUN_ASSETS, else to the cache
+    /// folder, which all workspaces of a user share.
+    pub fn with_environment(workspace: &Workspace, variable: impl Fn(&str) -> Option<OsString>) -> Self {
+        let mut store = Self::new(workspace);
+        let given = variable("RVC_RUN_ASSETS").unwrap_or_default();
+        let given = std::env::split_paths(&given).filter(|path| !path.as_os_str().is_empty());
+        let shared: Vec<PathBuf> = given.chain(cache_folder(variable)).collect();
+        if let Some(first) = shared.first().filter(|_| !store.folders[0].is_dir()) {
+            store.target.clone_from(first);
+        }
+        store.folders.extend(shared);
+        store
+    }
+
+    /// The same store with new files going to `folder`, which is also looked in, first of all.
+    #[must_use]
+    pub fn into_folder(mut self, folder: PathBuf) -> Self {
+        self.folders.insert(0, folder.clone());
+        self.target = folder;
+        self
+    }
+
+    /// The same store with another catalog.
+    #[must_use]
+    pub fn with_catalog(mut self, catalog: Catalog) -> Self {
+        self.catalog = catalog;
+        self
+    }
+
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    /// The folders that are looked in, in order.
+    pub fn folders(&self) -> &[PathBuf] {
+        &self.folders
+    }
+
+    /// The folder that new files go to.
+    pub fn target(&self) -> &Path {
+        &self.target
+    }
+
+    /// A path that the user gave, relative to the workspace.
+    pub fn path(&self, given: &str) -> PathBuf {
+        self.root.join(given)
+    }
+
+    /// Where the asset `name` ("rmvpe.pt", "pretrained_v2/f0G40k.pth", "contentvec") lies: a file or a folder.
+    ///
+    /// Errors: `asset.missing` with the folders that were looked in and the command that fetches it; `config.value` for a name
+    /// that is not in the catalog.
+    pub fn locate(&self, name: &str) -> Result<PathBuf> {
+        let asset = self.catalog.asset(name)?;
+        self.find(asset).ok_or_else(|| self.missing_error(&[asset]))
+    }
+
+    /// Where an asset lies, if it does.
+    pub fn find(&self, asset: &Asset) -> Option<PathBuf> {
+        self.places(asset).find(|path| path.exists())
+    }
+
+    /// Where an asset lies with every file of it.
+    pub fn find_whole(&self, asset: &Asset) -> Option<PathBuf> {
+        self.places(asset).find(|path| asset.files.iter().all(|file| file.path(path).is_file()))
+    }
+
+    fn places<'a>(&'a self, asset: &'a Asset) -> impl Iterator<Item = PathBuf> + 'a {
+        let names = move || std::iter::once(&asset.name).chain(&asset.also_at);
+        let folders = self.folders.iter().flat_map(|folder| BELOW.map(|below| folder.join(below)));
+        folders.flat_map(move |folder| names().map(move |name| folder.join(name)))
+    }
+
+    /// The assets that training with these settings needs and that are not there, themselves or what does instead.
+    /// Errors: `config.value` for a name that is not in the catalog.
+    pub fn missing(&self, config: &Config) -> Result<Vec<&Asset>> {
+        let mut missing = Vec::new();
+        for name in super::needed(config) {
+            let asset = self.catalog.asset(&name)?;
+            let instead = asset.instead.as_deref().map(|name| self.catalog.asset(name)).transpose()?;
+            if std::iter::once(asset).chain(instead).all(|asset| self.find_whole(asset).is_none()) {
+                missing.push(asset);
+            }
+        }
+        Ok(missing)
+    }
+
+    /// Errors unless all is there that training with these settings needs: `asset.missing`, one for all of them.
+    pub fn require(&self, config: &Config) -> Result<()> {
+        let missing = self.missing(config)?;
+        if missing.is_empty() { Ok(()) } else { Err(self.missing_error(&missing)) }
+    }
+
+    fn missing_error(&self, assets: &[&Asset]) -> Error {
+        let names: Vec<&str> = assets.iter().map(|asset| asset.name.as_str()).collect();
+        let folders: Vec<String> = self.folders.iter().map(|folder| folder.display().to_string()).collect();
+        let was = if names.len() == 1 { "was" } else { "were" };
+        let message = format!("{} {was} not found (looked in {})", names.join(", "), folders.join(", "));
+        let fetched: Vec<&Asset> = assets.iter().copied().filter(|asset| asset.is_published()).collect();
+        let mut hints: Vec<String> = assets.iter().filter_map(|asset| asset.by_hand.clone()).collect();
+        if !fetched.is_empty() {
+            hints.insert(0, format!("`{}` gets {}", command(&fetched), if fetched.len() == 1 { "it" } else { "them" }));
+        }
+        Error::new(Kind::AssetMissing, message).hint(hints.join("; "))
+    }
+}
+
+/// The command that fetches all of `assets`.
+fn command(assets: &[&Asset]) -> String {
+    let names: Vec<&str> = assets.iter().map(|asset| asset.name.as_str()).collect();
+    let flag = if assets.iter().all(|asset| asset.is_verifiable()) { "" } else { " --unverified" };
+    format!("rvc-run assets fetch {}{flag}", names.join(" "))
+}
+
+/// The user's cache folder for assets; None if the environment names no home.
+fn cache_folder(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    let absolute = |name: &str| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let base = if cfg!(windows) {
+        absolute("LOCALAPPDATA")
+    } else if cfg!(target_os = "macos") {
+        absolute("HOME").map(|home| home.join("Library/Caches"))
+    } else {
+        // A relative XDG_CACHE_HOME does not count (XDG Base Directory Specification).
+        absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")))
+    };
+    base.map(|base| base.join("rvc-run").join("assets"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn touch(path: &Path) {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, "x").unwrap();
+    }
+
+    #[test]
+    fn the_layouts_of_rvc_webui_and_applio_are_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let (web, applio) = (folder.path().join("webui"), folder.path().join("applio"));
+        touch(&web.join("assets/rmvpe/rmvpe.pt"));
+        touch(&web.join("assets/hubert/hubert_base.pt"));
+        touch(&applio.join("rvc/models/embedders/contentvec/config.json"));
+        touch(&applio.join("rvc/models/pretraineds/hifi-gan/f0G40k.pth"));
+        let both = std::env::join_paths([&web, &applio]).unwrap();
+        let workspace = Workspace::new(folder.path());
+        let store = Store::with_environment(&workspace, |name| (name == "RVC_RUN_ASSETS").then(|| both.clone()));
+        assert_eq!(store.locate("rmvpe.pt").unwrap(), web.join("assets/rmvpe/rmvpe.pt"));
+        assert_eq!(store.locate("hubert_base.pt").unwrap(), web.join("assets/hubert/hubert_base.pt"));
+        assert_eq!(store.locate("contentvec").unwrap(), applio.join("rvc/models/embedders/contentvec"));
+        assert!(store.locate("pretrained_v2/f0G40k.pth").unwrap().ends_with("hifi-gan/f0G40k.pth"));
+        let contentvec = store.catalog().asset("contentvec").unwrap();
+        assert_eq!(store.find_whole(contentvec), None, "one of its two files is missing");
+        // The workspace's own comes first.
+        touch(&folder.path().join("assets/rmvpe.pt"));
+        assert_eq!(store.locate("rmvpe.pt").unwrap(), folder.path().join("assets/rmvpe.pt"));
+    }
+
+    #[test]
+    fn new_files_go_to_the_workspace_if_it_has_assets_else_to_the_shared_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let workspace = Workspace::new(folder.path());
+        let shared = folder.path().join("shared");
+        let environment = |name: &str| (name == "RVC_RUN_ASSETS").then(|| shared.clone().into_os_string());
+        assert_eq!(Store::with_environment(&workspace, environment).target(), shared);
+        std::fs::create_dir(folder.path().join("assets")).unwrap();
+        assert_eq!(Store::with_environment(&workspace, environment).target(), folder.path().join("assets"));
+        assert_eq!(Store::with_environment(&workspace, |_| None).folders().len(), 1, "no home, no cache folder");
+    }
+
+    #[test]
+    #[cfg(all(unix, not(target_os = "macos")))]
+    fn the_cache_folder_follows_xdg() {
+        let of = |given: &'static [(&str, &str)]| {
+            cache_folder(|name| given.iter().find(|(key, _)| *key == name).map(|(_, value)| value.into()))
+        };
+        assert_eq!(of(&[("HOME", "/home/a")]), Some("/home/a/.cache/rvc-run/assets".into()));
+        assert_eq!(of(&[("HOME", "/home/a"), ("XDG_CACHE_HOME", "/c")]), Some("/c/rvc-run/assets".into()));
+        assert_eq!(of(&[("HOME", "/home/a"), ("XDG_CACHE_HOME", "c")]), Some("/home/a/.cache/rvc-run/assets".into()));
+        assert_eq!(of(&[]), None);
+    }
+
+    #[test]
+    fn one_error_names_all_that_is_missing_and_one_command() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::new(&Workspace::new(folder.path()));
+        let config = Config { content_encoder: "hubert_base".into(), f0_method: "rmvpe".into(), ..Config::default() };
+        let error = store.require(&config).unwrap_err();
+        assert_eq!(error.kind(), Kind::AssetMissing);
+        assert!(error.message().starts_with("hubert_base.pt, rmvpe.pt were not found"), "{error}");
+        assert_eq!(error.hint_text(), Some("`rvc-run assets fetch hubert_base.pt rmvpe.pt` gets them"));
+        for file in ["pytorch_model.bin", "config.json", "preprocessor_config.json"] {
+            touch(&folder.path().join("assets/hubert_base").join(file));
+        }
+        touch(&folder.path().join("assets/rmvpe.pt"));
+        store.require(&config).expect("the folder hubert_base does instead of the file");
+    }
+
+    #[test]
+    fn what_cannot_be_fetched_or_verified_is_told_as_such() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::new(&Workspace::new(folder.path()));
+        let crepe = store.locate("crepe_full.pth").unwrap_err();
+        assert!(crepe.hint_text().unwrap().starts_with("take assets/full.pth out of"), "{crepe:?}");
+        assert!(store.locate("spin").unwrap_err().hint_text().unwrap().contains("fetch spin --unverified"));
+    }
+}

@@ -1,0 +1,73 @@
+//! Script face of [`crate::assets`]: which pretrained files settings need, and whether they are there.
+
+use super::{At, Fallible, session, value};
+use crate::assets;
+use rhai::plugin::*;
+use rhai::{Array, Map, NativeCallContext};
+
+#[export_module]
+pub mod api {
+    /// Returns the names of the pretrained files that these settings need; none for methods that are built in.
+    ///
+    /// * `settings`: as for `config::check`.
+    /// * Fails with `config.unknown_key` or `config.value`.
+    ///
+    /// # Example
+    /// ```rhai
+    /// assets::needed(#{ f0_method: "rmvpe", pretrained_g: "default" }) == ["rmvpe.pt", "pretrained_v2/f0G40k.pth"]
+    /// ```
+    #[rhai_fn(return_raw)]
+    pub fn needed(ctx: NativeCallContext, settings: Map) -> Fallible<Array> {
+        value::config(&settings).map(|config| assets::needed(&config).into_iter().map(Dynamic::from).collect()).at(&ctx)
+    }
+
+    /// Returns the names of the pretrained files that these settings need and that are not on this machine.
+    ///
+    /// * `settings`: as for `config::check`.
+    /// * Fails with `config.unknown_key` or `config.value`.
+    ///
+    /// # Example
+    /// ```rhai
+    /// assets::missing(#{ f0_method: "pm", content_encoder: "mel" }).is_empty()     // both are built in
+    /// ```
+    #[rhai_fn(return_raw, volatile)]
+    pub fn missing(ctx: NativeCallContext, settings: Map) -> Fallible<Array> {
+        let session = session(&ctx);
+        let names = value::config(&settings).and_then(|config| {
+            let missing = session.models().store().missing(&config)?;
+            Ok(missing.into_iter().map(|asset| Dynamic::from(asset.name.clone())).collect())
+        });
+        names.at(&ctx)
+    }
+
+    /// Fails with one `asset.missing` that names every missing file and the command that fetches them, or does nothing.
+    ///
+    /// * `settings`: as for `config::check`.
+    /// * Fails with `asset.missing`, `config.unknown_key` or `config.value`.
+    ///
+    /// # Example
+    /// ```rhai
+    /// assets::require(#{ f0_method: "harvest" });       // built in: nothing can be missing
+    /// assets::needed(#{ f0_method: "harvest" }) == []
+    /// ```
+    #[rhai_fn(return_raw, volatile)]
+    pub fn require(ctx: NativeCallContext, settings: Map) -> Fallible<()> {
+        value::config(&settings).and_then(|config| session(&ctx).models().store().require(&config)).at(&ctx)
+    }
+
+    /// Returns the path of a pretrained file or folder: in assets/, in the folders of RVC_RUN_ASSETS or in the user's cache.
+    ///
+    /// * `name`: as `rvc-run assets list` shows it.
+    /// * Fails with `asset.missing` and the command that fetches it, or `config.value` for an unknown name.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let hint = "";
+    /// try { assets::locate("rmvpe.pth") } catch (e) { hint = e.hint }
+    /// hint == "did you mean \"rmvpe.pt\"?"
+    /// ```
+    #[rhai_fn(return_raw, volatile)]
+    pub fn locate(ctx: NativeCallContext, name: &str) -> Fallible<String> {
+        session(&ctx).models().store().locate(name).map(|path| path.display().to_string()).at(&ctx)
+    }
+}
