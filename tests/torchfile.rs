@@ -2,14 +2,22 @@
 
 #[path = "support/allocations.rs"]
 mod allocations;
+#[path = "support/pickle.rs"]
+mod pickle;
 #[path = "support/python.rs"]
 mod python;
 mod support;
 
+#[path = "torchfile/broken.rs"]
+mod broken;
 #[path = "torchfile/hostile.rs"]
 mod hostile;
+#[path = "torchfile/machine.rs"]
+mod machine;
 #[path = "torchfile/sound.rs"]
 mod sound;
+#[path = "torchfile/sweep.rs"]
+mod sweep;
 #[path = "torchfile/written.rs"]
 mod written;
 
@@ -72,4 +80,30 @@ fn assert_refused_or_inert(label: &str, result: &Result<usize>) {
         assert_eq!(error.kind(), Kind::CheckpointDamaged, "{label}: {error}");
         assert!(error.file().is_some(), "{label}: {error}");
     }
+}
+
+/// Random numbers of a name: the same in every run.
+struct Random(u64);
+
+impl Random {
+    fn new(name: &str) -> Self {
+        Self(u64::from(crc32fast::hash(name.as_bytes())))
+    }
+
+    /// A number in 0..n (splitmix64).
+    fn below(&mut self, n: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        ((z ^ (z >> 31)) % n as u64) as usize
+    }
+}
+
+/// Puts other bytes into a file. Without emptying it first, which some file systems answer with a wait for the disk.
+fn rewrite(path: &Path, bytes: &[u8]) {
+    use std::io::Write;
+    let mut file = std::fs::File::options().write(true).create(true).truncate(false).open(path).unwrap();
+    file.write_all(bytes).unwrap();
+    file.set_len(bytes.len() as u64).unwrap();
 }

@@ -81,21 +81,21 @@ impl Container {
         match self {
             Container::Zip { archive, root, length } => {
                 let name = format!("{root}data/{key}");
-                let (mut entry, _) = open_entry(archive, &name, *length)?;
-                pass_on(&mut entry, sink)
+                let (mut entry, size) = open_entry(archive, &name, *length)?;
+                pass_on(&mut entry, size, sink)
             }
             Container::Stream { file, records } => {
                 let &(offset, length) = records.get(key).ok_or_else(|| Fault::new("its data is not in the file"))?;
                 file.seek(SeekFrom::Start(offset))?;
-                pass_on(&mut file.take(length), sink)
+                pass_on(&mut file.take(length), length, sink)
             }
         }
     }
 }
 
-/// Reads to the end, where a zip entry compares its checksum.
-fn pass_on(reader: &mut impl Read, sink: &mut dyn FnMut(&[u8])) -> Step<()> {
-    let mut piece = vec![0; PIECE];
+/// Reads to the end, where a zip entry compares its checksum. Most tensors are small: so is their piece.
+fn pass_on(reader: &mut impl Read, length: u64, sink: &mut dyn FnMut(&[u8])) -> Step<()> {
+    let mut piece = vec![0; PIECE.min(length as usize).max(1)];
     loop {
         match reader.read(&mut piece)? {
             0 => return Ok(()),

@@ -231,11 +231,12 @@ impl TorchFile {
     fn missing(&self, name: &str) -> Error {
         let (found, id) = self.as_far_as_it_goes(name);
         let place = if found.is_empty() { "its root".to_owned() } else { format!("{found:?}") };
-        if let Node::Object(_) = self.arena.node(id)
+        if (found == name || matches!(self.arena.node(id), Node::Object(_)))
             && let Some(class) = self.arena.blame(id)
         {
-            let text =
-                format!("has no tensor {name:?}: {place} is made by {class}, which is kept as data and never run");
+            let text = format!(
+                "has no tensor {name:?}: {place} holds what {class} would make, which is kept as data and never run"
+            );
             return damaged(&self.path, text).hint("use a file that holds the tensors themselves");
         }
         if found == name && self.arena.children(id).is_none() {
@@ -312,12 +313,12 @@ impl Fault {
 }
 
 impl From<io::Error> for Fault {
-    /// Decoders report broken data as I/O errors; those of the operating system are something else.
+    /// The zip layer reports broken data as I/O errors; those of the operating system have a number. A seek to where no file
+    /// can reach is the file's fault, too.
     fn from(error: io::Error) -> Self {
-        use io::ErrorKind as E;
-        match error.kind() {
-            E::UnexpectedEof => Fault::new("it ends too early"),
-            E::InvalidData | E::InvalidInput | E::Other => Fault::Data(error.to_string()),
+        match (error.kind(), error.raw_os_error()) {
+            (io::ErrorKind::UnexpectedEof, _) => Fault::new("it ends too early"),
+            (io::ErrorKind::InvalidInput, _) | (_, None) => Fault::Data(error.to_string()),
             _ => Fault::Io(error),
         }
     }

@@ -43,7 +43,7 @@ impl TorchFile {
         let tensor = self.arena.tensor(tensor);
         let Some(layout) = &tensor.layout else {
             return Err(match self.arena.blame(tensor.args) {
-                Some(class) => format!("it is made by {class}, which is kept as data and never run"),
+                Some(class) => format!("it needs what {class} would make, which is kept as data and never run"),
                 None => "its storage, offset, shape and strides are not what they should be".into(),
             });
         };
