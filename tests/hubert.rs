@@ -40,7 +40,7 @@ fn room() -> MutexGuard<'static, Room> {
         let v2 = Hubert::load(&torchfile::read(&path).unwrap(), Output::V2, tch::Kind::Float, Device::Cpu).unwrap();
         Mutex::new(Room { folder, v2 })
     };
-    ROOM.get_or_init(|| make()).lock().unwrap_or_else(PoisonError::into_inner)
+    ROOM.get_or_init(make).lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn setup(root: &Path, precision: &str) -> Setup {

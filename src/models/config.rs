@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 /// Sizes of synthesizer and discriminator. The serde form is the object "model" of RVC's config.json.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[allow(clippy::struct_excessive_bools, reason = "RVC's own switches, each independent")]
 pub struct SynthesizerConfig {
     pub inter_channels: i64,
     pub hidden_channels: i64,

@@ -95,7 +95,7 @@ impl Vocoder {
         for (i, up) in self.ups.iter().enumerate() {
             xs = up.forward(&leaky_relu_in_place(xs, SLOPE));
             if let Some(source) = source {
-                xs = xs + self.noise_convs[i].forward(source);
+                xs += self.noise_convs[i].forward(source);
             }
             let blocks = &self.resblocks[i * self.kernels..(i + 1) * self.kernels];
             let sum = blocks.iter().map(|block| block.forward(&xs)).reduce(|sum, y| sum + y);
