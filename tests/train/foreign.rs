@@ -62,6 +62,9 @@ fn old_rvc(key: &str) -> usize {
     usize::from(!key.starts_with("enc_p."))
 }
 
+/// Where a key stands in a tool's files.
+type Rank = fn(&str) -> usize;
+
 fn applio(key: &str) -> usize {
     APPLIO.lines().position(|line| line == key).unwrap_or(usize::MAX)
 }
@@ -72,7 +75,6 @@ fn a_pair_of_any_tool_goes_on_to_the_same_numbers_as_our_own() {
     let settings = config(json!({}));
     let whole = Room::new();
     let (means, _) = whole.train(&settings, 2);
-    type Rank = fn(&str) -> usize;
     let tools: [(&str, Rank, bool); 3] = [("2333333", |_| 0, false), ("4", old_rvc, true), ("123", applio, false)];
     for (number, rank, plain_steps) in tools {
         let room = Room::new();
