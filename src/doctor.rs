@@ -3,11 +3,12 @@
 //! Looks at the real things (a matrix product on the CPU and on every GPU, the file system under the workspace, programs on
 //! the PATH), not at what should be there. Nothing is printed here: `main` prints the [`Report`].
 
+use crate::files;
 use crate::nn::runtime::{self, Gpu};
 use std::fmt;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use sysinfo::{DiskRefreshKind, Disks, System};
+use sysinfo::System;
 use tch::{Device, Kind, Tensor};
 
 /// How one line of the report stands.
@@ -200,7 +201,7 @@ fn disk(workspace: &Path) -> Line {
     /// One full-size G_/D_ pair with optimizer state takes about 1.3 GB; a run keeps several.
     const COMFORTABLE: u64 = 10 << 30;
     let place = std::env::current_dir().map_or_else(|_| workspace.to_path_buf(), |here| here.join(workspace));
-    let Some(free) = free_space(&place) else {
+    let Some(free) = files::free_space(&place) else {
         return Line::missing(
             "disk",
             format!("the free space of {} cannot be told", place.display()),
@@ -214,17 +215,10 @@ fn disk(workspace: &Path) -> Line {
     Line::ok("disk", found)
 }
 
-/// Free bytes of the file system under `place`: the mount point that is its longest prefix.
-fn free_space(place: &Path) -> Option<u64> {
-    let disks = Disks::new_with_refreshed_list_specifics(DiskRefreshKind::nothing().with_storage()).ok()?;
-    let under = disks.iter().filter(|disk| place.starts_with(disk.mount_point()));
-    under.max_by_key(|disk| disk.mount_point().as_os_str().len()).map(sysinfo::Disk::available_space)
-}
-
 /// Pretrained files. This version needs none: its f0 methods and its content encoder are built in.
 fn assets(workspace: &Path) -> Line {
     let folder = workspace.join("assets");
-    let count = crate::files::list(&folder).map_or(0, |paths| paths.iter().filter(|path| path.is_file()).count());
+    let count = files::list(&folder).map_or(0, |paths| paths.iter().filter(|path| path.is_file()).count());
     if count > 0 {
         return Line::ok("assets", format!("{count} files in {}; this version uses none of them", folder.display()));
     }
@@ -283,7 +277,7 @@ mod tests {
 
     #[test]
     fn free_space_is_that_of_the_file_system_under_the_folder() {
-        assert!(free_space(&std::env::temp_dir()).is_some_and(|bytes| bytes > 0));
+        assert!(files::free_space(&std::env::temp_dir()).is_some_and(|bytes| bytes > 0));
         assert!(disk(Path::new("")).found.contains(" GB free for "), "an empty path is the current folder");
     }
 }

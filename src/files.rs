@@ -5,6 +5,7 @@ use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::{BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
+use sysinfo::{DiskRefreshKind, Disks};
 
 /// Writes `path` through `fill`, so that it appears whole or not at all: temp name in the same folder, fsync, rename,
 /// fsync of the folder. Makes the folder if it is missing.
@@ -112,20 +113,44 @@ pub fn digest(bytes: impl AsRef<[u8]>) -> String {
 /// The SHA-256 of a file's content, 64 hexadecimal digits, read in pieces.
 pub fn digest_file(path: &Path) -> Result<String> {
     let mut file = File::open(path).map_err(|e| Error::io("open", path, e))?;
-    let mut hasher = Sha256::new();
+    let mut hasher = Hasher::default();
     let mut piece = vec![0u8; 1 << 20];
     loop {
         let n = file.read(&mut piece).map_err(|e| Error::io("read", path, e))?;
         if n == 0 {
-            return Ok(hex(&hasher.finalize()));
+            return Ok(hasher.finish());
         }
         hasher.update(&piece[..n]);
+    }
+}
+
+/// The SHA-256 of bytes that come in pieces.
+#[derive(Clone, Default)]
+pub struct Hasher(Sha256);
+
+impl Hasher {
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// 64 hexadecimal digits.
+    pub fn finish(self) -> String {
+        hex(&self.0.finalize())
     }
 }
 
 fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     bytes.iter().flat_map(|b| [b >> 4, b & 15]).map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
+}
+
+/// Free bytes of the file system under `place`, which need not exist; None if it cannot be told.
+pub fn free_space(place: &Path) -> Option<u64> {
+    let place = std::path::absolute(if place.as_os_str().is_empty() { Path::new(".") } else { place }).ok()?;
+    let disks = Disks::new_with_refreshed_list_specifics(DiskRefreshKind::nothing().with_storage()).ok()?;
+    // The mount point that is its longest prefix.
+    let under = disks.iter().filter(|disk| place.starts_with(disk.mount_point()));
+    under.max_by_key(|disk| disk.mount_point().as_os_str().len()).map(sysinfo::Disk::available_space)
 }
 
 /// How long a lock is asked for again before it counts as another's.

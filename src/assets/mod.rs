@@ -1,9 +1,14 @@
 //! Pretrained files of the field: which ones settings need, where they are looked for, how they are fetched and verified.
 //!
-//! [`Catalog`] says what there is, [`Store`] where it lies on this machine, `fetch` brings what is missing.
+//! [`Catalog`] says what there is, [`Store`] where it lies on this machine, [`fetch`](fetch::fetch) brings what is missing, [`verify`](verify::verify)
+//! reads what is there against its digest.
 
 pub mod catalog;
+pub mod fetch;
+mod http;
+mod part;
 pub mod store;
+pub mod verify;
 
 pub use catalog::Catalog;
 pub use store::Store;

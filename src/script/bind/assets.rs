@@ -1,7 +1,7 @@
-//! Script face of [`crate::assets`]: which pretrained files settings need, and whether they are there.
+//! Script face of [`crate::assets`]: which pretrained files settings need, whether they are there, and fetching them.
 
 use super::{At, Fallible, session, value};
-use crate::assets;
+use crate::assets::{self, fetch::Options};
 use rhai::plugin::*;
 use rhai::{Array, Map, NativeCallContext};
 
@@ -53,6 +53,31 @@ pub mod api {
     #[rhai_fn(return_raw, volatile)]
     pub fn require(ctx: NativeCallContext, settings: Map) -> Fallible<()> {
         value::config(&settings).and_then(|config| session(&ctx).models().store().require(&config)).at(&ctx)
+    }
+
+    /// Downloads the pretrained files that these settings need and that are not on this machine; returns their names.
+    ///
+    /// Each is verified by its SHA-256 before it gets its name; a broken download goes on where it broke. The environment
+    /// names mirrors (RVC_RUN_MIRROR) and forbids the network (RVC_RUN_OFFLINE=1), as for `rvc-run assets fetch`.
+    ///
+    /// * `settings`: as for `config::check`.
+    /// * Fails with `network`, `asset.missing` for what cannot be fetched, `asset.damaged`, `file.disk_full`, `file.write`.
+    ///
+    /// # Example
+    /// ```rhai
+    /// assets::fetch(#{ f0_method: "harvest" }).is_empty()      // built in: there is nothing to fetch
+    /// ```
+    #[rhai_fn(return_raw, volatile)]
+    pub fn fetch(ctx: NativeCallContext, settings: Map) -> Fallible<Array> {
+        let session = session(&ctx);
+        let fetched = value::config(&settings).and_then(|config| {
+            let store = session.models().store();
+            let names: Vec<String> = store.missing(&config)?.into_iter().map(|asset| asset.name.clone()).collect();
+            let options = Options::with_environment(|name| std::env::var(name).ok());
+            assets::fetch::fetch(store, &names, &options, session.task())?;
+            Ok(names.into_iter().map(Dynamic::from).collect())
+        });
+        fetched.at(&ctx)
     }
 
     /// Returns the path of a pretrained file or folder: in assets/, in the folders of RVC_RUN_ASSETS or in the user's cache.

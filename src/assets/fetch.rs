@@ -1,0 +1,294 @@
+//! Brings missing assets: each file whole, verified and only then under its name.
+//!
+//! A server that fails is asked again, then the next one is. A file that is there already is never replaced: it may be a
+//! person's own.
+
+use super::catalog::{Asset, File, Source};
+use super::http::{Client, Trouble, check_host, megabytes};
+use super::part::{Part, beside};
+use super::store::Store;
+use super::verify::{self, State};
+use crate::files::{self, Lock};
+use crate::task::Task;
+use crate::{Error, Kind, Result};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Left free on the disk after a download.
+const SPARE: u64 = 64 << 20;
+
+/// Requests for one file to one server, however much each of them brings.
+const MOST_REQUESTS: u32 = 200;
+
+/// How often a wait looks whether it should end.
+const INTERVAL: Duration = Duration::from_millis(100);
+
+/// How files are fetched.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Servers to ask, in order; none is the catalog's.
+    pub mirrors: Vec<String>,
+    /// Touch no network.
+    pub offline: bool,
+    /// Fetch also what the catalog has no digest of.
+    pub unverified: bool,
+    /// Whether the proxy of the environment is used.
+    pub proxy: bool,
+    /// Longest wait for a connection.
+    pub connect: Duration,
+    /// Longest wait for bytes.
+    pub idle: Duration,
+    /// Failures in a row, without a byte gained, after which a server is given up.
+    pub attempts: u32,
+    /// Wait after the first failure; it doubles with each further one.
+    pub pause: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            mirrors: Vec::new(),
+            offline: false,
+            unverified: false,
+            proxy: true,
+            connect: Duration::from_secs(15),
+            idle: Duration::from_secs(30),
+            attempts: 5,
+            pause: Duration::from_secs(1),
+        }
+    }
+}
+
+impl Options {
+    /// The defaults with what the environment says: RVC_RUN_MIRROR (several with spaces between), else HF_ENDPOINT, and
+    /// RVC_RUN_OFFLINE (anything but 0 or nothing).
+    pub fn with_environment(variable: impl Fn(&str) -> Option<String>) -> Self {
+        let mirrors = variable("RVC_RUN_MIRROR").or_else(|| variable("HF_ENDPOINT")).unwrap_or_default();
+        Self {
+            mirrors: mirrors.split_whitespace().map(str::to_owned).collect(),
+            offline: variable("RVC_RUN_OFFLINE").is_some_and(|value| !["", "0"].contains(&value.trim())),
+            ..Self::default()
+        }
+    }
+}
+
+/// What was done about one asset.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fetched {
+    pub name: String,
+    pub path: PathBuf,
+    /// Bytes that were downloaded; 0 if it was there.
+    pub bytes: u64,
+    /// Digests that were found and could not be compared, with their files.
+    pub unverified: Vec<(PathBuf, String)>,
+}
+
+/// Brings the assets of these names to the store's target folder, if they are not on this machine yet.
+///
+/// All names are looked at before anything is fetched.
+///
+/// Errors: `config.value` for a name that is not in the catalog; `asset.missing` for what may not or cannot be fetched;
+/// `asset.damaged` for a file that is there, or came, with other content; `network`; `file.disk_full`, `file.write`;
+/// `cancelled`, with what has come so far kept.
+pub fn fetch(store: &Store, names: &[String], options: &Options, task: &Task) -> Result<Vec<Fetched>> {
+    for mirror in &options.mirrors {
+        check_host(mirror)?;
+    }
+    let assets = names.iter().map(|name| store.catalog().asset(name)).collect::<Result<Vec<_>>>()?;
+    for asset in assets.iter().filter(|asset| store.find_whole(asset).is_none()) {
+        may_be_fetched(asset, options)?;
+    }
+    let client = Client::new(options.connect, options.idle, options.proxy);
+    let fetcher = Fetcher { store, options, task, client };
+    assets.into_iter().map(|asset| fetcher.asset(asset)).collect()
+}
+
+fn may_be_fetched(asset: &Asset, options: &Options) -> Result<()> {
+    let missing = |why: String| Error::new(Kind::AssetMissing, format!("{} {why}", asset.name));
+    if let Some(by_hand) = &asset.by_hand {
+        return Err(missing("is not published where it could be fetched from".into()).hint(by_hand));
+    }
+    if !asset.is_verifiable() && !options.unverified {
+        return Err(missing("has no published digest, so what arrives could not be verified".into())
+            .hint("--unverified fetches it all the same, from its pinned revision, and writes its digest down"));
+    }
+    if options.offline {
+        return Err(missing("is not here, and nothing may be fetched (offline)".into()).hint(
+            "leave --offline and RVC_RUN_OFFLINE away, or bring the file by hand: README, \"Pretrained files\"",
+        ));
+    }
+    Ok(())
+}
+
+struct Fetcher<'a> {
+    store: &'a Store,
+    options: &'a Options,
+    task: &'a Task,
+    client: Client,
+}
+
+impl Fetcher<'_> {
+    fn asset(&self, asset: &Asset) -> Result<Fetched> {
+        let mut done = Fetched { name: asset.name.clone(), path: PathBuf::new(), bytes: 0, unverified: Vec::new() };
+        if let Some(path) = self.store.find_whole(asset) {
+            for file in &asset.files {
+                intact(asset, file, &file.path(&path))?;
+            }
+            return Ok(Fetched { path, ..done });
+        }
+        done.path = asset.path(self.store.target());
+        for file in &asset.files {
+            let Some(source) = &file.source else { continue };
+            let target = file.path(&done.path);
+            let folder = target.parent().unwrap_or(Path::new("."));
+            let _lock = self.lock(folder)?;
+            // Another process may have brought it in the meantime.
+            if target.exists() {
+                intact(asset, file, &target)?;
+                continue;
+            }
+            let digest = self.file(source, &target)?;
+            done.bytes += std::fs::metadata(&target).map_or(0, |data| data.len());
+            if source.sha256.is_none() {
+                verify::remember(&target, &digest)?;
+                done.unverified.push((target, digest));
+            }
+        }
+        Ok(done)
+    }
+
+    /// The lock of a folder; waits while another process fetches into it. Errors: `cancelled`, `file.write`.
+    fn lock(&self, folder: &Path) -> Result<Lock> {
+        let mut told = false;
+        loop {
+            match Lock::acquire(folder) {
+                Err(error) if error.kind() == Kind::Locked => {}
+                other => return other,
+            }
+            if !std::mem::replace(&mut told, true) {
+                self.task.info(format!("waiting: another rvc-run is fetching into {}", folder.display()));
+            }
+            self.wait(INTERVAL)?;
+        }
+    }
+
+    /// Fetches one file from the first server that has it; returns its digest.
+    fn file(&self, source: &Source, target: &Path) -> Result<String> {
+        let mut part = Part::open(target)?;
+        let catalog = self.store.catalog();
+        let own = std::slice::from_ref(&catalog.host);
+        let hosts = if self.options.mirrors.is_empty() { own } else { self.options.mirrors.as_slice() };
+        let name = target.file_name().unwrap_or_default().to_string_lossy();
+        let mut failures = Vec::new();
+        let mut damaged = None;
+        for host in hosts {
+            let url = catalog.url(host, source);
+            room(target, source, part.bytes())?;
+            if let Some(why) = self.download(&url, source, &mut part, &format!("fetch {name}"))? {
+                failures.push(format!("{url} {why}"));
+                continue;
+            }
+            let digest = part.digest();
+            if source.sha256.as_ref().is_none_or(|expected| *expected == digest) {
+                part.finish(target)?;
+                return Ok(digest);
+            }
+            damaged = Some(wrong(&name, source, &digest).path(target).hint(format!(
+                "what came from {url} was thrown away; try again later, or another server with --mirror"
+            )));
+            failures.push(format!("{url} has other content"));
+            part.discard()?;
+            part = Part::open(target)?;
+        }
+        let kept = part.bytes();
+        if kept == 0 {
+            part.discard()?;
+        }
+        Err(damaged.unwrap_or_else(|| unreachable_everywhere(&name, &failures, kept, target)))
+    }
+
+    /// Asks one server until all bytes are there, and returns None, or why it was given up. Errors: what is not its doing.
+    fn download(&self, url: &str, source: &Source, part: &mut Part, stage: &str) -> Result<Option<String>> {
+        if source.bytes.is_some_and(|bytes| part.bytes() > bytes) {
+            part.restart(super::part::Origin::default())?;
+        }
+        let mut failures = 0;
+        for _ in 0..MOST_REQUESTS {
+            // A process that was ended before it could rename has left everything.
+            if source.bytes == Some(part.bytes()) {
+                return Ok(None);
+            }
+            let before = part.bytes();
+            let (why, patience) = match self.client.complete(url, source.bytes, part, self.task, stage) {
+                Ok(()) => return Ok(None),
+                Err(Trouble::Ours(error)) => return Err(error),
+                Err(Trouble::Elsewhere(why)) => return Ok(Some(why)),
+                Err(Trouble::Again(why, patience)) => (why, patience),
+            };
+            failures = if part.bytes() > before { 1 } else { failures + 1 };
+            if failures >= self.options.attempts {
+                return Ok(Some(why));
+            }
+            let pause = patience.unwrap_or(self.options.pause * 2u32.saturating_pow(failures - 1));
+            self.task.info(format!("{stage}: {url} {why}; asking again in {:.0} s", pause.as_secs_f64()));
+            self.wait(pause)?;
+        }
+        Ok(Some(format!("did not send everything in {MOST_REQUESTS} requests")))
+    }
+
+    fn wait(&self, time: Duration) -> Result<()> {
+        let end = std::time::Instant::now() + time;
+        loop {
+            self.task.check()?;
+            let left = end.saturating_duration_since(std::time::Instant::now());
+            if left.is_zero() {
+                return Ok(());
+            }
+            std::thread::sleep(left.min(INTERVAL));
+        }
+    }
+}
+
+/// Errors: `asset.damaged` if a file that is there is not what its name promises. It is not replaced: it may be a person's own.
+fn intact(asset: &Asset, file: &File, path: &Path) -> Result<()> {
+    let State::Damaged { expected, got } = verify::file(file, path)? else { return Ok(()) };
+    Err(Error::new(
+        Kind::AssetDamaged,
+        format!("{} is not {}: its SHA-256 is {got}, but must be {expected}", path.display(), asset.name),
+    )
+    .path(path)
+    .hint("if it is damaged, delete it and fetch again; if it is a file of your own, give it another name, and that name in the settings"))
+}
+
+/// Errors: `file.disk_full` if the rest of the file does not fit.
+fn room(target: &Path, source: &Source, have: u64) -> Result<()> {
+    let Some(need) = source.bytes.map(|bytes| bytes.saturating_sub(have)) else { return Ok(()) };
+    match files::free_space(target) {
+        Some(free) if free < need + SPARE => Err(Error::new(
+            Kind::DiskFull,
+            format!("{} needs {}, but only {} are free", target.display(), megabytes(need), megabytes(free)),
+        )
+        .path(target)
+        .hint("free some space, or fetch into another folder with --dir")),
+        _ => Ok(()),
+    }
+}
+
+fn wrong(name: &str, source: &Source, got: &str) -> Error {
+    let expected = source.sha256.as_deref().unwrap_or_default();
+    Error::new(Kind::AssetDamaged, format!("{name} came with SHA-256 {got}, but it must be {expected}"))
+}
+
+fn unreachable_everywhere(name: &str, failures: &[String], kept: u64, target: &Path) -> Error {
+    let mut hint = String::new();
+    if kept > 0 {
+        hint = format!(
+            "the same command goes on after the {} in {}; ",
+            megabytes(kept),
+            beside(target, ".part").display()
+        );
+    }
+    hint += "--mirror URL asks another server; a proxy is taken from HTTPS_PROXY; or bring the file by hand to ";
+    hint += &target.display().to_string();
+    Error::new(Kind::Network, format!("cannot fetch {name}: {}", failures.join("; "))).path(target).hint(hint)
+}

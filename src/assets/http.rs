@@ -1,0 +1,250 @@
+//! One request for a file or the rest of it, checked against what the file must be.
+//!
+//! Nothing that a server says is trusted: not its length, not that a piece begins where it was asked to. Whatever arrives
+//! is at most as long as the file, and the digest decides in the end (fetch.rs).
+
+use super::part::{Origin, Part};
+use crate::task::Task;
+use crate::{Error, Kind, Result};
+use std::io::Read;
+use std::time::{Duration, Instant};
+use ureq::http::{HeaderMap, Response, header};
+use ureq::{Body, Proxy, tls};
+
+/// Bytes read at a time.
+const PIECE: usize = 64 << 10;
+
+/// Slower than this over the idle time counts as a hanging connection, in bytes a second.
+const SLOWEST: f64 = 1000.0;
+
+/// A file of unknown size may have at most this many bytes: the largest of the field is 1.1 GB.
+const MOST_UNKNOWN: u64 = 4 << 30;
+
+/// A server that is told when to come back is not waited for longer than this.
+const MOST_PATIENCE: Duration = Duration::from_secs(60);
+
+/// How a request is made.
+#[derive(Clone, Debug)]
+pub struct Client {
+    agent: ureq::Agent,
+    idle: Duration,
+}
+
+/// Why a request did not bring all bytes.
+pub enum Trouble {
+    /// Asking again may help, after the time that the server wants.
+    Again(String, Option<Duration>),
+    /// This server does not have the file.
+    Elsewhere(String),
+    /// It is not the server's doing: a full disk, Ctrl-C.
+    Ours(Error),
+}
+
+impl From<Error> for Trouble {
+    fn from(error: Error) -> Self {
+        Self::Ours(error)
+    }
+}
+
+impl Client {
+    /// `connect` and `idle` are the longest waits for a connection and for bytes; `proxy` is whether the environment's
+    /// ALL_PROXY, HTTPS_PROXY, HTTP_PROXY and NO_PROXY count.
+    pub fn new(connect: Duration, idle: Duration, proxy: bool) -> Self {
+        let certificates = tls::TlsConfig::builder().root_certs(tls::RootCerts::PlatformVerifier).build();
+        let config = ureq::Agent::config_builder()
+            .tls_config(certificates)
+            .proxy(Proxy::try_from_env().filter(|_| proxy))
+            .http_status_as_error(false)
+            .timeout_resolve(Some(connect))
+            .timeout_connect(Some(connect))
+            .timeout_recv_response(Some(idle))
+            .timeout_per_read(Some(idle))
+            // A compressed body has another length and other bytes than the file.
+            .accept_encoding("identity")
+            .user_agent(concat!("rvc-run/", env!("CARGO_PKG_VERSION")))
+            // Several attempts share no connection: one that failed is not to be tried again.
+            .max_idle_connections(0)
+            .build();
+        Self { agent: config.new_agent(), idle }
+    }
+
+    /// Adds to `part` what is missing of the file of `size` bytes (if that is known) at `url`.
+    pub fn complete(
+        &self,
+        url: &str,
+        size: Option<u64>,
+        part: &mut Part,
+        task: &Task,
+        stage: &str,
+    ) -> std::result::Result<(), Trouble> {
+        let mut request = self.agent.get(url);
+        if let Some(etag) = part.resumable(url) {
+            request = request.header(header::RANGE, format!("bytes={}-", part.bytes())).header(header::IF_RANGE, etag);
+        }
+        let asked = part.resumable(url).map(str::to_owned);
+        let mut response = request.call().map_err(|error| Trouble::Again(told(&error), None))?;
+        let start = match start(&response, url, asked.as_deref(), part.bytes()) {
+            // What is there belongs to another file.
+            Err(Start::Wrong(why)) => {
+                part.restart(Origin::default())?;
+                return Err(Trouble::Again(why, None));
+            }
+            Err(Start::Refused(trouble)) => return Err(trouble),
+            Ok(start) => start,
+        };
+        let before = if start.is_some() { 0 } else { part.bytes() };
+        let announced = response.body().content_length().map(|bytes| bytes.saturating_add(before));
+        let end = end(size, announced)?;
+        if let Some(origin) = start {
+            part.restart(origin)?;
+        }
+        self.receive(response.body_mut(), &end, part, task, stage)
+    }
+
+    /// Reads the body up to `end`, the length of the whole file.
+    fn receive(
+        &self,
+        body: &mut Body,
+        end: &End,
+        part: &mut Part,
+        task: &Task,
+        stage: &str,
+    ) -> std::result::Result<(), Trouble> {
+        let start = part.bytes();
+        let mut stage = task.stage(stage, end.known.map_or(0, |known| known - start));
+        let mut reader = body.as_reader();
+        let (began, mut window, mut at_window) = (Instant::now(), Instant::now(), start);
+        let mut piece = vec![0u8; PIECE];
+        loop {
+            task.check()?;
+            let n = match reader.read(&mut piece) {
+                Ok(n) => n,
+                Err(error) => {
+                    return Err(Trouble::Again(format!("broke off after {} bytes: {error}", part.bytes()), None));
+                }
+            };
+            if part.bytes() + n as u64 > end.most {
+                part.restart(Origin::default())?;
+                return Err(Trouble::Elsewhere(format!("sends more than the {} bytes of the file", end.most)));
+            }
+            if n == 0 {
+                return match end.known {
+                    Some(known) if part.bytes() < known => {
+                        Err(Trouble::Again(format!("ended after {} of {known} bytes", part.bytes()), None))
+                    }
+                    _ => Ok(()),
+                };
+            }
+            part.append(&piece[..n])?;
+            stage.advance(n as u64, note(part.bytes(), end.known, part.bytes() - start, began.elapsed()));
+            if window.elapsed() >= self.idle {
+                if ((part.bytes() - at_window) as f64) < SLOWEST * window.elapsed().as_secs_f64() {
+                    return Err(Trouble::Again(format!("hardly sends anything after {} bytes", part.bytes()), None));
+                }
+                (window, at_window) = (Instant::now(), part.bytes());
+            }
+        }
+    }
+}
+
+/// Where a body ends.
+struct End {
+    /// The length of the whole file, if it is known.
+    known: Option<u64>,
+    /// What it must not exceed.
+    most: u64,
+}
+
+/// The end of a file of `size` bytes, if the `announced` ones fit it.
+fn end(size: Option<u64>, announced: Option<u64>) -> std::result::Result<End, Trouble> {
+    match (size, announced) {
+        (Some(size), Some(announced)) if size != announced => {
+            Err(Trouble::Elsewhere(format!("announces {announced} bytes, but the file has {size}")))
+        }
+        (None, Some(announced)) if announced > MOST_UNKNOWN => Err(Trouble::Elsewhere(format!(
+            "announces {announced} bytes, more than the {MOST_UNKNOWN} that are allowed"
+        ))),
+        (Some(known), _) | (None, Some(known)) => Ok(End { known: Some(known), most: known }),
+        (None, None) => Ok(End { known: None, most: MOST_UNKNOWN }),
+    }
+}
+
+/// Why a body is not read.
+enum Start {
+    /// The bytes that are there and those that would come are not of one file.
+    Wrong(String),
+    Refused(Trouble),
+}
+
+/// Where the body of a response goes on: after the bytes that are there, or (with the origin to remember) at the beginning.
+fn start(
+    response: &Response<Body>,
+    url: &str,
+    asked: Option<&str>,
+    bytes: u64,
+) -> std::result::Result<Option<Origin>, Start> {
+    let (status, headers) = (response.status(), response.headers());
+    let etag = text(headers, header::ETAG).filter(|etag| etag.starts_with('"'));
+    match (status.as_u16(), asked) {
+        // Also the answer to a request for the rest, from a server that cannot resume or has another file now.
+        (200, _) => Ok(Some(Origin { url: url.to_owned(), etag: etag.map(str::to_owned) })),
+        (206, Some(asked)) if etag.is_some_and(|etag| etag != asked) => {
+            Err(Start::Wrong("has another file there now".to_owned()))
+        }
+        (206, Some(_)) => match first_byte(headers) {
+            Some(from) if from == bytes => Ok(None),
+            Some(from) => Err(Start::Wrong(format!("sends bytes from {from} on, asked for those from {bytes} on"))),
+            None => Err(Start::Wrong("sends a piece without saying which".to_owned())),
+        },
+        (416, Some(_)) => Err(Start::Wrong("has fewer bytes there now".to_owned())),
+        (code @ (408 | 425 | 429 | 500..=599), _) => {
+            Err(Start::Refused(Trouble::Again(format!("answers {code}"), patience(headers))))
+        }
+        (code, _) => Err(Start::Refused(Trouble::Elsewhere(format!("answers {code}")))),
+    }
+}
+
+fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+/// The a of `Content-Range: bytes a-b/n`.
+fn first_byte(headers: &HeaderMap) -> Option<u64> {
+    text(headers, header::CONTENT_RANGE)?.strip_prefix("bytes ")?.split('-').next()?.trim().parse().ok()
+}
+
+/// `Retry-After` in seconds; the form with a date is not worth the trouble.
+fn patience(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = text(headers, header::RETRY_AFTER)?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds).min(MOST_PATIENCE))
+}
+
+fn told(error: &ureq::Error) -> String {
+    match error {
+        ureq::Error::HostNotFound => "its address is not known (is there a network?)".to_owned(),
+        ureq::Error::Timeout(_) => "does not answer in time".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// "12.3 of 181.2 MB, 3.4 MB/s".
+fn note(bytes: u64, size: Option<u64>, fresh: u64, time: Duration) -> String {
+    let rate = fresh as f64 / 1e6 / time.as_secs_f64().max(0.001);
+    match size {
+        Some(size) => format!("{:.1} of {}, {rate:.1} MB/s", bytes as f64 / 1e6, megabytes(size)),
+        None => format!("{}, {rate:.1} MB/s", megabytes(bytes)),
+    }
+}
+
+/// "181.2 MB".
+pub fn megabytes(bytes: u64) -> String {
+    format!("{:.1} MB", bytes as f64 / 1e6)
+}
+
+/// Errors: `usage` for an address that no request can be made to.
+pub fn check_host(host: &str) -> Result<()> {
+    if host.starts_with("https://") || host.starts_with("http://") {
+        return Ok(());
+    }
+    Err(Error::new(Kind::Usage, format!("{host:?} is no address of a server")).hint("it begins with https://"))
+}
