@@ -1,5 +1,6 @@
 //! The command line: which command or recipe, signals, exit codes. Only this file and `terminal` print or exit.
 
+mod assets_command;
 mod terminal;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
@@ -21,7 +22,7 @@ use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Duration;
 use terminal::Terminal;
 
-const COMMANDS: &[&str] = &["check", "list", "docs", "eject", "doctor", "help"];
+const COMMANDS: &[&str] = &["check", "list", "docs", "eject", "doctor", "assets", "help"];
 
 /// How often the main thread looks whether a signal came.
 const SIGNAL_INTERVAL: Duration = Duration::from_millis(100);
@@ -71,6 +72,7 @@ fn command(terminal: &Arc<Terminal>) -> u8 {
         Some(("docs", given)) => write_docs(terminal, &common, given),
         Some(("eject", given)) => eject(terminal, &common, given),
         Some(("doctor", _)) => return doctor(terminal, &common),
+        Some(("assets", given)) => return assets(terminal, &common, given),
         Some((word, given)) => {
             let rest: Vec<OsString> = given.get_many::<OsString>("").into_iter().flatten().cloned().collect();
             return recipe(terminal, common, word, rest);
@@ -111,6 +113,7 @@ fn outer() -> Command {
                 .arg(Arg::new("force").long("force").action(ArgAction::SetTrue).help("replace a file that is there already")),
         )
         .subcommand(Command::new("doctor").about("Show what was found on this machine, and what is missing"))
+        .subcommand(assets_command::command())
 }
 
 /// The current folder is the empty path, which keeps paths in messages short; any other is made absolute, since the paths
@@ -121,10 +124,14 @@ fn workspace(common: &Common) -> Workspace {
 }
 
 fn host(terminal: &Arc<Terminal>, common: &Common) -> Host {
-    let (events, lines) = (terminal.clone(), terminal.clone());
-    let task = Task::new(common.threads.unwrap_or(0), move |event| events.event(event));
+    let lines = terminal.clone();
     let output = Arc::new(move |line: &str| lines.print(line));
-    Host::new(Session::with_store(workspace(common), store(common), task, output))
+    Host::new(Session::with_store(workspace(common), store(common), task(terminal, common), output))
+}
+
+fn task(terminal: &Arc<Terminal>, common: &Common) -> Task {
+    let events = terminal.clone();
+    Task::new(common.threads.unwrap_or(0), move |event| events.event(event))
 }
 
 /// Where pretrained files are looked for: the workspace, and what the environment adds.
@@ -280,6 +287,19 @@ fn eject(terminal: &Terminal, common: &Common, given: &ArgMatches) -> rvc_run::R
         terminal.print(&format!("{}: recipes now use this copy", path.display()));
     }
     Ok(())
+}
+
+fn assets(terminal: &Arc<Terminal>, common: &Common, given: &ArgMatches) -> u8 {
+    let task = task(terminal, common);
+    let done = answer_signals(&task).and_then(|()| assets_command::run(terminal, store(common), &task, given));
+    match done {
+        Ok(()) => DONE,
+        Err(error) if error.kind() == Kind::Cancelled => {
+            terminal.tell("stopped; the same command goes on from here");
+            CANCELLED
+        }
+        Err(error) => fail(terminal, &error),
+    }
 }
 
 fn doctor(terminal: &Terminal, common: &Common) -> u8 {

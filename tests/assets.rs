@@ -15,10 +15,11 @@ use rvc_run::task::{Event, Task};
 use rvc_run::{Error, Kind};
 use std::io::Write;
 use std::net::TcpStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const NAME: &str = "rmvpe.pt";
 const PATH: &str = "/someone/models/resolve/0123/rmvpe.pt";
@@ -510,4 +511,212 @@ fn all_names_are_looked_at_before_anything_is_fetched() {
     assert_eq!(error.kind(), Kind::ConfigValue);
     assert!(server.requests().is_empty());
     assert!(needed(&Config { f0_method: "rmvpe".into(), ..Config::default() }).contains(&NAME.to_owned()));
+}
+
+// The program, with its own catalog: `rvc-run assets`.
+
+struct Ended {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+fn command(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rvc-run"));
+    command.arg("assets").args(arguments).current_dir(folder).stdin(Stdio::null());
+    for name in ["RVC_RUN_ASSETS", "RVC_RUN_MIRROR", "RVC_RUN_OFFLINE", "HF_ENDPOINT", "NO_PROXY", "no_proxy"] {
+        command.env_remove(name);
+    }
+    for name in ["ALL_PROXY", "all_proxy", "HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"] {
+        command.env_remove(name);
+    }
+    command.env("XDG_CACHE_HOME", folder.join("cache_home"));
+    command
+}
+
+fn run(mut command: Command) -> Ended {
+    let output = command.output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    Ended { code: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) }
+}
+
+fn assets(folder: &Path, arguments: &[&str]) -> Ended {
+    run(command(folder, arguments))
+}
+
+/// A folder with assets/, and the paths of the files of the asset spin in it.
+fn workspace() -> (tempfile::TempDir, [PathBuf; 2]) {
+    let folder = tempfile::tempdir().unwrap();
+    let spin = folder.path().join("assets/spin");
+    std::fs::create_dir(folder.path().join("assets")).unwrap();
+    (folder, ["pytorch_model.bin", "config.json"].map(|name| spin.join(name)))
+}
+
+#[test]
+fn list_shows_every_name_with_its_size_and_place() {
+    let (folder, _) = workspace();
+    std::fs::write(folder.path().join("assets/rmvpe.pt"), "x").unwrap();
+    let listed = assets(folder.path(), &["list"]);
+    assert_eq!(listed.code, 0, "{}", listed.err);
+    let line = |name: &str| listed.out.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
+    let words = |name: &str| line(name).split_whitespace().take(4).collect::<Vec<_>>().join(" ");
+    assert_eq!(words("rmvpe.pt"), "rmvpe.pt 181.2 MB assets/rmvpe.pt");
+    assert_eq!(words("hubert_base.pt"), "hubert_base.pt 189.5 MB -");
+    assert!(line("spin ").ends_with("(no published digest)") && line("crepe_full").ends_with("(by hand)"));
+}
+
+#[test]
+fn where_prints_the_path_alone() {
+    let (folder, _) = workspace();
+    std::fs::write(folder.path().join("assets/rmvpe.pt"), "x").unwrap();
+    assert_eq!(assets(folder.path(), &["where", "rmvpe.pt"]).out, "assets/rmvpe.pt\n");
+    assert_eq!(assets(folder.path(), &["where"]).out, "assets\n");
+    let missing = assets(folder.path(), &["where", "fcpe.pt"]);
+    assert_eq!((missing.code, missing.out.as_str()), (1, ""));
+    assert!(missing.err.contains("error[asset.missing]"), "{}", missing.err);
+    let mistyped = assets(folder.path(), &["where", "rmvpe.pth"]);
+    assert_eq!(mistyped.code, 2);
+    assert!(mistyped.err.contains("did you mean \"rmvpe.pt\"?"), "{}", mistyped.err);
+}
+
+#[test]
+fn fetch_without_names_wants_what_the_flags_say() {
+    let (folder, _) = workspace();
+    for (flags, names) in [
+        (vec![], ["hubert_base.pt, rmvpe.pt", "pretrained_v2/f0G40k.pth", "pretrained_v2/f0D40k.pth"]),
+        (
+            vec!["--sample-rate", "48000", "--version", "v1"],
+            ["rmvpe.pt", "pretrained/f0G48k.pth", "pretrained/f0D48k.pth"],
+        ),
+        (vec!["--no-f0"], ["hubert_base.pt, pretrained_v2/", "pretrained_v2/G40k.pth", "pretrained_v2/D40k.pth"]),
+    ] {
+        let ended = assets(folder.path(), &[&["fetch", "--offline"], flags.as_slice()].concat());
+        assert_eq!(ended.code, 1);
+        for name in names {
+            assert!(ended.err.contains(name), "{name}: {}", ended.err);
+        }
+    }
+    let both = assets(folder.path(), &["fetch", "rmvpe.pt", "--no-f0"]);
+    assert_eq!(both.code, 2, "names and flags contradict each other");
+}
+
+#[test]
+fn content_that_is_not_the_catalogs_is_refused() {
+    let (folder, _) = workspace();
+    let server = Server::honest(b"not a network", "\"a\"");
+    let ended = assets(folder.path(), &["fetch", "rmvpe.pt", "--mirror", &server.url()]);
+    assert_eq!((ended.code, ended.out.as_str()), (1, ""));
+    assert!(ended.err.contains("announces 13 bytes, but the file has 181184272"), "{}", ended.err);
+    // The size of this one is not published, its digest is.
+    let ended = assets(folder.path(), &["fetch", "pretrained/G40k.pth", "--mirror", &server.url()]);
+    assert_eq!(ended.code, 1);
+    assert!(ended.err.contains("error[asset.damaged]") && ended.err.contains("e428573bda11"), "{}", ended.err);
+    assert!(!folder.path().join("assets/pretrained/G40k.pth").exists());
+}
+
+#[test]
+fn a_mirror_that_is_no_address_is_wrong_use() {
+    for mirror in ["mirror.example", "file:///etc", "https://"] {
+        let (folder, _) = workspace();
+        let ended = assets(folder.path(), &["fetch", "rmvpe.pt", "--mirror", mirror]);
+        assert_eq!(ended.code, 2, "{}", ended.err);
+        assert!(ended.err.starts_with("error[usage]"), "{}", ended.err);
+    }
+}
+
+#[test]
+fn a_folder_is_fetched_whole_and_verify_sees_a_change() {
+    let (folder, files) = workspace();
+    let server = Server::honest(b"{}", "\"a\"");
+    let fetched = assets(folder.path(), &["fetch", "spin", "--unverified", "--mirror", &server.url()]);
+    assert_eq!(fetched.code, 0, "{}", fetched.err);
+    assert_eq!(fetched.out, "spin: fetched: assets/spin\n");
+    assert_eq!(fetched.err.matches("could not be verified").count(), 2, "{}", fetched.err);
+    assert!(files.iter().all(|file| file.is_file()));
+    let good = assets(folder.path(), &["verify"]);
+    assert_eq!((good.code, good.out.matches("as it was fetched").count()), (0, 2), "{}", good.err);
+    std::fs::write(&files[1], "{ }").unwrap();
+    let damaged = assets(folder.path(), &["verify", "spin"]);
+    assert_eq!(damaged.code, 1);
+    assert!(damaged.out.contains("DAMAGED  assets/spin/config.json: SHA-256 is "), "{}", damaged.out);
+}
+
+#[test]
+fn dir_takes_the_files_and_the_environment_finds_them_again() {
+    let (folder, _) = workspace();
+    let server = Server::honest(b"{}", "\"a\"");
+    let fetched =
+        assets(folder.path(), &["fetch", "spin", "--unverified", "--dir", "shared", "--mirror", &server.url()]);
+    assert_eq!((fetched.code, fetched.out.as_str()), (0, "spin: fetched: shared/spin\n"), "{}", fetched.err);
+    assert_eq!(assets(folder.path(), &["where", "spin"]).code, 1);
+    let mut command = command(folder.path(), &["where", "spin"]);
+    command.env("RVC_RUN_ASSETS", "shared");
+    assert_eq!(run(command).out, "shared/spin\n");
+}
+
+#[test]
+fn the_proxy_of_the_environment_is_used() {
+    let (folder, files) = workspace();
+    let proxy = Server::new(|request, stream| {
+        if request.line.starts_with("CONNECT") {
+            let _ = stream.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n");
+            // The request itself, which this proxy answers for the host.
+            let mut head = [0; 4096];
+            let _ = std::io::Read::read(stream, &mut head);
+        }
+        whole(stream, b"{}", 2, "\"a\"");
+    });
+    let mut command = command(folder.path(), &["fetch", "spin", "--unverified", "--mirror", "http://models.invalid"]);
+    command.env("HTTP_PROXY", proxy.url());
+    let ended = run(command);
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    assert!(files.iter().all(|file| file.is_file()));
+    assert!(proxy.requests().iter().all(|request| request.line.contains("models.invalid")), "{:?}", proxy.requests());
+}
+
+#[test]
+fn a_killed_program_goes_on_where_it_was() {
+    let (folder, files) = workspace();
+    let server = once(|_, stream| {
+        half(stream, "\"a\"");
+        // Until the client is killed.
+        let _ = std::io::Read::read(stream, &mut [0; 1]);
+    });
+    let url = server.url();
+    let arguments = ["fetch", "spin", "--unverified", "--mirror", url.as_str()];
+    let mut child = command(folder.path(), &arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let part = folder.path().join("assets/spin/pytorch_model.bin.part");
+    let end = Instant::now() + Duration::from_secs(60);
+    while std::fs::metadata(&part).map_or(0, |data| data.len()) < SIZE as u64 / 2 {
+        assert!(Instant::now() < end, "half of the file never came");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let ended = run(command(folder.path(), &arguments));
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    assert!(std::fs::read(&files[0]).unwrap() == content(), "the content is another");
+    assert_eq!(server.requests()[1].from(), Some(SIZE / 2));
+}
+
+#[test]
+#[cfg(unix)]
+fn ctrl_c_ends_with_130_and_says_that_it_goes_on() {
+    let (folder, _) = workspace();
+    let server = Server::new(|request, stream| {
+        if request.number == 0 {
+            return reply(stream, "503 Service Unavailable", &[("Content-Length", "0"), ("Retry-After", "60")], b"");
+        }
+        honest(request, stream, &content(), "\"a\"");
+    });
+    let url = server.url();
+    let mut command = command(folder.path(), &["fetch", "spin", "--unverified", "--mirror", url.as_str()]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    while server.requests().is_empty() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("the same command goes on from here"));
 }

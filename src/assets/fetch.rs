@@ -95,8 +95,10 @@ pub fn fetch(store: &Store, names: &[String], options: &Options, task: &Task) ->
         check_host(mirror)?;
     }
     let assets = names.iter().map(|name| store.catalog().asset(name)).collect::<Result<Vec<_>>>()?;
-    for asset in assets.iter().filter(|asset| store.find_whole(asset).is_none()) {
-        may_be_fetched(asset, options)?;
+    let missing: Vec<&Asset> = assets.iter().copied().filter(|asset| store.find_whole(asset).is_none()).collect();
+    missing.iter().try_for_each(|asset| may_be_fetched(asset, options))?;
+    if options.offline && !missing.is_empty() {
+        return Err(offline(&missing));
     }
     let client = Client::new(options.connect, options.idle, options.proxy);
     let fetcher = Fetcher { store, options, task, client };
@@ -112,12 +114,15 @@ fn may_be_fetched(asset: &Asset, options: &Options) -> Result<()> {
         return Err(missing("has no published digest, so what arrives could not be verified".into())
             .hint("--unverified fetches it all the same, from its pinned revision, and writes its digest down"));
     }
-    if options.offline {
-        return Err(missing("is not here, and nothing may be fetched (offline)".into()).hint(
-            "leave --offline and RVC_RUN_OFFLINE away, or bring the file by hand: README, \"Pretrained files\"",
-        ));
-    }
     Ok(())
+}
+
+fn offline(missing: &[&Asset]) -> Error {
+    let names: Vec<&str> = missing.iter().map(|asset| asset.name.as_str()).collect();
+    let are = if names.len() == 1 { "is" } else { "are" };
+    let message = format!("{} {are} not here, and nothing may be fetched (offline)", names.join(", "));
+    Error::new(Kind::AssetMissing, message)
+        .hint("leave --offline and RVC_RUN_OFFLINE away, or bring the files by hand: README, \"Pretrained files\"")
 }
 
 struct Fetcher<'a> {

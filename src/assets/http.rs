@@ -8,7 +8,7 @@ use crate::task::Task;
 use crate::{Error, Kind, Result};
 use std::io::Read;
 use std::time::{Duration, Instant};
-use ureq::http::{HeaderMap, Response, header};
+use ureq::http::{HeaderMap, Response, Uri, header};
 use ureq::{Body, Proxy, tls};
 
 /// Bytes read at a time.
@@ -82,7 +82,7 @@ impl Client {
             request = request.header(header::RANGE, format!("bytes={}-", part.bytes())).header(header::IF_RANGE, etag);
         }
         let asked = part.resumable(url).map(str::to_owned);
-        let mut response = request.call().map_err(|error| Trouble::Again(told(&error), None))?;
+        let mut response = request.call().map_err(failed)?;
         let start = match start(&response, url, asked.as_deref(), part.bytes()) {
             // What is there belongs to another file.
             Err(Start::Wrong(why)) => {
@@ -219,11 +219,16 @@ fn patience(headers: &HeaderMap) -> Option<Duration> {
     Some(Duration::from_secs(seconds).min(MOST_PATIENCE))
 }
 
-fn told(error: &ureq::Error) -> String {
+fn failed(error: ureq::Error) -> Trouble {
+    use ureq::Error as E;
     match error {
-        ureq::Error::HostNotFound => "its address is not known (is there a network?)".to_owned(),
-        ureq::Error::Timeout(_) => "does not answer in time".to_owned(),
-        other => other.to_string(),
+        E::HostNotFound => Trouble::Again("is not known by that name (is there a network?)".to_owned(), None),
+        E::Timeout(_) => Trouble::Again("does not answer in time".to_owned(), None),
+        // The same request would fail in the same way.
+        E::BadUri(_) | E::Http(_) | E::TooManyRedirects | E::Rustls(_) | E::Tls(_) => {
+            Trouble::Elsewhere(format!("fails: {error}"))
+        }
+        other => Trouble::Again(format!("fails: {other}"), None),
     }
 }
 
@@ -243,8 +248,10 @@ pub fn megabytes(bytes: u64) -> String {
 
 /// Errors: `usage` for an address that no request can be made to.
 pub fn check_host(host: &str) -> Result<()> {
-    if host.starts_with("https://") || host.starts_with("http://") {
+    let parsed = host.parse::<Uri>().ok().filter(|uri| uri.host().is_some_and(|name| !name.is_empty()));
+    if parsed.is_some_and(|uri| matches!(uri.scheme_str(), Some("https" | "http"))) {
         return Ok(());
     }
-    Err(Error::new(Kind::Usage, format!("{host:?} is no address of a server")).hint("it begins with https://"))
+    Err(Error::new(Kind::Usage, format!("{host:?} is no address of a server"))
+        .hint("give one such as https://huggingface.co"))
 }

@@ -1,0 +1,215 @@
+//! `rvc-run assets`: pretrained files listed, fetched, verified and found.
+
+use super::terminal::Terminal;
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use rvc_run::assets::catalog::Asset;
+use rvc_run::assets::fetch::{self, Options};
+use rvc_run::assets::verify::{self, State};
+use rvc_run::assets::{Store, needed};
+use rvc_run::config::Config;
+use rvc_run::task::Task;
+use rvc_run::{Error, Kind, Result};
+use std::path::PathBuf;
+
+/// What the subcommand takes.
+pub fn command() -> Command {
+    let names = |help: &'static str| Arg::new("names").num_args(0..).value_name("NAME").help(help);
+    Command::new("assets")
+        .about("List, fetch and verify pretrained files")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommand(Command::new("list").about("Show all files that have a name: size, where they lie, what they are for"))
+        .subcommand(
+            Command::new("fetch")
+                .about("Download what is not there, verified by SHA-256; a broken download goes on where it broke")
+                .after_help(
+                    "Files go to the workspace's assets/ if there is one, else to the first folder of RVC_RUN_ASSETS, else to the \
+                     user's cache folder. A file that is there is never replaced.\n\nEnvironment: RVC_RUN_MIRROR or HF_ENDPOINT \
+                     (servers), RVC_RUN_OFFLINE=1, HTTPS_PROXY, NO_PROXY.",
+                )
+                .arg(names("default: what train_voice needs for the three flags below"))
+                .arg(choice("sample-rate", "HZ", &["32000", "40000", "48000"], "40000", "rate of the voice"))
+                .arg(choice("version", "VERSION", &["v1", "v2"], "v2", "architecture of the voice"))
+                .arg(flag("no-f0", "for a voice without pitch").conflicts_with("names"))
+                .arg(folder("dir", "where the files go"))
+                .arg(
+                    Arg::new("mirror")
+                        .long("mirror")
+                        .value_name("URL")
+                        .action(ArgAction::Append)
+                        .help("server to ask instead of huggingface.co; several are asked in order"),
+                )
+                .arg(flag("offline", "touch no network: say what is missing"))
+                .arg(flag("unverified", "fetch also files whose digest nobody published")),
+        )
+        .subcommand(
+            Command::new("verify")
+                .about("Read files that are there against their SHA-256; ends with 1 if one is damaged")
+                .arg(names("default: all that are there")),
+        )
+        .subcommand(
+            Command::new("where")
+                .about("Print where a file lies, or without a name where new files go")
+                .arg(Arg::new("name").value_name("NAME").help("as list shows it")),
+        )
+}
+
+fn flag(name: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).long(name).action(ArgAction::SetTrue).help(help)
+}
+
+fn choice(
+    name: &'static str,
+    value: &'static str,
+    of: &[&'static str],
+    default: &'static str,
+    help: &'static str,
+) -> Arg {
+    let parser = clap::builder::PossibleValuesParser::new(of.to_vec());
+    Arg::new(name)
+        .long(name)
+        .value_name(value)
+        .value_parser(parser)
+        .default_value(default)
+        .conflicts_with("names")
+        .help(help)
+}
+
+fn folder(name: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).long(name).value_name("DIR").value_parser(clap::value_parser!(PathBuf)).help(help)
+}
+
+/// Runs the subcommand. Errors: `usage` for a name that does not exist, and those of the work itself.
+pub fn run(terminal: &Terminal, store: Store, task: &Task, given: &ArgMatches) -> Result<()> {
+    match given.subcommand() {
+        Some(("list", _)) => list(terminal, &store),
+        Some(("fetch", given)) => return fetch(terminal, store, task, given),
+        Some(("verify", given)) => return verify(terminal, &store, task, &names(&store, given)?),
+        Some(("where", given)) => return find(terminal, &store, given.get_one::<String>("name")),
+        _ => {}
+    }
+    Ok(())
+}
+
+fn list(terminal: &Terminal, store: &Store) {
+    let assets = &store.catalog().assets;
+    let width = assets.iter().map(|asset| asset.name.len()).max().unwrap_or(0);
+    for asset in assets {
+        let size = asset.bytes().map_or("?".to_owned(), |bytes| format!("{:.1} MB", bytes as f64 / 1e6));
+        let place = store.find_whole(asset).map_or("-".to_owned(), |path| path.display().to_string());
+        let mark = match (asset.is_published(), asset.is_verifiable()) {
+            (false, _) => " (by hand)",
+            (_, false) => " (no published digest)",
+            _ => "",
+        };
+        terminal.print(&format!("{:<width$}  {size:>8}  {place}  {}{mark}", asset.name, asset.purpose));
+    }
+}
+
+/// The names that were given, each in the catalog. Errors: `usage`.
+fn names(store: &Store, given: &ArgMatches) -> Result<Vec<String>> {
+    let names = given.get_many::<String>("names").into_iter().flatten();
+    names.map(|name| known(store, name).map(|asset| asset.name.clone())).collect()
+}
+
+fn known<'a>(store: &'a Store, name: &str) -> Result<&'a Asset> {
+    // A wrong name in settings is config.value; on the command line it is wrong use.
+    store
+        .catalog()
+        .asset(name)
+        .map_err(|e| Error::new(Kind::Usage, e.message()).hint(e.hint_text().unwrap_or_default()))
+}
+
+fn fetch(terminal: &Terminal, store: Store, task: &Task, given: &ArgMatches) -> Result<()> {
+    let mut options = Options::with_environment(|name| std::env::var(name).ok());
+    options.offline |= given.get_flag("offline");
+    options.unverified = given.get_flag("unverified");
+    if let Some(mirrors) = given.get_many::<String>("mirror") {
+        options.mirrors = mirrors.cloned().collect();
+    }
+    let store = match given.get_one::<PathBuf>("dir") {
+        Some(folder) => store.into_folder(folder.clone()),
+        None => store,
+    };
+    let mut names = names(&store, given)?;
+    if names.is_empty() {
+        names = usual(&store, given)?;
+    }
+    for done in fetch::fetch(&store, &names, &options, task)? {
+        for (path, digest) in &done.unverified {
+            task.warn(format!(
+                "{} could not be verified: nobody published its digest; it has {digest}",
+                path.display()
+            ));
+        }
+        let what = if done.bytes == 0 { "is there" } else { "fetched" };
+        terminal.print(&format!("{}: {what}: {}", done.name, done.path.display()));
+    }
+    Ok(())
+}
+
+/// What train_voice needs by default, or what does instead and is there already.
+fn usual(store: &Store, given: &ArgMatches) -> Result<Vec<String>> {
+    let text = |name: &str| given.get_one::<String>(name).cloned().unwrap_or_default();
+    let config = Config {
+        sample_rate: text("sample-rate").parse().unwrap_or_default(),
+        version: text("version"),
+        if_f0: !given.get_flag("no-f0"),
+        content_encoder: "hubert_base".into(),
+        f0_method: "rmvpe".into(),
+        pretrained_g: "default".into(),
+        pretrained_d: "default".into(),
+        ..Config::default()
+    };
+    let mut names = needed(&config);
+    for name in &mut names {
+        let instead = known(store, name)?.instead.as_deref().map(|name| known(store, name)).transpose()?;
+        if let Some(other) = instead.filter(|other| store.find_whole(other).is_some()) {
+            name.clone_from(&other.name);
+        }
+    }
+    Ok(names)
+}
+
+fn verify(terminal: &Terminal, store: &Store, task: &Task, given: &[String]) -> Result<()> {
+    for name in given {
+        store.locate(name)?;
+    }
+    let all = || store.catalog().assets.iter().map(|asset| asset.name.clone()).collect();
+    let names: Vec<String> = if given.is_empty() { all() } else { given.to_vec() };
+    let checked = verify::verify(store, &names, task)?;
+    if checked.is_empty() {
+        terminal.print("there is nothing to verify: no pretrained file is here");
+    }
+    let mut damaged = Vec::new();
+    for file in checked {
+        let path = file.path.display();
+        terminal.print(&match file.state {
+            State::Good => format!("ok       {path}"),
+            State::AsFetched => format!("ok       {path}: as it was fetched (nobody published its digest)"),
+            State::Unknown { got } => format!("unknown  {path}: SHA-256 {got}, nobody published one"),
+            State::Damaged { expected, got } => {
+                damaged.push(file.name);
+                format!("DAMAGED  {path}: SHA-256 is {got}, but must be {expected}")
+            }
+        });
+    }
+    if damaged.is_empty() {
+        return Ok(());
+    }
+    Err(Error::new(Kind::AssetDamaged, format!("damaged: {}", damaged.join(", "))).hint(
+        "delete the file and fetch it again; a file of your own needs another name, and that name in the settings",
+    ))
+}
+
+fn find(terminal: &Terminal, store: &Store, name: Option<&String>) -> Result<()> {
+    let path = match name {
+        Some(name) => {
+            known(store, name)?;
+            store.locate(name)?
+        }
+        None => store.target().to_owned(),
+    };
+    terminal.print(&path.display().to_string());
+    Ok(())
+}
