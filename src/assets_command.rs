@@ -5,7 +5,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use rvc_run::assets::catalog::Asset;
 use rvc_run::assets::fetch::{self, Options};
 use rvc_run::assets::verify::{self, State};
-use rvc_run::assets::{Store, needed};
+use rvc_run::assets::{self, Store};
 use rvc_run::config::Config;
 use rvc_run::task::Task;
 use rvc_run::{Error, Kind, Result};
@@ -155,13 +155,9 @@ fn usual(store: &Store, given: &ArgMatches) -> Result<Vec<String>> {
         sample_rate: text("sample-rate").parse().unwrap_or_default(),
         version: text("version"),
         if_f0: !given.get_flag("no-f0"),
-        content_encoder: "hubert_base".into(),
-        f0_method: "rmvpe".into(),
-        pretrained_g: "default".into(),
-        pretrained_d: "default".into(),
-        ..Config::default()
+        ..assets::usual()
     };
-    let mut names = needed(&config);
+    let mut names = assets::needed(&config);
     for name in &mut names {
         let instead = known(store, name)?.instead.as_deref().map(|name| known(store, name)).transpose()?;
         if let Some(other) = instead.filter(|other| store.find_whole(other).is_some()) {

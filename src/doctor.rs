@@ -3,6 +3,7 @@
 //! Looks at the real things (a matrix product on the CPU and on every GPU, the file system under the workspace, programs on
 //! the PATH), not at what should be there. Nothing is printed here: `main` prints the [`Report`].
 
+use crate::assets::{self, Store};
 use crate::files;
 use crate::nn::runtime::{self, Gpu};
 use std::fmt;
@@ -78,8 +79,8 @@ impl fmt::Display for Report {
     }
 }
 
-/// Looks at everything that training in `workspace` may need. Takes a second or two; changes nothing.
-pub fn report(workspace: &Path) -> Report {
+/// Looks at everything that training in `workspace`, with the pretrained files of `store`, may need. Takes a second or two; changes nothing.
+pub fn report(workspace: &Path, store: &Store) -> Report {
     // The GPU comes first: libtorch's CUDA part must be loaded before any other libtorch call.
     let gpu = gpu(runtime::init());
     Report {
@@ -89,7 +90,7 @@ pub fn report(workspace: &Path) -> Report {
             memory(),
             gpu,
             disk(workspace),
-            assets(workspace),
+            assets(store),
             program("ffmpeg", "-version", "not needed: wav, flac, mp3, m4a, ogg and aiff are read without it"),
             program("yt-dlp", "--version", "only for fetching recordings: pip install \"yt-dlp[default]\""),
             program("mlflow", "--version", "only for browsing runs: pip install mlflow"),
@@ -215,14 +216,15 @@ fn disk(workspace: &Path) -> Line {
     Line::ok("disk", found)
 }
 
-/// Pretrained files. This version needs none: its f0 methods and its content encoder are built in.
-fn assets(workspace: &Path) -> Line {
-    let folder = workspace.join("assets");
-    let count = files::list(&folder).map_or(0, |paths| paths.iter().filter(|path| path.is_file()).count());
-    if count > 0 {
-        return Line::ok("assets", format!("{count} files in {}; this version uses none of them", folder.display()));
-    }
-    Line::ok("assets", "none needed: f0 methods and the content encoder \"mel\" (demo quality) are built in")
+/// Pretrained files: what train_voice needs by default, and what else is there.
+fn assets(store: &Store) -> Line {
+    let all = &store.catalog().assets;
+    let here: Vec<&str> =
+        all.iter().filter(|asset| store.find_whole(asset).is_some()).map(|asset| asset.name.as_str()).collect();
+    let found = if here.is_empty() { "none".to_owned() } else { here.join(" ") };
+    let Err(missing) = store.require(&assets::usual()) else { return Line::ok("assets", found) };
+    let advice = format!("train_voice needs more by default: {}", missing.hint_text().unwrap_or_default());
+    Line::missing("assets", found, advice)
 }
 
 fn program(name: &'static str, version_flag: &str, advice: &str) -> Line {
@@ -247,10 +249,15 @@ fn gigabytes(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::files::Workspace;
+
+    fn store() -> Store {
+        Store::new(&Workspace::new("no assets here"))
+    }
 
     #[test]
     fn a_machine_that_passes_these_tests_is_ready_to_train() {
-        let report = report(Path::new("."));
+        let report = report(Path::new("."), &store());
         assert_eq!(report.exit_code(), 0, "{report}");
         let text = report.to_string();
         for name in ["libtorch", "CPU", "memory", "GPU", "disk", "assets", "ffmpeg", "yt-dlp", "mlflow"] {
@@ -261,9 +268,20 @@ mod tests {
 
     #[test]
     fn everything_missing_says_what_to_do() {
-        for line in report(Path::new(".")).lines {
+        for line in report(Path::new("."), &store()).lines {
             assert_eq!(line.state == State::Ok, line.advice.is_none(), "{line:?}");
         }
+    }
+
+    #[test]
+    fn assets_that_are_there_are_named_and_the_missing_ones_have_a_command() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("assets")).unwrap();
+        std::fs::write(folder.path().join("assets/rmvpe.pt"), "x").unwrap();
+        let line = assets(&Store::new(&Workspace::new(folder.path())));
+        assert_eq!((line.state, line.found.as_str()), (State::Missing, "rmvpe.pt"));
+        let advice = line.advice.unwrap();
+        assert!(advice.contains("`rvc-run assets fetch hubert_base.pt pretrained_v2/f0G40k.pth"), "{advice}");
     }
 
     #[test]

@@ -306,7 +306,7 @@ fn doctor(terminal: &Terminal, common: &Common) -> u8 {
     if let Some(threads) = common.threads.filter(|&n| n > 0) {
         runtime::set_threads(threads);
     }
-    let report = rvc_run::doctor::report(common.workspace.as_deref().unwrap_or(Path::new(".")));
+    let report = rvc_run::doctor::report(common.workspace.as_deref().unwrap_or(Path::new(".")), &store(common));
     terminal.print(report.to_string().trim_end());
     report.exit_code()
 }

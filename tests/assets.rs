@@ -314,7 +314,7 @@ fn redirects_are_followed_with_the_range() {
     let store = once(|_, stream| half(stream, "\"a\""));
     let target = format!("{}/elsewhere", store.url());
     let server = Server::new(move |_, stream| {
-        reply(stream, "302 Found", &[("Location", &target), ("Content-Length", "0")], b"")
+        reply(stream, "302 Found", &[("Location", &target), ("Content-Length", "0")], b"");
     });
     let place = Place::new(&server.url());
     place.fetch().unwrap();
@@ -686,7 +686,7 @@ fn a_killed_program_goes_on_where_it_was() {
     let arguments = ["fetch", "spin", "--unverified", "--mirror", url.as_str()];
     let mut child = command(folder.path(), &arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let part = folder.path().join("assets/spin/pytorch_model.bin.part");
-    let end = Instant::now() + Duration::from_secs(60);
+    let end = Instant::now() + Duration::from_mins(1);
     while std::fs::metadata(&part).map_or(0, |data| data.len()) < SIZE as u64 / 2 {
         assert!(Instant::now() < end, "half of the file never came");
         std::thread::sleep(Duration::from_millis(5));

@@ -21,7 +21,7 @@ const SLOWEST: f64 = 1000.0;
 const MOST_UNKNOWN: u64 = 4 << 30;
 
 /// A server that is told when to come back is not waited for longer than this.
-const MOST_PATIENCE: Duration = Duration::from_secs(60);
+const MOST_PATIENCE: Duration = Duration::from_mins(1);
 
 /// How a request is made.
 #[derive(Clone, Debug)]

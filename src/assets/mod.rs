@@ -42,19 +42,20 @@ pub fn needed(config: &Config) -> Vec<String> {
     names
 }
 
+/// The settings that the field trains a voice with, and that train_voice has by default (stdlib/presets.rhai).
+pub fn usual() -> Config {
+    Config {
+        content_encoder: "hubert_base".into(),
+        f0_method: "rmvpe".into(),
+        pretrained_g: "default".into(),
+        pretrained_d: "default".into(),
+        ..Config::default()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn usual() -> Config {
-        Config {
-            content_encoder: "hubert_base".into(),
-            f0_method: "rmvpe".into(),
-            pretrained_g: "default".into(),
-            pretrained_d: "default".into(),
-            ..Config::default()
-        }
-    }
 
     #[test]
     fn the_usual_settings_need_encoder_pitch_and_both_bases() {

@@ -56,17 +56,17 @@ pub fn file(file: &File, path: &Path) -> Result<State> {
     let source = file.source.as_ref();
     // What is fetched may have any content where the catalog has no digest of it, whatever else is known.
     if source.is_some_and(|source| source.sha256.is_none()) {
-        return compare(noted(path)?, got);
+        return noted(path).map(|noted| compare(noted, got));
     }
     Ok(State::Damaged { expected: known.join(" or "), got })
 }
 
-fn compare(noted: Option<String>, got: String) -> Result<State> {
-    Ok(match noted {
+fn compare(noted: Option<String>, got: String) -> State {
+    match noted {
         Some(expected) if expected == got => State::AsFetched,
         Some(expected) => State::Damaged { expected, got },
         None => State::Unknown { got },
-    })
+    }
 }
 
 fn noted(path: &Path) -> Result<Option<String>> {

@@ -91,11 +91,9 @@ fn read_head(stream: &TcpStream) -> Option<(String, Vec<(String, String)>)> {
 
 /// Sends a reply and closes. A client that has gone is its own business.
 pub fn reply(stream: &mut TcpStream, status: &str, headers: &[(&str, &str)], body: &[u8]) {
-    let mut head = format!("HTTP/1.1 {status}\r\nConnection: close\r\n");
-    for (name, value) in headers {
-        head += &format!("{name}: {value}\r\n");
-    }
-    let _ = stream.write_all((head + "\r\n").as_bytes()).and_then(|()| stream.write_all(body));
+    let headers: String = headers.iter().map(|(name, value)| [name, ": ", value, "\r\n"].concat()).collect();
+    let head = format!("HTTP/1.1 {status}\r\nConnection: close\r\n{headers}\r\n");
+    let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body));
 }
 
 /// The reply of a server that does all of it right: the rest if asked for it under the right ETag, else everything.
