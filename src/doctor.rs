@@ -4,8 +4,8 @@
 //! the PATH), not at what should be there. Nothing is printed here: `main` prints the [`Report`].
 
 use crate::assets::{self, Store};
-use crate::files;
 use crate::nn::runtime::{self, Gpu};
+use crate::{files, memory};
 use std::fmt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -162,7 +162,7 @@ fn memory() -> Line {
         }
         _ => (system.total_memory(), system.available_memory()),
     };
-    let found = format!("{} of {} free", gigabytes(free), gigabytes(total));
+    let found = format!("{} of {} free", memory::text(free), memory::text(total));
     if free < FULL_SIZE {
         let advice =
             "full-size training on the CPU needs about 6 GB; close programs, lower --batch-size, or use preset tiny";
@@ -209,7 +209,7 @@ fn disk(workspace: &Path) -> Line {
             "look with `df -h`",
         );
     };
-    let found = format!("{} free for {}", gigabytes(free), place.display());
+    let found = format!("{} free for {}", memory::text(free), place.display());
     if free < COMFORTABLE {
         return Line::missing("disk", found, "a full-size checkpoint pair takes about 1.3 GB; free some space");
     }
@@ -240,10 +240,6 @@ fn program(name: &'static str, version_flag: &str, advice: &str) -> Line {
 fn output(program: &str, args: &[&str]) -> Option<String> {
     let output = Command::new(program).args(args).stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
-}
-
-fn gigabytes(bytes: u64) -> String {
-    format!("{:.1} GB", bytes as f64 / 1e9)
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@
 //! nn  torchfile  npy          libtorch helpers, spectra; PyTorch files; NumPy files
 //! audio  cache  track  assets   sound; content-addressed stages; run record; pretrained files
 //! config                      every setting of the flow, its default and its range
-//! files  task                 whole-or-not-at-all files, workspace paths; cancel, progress, worker pool
+//! files  task  memory         whole-or-not-at-all files, workspace paths; cancel, progress, worker pool; memory of the process
 //! error                       Error, Kind, Result
 //! ```
 //!
@@ -26,6 +26,7 @@ pub mod doctor;
 pub mod error;
 pub mod features;
 pub mod files;
+pub mod memory;
 pub mod models;
 pub mod nn;
 pub mod npy;

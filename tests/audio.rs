@@ -518,8 +518,25 @@ fn a_damaged_training_wav_is_told_from_a_sound_one() {
         assert_eq!(error.kind(), Kind::DataDamaged, "{length} bytes");
         assert!(error.message().contains("0_0.wav"));
     }
-    std::fs::write(&path, pcm_wav(1, 1, 40000, 16, &[0; 100])).unwrap();
-    assert_eq!(io::read_wav(&path).unwrap_err().kind(), Kind::DataDamaged);
+    for (why, bytes) in [
+        ("two channels", pcm_wav(1, 2, 40000, 16, &[0; 100])),
+        ("24 bits", pcm_wav(1, 1, 40000, 24, &[0; 99])),
+        ("16-bit float", pcm_wav(3, 1, 40000, 16, &[0; 100])),
+        ("32-bit integers", pcm_wav(1, 1, 40000, 32, &[0; 100])),
+    ] {
+        std::fs::write(&path, bytes).unwrap();
+        assert_eq!(io::read_wav(&path).unwrap_err().kind(), Kind::DataDamaged, "{why}");
+    }
+}
+
+/// RVC and Applio ship their silence as 16-bit wavs.
+#[test]
+fn a_training_wav_of_16_bits_is_read_as_parts_of_full_scale() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("mute40k.wav");
+    std::fs::write(&path, pcm_wav(1, 1, 40000, 16, &[0, 0, 0, 0x40, 0, 0x80, 0xff, 0x7f])).unwrap();
+    let expected = Audio { samples: vec![0.0, 0.5, -1.0, 32767.0 / 32768.0], sample_rate: 40000 };
+    assert_eq!(io::read_wav(&path).unwrap(), expected);
 }
 
 // --- Damaged and hostile files ------------------------------------------------------------------------------------------------

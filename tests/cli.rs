@@ -289,7 +289,11 @@ fn a_missing_pretrained_file_is_told_with_its_command_before_any_work() {
     let ended = place.run(&[&recipe("train_voice"), "anna", "-q"]);
     assert_eq!(ended.code, 1);
     assert!(ended.err.contains("error[asset.missing]"), "{}", ended.err);
-    assert!(ended.err.contains("rvc-run assets fetch"), "{}", ended.err);
+    let all = "hubert_base.pt rmvpe.pt pretrained_v2/f0G40k.pth pretrained_v2/f0D40k.pth";
+    assert!(ended.err.contains(&format!("rvc-run assets fetch {all}")), "one command for all: {}", ended.err);
+    assert!(!place.0.path().join("logs").exists(), "nothing was begun");
+    let ended = place.run(&[&recipe("extract"), "anna", "--no-f0", "-q"]);
+    assert!(ended.err.contains("`rvc-run assets fetch hubert_base.pt` gets it"), "what extract needs: {}", ended.err);
     assert!(!place.0.path().join("logs").exists(), "nothing was begun");
 }
 

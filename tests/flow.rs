@@ -43,6 +43,8 @@ impl Workspace {
         command.args(ONE_THREAD).arg("--workspace").arg(self.folder.path());
         command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes").join(format!("{recipe}.rhai")));
         command.args(arguments).stdin(Stdio::null());
+        // The user's own pretrained files are out of sight.
+        command.env_remove("RVC_RUN_ASSETS").env("XDG_CACHE_HOME", self.path("cache_home"));
         command
     }
 

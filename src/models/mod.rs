@@ -13,6 +13,7 @@
 mod config;
 pub mod crepe;
 pub mod discriminator;
+pub mod encoder;
 pub mod fcpe;
 pub mod flow;
 pub mod hubert;

@@ -5,6 +5,7 @@
 //! Source: spec G.1, G.2; reliability notes 1.4.
 
 use crate::config::Config;
+use crate::models::encoder::same_encoder;
 use crate::models::weights;
 use crate::nn::{Params, runtime};
 use crate::task::Task;
@@ -78,14 +79,6 @@ pub struct Manifest {
 pub struct FileDigest {
     pub sha256: String,
     pub bytes: u64,
-}
-
-/// Whether two digests of content are of the same encoder: the number format it ran in does not matter, all else does.
-fn same_encoder(a: &str, b: &str) -> bool {
-    let encoder = |digest: &str| -> String {
-        digest.split(' ').filter(|word| !["fp32", "bf16", "fp16"].contains(word)).collect::<Vec<_>>().join(" ")
-    };
-    encoder(a) == encoder(b)
 }
 
 /// The paths of a checkpoint's three files: G, D, manifest.

@@ -179,7 +179,7 @@ impl Place<'_> {
 fn bad_line(filelist: &Path, line: usize, why: &str) -> Error {
     Error::new(Kind::DataDamaged, format!("{}, line {line}: {why}", filelist.display()))
         .path(filelist)
-        .hint("prepare the voice again, which writes the file list anew")
+        .hint("extract the voice again with the settings of the training, which writes the file list anew")
 }
 
 fn parse_line(place: &Place, line: &str, f0: bool) -> std::result::Result<Item, String> {
@@ -188,9 +188,11 @@ fn parse_line(place: &Place, line: &str, f0: bool) -> std::result::Result<Item, 
     let (wave, phone, pitch, sid) = match (&fields[..], f0) {
         ([wave, phone, pitch, pitchf, sid], true) => (wave, phone, Some([path(pitch), path(pitchf)]), sid),
         ([wave, phone, sid], false) => (wave, phone, None, sid),
-        ([_, _, _], true) => return Err("it has no pitch, but the settings ask for it (if_f0 is true)".into()),
+        ([_, _, _], true) => {
+            return Err("it has no pitch, but the settings ask for it (if_f0 is true, without --no-f0)".into());
+        }
         ([_, _, _, _, _], false) => {
-            return Err("it has pitch, but the settings ask for a voice without it (if_f0 is false)".into());
+            return Err("it has pitch, but the settings ask for a voice without it (if_f0 is false, --no-f0)".into());
         }
         _ => {
             return Err(format!(

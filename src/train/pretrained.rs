@@ -36,14 +36,14 @@ pub struct BaseFile {
 impl Base {
     /// The files that the settings ask for. The tiny preset has no base that would fit: "default" is none there.
     ///
-    /// Errors: `asset.missing` with the command that fetches it; `file.not_found`.
+    /// Errors: `asset.missing`, one for both, with the command that fetches them; `file.not_found`.
     pub fn find(config: &Config, store: &Store) -> Result<Self> {
+        // Both encoder and tracker that need no file, so that the base alone is asked for.
+        require(&Config { content_encoder: "mel".into(), f0_method: "pm".into(), ..config.clone() }, store)?;
         let one = |setting: &str, given: &str, network: &str| match given {
             "none" => Ok(None),
             "default" if config.preset == "tiny" => Ok(None),
-            "default" => store.locate(&config.pretrained_name(network)).map(Some).map_err(|e| {
-                e.also(format_args!("--{} none starts from random weights, which takes far longer", dashed(setting)))
-            }),
+            "default" => store.locate(&config.pretrained_name(network)).map(Some),
             path => existing(setting, store.path(path)).map(Some),
         };
         Ok(Self {
@@ -66,8 +66,19 @@ impl Base {
     }
 }
 
-fn dashed(setting: &str) -> String {
-    setting.replace('_', "-")
+/// The settings of a training that needs no base: it has begun, or starts from random weights.
+pub fn without_base(config: &Config) -> Config {
+    Config { pretrained_g: "none".into(), pretrained_d: "none".into(), ..config.clone() }
+}
+
+/// Errors: one `asset.missing` for all files that the way from recordings to a voice needs, the base among them.
+pub fn require(config: &Config, store: &Store) -> Result<()> {
+    store.require(config).map_err(|error| match store.require(&without_base(config)) {
+        Ok(()) => {
+            error.also("--pretrained-g none and --pretrained-d none start from random weights, which takes far longer")
+        }
+        Err(_) => error,
+    })
 }
 
 fn existing(setting: &str, path: PathBuf) -> Result<PathBuf> {

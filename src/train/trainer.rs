@@ -141,19 +141,23 @@ impl Trainer {
     }
 
     /// Errors with what [`Trainer::open`] would refuse without looking at a clip, so that a recipe can ask before it prepares any:
-    /// `device.missing`, `config.value`, `config.mismatch` with what was trained in `logs`, and, if nothing was, all that may be
-    /// wrong with the base: `asset.missing`, `checkpoint.damaged`, `checkpoint.mismatch`.
+    /// `device.missing`, `config.value`, `config.mismatch` with what was trained in `logs`; one `asset.missing` for all files that the
+    /// settings need; and, if nothing was trained, all that may be wrong with the base: `checkpoint.damaged`, `checkpoint.mismatch`.
     pub fn check(task: &Task, config: &Config, logs: &Path, store: &Store, fresh: bool) -> Result<()> {
         config.validate()?;
         runtime::device(config.gpu)?;
         if !fresh {
             config_json::check(logs, config)?;
-            match Found::look(task, logs)? {
-                Found::Ours(manifest) => return manifest.check(config),
-                Found::Foreign(_) => return Ok(()),
-                Found::Nothing => {}
+            let begun = match Found::look(task, logs)? {
+                Found::Ours(manifest) => manifest.check(config).map(|()| true)?,
+                Found::Foreign(_) => true,
+                Found::Nothing => false,
+            };
+            if begun {
+                return store.require(&pretrained::without_base(config));
             }
         }
+        pretrained::require(config, store)?;
         let base = Base::find(config, store)?;
         if base != Base::default() {
             let sizes = SynthesizerConfig::from_config(config);

@@ -1,7 +1,11 @@
 //! `cargo xtask bench extract`: seconds of computing for each second of sound, HuBERT (v2) and RMVPE at full size on the CPU.
 //!
 //! "alone" is one clip at a time, "together" as many clips of that length as make a minute, as extraction batches them.
-//! Weights are made by the golden fill rule; the arithmetic is the same for any.
+//! With a Python that has torch and transformers (`--python`, or RVC_TEST_PYTHON) the same networks are timed there
+//! (extract_reference.py), one clip at a time, between two halves of our rounds. Weights are made by the golden fill rule; the
+//! arithmetic is the same for any.
+//!
+//! With `--memory` nothing is timed: a minute of clips is extracted, then ten, then an hour, and the peak memory after each is told.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -12,19 +16,23 @@ use rvc_run::assets::Store;
 use rvc_run::config::Config;
 use rvc_run::features::{Setup, content, f0};
 use rvc_run::files::Workspace;
+use rvc_run::memory;
 use rvc_run::nn::runtime;
 use rvc_run::task::Task;
 use rvc_run::torchfile::{self, Value};
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
 const HELP: &str = "\
-cargo xtask bench extract [--seconds S,S,..] [--rounds N] [--threads N]
+cargo xtask bench extract [--seconds S,S,..] [--rounds N] [--threads N] [--python PATH] [--save FILE] [--memory]
 
   --seconds S,S,..  lengths of the clips (default 3.7,10,40)
-  --rounds N        rounds after one of warm-up (default 3)
+  --rounds N        rounds after one of warm-up, half before and half after the reference's (default 4)
   --threads N       threads of one operation (default: as in extraction)
+  --python PATH     a Python with torch and transformers, for the reference's figures (default: RVC_TEST_PYTHON)
+  --save FILE       write the table to a file as well
+  --memory          peak memory of extracting a minute, ten minutes and an hour, instead of times
 ";
 
 /// Sound that one measurement of "together" computes, in seconds.
@@ -35,6 +43,9 @@ struct Options {
     seconds: Vec<f64>,
     rounds: usize,
     threads: usize,
+    python: Option<String>,
+    save: Option<String>,
+    memory: bool,
 }
 
 fn main() -> ExitCode {
@@ -48,7 +59,9 @@ fn main() -> ExitCode {
 }
 
 fn options() -> Result<Options, String> {
-    let mut options = Options { seconds: vec![3.7, 10.0, 40.0], rounds: 3, threads: 0 };
+    let python = std::env::var("RVC_TEST_PYTHON").ok().filter(|python| !python.is_empty());
+    let mut options =
+        Options { seconds: vec![3.7, 10.0, 40.0], rounds: 4, threads: 0, python, save: None, memory: false };
     let mut args = std::env::args().skip(1).filter(|arg| arg != "--bench");
     while let Some(arg) = args.next() {
         let mut value = || args.next().ok_or(format!("{arg} needs a value\n\n{HELP}"));
@@ -57,8 +70,11 @@ fn options() -> Result<Options, String> {
         let length = |text: &str| text.parse().ok().filter(|s| (0.1..=600.0).contains(s)).ok_or_else(|| bad(text));
         match arg.as_str() {
             "--seconds" => options.seconds = value()?.split(',').map(length).collect::<Result<_, _>>()?,
-            "--rounds" => options.rounds = whole(value()?)?.max(1),
+            "--rounds" => options.rounds = whole(value()?)?.max(2),
             "--threads" => options.threads = whole(value()?)?,
+            "--python" => options.python = Some(value()?),
+            "--save" => options.save = Some(value()?),
+            "--memory" => options.memory = true,
             _ => return Err(HELP.to_owned()),
         }
     }
@@ -73,53 +89,187 @@ fn bench(options: &Options) -> Result<(), String> {
     let text = |error: rvc_run::Error| error.to_string();
     let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
     write_weights(folder.path()).map_err(text)?;
-    println!(
-        "Seconds per second of sound, median (min) of {} rounds; CPU, {} threads, libtorch {}.\n",
-        options.rounds,
-        runtime::threads(),
-        runtime::libtorch_version().unwrap_or_default()
-    );
-    println!("| network, format, clip | alone | together |\n|---|---|---|");
-    for precision in ["fp32", "bf16"] {
-        let setup = setup(folder.path(), precision).map_err(text)?;
-        let hubert = content::Encoder::open("hubert_base", "v2", &setup).map_err(text)?;
-        let encode = |clips: &[Vec<f32>]| {
-            hubert.extract(&Task::silent(), "bench", clips, Vec::len, |c| Ok(c.clone()), |_, x| x.map(|_| ()))
-        };
-        rows(&format!("hubert {precision}"), options, encode).map_err(text)?;
-        let rmvpe = f0::Extractor::open("rmvpe", &setup).map_err(text)?;
-        let track = |clips: &[Vec<f32>]| {
-            rmvpe.extract(&Task::silent(), "bench", clips, Vec::len, |c| Ok(c.clone()), |_, x| x.map(|_| ()))
-        };
-        rows(&format!("rmvpe {precision}"), options, track).map_err(text)?;
+    let table = if options.memory { memory_table(folder.path()) } else { time_table(folder.path(), options) };
+    let table = table.map_err(text)?;
+    print!("{table}");
+    if let Some(file) = &options.save {
+        std::fs::write(file, table).map_err(|e| format!("cannot write {file}: {e}"))?;
     }
     Ok(())
 }
 
-fn rows(
-    name: &str,
-    options: &Options,
-    extract: impl Fn(&[Vec<f32>]) -> rvc_run::Result<Vec<()>>,
-) -> rvc_run::Result<()> {
-    for &seconds in &options.seconds {
-        let many = ((TOGETHER / seconds) as usize).max(1);
-        let mut figures = Vec::new();
-        for n in [1, many] {
-            let clips = vec![clip(seconds); n];
-            let mut times = Vec::new();
-            for round in 0..=options.rounds {
-                let start = Instant::now();
-                extract(&clips)?;
-                if round > 0 {
-                    times.push(start.elapsed().as_secs_f64() / (seconds * n as f64));
-                }
-            }
-            times.sort_by(f64::total_cmp);
-            figures.push(format!("{:.4} ({:.4})", times[times.len() / 2], times[0]));
+/// What is timed: a network in a number format.
+struct Subject {
+    network: &'static str,
+    precision: &'static str,
+    engine: Engine,
+}
+
+enum Engine {
+    Content(content::Encoder),
+    F0(f0::Extractor),
+}
+
+impl Subject {
+    fn all(root: &Path) -> rvc_run::Result<Vec<Self>> {
+        let mut all = Vec::new();
+        for precision in ["fp32", "bf16"] {
+            let setup = setup(root, precision)?;
+            let hubert = Engine::Content(content::Encoder::open("hubert_base", "v2", &setup)?);
+            let rmvpe = Engine::F0(f0::Extractor::open("rmvpe", &setup)?);
+            all.extend([("hubert", hubert), ("rmvpe", rmvpe)].map(|(network, engine)| Self {
+                network,
+                precision,
+                engine,
+            }));
         }
-        println!("| {name}, {seconds} s (x {many}) | {} | {} |", figures[0], figures[1]);
+        Ok(all)
     }
-    Ok(())
+
+    fn extract(&self, clips: &[Vec<f32>]) -> rvc_run::Result<()> {
+        let (task, load) = (Task::silent(), |clip: &Vec<f32>| Ok(clip.clone()));
+        match &self.engine {
+            Engine::Content(encoder) => {
+                encoder.extract(&task, "bench", clips, Vec::len, load, |_, x| x.map(|_| ())).map(|_| ())
+            }
+            Engine::F0(tracker) => {
+                tracker.extract(&task, "bench", clips, Vec::len, load, |_, x| x.map(|_| ())).map(|_| ())
+            }
+        }
+    }
+
+    /// Seconds per second of sound of `rounds` rounds after one of warm-up, `n` clips together.
+    fn times(&self, seconds: f64, n: usize, rounds: usize) -> rvc_run::Result<Vec<f64>> {
+        let clips = vec![clip(seconds); n];
+        let mut times = Vec::new();
+        for round in 0..=rounds {
+            let start = Instant::now();
+            self.extract(&clips)?;
+            if round > 0 {
+                times.push(start.elapsed().as_secs_f64() / (seconds * n as f64));
+            }
+        }
+        Ok(times)
+    }
+}
+
+fn time_table(root: &Path, options: &Options) -> rvc_run::Result<String> {
+    let subjects = Subject::all(root)?;
+    let half = options.rounds.div_ceil(2);
+    // Each with every length, alone and together.
+    let mut ours: Vec<[Vec<f64>; 2]> = vec![Default::default(); subjects.len() * options.seconds.len()];
+    let mut measure = |rounds: usize| -> rvc_run::Result<()> {
+        let cases = subjects.iter().flat_map(|subject| options.seconds.iter().map(move |seconds| (subject, *seconds)));
+        for ((subject, seconds), [alone, together]) in cases.zip(&mut ours) {
+            alone.extend(subject.times(seconds, 1, rounds)?);
+            together.extend(subject.times(seconds, many(seconds), rounds)?);
+        }
+        Ok(())
+    };
+    // Half before the reference's rounds and half after, so that a slow drift of the machine meets both alike.
+    measure(half)?;
+    let reference = options.python.as_deref().map(|python| reference(python, options)).transpose()?;
+    measure(options.rounds - half)?;
+
+    let versions = reference.as_ref().map_or(String::new(), |r| {
+        let name = |key: &str| r[key].as_str().unwrap_or_default().to_owned();
+        format!("; Python: torch {}, transformers {}", name("torch"), name("transformers"))
+    });
+    let mut lines = vec![
+        format!(
+            "Seconds per second of sound, median (min) of {} rounds; CPU, {} threads, libtorch {}{versions}.\n",
+            options.rounds,
+            runtime::threads(),
+            runtime::libtorch_version().unwrap_or_default()
+        ),
+        "| network, format, clip | Python, fp32 | alone | together | Python / together |\n|---|---|---|---|---|".into(),
+    ];
+    let cases = subjects.iter().flat_map(|subject| options.seconds.iter().map(move |seconds| (subject, *seconds)));
+    for ((subject, seconds), [alone, together]) in cases.zip(&ours) {
+        let theirs: Vec<f64> = reference
+            .iter()
+            .filter_map(|r| r[subject.network][format!("{seconds:?}")].as_array())
+            .flatten()
+            .filter_map(|time| Some(time.as_f64()? / seconds))
+            .collect();
+        let (shown, ratio) = if theirs.is_empty() {
+            ("-".into(), "-".into())
+        } else {
+            (figures(&theirs), format!("{:.2}", median(&theirs) / median(together)))
+        };
+        lines.push(format!(
+            "| {} {}, {seconds} s (x {}) | {shown} | {} | {} | {ratio} |",
+            subject.network,
+            subject.precision,
+            many(seconds),
+            figures(alone),
+            figures(together)
+        ));
+    }
+    Ok(lines.join("\n") + "\n")
+}
+
+/// What extract_reference.py printed.
+fn reference(python: &str, options: &Options) -> rvc_run::Result<serde_json::Value> {
+    let failed = |why: String| rvc_run::Error::new(rvc_run::Kind::Internal, format!("extract_reference.py: {why}"));
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bench/extract_reference.py");
+    let seconds: Vec<String> = options.seconds.iter().map(|s| format!("{s:?}")).collect();
+    let mut command = Command::new(python);
+    command.arg(script).args(["--seconds", &seconds.join(",")]).args(["--rounds", &options.rounds.to_string()]);
+    command.args(["--threads", &runtime::threads().to_string()]).stdin(Stdio::null()).stderr(Stdio::inherit());
+    let output = command.output().map_err(|e| failed(format!("cannot start {python}: {e}")))?;
+    if !output.status.success() {
+        return Err(failed(format!("{python} ended with {}", output.status)));
+    }
+    serde_json::from_slice(&output.stdout).map_err(|e| failed(e.to_string()))
+}
+
+/// Clips of a voice, 2 to 15 s long and no two alike in length, that sum to `seconds`.
+fn voice(seconds: f64) -> Vec<Vec<f32>> {
+    let mut clips = Vec::new();
+    let mut left = seconds;
+    while left > 0.0 {
+        let length = 2.0 + (clips.len() as f64 * 4.2361) % 13.0;
+        clips.push(clip(length));
+        left -= length;
+    }
+    clips
+}
+
+fn memory_table(root: &Path) -> rvc_run::Result<String> {
+    let mut lines =
+        vec!["| network, fp32 | sound | its samples | peak memory of the process |\n|---|---|---|---|".into()];
+    let subjects = Subject::all(root)?;
+    for subject in subjects.iter().filter(|subject| subject.precision == "fp32") {
+        for minutes in [1.0, 10.0, 60.0] {
+            let clips = voice(minutes * 60.0);
+            let samples: usize = clips.iter().map(Vec::len).sum();
+            subject.extract(&clips)?;
+            let peak = memory::peak().map_or("unknown".into(), memory::text);
+            lines.push(format!(
+                "| {} | {minutes} min | {} | {peak} |",
+                subject.network,
+                memory::text(samples as u64 * 4)
+            ));
+        }
+    }
+    Ok(lines.join("\n") + "\n")
+}
+
+fn many(seconds: f64) -> usize {
+    ((TOGETHER / seconds) as usize).max(1)
+}
+
+fn figures(times: &[f64]) -> String {
+    let least = times.iter().copied().fold(f64::INFINITY, f64::min);
+    format!("{:.4} ({least:.4})", median(times))
+}
+
+fn median(times: &[f64]) -> f64 {
+    let mut sorted = times.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let n = sorted.len();
+    if n == 0 { f64::NAN } else { f64::midpoint(sorted[(n - 1) / 2], sorted[n / 2]) }
 }
 
 fn clip(seconds: f64) -> Vec<f32> {

@@ -12,14 +12,32 @@ use rvc_run::train::{config_json, export};
 use serde_json::json;
 use tch::Device;
 
-/// The settings of the full networks at 40 kHz.
-fn full() -> Config {
-    Config::from_json(&serde_json::Map::new()).unwrap()
-}
+/// What a variant's files hold: settings, key lists of both networks, "config" of the voice (spec D.2, G.3) and the number of
+/// its weights, those of G without the posterior encoder (spec E.8).
+const VARIANTS: [(&str, &str, &str, &str, usize); 5] = [
+    ("{}", "G_v2_f0_40k", "D_v2", "1025, [10, 10, 2, 2], [16, 16, 4, 4], 40000", 457),
+    (r#"{"sample_rate": 48000}"#, "G_v2_f0_48k", "D_v2", "1025, [12, 10, 2, 2], [24, 20, 4, 4], 48000", 457),
+    (r#"{"if_f0": false}"#, "G_v2_nof0_40k", "D_v2", "1025, [10, 10, 2, 2], [16, 16, 4, 4], 40000", 446),
+    (
+        r#"{"version": "v1", "sample_rate": 32000}"#,
+        "G_v1_f0_32k",
+        "D_v1",
+        "513, [10, 4, 2, 2, 2], [16, 16, 4, 4, 4], 32000",
+        516,
+    ),
+    (
+        r#"{"version": "v1", "if_f0": false}"#,
+        "G_v1_nof0_40k",
+        "D_v1",
+        "1025, [10, 10, 2, 2], [16, 16, 4, 4], 40000",
+        446,
+    ),
+];
 
 const CHECK_KEYS: &str = r#"
-import sys, torch
-g, d, voice, g_keys, d_keys = sys.argv[1:6]
+import json, sys, torch
+g, d, voice, g_keys, d_keys, settings, sizes, count = sys.argv[1:9]
+settings, (spec_channels, rates, kernels, sample_rate) = json.loads(settings), json.loads(f"[{sizes}]")
 
 def keys(path):
     lines = [line.split(" ", 1) for line in open(path).read().splitlines()]
@@ -30,7 +48,7 @@ def described(state):
 
 for path, expected in ((g, keys(g_keys)), (d, keys(d_keys))):
     file = torch.load(path, weights_only=True)
-    assert list(file) == ["model", "iteration", "optimizer", "learning_rate"], list(file)
+    assert list(file) == ["model", "iteration", "optimizer", "learning_rate", "rvc_run"], list(file)
     assert described(file["model"]) == expected, path
     assert file["iteration"] == 0 and file["learning_rate"] == 1e-4
     params = [torch.nn.Parameter(t) for t in file["model"].values()]
@@ -40,29 +58,37 @@ file = torch.load(voice, weights_only=True)
 assert list(file)[:6] == ["weight", "config", "info", "sr", "f0", "version"], list(file)
 assert (file["content_encoder"], file["content_digest"], file["f0_unvoiced"]) == ("mel", "mel-1", "zero")
 expected = [(name, shape, "torch.float16") for name, shape, _ in keys(g_keys) if "enc_q" not in name]
-assert len(expected) == 457 and described(file["weight"]) == expected
+assert len(expected) == int(count), len(expected)
+assert described(file["weight"]) == expected
 assert type(file["weight"]) is dict
-assert file["config"] == [1025, 32, 192, 192, 768, 2, 6, 3, 0, "1", [3, 7, 11], [[1, 3, 5]] * 3, [10, 10, 2, 2], 512,
-                          [16, 16, 4, 4], 109, 256, 40000], file["config"]
-assert (file["info"], file["sr"], file["f0"], file["version"]) == ("0epoch", "40k", 1, "v2")
+assert file["config"] == [spec_channels, 32, 192, 192, 768, 2, 6, 3, 0, "1", [3, 7, 11], [[1, 3, 5]] * 3, rates, 512,
+                          kernels, 109, 256, sample_rate], file["config"]
+assert file["info"] == "0epoch" and file["sr"] == f"{sample_rate // 1000}k"
+assert type(file["f0"]) is int and file["f0"] == int(settings.get("if_f0", True))
+assert file["version"] == settings.get("version", "v2")
 print("ok")
 "#;
 
 #[test]
-fn python_opens_checkpoints_and_the_voice_with_the_references_keys_and_shapes() {
+fn python_opens_checkpoints_and_voices_of_every_variant_with_the_references_keys_and_shapes() {
     let Some(python) = python::with_torch() else { return };
     let _turn = alone();
-    let folder = tempfile::tempdir().unwrap();
-    let settings = full();
-    let engine = Engine::new(&settings, Device::Cpu).unwrap();
-    let start = Position { epoch: 1, step_in_epoch: 0, step: 0 };
-    let manifest = checkpoint::manifest(&settings, "", start, Device::Cpu).unwrap();
-    checkpoint::write(folder.path(), &engine, &Layout::new(&settings, &engine), manifest).unwrap();
-    let [g, d, _] = checkpoint::paths(folder.path(), 0);
-    let voice = folder.path().join("voice.pth");
-    export::write(&voice, engine.generator.params(), &settings, 0, Some("mel-1")).unwrap();
-    let keys = ["keys/G_v2_f0_40k.txt", "keys/D_v2.txt"].map(golden_path);
-    assert_eq!(python::run(&python, CHECK_KEYS, &[&g, &d, &voice, &keys[0], &keys[1]]), "ok\n");
+    for (changes, g_keys, d_keys, sizes, weights) in VARIANTS {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = Config::from_json(&serde_json::from_str(changes).unwrap()).unwrap();
+        let engine = Engine::new(&settings, Device::Cpu).unwrap();
+        let start = Position { epoch: 1, step_in_epoch: 0, step: 0 };
+        let manifest = checkpoint::manifest(&settings, "", start, Device::Cpu).unwrap();
+        checkpoint::write(folder.path(), &engine, &Layout::new(&settings, &engine), manifest).unwrap();
+        let [g, d, _] = checkpoint::paths(folder.path(), 0);
+        let voice = folder.path().join("voice.pth");
+        export::write(&voice, engine.generator.params(), &settings, 0, Some("mel-1")).unwrap();
+        let [g_keys, d_keys] = [g_keys, d_keys].map(|name| golden_path(&format!("keys/{name}.txt")));
+        let weights = weights.to_string();
+        let plain = [changes, sizes, &weights].map(std::path::Path::new);
+        let paths = [g.as_path(), &d, &voice, &g_keys, &d_keys];
+        assert_eq!(python::run(&python, CHECK_KEYS, &[paths.as_slice(), &plain].concat()), "ok\n", "{changes}");
+    }
 }
 
 /// Continues our optimizer in torch for one step with gradients of 0.01 and compares with the rule.
@@ -206,7 +232,7 @@ const CONFIG_40K: &str = r#"{
 #[test]
 fn config_json_is_written_as_rvc_writes_it() {
     let folder = tempfile::tempdir().unwrap();
-    config_json::write(folder.path(), &full()).unwrap();
+    config_json::write(folder.path(), &Config::from_json(&serde_json::Map::new()).unwrap()).unwrap();
     assert_eq!(std::fs::read_to_string(folder.path().join("config.json")).unwrap(), CONFIG_40K);
 }
 

@@ -89,6 +89,29 @@ fn a_training_stopped_at_every_step_gives_the_same_numbers_and_files() {
 }
 
 #[test]
+fn every_variant_goes_on_to_the_same_numbers_and_files() {
+    let _turn = alone();
+    for variant in [
+        json!({ "version": "v1", "if_f0": false, "checkpoint_order": "applio" }),
+        json!({ "version": "v1" }),
+        json!({ "sine_generator": "2026" }),
+    ] {
+        let settings = config(variant.clone());
+        let [whole, stopped] = [(); 2].map(|()| Room::new().for_variant(&settings));
+        let (_, expected) = whole.train(&settings, EPOCHS);
+        let steps: Vec<Metrics> = (1..=EPOCHS).flat_map(|epoch| stopped.train(&settings, epoch).1).collect();
+        assert_eq!(
+            steps.iter().map(exact).collect::<Vec<_>>(),
+            expected.iter().map(exact).collect::<Vec<_>>(),
+            "{variant}"
+        );
+        for name in FILES {
+            assert!(whole.bytes(name) == stopped.bytes(name), "{name} differs: {variant}");
+        }
+    }
+}
+
+#[test]
 fn a_training_killed_in_the_middle_goes_on_from_its_last_checkpoint_with_the_same_numbers() {
     let _turn = alone();
     let steps = &reference().steps;

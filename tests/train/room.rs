@@ -5,6 +5,7 @@ use rvc_run::Result;
 use rvc_run::assets::Store;
 use rvc_run::config::Config;
 use rvc_run::files::Workspace;
+use rvc_run::npy;
 use rvc_run::task::{Event, Task};
 use rvc_run::train::{Dataset, Metrics, StepReport, Trainer, dataset};
 use serde_json::{Value, json};
@@ -38,6 +39,23 @@ impl Room {
             clips.into_iter().enumerate().map(|(i, c)| Made { name: format!("{i}_0"), ..c }).collect();
         let list = voice::write(&folder.path().join("logs/anna"), &clips, 40000);
         Self { folder, list }
+    }
+
+    /// The same voice as a training with `config` reads it: 256 values of content in version 1, no pitch without f0.
+    pub fn for_variant(self, config: &Config) -> Self {
+        let text = std::fs::read_to_string(&self.list).unwrap();
+        let line = |line: &str| {
+            let fields: Vec<&str> = line.split('|').collect();
+            if config.version == "v1" {
+                let path = Path::new(fields[1]);
+                let (content, _, dim) = npy::read_f32_2d(path).unwrap();
+                let first: Vec<f32> = content.chunks(dim).flat_map(|frame| &frame[..256]).copied().collect();
+                npy::write_f32_2d(path, &first, 256).unwrap();
+            }
+            if config.if_f0 { line.to_owned() } else { [fields[0], fields[1], fields[4]].join("|") }
+        };
+        std::fs::write(&self.list, text.lines().map(line).collect::<Vec<_>>().join("\n")).unwrap();
+        self
     }
 
     pub fn root(&self) -> &Path {

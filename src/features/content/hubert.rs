@@ -5,7 +5,7 @@ use crate::config::is_path;
 use crate::features::{Setup, finite};
 use crate::models::hubert::{self, Hubert, Output};
 use crate::{Error, Kind, Result, files, nn, torchfile};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use tch::Tensor;
 
@@ -19,34 +19,6 @@ const MOST_ON_GPU: usize = 600 * 16_000;
 const PIECE: usize = 60 * 16_000;
 /// Samples on each side of a piece that are heard and thrown away.
 const MARGIN: usize = 5 * 16_000;
-/// What Hugging Face's config.json must say for this network to be the one that it describes.
-const EXPECTED: [(&str, Expected); 8] = [
-    ("hidden_size", Expected::Int(hubert::HIDDEN)),
-    ("num_hidden_layers", Expected::Int(hubert::LAYERS)),
-    ("num_attention_heads", Expected::Int(12)),
-    ("intermediate_size", Expected::Int(3072)),
-    ("feat_extract_norm", Expected::Text("group")),
-    ("do_stable_layer_norm", Expected::Bool(false)),
-    ("conv_bias", Expected::Bool(false)),
-    ("hidden_act", Expected::Text("gelu")),
-];
-
-enum Expected {
-    Int(i64),
-    Bool(bool),
-    Text(&'static str),
-}
-
-impl Expected {
-    fn value(&self) -> Value {
-        match self {
-            Self::Int(n) => (*n).into(),
-            Self::Bool(b) => (*b).into(),
-            Self::Text(text) => (*text).into(),
-        }
-    }
-}
-
 /// An encoder with its weights.
 pub(super) struct Network {
     hubert: Hubert,
@@ -188,12 +160,33 @@ fn locate(name: &str, setup: &Setup) -> Result<PathBuf> {
     setup.store.locate(name)
 }
 
+/// What Hugging Face's config.json must say, where it says anything, for this network to be the one that it describes (HuBERT base,
+/// spec C.1, C.3); these are also that library's defaults.
+fn hugging_face_config() -> Value {
+    json!({
+        "hidden_size": hubert::HIDDEN,
+        "num_hidden_layers": hubert::LAYERS,
+        "num_attention_heads": 12,
+        "intermediate_size": 3072,
+        "hidden_act": "gelu",
+        "layer_norm_eps": 1e-5,
+        "do_stable_layer_norm": false,
+        "conv_bias": false,
+        "conv_dim": [512, 512, 512, 512, 512, 512, 512],
+        "conv_kernel": [10, 3, 3, 3, 3, 2, 2],
+        "conv_stride": [5, 2, 2, 2, 2, 2, 2],
+        "feat_extract_activation": "gelu",
+        "feat_extract_norm": "group",
+        "num_conv_pos_embeddings": 128,
+        "num_conv_pos_embedding_groups": 16,
+    })
+}
+
 /// The weights of a Hugging Face folder, and whether it wants normalised waves.
 fn folder(folder: &Path) -> Result<(PathBuf, bool)> {
-    let config = json(&folder.join("config.json"))?;
-    for (key, expected) in EXPECTED {
-        let expected = expected.value();
-        if let Some(given) = config.get(key).filter(|given| **given != expected) {
+    let config = read_json(&folder.join("config.json"))?;
+    for (key, expected) in hugging_face_config().as_object().into_iter().flatten() {
+        if let Some(given) = config.get(key).filter(|given| *given != expected) {
             let path = folder.join("config.json");
             return Err(Error::new(
                 Kind::ConfigMismatch,
@@ -204,7 +197,7 @@ fn folder(folder: &Path) -> Result<(PathBuf, bool)> {
         }
     }
     let preprocessor = folder.join("preprocessor_config.json");
-    let normalise = preprocessor.exists() && json(&preprocessor)?["do_normalize"] == true;
+    let normalise = preprocessor.exists() && read_json(&preprocessor)?["do_normalize"] == true;
     let weights = folder.join("pytorch_model.bin");
     if weights.exists() {
         return Ok((weights, normalise));
@@ -219,7 +212,7 @@ fn folder(folder: &Path) -> Result<(PathBuf, bool)> {
     ))
 }
 
-fn json(path: &Path) -> Result<Value> {
+fn read_json(path: &Path) -> Result<Value> {
     serde_json::from_str(&files::read_text(path)?).map_err(|e| {
         Error::new(Kind::AssetDamaged, format!("{} is not JSON: {e}", path.display())).path(path).source(e)
     })

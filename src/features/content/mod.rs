@@ -4,15 +4,13 @@
 //! HuBERT's network with one or another set of weights.
 
 mod hubert;
-mod identity;
 mod mel;
-
-pub use identity::same_encoder;
 
 use super::batches::in_batches;
 use super::{Setup, each_clip};
 use crate::config::{CONTENT_ENCODERS, is_path};
 use crate::error::nearest;
+use crate::models::encoder;
 use crate::task::Task;
 use crate::{Error, Kind, Result};
 
@@ -79,9 +77,9 @@ impl Encoder {
     }
 
     /// Errors: `checkpoint.mismatch` if a voice whose encoder had the digest `of_voice` cannot be given content of this one;
-    /// see [`same_encoder`].
+    /// see [`encoder::same_encoder`].
     pub fn must_be(&self, of_voice: &str) -> Result<()> {
-        identity::must_be_same(self.name(), &self.digest(), of_voice)
+        encoder::must_be_same(self.name(), &self.digest(), of_voice)
     }
 
     /// Values of one frame.

@@ -1,7 +1,7 @@
 //! Script face of the machine around a recipe: workspace paths, exit codes, tables, warnings.
 
 use super::{At, Fallible, Fault, session, text};
-use crate::{Error, Kind};
+use crate::{Error, Kind, memory};
 use rhai::plugin::*;
 use rhai::{Array, Dynamic, ImmutableString, NativeCallContext};
 use std::path::Path;
@@ -232,6 +232,17 @@ pub mod api {
     #[rhai_fn(name = "minutes")]
     pub fn minutes_int(seconds: i64) -> ImmutableString {
         text::minutes(seconds as f64).into()
+    }
+
+    /// Returns the most memory that the program has held at once so far: "1.9 GB", or "unknown" where the system does not tell.
+    ///
+    /// # Example
+    /// ```rhai
+    /// system::peak_memory() != ""
+    /// ```
+    #[rhai_fn(volatile)]
+    pub fn peak_memory() -> ImmutableString {
+        memory::peak().map_or("unknown".into(), |bytes| memory::text(bytes).into())
     }
 
     /// Returns the names in a text that separates them by commas; blanks around them and empty names are dropped.

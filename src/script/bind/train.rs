@@ -90,7 +90,8 @@ pub mod api {
     ///
     /// * `options`: as of `train::trainer`.
     /// * Fails with `device.missing` if a GPU is asked for and there is none, `config.mismatch` if what was trained in logs/<voice> has
-    ///   another rate or size.
+    ///   another rate or size, `asset.missing` with the command that fetches all files that are missing (the base only if nothing
+    ///   was trained yet), `checkpoint.*` if the base is damaged or does not fit.
     ///
     /// # Example
     /// ```rhai

@@ -1,4 +1,6 @@
 //! Whether two digests of content encoders mean the same encoder: content of one is meaningless to a voice of another.
+//!
+//! The digests are made by `features::content`; the rule is here because training and conversion hold voices to it as well.
 
 use crate::{Error, Kind, Result};
 
@@ -13,8 +15,9 @@ pub fn same_encoder(a: &str, b: &str) -> bool {
     meaning(a) == meaning(b)
 }
 
-/// Errors: `checkpoint.mismatch` unless the encoder `ours` is the one of the digest `voices`.
-pub(super) fn must_be_same(name: &str, ours: &str, voices: &str) -> Result<()> {
+/// Errors: `checkpoint.mismatch` unless the encoder called `name`, of the digest `ours`, is the one of the digest `voices`, which
+/// a voice was trained on.
+pub fn must_be_same(name: &str, ours: &str, voices: &str) -> Result<()> {
     if same_encoder(ours, voices) {
         return Ok(());
     }
