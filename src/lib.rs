@@ -8,6 +8,7 @@
 //! script::bind                one file a script module: convert, call, convert
 //! prepare  doctor             recordings -> slices -> f0, content -> filelist, through the cache; what this machine has
 //! train  features             training; f0 and content features
+//! voice                       the file of a voice: written, extracted, merged, described
 //! models                      synthesizer, vocoder, discriminator
 //! nn  torchfile  npy          libtorch helpers, spectra; PyTorch files; NumPy files
 //! audio  cache  track  assets   sound; content-addressed stages; run record; pretrained files
@@ -36,5 +37,6 @@ pub mod task;
 pub mod torchfile;
 pub mod track;
 pub mod train;
+pub mod voice;
 
 pub use error::{Error, Kind, Result};

@@ -122,6 +122,11 @@ impl SynthesizerConfig {
         }
     }
 
+    /// "v1" or "v2", as voices write it.
+    pub fn version(&self) -> &'static str {
+        if self.text_encoder_first { "v1" } else { "v2" }
+    }
+
     /// Samples made for one frame; the hop length.
     pub fn upsampling(&self) -> i64 {
         self.upsample_rates.iter().product()

@@ -6,7 +6,6 @@ use super::engine::Host;
 use super::native::Natives;
 use super::params::{self, Param};
 use rhai::{EvalAltResult, Map, Scope};
-use std::path::Path;
 
 /// Stack of the thread that parses and runs scripts. Rhai recurses for every nested call and expression: 64 levels of
 /// calls, each with expressions 64 deep, need some 20 MB in a build with debug information. Only touched pages cost memory.
@@ -74,7 +73,7 @@ pub fn run(host: &Host, recipe: &Recipe, arguments: Map) -> Outcome {
     host.session.set_arguments(arguments);
     // Absolute, so that what is beside the recipe is found from any workspace.
     let path = std::path::absolute(&recipe.source).unwrap_or_else(|_| recipe.source.clone().into());
-    host.session.set_recipe_folder(path.parent().unwrap_or(Path::new("")).to_owned());
+    host.session.set_recipe(path);
     let code = match host.engine.run_ast_with_scope(&mut Scope::new(), &ast) {
         Ok(()) => host.session.exit_code(),
         Err(error) => ending(host, &natives, &recipe.source, &error, &mut found),

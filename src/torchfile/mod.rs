@@ -38,6 +38,9 @@ use tch::Tensor;
 /// What a file may ask for beyond its own length: views that share a storage count once for each view.
 const SLACK_BYTES: u64 = 64 << 20;
 
+/// Containers in containers that [`TorchFile::whole`] follows; checkpoints and voices have four.
+const DEEPEST: usize = 32;
+
 /// An opened PyTorch file: its tensors by dotted name ("model.dec.conv_pre.weight"), read when asked for, and its plain values.
 ///
 /// Names and paths lead over the keys of dictionaries, the positions of lists and tuples, and the attributes of foreign objects.
@@ -195,6 +198,51 @@ impl TorchFile {
             Node::Object(object) => Plain::Object(arena.class_name(object)),
             Node::Storage(_) => Plain::Object("torch.storage"),
             Node::Tensor(_) => Plain::Tensor,
+        })
+    }
+
+    /// The whole file as a value that [`write`] takes, its tensors read.
+    ///
+    /// Errors: `checkpoint.mismatch` if something in it cannot be written again: an object of a foreign class, a set, raw bytes, a
+    /// container in more than [`DEEPEST`] others; `checkpoint.damaged` as [`TorchFile::tensor`].
+    pub fn whole(&self) -> Result<Value> {
+        // Values that are meant many times are copied, so a small file could ask for any number of them.
+        let mut left = self.arena.len().saturating_mul(4);
+        self.rebuilt(self.root, &mut left, DEEPEST)
+    }
+
+    fn rebuilt(&self, id: Id, left: &mut usize, depth: usize) -> Result<Value> {
+        let refused = |what: &str| {
+            let message = format!("{} cannot be written again: it holds {what}", self.path.display());
+            Err(Error::new(Kind::CheckpointMismatch, message).path(&self.path))
+        };
+        if *left == 0 || depth == 0 {
+            return refused("containers in containers without end");
+        }
+        *left -= 1;
+        let mut each = |items: &[Id]| -> Result<Vec<Value>> {
+            items.iter().map(|item| self.rebuilt(*item, left, depth - 1)).collect()
+        };
+        Ok(match self.arena.node(id) {
+            Node::None => Value::None,
+            Node::Bool(b) => Value::Bool(*b),
+            Node::Int(n) => Value::Int(*n),
+            Node::Float(x) => Value::Float(*x),
+            Node::Text(span) => Value::text(self.arena.text_of(*span)),
+            Node::List(items) => Value::List(each(items)?),
+            Node::Tuple(items) => Value::Tuple(each(items)?),
+            Node::Dict(pairs) => {
+                let (keys, values): (Vec<Id>, Vec<Id>) = pairs.iter().copied().unzip();
+                Value::Dict(each(&keys)?.into_iter().zip(each(&values)?).collect())
+            }
+            Node::Tensor(number) => Value::Tensor(self.read_tensor("", *number)?),
+            Node::Big(_) => return refused("a whole number of more than 64 bits"),
+            Node::Bytes(_) => return refused("raw bytes"),
+            Node::Set(_) => return refused("a set"),
+            Node::Global(_) | Node::Object(_) | Node::Storage(_) => {
+                let class = self.arena.blame(id).unwrap_or("a foreign class");
+                return refused(&format!("an object of {class}"));
+            }
         })
     }
 

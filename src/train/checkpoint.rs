@@ -65,6 +65,9 @@ pub struct Manifest {
     /// What made the content features of the clips, if it is known; see [`crate::train::Dataset::encoded_by`].
     #[serde(default)]
     pub content_digest: Option<String>,
+    /// The recipe that trained, without its folder, if one did.
+    #[serde(default)]
+    pub recipe: Option<String>,
     pub config: Map<String, serde_json::Value>,
     pub config_digest: String,
     pub data_digest: String,
@@ -167,6 +170,7 @@ pub fn manifest(config: &Config, data_digest: &str, next: Position, device: tch:
         losses: BTreeMap::new(),
         base: BaseRecord::default(),
         content_digest: None,
+        recipe: None,
         config_digest: files::digest(serde_json::Value::from(settings.clone()).to_string()),
         config: settings,
         data_digest: data_digest.to_owned(),

@@ -81,6 +81,8 @@ pub struct Trainer {
     saved: Option<Position>,
     layout: Layout,
     base: BaseRecord,
+    /// The recipe that trains, for the record.
+    recipe: Option<String>,
     /// Why the networks are no longer to be used.
     broken: Option<String>,
     _lock: Lock,
@@ -128,6 +130,7 @@ impl Trainer {
             losses: BTreeMap::new(),
             saved: None,
             base: BaseRecord::default(),
+            recipe: None,
             broken: None,
             _lock: lock,
         };
@@ -447,15 +450,7 @@ impl Trainer {
         if self.saved == Some(self.position) {
             return Ok(());
         }
-        let mut manifest = checkpoint::manifest(&self.config, self.data.digest(), self.position, self.engine.device())?;
-        if self.position.step_in_epoch > 0 {
-            manifest.sums = METRICS.into_iter().map(str::to_owned).zip(self.sums).collect();
-        }
-        manifest.losses = self.losses.clone();
-        manifest.base = self.base.clone();
-        manifest.content_digest = self.data.content_digest().map(str::to_owned);
-        // A speed is no part of the state: two trainings that did the same have the same files.
-        manifest.losses.remove("steps_per_second");
+        let manifest = self.manifest()?;
         let epoch = manifest.epoch;
         for path in &checkpoint::paths(&self.logs, epoch)[..2] {
             self.log.line(&format!("Saving model and optimizer state at epoch {epoch} to {}", path.display()))?;
@@ -465,13 +460,32 @@ impl Trainer {
         Ok(())
     }
 
+    /// Names the recipe that trains, for manifests and model cards.
+    pub fn set_recipe(&mut self, name: &str) {
+        self.recipe = Some(name.to_owned());
+    }
+
+    /// The manifest of the present state.
+    fn manifest(&self) -> Result<Manifest> {
+        let mut manifest = checkpoint::manifest(&self.config, self.data.digest(), self.position, self.engine.device())?;
+        if self.position.step_in_epoch > 0 {
+            manifest.sums = METRICS.into_iter().map(str::to_owned).zip(self.sums).collect();
+        }
+        manifest.losses = self.losses.clone();
+        manifest.base = self.base.clone();
+        manifest.content_digest = self.data.content_digest().map(str::to_owned);
+        manifest.recipe.clone_from(&self.recipe);
+        // A speed is no part of the state: two trainings that did the same have the same files.
+        manifest.losses.remove("steps_per_second");
+        Ok(manifest)
+    }
+
     /// Exports the voice as it is now (fp16, for RVC, Applio, w-okada).
     ///
     /// Errors: `train.not_finite`; `file.write`, `file.disk_full`.
     pub fn save_voice(&mut self, path: &Path) -> Result<()> {
         self.usable()?;
-        let (params, content) = (self.engine.generator.params(), self.data.content_digest());
-        export::write(path, params, &self.config, self.position.name(), content)?;
+        export::write(path, self.engine.generator.params(), &self.manifest()?)?;
         let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         self.log.line(&format!("saving ckpt {stem}_e{}:Success.", self.position.name()))
     }

@@ -22,7 +22,8 @@ struct Inner {
     workspace: Workspace,
     task: Task,
     output: Output,
-    recipe_folder: RefCell<PathBuf>,
+    /// The file of the recipe that was started.
+    recipe: RefCell<PathBuf>,
     arguments: RefCell<Option<Map>>,
     exit_code: Cell<u8>,
     cache: OnceCell<Cache>,
@@ -43,7 +44,7 @@ impl Session {
             workspace,
             task,
             output,
-            recipe_folder: RefCell::default(),
+            recipe: RefCell::default(),
             arguments: RefCell::new(None),
             exit_code: Cell::new(0),
             cache: OnceCell::new(),
@@ -65,11 +66,16 @@ impl Session {
 
     /// The folder of the recipe that was started; empty (the current folder) before one is.
     pub fn recipe_folder(&self) -> PathBuf {
-        self.0.recipe_folder.borrow().clone()
+        self.0.recipe.borrow().parent().map(PathBuf::from).unwrap_or_default()
     }
 
-    pub fn set_recipe_folder(&self, folder: PathBuf) {
-        *self.0.recipe_folder.borrow_mut() = folder;
+    /// The name of the recipe that was started: "train_voice".
+    pub fn recipe_name(&self) -> Option<String> {
+        self.0.recipe.borrow().file_stem().map(|stem| stem.to_string_lossy().into_owned())
+    }
+
+    pub fn set_recipe(&self, path: PathBuf) {
+        *self.0.recipe.borrow_mut() = path;
     }
 
     /// The parameters of the recipe, if it was started with any.

@@ -389,7 +389,10 @@ fn open_trainer(ctx: &NativeCallContext, data: &DataHandle, cfg: &Map, options: 
     let task = session.task().clone();
     // Training wants the memory that the networks of the features hold.
     session.models().release();
-    let trainer = Engine::open(&task, &config, set, &data.0.folder, session.models().store(), fresh)?;
+    let mut trainer = Engine::open(&task, &config, set, &data.0.folder, session.models().store(), fresh)?;
+    if let Some(recipe) = session.recipe_name() {
+        trainer.set_recipe(&recipe);
+    }
     Ok(TrainerHandle(Rc::new(Open { trainer: RefCell::new(trainer), task })))
 }
 

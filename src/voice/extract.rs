@@ -1,0 +1,39 @@
+//! A voice from any generator's checkpoint: RVC's "extract small model" (spec G.3).
+
+use super::{About, variant, write};
+use crate::models::{Synthesizer, SynthesizerConfig, weights};
+use crate::{Error, Kind, Result, torchfile};
+use std::path::Path;
+
+/// Writes the voice of a G_ checkpoint of RVC, Applio or rvc-run to `out`. Rate, version and pitch are read off the weights;
+/// `info` is the text in the voice, "<iteration>epoch" if it is None.
+///
+/// What the voice was trained with is not in such a file, so the voice does not say it either.
+///
+/// Errors: `checkpoint.mismatch` for another file, or one that is a voice already; `checkpoint.damaged`, `not_finite`,
+/// `file.*`.
+pub fn extract(checkpoint: &Path, out: &Path, info: Option<&str>) -> Result<()> {
+    let file = torchfile::read(checkpoint)?;
+    let config = variant(&file)?;
+    if file.state_dict_prefix(&["weight"]).is_some() {
+        return Err(Error::new(
+            Kind::CheckpointMismatch,
+            format!("{} is an exported voice already", checkpoint.display()),
+        )
+        .path(checkpoint)
+        .hint("give the G_ checkpoint of its training"));
+    }
+    let sizes = SynthesizerConfig::from_config(&config);
+    let generator = Synthesizer::new(&sizes, tch::Device::Cpu, 0)?;
+    let prefix = file.state_dict_prefix(&["model", ""]).unwrap_or_default();
+    weights::fill(&file, prefix, generator.params())?;
+    let info = match (info, file.int(&["iteration"])) {
+        (Some(info), _) => info.to_owned(),
+        (None, Some(epoch)) => format!("{epoch}epoch"),
+        (None, None) => "extracted".into(),
+    };
+    let mut card = super::card();
+    card.insert("extracted_from".into(), super::source(checkpoint)?);
+    let named = generator.params().iter().map(|(key, tensor)| (key, tensor.shallow_clone()));
+    write(out, named, About { sizes: &sizes, info, more: Vec::new(), card })
+}

@@ -1,0 +1,99 @@
+//! Two voices in one: every weight a mean of both (spec G.4).
+
+use super::{About, WRAPPERS, variant, write};
+use crate::models::encoder::same_encoder;
+use crate::models::{SynthesizerConfig, weights};
+use crate::torchfile::{self, TorchFile, Value};
+use crate::{Error, Kind, Result, nn};
+use serde_json::json;
+use std::collections::HashMap;
+use std::path::Path;
+use tch::Tensor;
+
+/// What of the first voice's own entries holds for the merged one.
+const KEPT: [&str; 5] = ["embedder_model", "content_encoder", "content_digest", "f0_method", "f0_unvoiced"];
+
+/// Writes to `out` the voice `alpha` * `a` + (1 - `alpha`) * `b`; both may be voices or G_ checkpoints. Where they have speakers
+/// of different number, the first ones of both are merged.
+///
+/// Errors: `checkpoint.mismatch` if the two differ in rate, version, pitch or size, or are known to have other content encoders;
+/// `config.value` for an alpha outside 0..=1; `checkpoint.damaged`, `not_finite`, `file.*`.
+pub fn merge(a: &Path, b: &Path, alpha: f64, out: &Path, info: &str) -> Result<()> {
+    if !(0.0..=1.0).contains(&alpha) {
+        return Err(Error::new(Kind::ConfigValue, format!("alpha is {alpha}, but must lie between 0 and 1")));
+    }
+    let (one, two) = (torchfile::read(a)?, torchfile::read(b)?);
+    let (mut config, mut other) = (variant(&one)?, variant(&two)?);
+    let speakers = config.spk_embed_dim.min(other.spk_embed_dim);
+    (config.spk_embed_dim, other.spk_embed_dim) = (speakers, speakers);
+    if config != other {
+        let said = |c: &crate::config::Config| {
+            let pitch = if c.if_f0 { "with pitch" } else { "without pitch" };
+            format!("{} {} {pitch}, {}", c.version, c.rate_name(), c.preset)
+        };
+        let message = format!("{} is {}, but {} is {}", a.display(), said(&config), b.display(), said(&other));
+        return Err(Error::new(Kind::CheckpointMismatch, message).hint("only voices of one kind can be merged"));
+    }
+    one_encoder(&one, &two)?;
+    let theirs: HashMap<String, String> = generator_keys(&two).into_iter().collect();
+    let mut merged = Vec::new();
+    for (key, name) in generator_keys(&one) {
+        let first = one.tensor(&name)?;
+        let second = theirs.get(&key).map(|name| two.tensor(name)).transpose()?;
+        merged.push((key.clone(), mean(&first, second.as_ref(), alpha, &key).map_err(|e| e.path(b))?));
+    }
+    if merged.len() != theirs.len() {
+        let message = format!("{} has {} weights, {} has {}", a.display(), merged.len(), b.display(), theirs.len());
+        return Err(Error::new(Kind::CheckpointMismatch, message));
+    }
+    let mut card = super::card();
+    card.insert("merged_from".into(), json!([super::source(a)?, super::source(b)?]));
+    card.insert("alpha".into(), json!(alpha));
+    let more = KEPT.iter().filter_map(|key| Some(((*key).to_owned(), Value::text(one.text(&[key])?)))).collect();
+    let about = About { sizes: &SynthesizerConfig::from_config(&config), info: info.to_owned(), more, card };
+    write(out, merged.iter().map(|(key, tensor)| (key.as_str(), tensor.shallow_clone())), about)
+}
+
+/// Keys and names of the weights that a voice has.
+fn generator_keys(file: &TorchFile) -> Vec<(String, String)> {
+    let prefix = file.state_dict_prefix(&WRAPPERS).unwrap_or_default();
+    let keys = file.keys(prefix).into_iter().map(|(key, name)| (weights::canonical(&key), name));
+    keys.filter(|(key, _)| !key.contains("enc_q")).collect()
+}
+
+fn mean(a: &Tensor, b: Option<&Tensor>, alpha: f64, key: &str) -> Result<Tensor> {
+    let misfit = |what: String| Error::new(Kind::CheckpointMismatch, what);
+    let b = b.ok_or_else(|| misfit(format!("{key} is in the first voice only")))?;
+    nn::guard(|| {
+        let _no_grad = tch::no_grad_guard();
+        let (mut a, mut b) = (a.to_kind(tch::Kind::Float), b.to_kind(tch::Kind::Float));
+        if key == "emb_g.weight" && a.size()[1..] == b.size()[1..] {
+            let rows = a.size()[0].min(b.size()[0]);
+            (a, b) = (a.narrow(0, 0, rows), b.narrow(0, 0, rows));
+        }
+        (a.size() == b.size()).then(|| a * alpha + b * (1.0 - alpha))
+    })?
+    .ok_or_else(|| {
+        misfit(format!("{key} has the shape {:?} in the first voice, {:?} in the second", a.size(), b.size()))
+    })
+}
+
+/// Errors with `checkpoint.mismatch` if both say what encoder they were trained on, and it is not one.
+fn one_encoder(a: &TorchFile, b: &TorchFile) -> Result<()> {
+    let differ = |key: &str, same: fn(&str, &str) -> bool| match (a.text(&[key]), b.text(&[key])) {
+        (Some(one), Some(two)) if !same(one, two) => Some((one.to_owned(), two.to_owned())),
+        _ => None,
+    };
+    match differ("content_digest", same_encoder).or_else(|| differ("embedder_model", |one, two| one == two)) {
+        None => Ok(()),
+        Some((one, two)) => Err(Error::new(
+            Kind::CheckpointMismatch,
+            format!(
+                "{} was trained on the content of {one}, {} on that of {two}",
+                a.path().display(),
+                b.path().display()
+            ),
+        )
+        .hint("a mean of voices that hear different languages understands neither")),
+    }
+}

@@ -1,0 +1,37 @@
+//! The file of a voice: the small one that RVC WebUI, Applio and w-okada exchange (spec G.3). Written, extracted from a generator's
+//! checkpoint, merged, described, renamed.
+
+mod describe;
+mod edit;
+mod extract;
+mod merge;
+mod variant;
+mod write;
+
+pub use describe::describe;
+pub use edit::set_info;
+pub use extract::extract;
+pub use merge::merge;
+pub use variant::variant;
+pub use write::{About, embedder_model, write};
+
+use crate::{Result, files};
+use serde_json::{Map, Value as Json, json};
+use std::path::Path;
+
+/// Keys of RVC's voices, in RVC's order.
+const KEYS: [&str; 6] = ["weight", "config", "info", "sr", "f0", "version"];
+
+/// Where the weights may lie in a file: an exported voice, a checkpoint, a bare state dict.
+const WRAPPERS: [&str; 3] = ["weight", "model", ""];
+
+/// A model card that names the program.
+pub fn card() -> Map<String, Json> {
+    Map::from_iter([("tool".to_owned(), json!(format!("rvc-run {}", env!("CARGO_PKG_VERSION"))))])
+}
+
+/// A file as a model card names it: where it lay says nothing about it. Errors: `file.read`.
+fn source(path: &Path) -> Result<Json> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    Ok(json!({ "name": name, "sha256": files::digest_file(path)? }))
+}
