@@ -6,6 +6,7 @@
 //!
 //! At most two groups and their results are in memory at a time, however many clips there are.
 
+use crate::nn::allocator;
 use crate::task::Task;
 use crate::{Error, Result};
 use std::sync::Mutex;
@@ -71,6 +72,7 @@ pub(super) fn in_batches<C: Sync, F: Send, R: Send>(
                     // The workers live as long as this sender.
                     let _ = send_clip.send((i, feature));
                 }
+                allocator::give_back();
                 progress.advance(n, "");
             }
             Ok(())

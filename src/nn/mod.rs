@@ -3,6 +3,7 @@
 //! Operations here panic as tch's do; whoever calls networks from outside wraps the whole piece of work in [`guard`] once.
 
 pub mod activation;
+pub mod allocator;
 pub mod attention;
 pub mod conv;
 pub mod fused;

@@ -12,6 +12,7 @@
 //! yes             loads               GPU, if the driver reports a device
 //! ```
 
+use super::allocator;
 use crate::{Error, Kind, Result};
 use libloading::Library;
 use std::path::{Path, PathBuf};
@@ -39,6 +40,7 @@ static GPU: OnceLock<Gpu> = OnceLock::new();
 /// libtorch call, so `main` makes it before it runs a recipe. Later calls return the first answer.
 pub fn init() -> &'static Gpu {
     GPU.get_or_init(|| {
+        allocator::keep();
         let gpu = load_cuda();
         limit_threads();
         gpu

@@ -1,13 +1,17 @@
 // The libtorch calls that tch 0.24 lacks: list operations over all parameters at once (no host read, no launch per
-// tensor), and setting gradients to none. Tensors come as `at::Tensor *`, as in torch-sys. An error returns a malloc'ed
+// tensor), setting gradients to none; and glibc's allocator, whose settings need a C header. Tensors come as `at::Tensor *`, as in torch-sys. An error returns a malloc'ed
 // message that the caller frees with rvc_free; success returns null.
 
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
+#include <climits>
 #include <cstdlib>
 #include <cstring>
 #include <exception>
 #include <vector>
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
 
 namespace {
 std::vector<at::Tensor> list(at::Tensor **tensors, int64_t n) {
@@ -30,6 +34,21 @@ template <typename F> char *guarded(F f) {
 extern "C" {
 
 void rvc_free(char *message) { free(message); }
+
+// No buffer comes from mmap, the heap grows by 64 MB at a time, and 2 GB free at its end stay.
+void rvc_keep_memory() {
+#if defined(__GLIBC__)
+  mallopt(M_MMAP_MAX, 0);
+  mallopt(M_TRIM_THRESHOLD, INT_MAX);
+  mallopt(M_TOP_PAD, 64 << 20);
+#endif
+}
+
+void rvc_give_memory_back() {
+#if defined(__GLIBC__)
+  malloc_trim(0);
+#endif
+}
 
 // Leaky ReLU with a slope, differentiable, as a new tensor or over its input.
 char *rvc_leaky_relu(at::Tensor *x, double slope, int in_place, at::Tensor **out) {

@@ -111,9 +111,9 @@ enum Engine {
 }
 
 impl Subject {
-    fn all(root: &Path) -> rvc_run::Result<Vec<Self>> {
+    fn all(root: &Path, precisions: &[&'static str]) -> rvc_run::Result<Vec<Self>> {
         let mut all = Vec::new();
-        for precision in ["fp32", "bf16"] {
+        for &precision in precisions {
             let setup = setup(root, precision)?;
             let hubert = Engine::Content(content::Encoder::open("hubert_base", "v2", &setup)?);
             let rmvpe = Engine::F0(f0::Extractor::open("rmvpe", &setup)?);
@@ -126,15 +126,18 @@ impl Subject {
         Ok(all)
     }
 
-    fn extract(&self, clips: &[Vec<f32>]) -> rvc_run::Result<()> {
-        let (task, load) = (Task::silent(), |clip: &Vec<f32>| Ok(clip.clone()));
+    fn extract<C: Sync>(
+        &self,
+        clips: &[C],
+        size: impl Fn(&C) -> usize,
+        load: impl Fn(&C) -> Vec<f32> + Sync,
+    ) -> rvc_run::Result<()> {
+        let (task, load) = (Task::silent(), |clip: &C| Ok(load(clip)));
         match &self.engine {
             Engine::Content(encoder) => {
-                encoder.extract(&task, "bench", clips, Vec::len, load, |_, x| x.map(|_| ())).map(|_| ())
+                encoder.extract(&task, "bench", clips, size, load, |_, x| x.map(|_| ())).map(|_| ())
             }
-            Engine::F0(tracker) => {
-                tracker.extract(&task, "bench", clips, Vec::len, load, |_, x| x.map(|_| ())).map(|_| ())
-            }
+            Engine::F0(tracker) => tracker.extract(&task, "bench", clips, size, load, |_, x| x.map(|_| ())).map(|_| ()),
         }
     }
 
@@ -144,7 +147,7 @@ impl Subject {
         let mut times = Vec::new();
         for round in 0..=rounds {
             let start = Instant::now();
-            self.extract(&clips)?;
+            self.extract(&clips, Vec::len, Clone::clone)?;
             if round > 0 {
                 times.push(start.elapsed().as_secs_f64() / (seconds * n as f64));
             }
@@ -154,7 +157,7 @@ impl Subject {
 }
 
 fn time_table(root: &Path, options: &Options) -> rvc_run::Result<String> {
-    let subjects = Subject::all(root)?;
+    let subjects = Subject::all(root, &["fp32", "bf16"])?;
     let half = options.rounds.div_ceil(2);
     // Each with every length, alone and together.
     let mut ours: Vec<[Vec<f64>; 2]> = vec![Default::default(); subjects.len() * options.seconds.len()];
@@ -224,33 +227,28 @@ fn reference(python: &str, options: &Options) -> rvc_run::Result<serde_json::Val
     serde_json::from_slice(&output.stdout).map_err(|e| failed(e.to_string()))
 }
 
-/// Clips of a voice, 2 to 15 s long and no two alike in length, that sum to `seconds`.
-fn voice(seconds: f64) -> Vec<Vec<f32>> {
+/// Samples of the clips of a voice, 2 to 15 s long and no two alike, that sum to `seconds`.
+fn voice(seconds: f64) -> Vec<usize> {
     let mut clips = Vec::new();
     let mut left = seconds;
     while left > 0.0 {
         let length = 2.0 + (clips.len() as f64 * 4.2361) % 13.0;
-        clips.push(clip(length));
+        clips.push((length * RATE) as usize);
         left -= length;
     }
     clips
 }
 
 fn memory_table(root: &Path) -> rvc_run::Result<String> {
-    let mut lines =
-        vec!["| network, fp32 | sound | its samples | peak memory of the process |\n|---|---|---|---|".into()];
-    let subjects = Subject::all(root)?;
-    for subject in subjects.iter().filter(|subject| subject.precision == "fp32") {
+    let peak = || memory::peak().map_or("unknown".into(), memory::text);
+    let mut lines = vec!["| network, fp32 | sound | seconds | peak memory of the process |\n|---|---|---|---|".into()];
+    for subject in Subject::all(root, &["fp32"])? {
         for minutes in [1.0, 10.0, 60.0] {
-            let clips = voice(minutes * 60.0);
-            let samples: usize = clips.iter().map(Vec::len).sum();
-            subject.extract(&clips)?;
-            let peak = memory::peak().map_or("unknown".into(), memory::text);
-            lines.push(format!(
-                "| {} | {minutes} min | {} | {peak} |",
-                subject.network,
-                memory::text(samples as u64 * 4)
-            ));
+            let start = Instant::now();
+            subject.extract(&voice(minutes * 60.0), |n| *n, |n| clip(*n as f64 / RATE))?;
+            let took = start.elapsed().as_secs_f64();
+            eprintln!("{}, {minutes} min: {took:.1} s, peak memory {}", subject.network, peak());
+            lines.push(format!("| {} | {minutes} min | {took:.1} | {} |", subject.network, peak()));
         }
     }
     Ok(lines.join("\n") + "\n")
