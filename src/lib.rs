@@ -6,6 +6,7 @@
 //! main                        command line, terminal, exit codes (the only place that prints or exits)
 //! script                      engine, parameters, checker, diagnostics, docs
 //! script::bind                one file a script module: convert, call, convert
+//! convert                     recordings into a voice; how good the result is
 //! prepare  doctor             recordings -> slices -> f0, content -> filelist, through the cache; what this machine has
 //! train  features             training; f0 and content features
 //! voice                       the file of a voice: written, extracted, merged, described
@@ -23,6 +24,7 @@ pub mod assets;
 pub mod audio;
 pub mod cache;
 pub mod config;
+pub mod convert;
 pub mod doctor;
 pub mod error;
 pub mod features;

@@ -1,4 +1,4 @@
-//! The high-pass in front of the slicer: Butterworth, order 5, 48 Hz, causal.
+//! The high-pass in front of the slicer and of conversion: Butterworth, order 5, 48 Hz; causal there, without delay here.
 //!
 //! Source: spec A.3 (RVC `preprocess.py`: `scipy.signal.butter` and `lfilter`). The five poles lie within 1 % of each other, and
 //! one unit in the last place of one coefficient moves the output by 6e-7: scipy's own values are tabled for the rates in use.
@@ -6,6 +6,9 @@
 /// Corner frequency in Hz; keeps rumble and DC out of the peak and of the slicer's RMS.
 const CUTOFF_HZ: f64 = 48.0;
 const ORDER: usize = 5;
+
+/// b and a.
+type Coefficients = ([f64; ORDER + 1], [f64; ORDER + 1]);
 
 type Complex = realfft::num_complex::Complex<f64>;
 
@@ -20,13 +23,13 @@ const SCIPY: [(u32, f64, [f64; ORDER]); 5] = [
 ];
 
 /// The coefficients (b, a) of the transfer function at `sample_rate`, with a[0] = 1: scipy's at 16, 24, 32, 40 and 48 kHz.
-pub fn butterworth(sample_rate: u32) -> ([f64; ORDER + 1], [f64; ORDER + 1]) {
+pub fn butterworth(sample_rate: u32) -> Coefficients {
     let Some((_, b0, a)) = SCIPY.iter().find(|(rate, ..)| *rate == sample_rate) else { return design(sample_rate) };
     ([1.0, -5.0, 10.0, -10.0, 5.0, -1.0].map(|c| c * b0), [1.0, a[0], a[1], a[2], a[3], a[4]])
 }
 
 /// The same by computation, for any rate; within a few units in the last place of scipy.
-pub fn design(sample_rate: u32) -> ([f64; ORDER + 1], [f64; ORDER + 1]) {
+pub fn design(sample_rate: u32) -> Coefficients {
     // The bilinear transform at a rate of 2, as scipy does it: frequencies in half cycles a sample.
     let warped = 4.0 * (std::f64::consts::PI * (2.0 * CUTOFF_HZ / f64::from(sample_rate)) / 2.0).tan();
     let mut poles = [Complex::new(0.0, 0.0); ORDER];
@@ -61,16 +64,58 @@ fn polynomial(roots: &[Complex; ORDER]) -> [f64; ORDER + 1] {
 /// Causal, zero initial state, direct form II transposed; one NaN or infinity would spoil everything after it, so callers
 /// remove those first.
 pub fn highpass(samples: &[f32], sample_rate: u32) -> Vec<f64> {
-    let (b, a) = butterworth(sample_rate);
+    let coefficients = butterworth(sample_rate);
     let mut state = [0.0f64; ORDER];
-    let step = |x: &f32| {
-        let x = f64::from(*x);
-        let y = state[0] + b[0] * x;
-        for k in 0..ORDER - 1 {
-            state[k] = state[k + 1] + x * b[k + 1] - y * a[k + 1];
-        }
-        state[ORDER - 1] = x * b[ORDER] - y * a[ORDER];
-        y
-    };
-    samples.iter().map(step).collect()
+    samples.iter().map(|x| step(&coefficients, &mut state, f64::from(*x))).collect()
+}
+
+/// Samples that [`highpass_both_ways`] adds at each end; it needs one more than these.
+pub const EDGE: usize = 3 * (ORDER + 1);
+
+/// The samples high-passed forward and then backward: no delay, twice the slope. What conversion hears (spec I.2:
+/// `scipy.signal.filtfilt` with its defaults).
+///
+/// Both ends are continued by [`EDGE`] samples, mirrored in place and value, and each pass begins in the state that a constant
+/// equal to its first sample leaves. None if there are not more than [`EDGE`] samples.
+pub fn highpass_both_ways(samples: &[f32], sample_rate: u32) -> Option<Vec<f64>> {
+    let n = samples.len();
+    if n <= EDGE {
+        return None;
+    }
+    let (first, last) = (f64::from(samples[0]), f64::from(samples[n - 1]));
+    let before = (1..=EDGE).rev().map(|i| 2.0 * first - f64::from(samples[i]));
+    let after = (1..=EDGE).map(|i| 2.0 * last - f64::from(samples[n - 1 - i]));
+    let mut x: Vec<f64> = before.chain(samples.iter().map(|x| f64::from(*x))).chain(after).collect();
+    let coefficients = butterworth(sample_rate);
+    for _ in 0..2 {
+        settled_pass(&coefficients, &mut x);
+        x.reverse();
+    }
+    x.truncate(EDGE + n);
+    x.drain(..EDGE);
+    Some(x)
+}
+
+/// One pass in place. A high-pass answers a constant with 0, so that its settled state is what the zeros alone leave:
+/// minus the running sum of b, without the linear system that scipy solves (ill-conditioned for poles this near to 1).
+fn settled_pass(coefficients: &Coefficients, x: &mut [f64]) {
+    let mut sum = 0.0;
+    let mut state = [0.0; ORDER];
+    for (state, b) in state.iter_mut().zip(coefficients.0) {
+        sum += b;
+        *state = -sum * x[0];
+    }
+    for x in x {
+        *x = step(coefficients, &mut state, *x);
+    }
+}
+
+/// Direct form II transposed.
+fn step((b, a): &Coefficients, state: &mut [f64; ORDER], x: f64) -> f64 {
+    let y = state[0] + b[0] * x;
+    for k in 0..ORDER - 1 {
+        state[k] = state[k + 1] + x * b[k + 1] - y * a[k + 1];
+    }
+    state[ORDER - 1] = x * b[ORDER] - y * a[ORDER];
+    y
 }

@@ -27,6 +27,11 @@ impl Flow {
         Self { couplings }
     }
 
+    /// See [`Conv::fuse`].
+    pub fn fuse(&mut self) {
+        self.couplings.iter_mut().for_each(|coupling| coupling.enc.fuse());
+    }
+
     /// z -> z_p. Shapes: [batch, inter, frames], mask [batch, 1, frames], g [batch, gin, 1]
     pub fn forward(&self, z: &Tensor, mask: &Tensor, g: &Tensor) -> Tensor {
         self.couplings.iter().fold(z.shallow_clone(), |z, coupling| coupling.forward(&z, mask, g).flip([1]))

@@ -12,9 +12,13 @@ use crate::nn::slices::{Positions, random_starts};
 use crate::{Result, nn};
 use tch::{Device, Tensor};
 
+/// Frames that the vocoder makes into sound at once in conversion.
+const PIECE: i64 = 400;
+
 pub struct Synthesizer {
     pub dec: Vocoder,
-    pub enc_q: PosteriorEncoder,
+    /// None in a network that only converts.
+    pub enc_q: Option<PosteriorEncoder>,
     pub flow: Flow,
     pub emb_g: Embedding,
     pub enc_p: TextEncoder,
@@ -104,13 +108,24 @@ impl Synthesizer {
     ///
     /// Errors: `config.value` for sizes that do not fit each other, `device.memory`, `torch`.
     pub fn new(config: &SynthesizerConfig, device: Device, seed: i64) -> Result<Self> {
+        Self::build(config, device, seed, true)
+    }
+
+    /// A generator without posterior encoder, whose parameters are those of an exported voice. Fill them, then [`Synthesizer::fuse`].
+    ///
+    /// Errors: as [`Synthesizer::new`].
+    pub fn for_conversion(config: &SynthesizerConfig, device: Device) -> Result<Self> {
+        Self::build(config, device, 0, false)
+    }
+
+    fn build(config: &SynthesizerConfig, device: Device, seed: i64, for_training: bool) -> Result<Self> {
         config.validate()?;
         nn::guard(|| {
             let mut b = Builder::new(device, seed);
             // The order of the state dict of RVC since June 2024, which optimizer states count on.
             let first = config.text_encoder_first.then(|| TextEncoder::new(&mut b, "enc_p", config));
             let dec = Vocoder::new(&mut b, "dec", config);
-            let enc_q = PosteriorEncoder::new(&mut b, "enc_q", config);
+            let enc_q = for_training.then(|| PosteriorEncoder::new(&mut b, "enc_q", config));
             let flow = Flow::new(&mut b, "flow", config);
             let emb_g = Embedding::new(&mut b, "emb_g", config.spk_embed_dim, config.gin_channels);
             let enc_p = first.unwrap_or_else(|| TextEncoder::new(&mut b, "enc_p", config));
@@ -126,6 +141,12 @@ impl Synthesizer {
                 segment_frames: config.segment_frames,
             }
         })
+    }
+
+    /// Computes every normed weight once; the parameters have no say any more.
+    pub fn fuse(&mut self) {
+        self.dec.fuse();
+        self.flow.fuse();
     }
 
     pub fn params(&self) -> &Params {
@@ -147,7 +168,8 @@ impl Synthesizer {
         let pitch = input.pitch.as_ref();
         let prior = self.enc_p.forward(&input.phone, pitch.map(|p| &p.coarse), &x_mask);
         let y_mask = self.positions.mask(&input.spec_lengths, input.spec.size()[2]);
-        let posterior = self.enc_q.forward(&input.spec, &y_mask, &g);
+        let enc_q = self.enc_q.as_ref().expect("a network for conversion is never trained: Engine builds with new()");
+        let posterior = enc_q.forward(&input.spec, &y_mask, &g);
         let z_p = self.flow.forward(&posterior.z, &y_mask, &g);
         let ids_slice = random_starts(&input.spec_lengths, self.segment_frames);
         let z_slice = self.positions.slice(&posterior.z, &ids_slice, self.segment_frames);
@@ -202,7 +224,7 @@ impl Synthesizer {
             mask = mask.narrow(2, head, window.return_length);
         }
         let y_hat = match input.window.and_then(|w| w.stretched_length) {
-            None => self.dec.forward(&(&z * &mask), f0.as_ref(), &g),
+            None => self.dec.forward_in_pieces(&(&z * &mask), f0.as_ref(), &g, PIECE),
             Some(frames) => self.dec.forward_stretched(&(&z * &mask), f0.as_ref(), &g, frames),
         };
         InferOutput { y_hat, z, z_p }

@@ -26,6 +26,8 @@ pub struct Vocoder {
     upsampling: i64,
     /// Residual blocks of one stage, whose mean is taken.
     kernels: usize,
+    /// Frames on each side of a frame that its samples depend on.
+    reach: i64,
 }
 
 impl Vocoder {
@@ -64,7 +66,14 @@ impl Vocoder {
         let conv_post = Conv::without_bias(b, &format!("{key}.conv_post"), last);
         let cond = Conv::plain(b, &format!("{key}.cond"), Shape::new(c.gin_channels, first, 1));
         let upsampling = c.upsampling();
-        Self { m_source, noise_convs, conv_pre, ups, resblocks, conv_post, cond, upsampling, kernels }
+        let reach = reach(c);
+        Self { m_source, noise_convs, conv_pre, ups, resblocks, conv_post, cond, upsampling, kernels, reach }
+    }
+
+    /// See [`Conv::fuse`].
+    pub fn fuse(&mut self) {
+        let blocks = self.resblocks.iter_mut().flat_map(|block| block.convs1.iter_mut().chain(&mut block.convs2));
+        self.ups.iter_mut().chain(blocks).for_each(Conv::fuse);
     }
 
     /// Draws what [`Source::forward`] draws. `f0` is given to vocoders with pitch and ignored by others.
@@ -90,6 +99,23 @@ impl Vocoder {
         self.filter(&stretch(z, frames), source.as_ref(), g)
     }
 
+    /// What [`Vocoder::forward`] gives, to rounding, computed in pieces of `piece` frames, so that time and memory for each second
+    /// do not grow with the length: every piece hears as many frames on both sides as its samples depend on. The source is
+    /// drawn for all of it at once, as in one pass.
+    pub fn forward_in_pieces(&self, z: &Tensor, f0: Option<&Tensor>, g: &Tensor, piece: i64) -> Tensor {
+        let source = self.source(f0);
+        let (frames, up) = (z.size()[2], self.upsampling);
+        let mut made = Vec::new();
+        for start in (0..frames).step_by(piece.max(1) as usize) {
+            let end = (start + piece).min(frames);
+            let (from, until) = ((start - self.reach).max(0), (end + self.reach).min(frames));
+            let source = source.as_ref().map(|source| source.narrow(2, from * up, (until - from) * up));
+            let wave = self.filter(&z.narrow(2, from, until - from), source.as_ref(), g);
+            made.push(wave.narrow(2, (start - from) * up, (end - start) * up));
+        }
+        Tensor::cat(&made, 2)
+    }
+
     fn filter(&self, z: &Tensor, source: Option<&Tensor>, g: &Tensor) -> Tensor {
         let mut xs = self.conv_pre.forward(z) + self.cond.forward(g);
         for (i, up) in self.ups.iter().enumerate() {
@@ -103,6 +129,19 @@ impl Vocoder {
         }
         self.conv_post.forward(&leaky_relu_in_place(xs, LAST_SLOPE)).tanh()
     }
+}
+
+/// Frames on each side of a frame that its samples depend on: what the last convolution hears, carried back stage by stage to
+/// the rate of the frames.
+fn reach(c: &SynthesizerConfig) -> i64 {
+    // Half of conv_post's kernel, and of conv_pre's.
+    const ENDS: i64 = 3;
+    let block = |kernel: i64, dilations: &[i64]| dilations.iter().map(|d| (kernel - 1) / 2 * (d + 1)).sum::<i64>();
+    let blocks = c.resblock_kernel_sizes.iter().zip(&c.resblock_dilation_sizes).map(|(k, d)| block(*k, d));
+    let blocks = blocks.max().unwrap_or(0);
+    let stages = c.upsample_rates.iter().zip(&c.upsample_kernel_sizes).rev();
+    // The noise convolutions hear the source one sample of their stage further, which is less than the blocks do.
+    stages.fold(ENDS, |reach, (rate, kernel)| (reach + blocks + 1 + kernel).div_euclid(*rate) + 1) + ENDS
 }
 
 /// Pairs of convolutions, each pair added to its input.

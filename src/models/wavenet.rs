@@ -29,6 +29,12 @@ impl WaveNet {
         Self { in_layers, res_skip_layers, cond_layer, hidden }
     }
 
+    /// See [`Conv::fuse`].
+    pub fn fuse(&mut self) {
+        let layers = self.in_layers.iter_mut().chain(&mut self.res_skip_layers);
+        layers.chain(std::iter::once(&mut self.cond_layer)).for_each(Conv::fuse);
+    }
+
     /// Shapes: xs [batch, hidden, frames], mask [batch, 1, frames], g [batch, gin, 1] -> [batch, hidden, frames]
     pub fn forward(&self, xs: &Tensor, mask: &Tensor, g: &Tensor) -> Tensor {
         let h = self.hidden;

@@ -100,8 +100,13 @@ pub fn canonical(name: &str) -> String {
 /// The headers are checked first: nothing is changed by a file that does not fit.
 /// Errors: `checkpoint.mismatch` with everything that does not fit, or a value that is not finite; `checkpoint.damaged`.
 pub fn fill(file: &TorchFile, prefix: &str, params: &Params) -> Result<Vec<String>> {
-    let names: Vec<(String, String)> =
-        file.keys(prefix).into_iter().map(|(key, name)| (canonical(&key), name)).collect();
+    fill_where(file, prefix, params, |_| true)
+}
+
+/// [`fill`] with those tensors of the file whose key `part` accepts; the others may be there.
+pub fn fill_where(file: &TorchFile, prefix: &str, params: &Params, part: impl Fn(&str) -> bool) -> Result<Vec<String>> {
+    let names = file.keys(prefix).into_iter().map(|(key, name)| (canonical(&key), name));
+    let names: Vec<(String, String)> = names.filter(|(key, _)| part(key)).collect();
     let wanted: Vec<(String, Vec<i64>)> = params.iter().map(|(key, tensor)| (key.to_owned(), tensor.size())).collect();
     check(file, &names.iter().cloned().collect(), &wanted)?;
     for (key, name) in &names {

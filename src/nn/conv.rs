@@ -157,6 +157,11 @@ impl Conv {
         }
     }
 
+    /// Computes the weight now and keeps it; the parameters have no say any more. For networks that are only run.
+    pub fn fuse(&mut self) {
+        self.weight = Weight::Plain(tch::no_grad(|| self.weight.value().detach()));
+    }
+
     /// Shapes: [batch, inputs, n] -> [batch, outputs, n'] (columns: [batch, inputs, n, columns]).
     pub fn forward(&self, x: &Tensor) -> Tensor {
         let (s, bias, weight) = (self.shape, self.bias.as_ref(), self.weight.value());

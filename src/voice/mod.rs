@@ -1,10 +1,11 @@
-//! The file of a voice: the small one that RVC WebUI, Applio and w-okada exchange (spec G.3). Written, extracted from a generator's
-//! checkpoint, merged, described, renamed.
+//! The file of a voice: the small one that RVC WebUI, Applio and w-okada exchange (spec G.3). Written, opened, extracted from a
+//! generator's checkpoint, merged, described, renamed.
 
 mod describe;
 mod edit;
 mod extract;
 mod merge;
+mod read;
 mod variant;
 mod write;
 
@@ -12,6 +13,7 @@ pub use describe::describe;
 pub use edit::set_info;
 pub use extract::extract;
 pub use merge::merge;
+pub use read::Voice;
 pub use variant::variant;
 pub use write::{About, embedder_model, write};
 

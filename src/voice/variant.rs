@@ -13,7 +13,8 @@ use std::collections::HashMap;
 /// Errors: `checkpoint.mismatch` if they are of no generator of RVC.
 ///
 /// Source: spec D.2 and E.6. The first kernel tells the rates of version 2 apart; in version 1, where 32k and 48k share their
-/// kernels, the spectrogram's bins do, or, without the posterior encoder, the stride of the first noise convolution.
+/// kernels, the spectrogram's bins do, or, without the posterior encoder, the stride of the first noise convolution, or what the
+/// voice itself says.
 pub fn variant(file: &TorchFile) -> Result<Config> {
     let Some(prefix) = file.state_dict_prefix(&WRAPPERS) else { return Err(no_generator(file, "it holds no weights")) };
     let shapes: HashMap<String, &[usize]> = file
@@ -45,11 +46,13 @@ pub fn variant(file: &TorchFile) -> Result<Config> {
         (_, false, 16) => 40000,
         ("v2", false, 24) => 48000,
         ("v2", false, 20) => 32000,
-        ("v1", true, 16) => match (size("enc_q.pre.weight", 1), size("dec.noise_convs.0.weight", 2)) {
-            (Some(1025), _) | (None, Some(96)) => 48000,
-            (Some(513), _) | (None, Some(64)) => 32000,
-            _ => return Err(no_generator(file, "32k and 48k cannot be told apart")),
-        },
+        ("v1", true, 16) => {
+            match (size("enc_q.pre.weight", 1), size("dec.noise_convs.0.weight", 2), file.int(&["config", "17"])) {
+                (Some(1025), ..) | (None, Some(96), _) | (None, None, Some(48000)) => 48000,
+                (Some(513), ..) | (None, Some(64), _) | (None, None, Some(32000)) => 32000,
+                _ => return Err(no_generator(file, "32k and 48k cannot be told apart")),
+            }
+        }
         _ => return Err(no_generator(file, &format!("no {version} network begins with a kernel of {kernel}"))),
     };
     let spk_embed_dim = i64::try_from(speakers).unwrap_or(i64::MAX);

@@ -1,0 +1,339 @@
+//! Conversion: a recording in another voice.
+//!
+//! ```text
+//! recording ─16 kHz─> high-pass ─> cut at quiet places ─> chunks with a second of margin
+//!                        │                                   │
+//!                        └─> f0 of the whole, shifted ──┐    ├─> content ─> index ─> protect ─┐
+//!                        └─> loudness ──────────────┐   └────┼────────────────────────────────┴─> generator ─> margins off
+//!                                                   └────────┼──────────────────────────────────────> loudness mix
+//!                                                                                                     ─> rate ─> file
+//! ```
+//!
+//! Source: spec I (RVC `infer/modules/vc/pipeline.py`).
+
+mod cut;
+mod loudness;
+pub mod output;
+pub mod quality;
+
+pub use cut::{Chunking, cuts};
+
+use crate::audio::{Audio, filter, resample};
+use crate::config::Config;
+use crate::features::{Models, content, f0};
+use crate::models::synthesizer::{InferInput, Pitch};
+use crate::nn::allocator;
+use crate::nn::runtime;
+use crate::task::Task;
+use crate::voice::Voice;
+use crate::{Error, Kind, Result, nn};
+use std::path::Path;
+use std::rc::Rc;
+use tch::{Device, Tensor};
+
+/// Hz; what all but the generator hear.
+const RATE: u32 = 16_000;
+/// Samples of a frame of pitch.
+const FRAME: usize = 160;
+
+/// What a voice converts with; None takes what the voice was trained with, or RVC's own.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Equipment {
+    /// As the setting of that name.
+    pub content_encoder: Option<String>,
+    pub f0_method: Option<String>,
+    pub feature_precision: Option<String>,
+    pub gpu: bool,
+}
+
+/// How a recording is converted. The defaults are RVC's.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// Row of the voice's speaker table.
+    pub sid: i64,
+    /// Semitones that the pitch is moved by.
+    pub f0_up_key: f64,
+    /// How far content is pulled to the nearest of the index, 0 to 1.
+    pub index_rate: f64,
+    /// How much unvoiced sounds and breath are kept out of the index's pull: 0 most, 0.5 not at all.
+    pub protect: f64,
+    /// Whose course of loudness: 0 the recording's, 1 the voice's.
+    pub rms_mix_rate: f64,
+    /// Over 2: the pitch that harvest finds is smoothed by a median of three frames.
+    pub filter_radius: i64,
+    /// Rate of the result in Hz; 0 is the voice's own.
+    pub resample_sr: i64,
+    /// Same seed, same recording, same machine: same sound.
+    pub seed: i64,
+    pub chunking: Chunking,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            sid: 0,
+            f0_up_key: 0.0,
+            index_rate: 0.75,
+            protect: 0.33,
+            rms_mix_rate: 0.25,
+            filter_radius: 3,
+            resample_sr: 0,
+            seed: 1234,
+            chunking: Chunking::default(),
+        }
+    }
+}
+
+/// A voice with all that converting into it takes.
+pub struct Converter {
+    voice: Voice,
+    encoder: Rc<content::Encoder>,
+    /// None for a voice without pitch.
+    tracker: Option<Rc<f0::Extractor>>,
+    f0_method: String,
+    device: Device,
+}
+
+impl Converter {
+    /// Opens a voice and the networks that it needs.
+    ///
+    /// Errors: as [`Voice::open`]; `checkpoint.mismatch` if the voice is known to be trained on the content of another encoder;
+    /// `asset.missing`, `config.value`, `device.missing`, `device.memory`.
+    pub fn open(path: &Path, models: &Models, equipment: &Equipment) -> Result<Self> {
+        let device = runtime::device(equipment.gpu)?;
+        let voice = Voice::open(path, device)?;
+        let told = |given: &Option<String>, voices: &Option<String>, usual: &str| {
+            given.clone().or_else(|| voices.clone()).unwrap_or_else(|| usual.to_owned())
+        };
+        let config = Config {
+            content_encoder: told(&equipment.content_encoder, &voice.content_encoder, "hubert_base"),
+            f0_method: told(&equipment.f0_method, &voice.f0_method, "rmvpe"),
+            feature_precision: told(&equipment.feature_precision, &None, "fp32"),
+            version: voice.sizes.version().into(),
+            if_f0: voice.sizes.f0,
+            gpu: equipment.gpu,
+            ..Config::default()
+        };
+        let encoder = models.encoder(&config)?;
+        if let Some(digest) = &voice.content_digest {
+            encoder.must_be(digest).map_err(|e| e.path(path))?;
+        }
+        let tracker = config.if_f0.then(|| models.extractor(&config)).transpose()?;
+        Ok(Self { voice, encoder, tracker, f0_method: config.f0_method, device })
+    }
+
+    pub fn voice(&self) -> &Voice {
+        &self.voice
+    }
+
+    /// The recording in the voice, at the voice's rate or [`Settings::resample_sr`]; up to 20 ms shorter, as in RVC.
+    ///
+    /// Memory grows by about 0.3 MB for each second, whatever the networks take does not.
+    /// Errors: `audio.empty` for less than 25 ms; `data.damaged` if a sample is not finite; `config.value`; `cancelled`,
+    /// `device.memory`, `torch`.
+    pub fn convert(&self, task: &Task, recording: Audio, settings: &Settings) -> Result<Audio> {
+        self.check(settings)?;
+        let heard = Heard::of(recording, settings.chunking)?;
+        let pitch = self.tracker.as_ref().map(|tracker| self.pitch(task, tracker, &heard, settings)).transpose()?;
+        nn::guard(|| tch::manual_seed(settings.seed))?;
+        let chunks = heard.chunks();
+        let rate = self.voice.sizes.sample_rate;
+        let margin = (rate as usize) * settings.chunking.x_pad;
+        let mut progress = task.stage("convert", chunks.len() as u64);
+        let mut made = Vec::with_capacity(heard.padded.len() / FRAME * self.voice.sizes.upsampling() as usize);
+        for chunk in &chunks {
+            task.check()?;
+            let wave = self.sound(&self.input(&heard, chunk, pitch.as_ref(), settings)?)?;
+            let until = wave.len().saturating_sub(margin);
+            made.extend_from_slice(wave.get(margin..until).unwrap_or_default());
+            allocator::give_back();
+            progress.advance(1, "");
+        }
+        if settings.rms_mix_rate < 1.0 {
+            loudness::mix(&heard.loudness, &mut made, rate as u32, settings.rms_mix_rate as f32);
+        }
+        let (rate, wanted) = (rate as u32, settings.resample_sr as u32);
+        if wanted == 0 || wanted == rate {
+            return Ok(Audio { samples: made, sample_rate: rate });
+        }
+        Ok(Audio { samples: resample::resample(&made, rate, wanted), sample_rate: wanted })
+    }
+
+    /// What [`Converter::convert`] gives to the generator, chunk by chunk, to compare with a reference. Errors: the same.
+    pub fn inputs(&self, task: &Task, recording: Audio, settings: &Settings) -> Result<Vec<InferInput>> {
+        self.check(settings)?;
+        let heard = Heard::of(recording, settings.chunking)?;
+        let pitch = self.tracker.as_ref().map(|tracker| self.pitch(task, tracker, &heard, settings)).transpose()?;
+        heard.chunks().iter().map(|chunk| self.input(&heard, chunk, pitch.as_ref(), settings)).collect()
+    }
+
+    /// Errors: `config.value`.
+    fn check(&self, s: &Settings) -> Result<()> {
+        let speakers = self.voice.sizes.spk_embed_dim;
+        let within = |name: &str, value: f64, most: f64| {
+            if (0.0..=most).contains(&value) {
+                return Ok(());
+            }
+            Err(Error::new(Kind::ConfigValue, format!("{name} is {value}, but must lie between 0 and {most}")))
+        };
+        within("index_rate", s.index_rate, 1.0)?;
+        within("protect", s.protect, 0.5)?;
+        within("rms_mix_rate", s.rms_mix_rate, 1.0)?;
+        if !(0..speakers).contains(&s.sid) {
+            let message = format!("sid is {}, but the voice has the speakers 0 to {}", s.sid, speakers - 1);
+            return Err(Error::new(Kind::ConfigValue, message));
+        }
+        if !(-60.0..=60.0).contains(&s.f0_up_key) {
+            let message = format!("f0_up_key is {}, but must lie between -60 and 60 semitones", s.f0_up_key);
+            return Err(Error::new(Kind::ConfigValue, message));
+        }
+        if s.resample_sr != 0 && !(16_000..=192_000).contains(&s.resample_sr) {
+            let message = format!(
+                "resample_sr is {}, but must be 0 (the voice's {} Hz) or 16000 to 192000",
+                s.resample_sr, self.voice.sizes.sample_rate
+            );
+            return Err(Error::new(Kind::ConfigValue, message));
+        }
+        Ok(())
+    }
+
+    /// The pitch of every frame of the padded recording.
+    fn pitch(&self, task: &Task, tracker: &f0::Extractor, heard: &Heard, settings: &Settings) -> Result<Track> {
+        let clips = [&heard.padded];
+        let load = |clip: &&Vec<f32>| Ok((*clip).clone());
+        let mut f0 =
+            tracker.extract(task, "f0", &clips, |clip| clip.len(), load, |_, f0| f0)?.pop().unwrap_or_default();
+        f0.resize(heard.frames(), 0.0);
+        if self.f0_method == "harvest" && settings.filter_radius > 2 {
+            f0 = median_of_three(&f0);
+        }
+        if self.voice.f0_unvoiced == "interpolate" {
+            f0::fill_unvoiced(&mut f0);
+        }
+        let factor = 2f64.powf(settings.f0_up_key / 12.0);
+        f0.iter_mut().for_each(|hz| *hz *= factor);
+        Ok(Track { coarse: f0::coarse(&f0), hz: f0.into_iter().map(|hz| hz as f32).collect() })
+    }
+
+    /// What the generator is given for a chunk, its margins included.
+    fn input(&self, heard: &Heard, chunk: &Chunk, track: Option<&Track>, settings: &Settings) -> Result<InferInput> {
+        let samples = &heard.padded[chunk.samples.clone()];
+        let dim = self.encoder.dim();
+        let content = self.encoder.encode(samples)?;
+        let frames = (content.len() / dim * 2).min(samples.len() / FRAME);
+        let pulled = content.clone();
+        let own = |track: &Track| {
+            let end = (chunk.first_frame + frames).min(track.hz.len());
+            (track.coarse[chunk.first_frame..end].to_vec(), track.hz[chunk.first_frame..end].to_vec())
+        };
+        let pitch = track.map(own);
+        // Where a frame is unvoiced, what the index did to it is taken back in part.
+        let protect = settings.protect as f32;
+        let keep = |frame: usize| match &pitch {
+            Some((_, hz)) if settings.protect < 0.5 && hz.get(frame).is_some_and(|hz| *hz < 1.0) => protect,
+            _ => 1.0,
+        };
+        let mut phone = Vec::with_capacity(frames * dim);
+        for frame in 0..frames {
+            let row = frame / 2 * dim..(frame / 2 + 1) * dim;
+            let part = keep(frame);
+            let mixed = pulled[row.clone()].iter().zip(&content[row]).map(|(a, b)| a * part + b * (1.0 - part));
+            phone.extend(mixed);
+        }
+        let frames = frames as i64;
+        nn::guard(|| {
+            let place = |tensor: Tensor| tensor.to_device(self.device);
+            InferInput {
+                phone: place(Tensor::from_slice(&phone).view([1, frames, dim as i64])),
+                lengths: place(Tensor::from_slice(&[frames])),
+                pitch: pitch.as_ref().map(|(coarse, hz)| Pitch {
+                    coarse: place(Tensor::from_slice(coarse).view([1, -1])),
+                    hz: place(Tensor::from_slice(hz).view([1, -1])),
+                }),
+                sid: place(Tensor::from_slice(&[settings.sid])),
+                window: None,
+            }
+        })
+    }
+
+    fn sound(&self, input: &InferInput) -> Result<Vec<f32>> {
+        let wave = self.voice.network.infer(input)?.y_hat;
+        nn::guard(|| Vec::try_from(wave.flatten(0, -1).to_device(Device::Cpu)).unwrap_or_default())
+    }
+}
+
+/// Pitch of every frame.
+struct Track {
+    coarse: Vec<i64>,
+    hz: Vec<f32>,
+}
+
+/// A recording as the networks hear it.
+struct Heard {
+    /// 16 kHz, high-passed, mirrored at both ends.
+    padded: Vec<f32>,
+    /// Where it is cut, in samples without padding.
+    cuts: Vec<usize>,
+    /// Samples of padding at each end.
+    padding: usize,
+    loudness: Vec<f32>,
+}
+
+/// A part of the padded recording.
+struct Chunk {
+    samples: std::ops::Range<usize>,
+    first_frame: usize,
+}
+
+impl Heard {
+    fn of(recording: Audio, chunking: Chunking) -> Result<Self> {
+        let mut x = recording.at_rate(RATE).samples;
+        if let Some(at) = x.iter().position(|x| !x.is_finite()) {
+            let message =
+                format!("the recording has a sample that is not finite, at {:.2} s", at as f64 / f64::from(RATE));
+            return Err(Error::new(Kind::DataDamaged, message));
+        }
+        if x.len() < content::WINDOW_LENGTH {
+            let message = format!("the recording has {} samples at 16 kHz, but 400 (25 ms) are the least", x.len());
+            return Err(Error::new(Kind::AudioEmpty, message));
+        }
+        let over = x.iter().fold(0.0f32, |peak, x| peak.max(x.abs())) / 0.95;
+        if over > 1.0 {
+            x.iter_mut().for_each(|x| *x /= over);
+        }
+        let high = filter::highpass_both_ways(&x, RATE)
+            .ok_or_else(|| Error::new(Kind::Internal, "the recording is too short to filter"))?;
+        drop(x);
+        let (n, padding) = (high.len(), RATE as usize * chunking.x_pad);
+        let padded =
+            (0..n + 2 * padding).map(|i| high[cut::mirrored(i as isize - padding as isize, n)] as f32).collect();
+        let loudness = loudness::course(n, RATE, |i| high[i]);
+        Ok(Self { padded, cuts: cuts(&high, chunking), padding, loudness })
+    }
+
+    fn frames(&self) -> usize {
+        self.padded.len() / FRAME
+    }
+
+    fn chunks(&self) -> Vec<Chunk> {
+        let mut chunks = Vec::new();
+        let mut start = 0;
+        for &cut in &self.cuts {
+            let end = (cut + 2 * self.padding + FRAME).min(self.padded.len());
+            chunks.push(Chunk { samples: start..end, first_frame: start / FRAME });
+            start = cut;
+        }
+        chunks.push(Chunk { samples: start..self.padded.len(), first_frame: start / FRAME });
+        chunks
+    }
+}
+
+/// Each value and its two neighbours' median; 0 stands beyond both ends (`scipy.signal.medfilt`).
+fn median_of_three(x: &[f64]) -> Vec<f64> {
+    let at = |i: usize| x.get(i).copied().unwrap_or(0.0);
+    let median = |i: usize| {
+        let (a, b, c) = (if i == 0 { 0.0 } else { at(i - 1) }, at(i), at(i + 1));
+        a.max(b).min(a.min(b).max(c))
+    };
+    (0..x.len()).map(median).collect()
+}

@@ -1,0 +1,95 @@
+//! Converted sound as files.
+
+use crate::audio::Audio;
+use crate::{Error, Kind, Result, audio, files};
+use std::path::Path;
+
+/// How a converted file is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// 16-bit wav, as RVC writes.
+    Wav16,
+    /// Float wav.
+    Wav32,
+    /// 16-bit FLAC.
+    Flac,
+}
+
+impl Format {
+    pub const NAMES: [&str; 3] = ["wav", "wav32", "flac"];
+
+    /// Errors: `config.value`.
+    pub fn named(name: &str) -> Result<Self> {
+        match name {
+            "wav" => Ok(Self::Wav16),
+            "wav32" => Ok(Self::Wav32),
+            "flac" => Ok(Self::Flac),
+            _ => Err(Error::new(
+                Kind::ConfigValue,
+                format!("format is {name:?}, but must be one of {}", Self::NAMES.join(", ")),
+            )),
+        }
+    }
+
+    /// Of file names, without the dot.
+    pub fn extension(self) -> &'static str {
+        if self == Self::Flac { "flac" } else { "wav" }
+    }
+}
+
+/// Writes sound, whole or not at all; a peak over 0.99 is brought down to it, as RVC does.
+///
+/// Errors: `file.write`, `file.disk_full`; `audio.encode` for over 4 GiB.
+pub fn write(path: &Path, sound: &Audio, format: Format) -> Result<()> {
+    match format {
+        Format::Wav32 => {
+            let gain = 1.0 / over(&sound.samples);
+            let samples: Vec<f32> = sound.samples.iter().map(|x| x * gain).collect();
+            audio::io::write_wav(path, &samples, sound.sample_rate)
+        }
+        Format::Wav16 => write_wav(path, &quantised(&sound.samples), sound.sample_rate),
+        Format::Flac => write_flac(path, &quantised(&sound.samples), sound.sample_rate),
+    }
+}
+
+/// By what sound exceeds 0.99; 1 if it does not.
+fn over(samples: &[f32]) -> f32 {
+    (samples.iter().fold(0.0f32, |peak, x| peak.max(x.abs())) / 0.99).max(1.0)
+}
+
+/// Sound as 16-bit numbers, truncated toward zero (spec I.9).
+pub fn quantised(samples: &[f32]) -> Vec<i16> {
+    let scale = 32768.0 / over(samples);
+    samples.iter().map(|x| (x * scale) as i16).collect()
+}
+
+fn write_wav(path: &Path, samples: &[i16], sample_rate: u32) -> Result<()> {
+    let spec =
+        hound::WavSpec { channels: 1, sample_rate, bits_per_sample: 16, sample_format: hound::SampleFormat::Int };
+    let io = |error: hound::Error| match error {
+        hound::Error::IoError(error) => error,
+        other => std::io::Error::other(other),
+    };
+    files::write_with(path, |out| {
+        let mut writer = hound::WavWriter::new(out, spec).map_err(io)?;
+        for x in samples {
+            writer.write_sample(*x).map_err(io)?;
+        }
+        writer.finalize().map_err(io)
+    })
+}
+
+fn write_flac(path: &Path, samples: &[i16], sample_rate: u32) -> Result<()> {
+    use flacenc::bitsink::ByteSink;
+    use flacenc::component::BitRepr;
+    use flacenc::error::Verify;
+    let failed = |why: String| Error::new(Kind::Internal, format!("{} cannot be coded: {why}", path.display()));
+    let config = flacenc::config::Encoder::default().into_verified().map_err(|(_, e)| failed(e.to_string()))?;
+    let samples: Vec<i32> = samples.iter().map(|x| i32::from(*x)).collect();
+    let source = flacenc::source::MemSource::from_samples(&samples, 1, 16, sample_rate as usize);
+    let stream = flacenc::encode_with_fixed_block_size(&config, source, config.block_size)
+        .map_err(|e| failed(format!("{e:?}")))?;
+    let mut sink = ByteSink::new();
+    stream.write(&mut sink).map_err(|e| failed(e.to_string()))?;
+    files::write(path, sink.as_slice())
+}
