@@ -8,7 +8,7 @@
 //! script::bind                one file a script module: convert, call, convert
 //! convert                     recordings into a voice; how good the result is
 //! prepare  doctor             recordings -> slices -> f0, content -> filelist, through the cache; what this machine has
-//! train  features             training; f0 and content features
+//! train  features  retrieval  training; f0 and content features; the index of a voice's features
 //! voice                       the file of a voice: written, extracted, merged, described
 //! models                      synthesizer, vocoder, discriminator
 //! nn  torchfile  npy          libtorch helpers, spectra; PyTorch files; NumPy files
@@ -34,6 +34,7 @@ pub mod models;
 pub mod nn;
 pub mod npy;
 pub mod prepare;
+pub mod retrieval;
 pub mod script;
 pub mod task;
 pub mod torchfile;

@@ -1,4 +1,4 @@
-//! libtorch helpers: guard, device, named parameters, fused operations, spectra.
+//! libtorch helpers: guard, device, named parameters, random numbers, fused operations, spectra.
 //!
 //! Operations here panic as tch's do; whoever calls networks from outside wraps the whole piece of work in [`guard`] once.
 
@@ -9,6 +9,7 @@ pub mod conv;
 pub mod fused;
 mod guard;
 pub mod params;
+pub mod random;
 pub mod runtime;
 pub mod slices;
 pub mod spectral;

@@ -3,6 +3,7 @@
 //! Networks hold shallow clones of these tensors (same storage, same gradient), so loading, freezing and optimising go through
 //! [`Params`] alone.
 
+use super::random::SplitMix;
 use crate::{Error, Kind, Result};
 use std::collections::HashMap;
 use tch::{Device, Tensor};
@@ -164,8 +165,8 @@ impl Builder {
         let n = shape.iter().product::<i64>() as usize;
         let mut random = SplitMix::new(self.seed, &key);
         let values: Vec<f32> = match *init {
-            Init::Uniform(bound) => (0..n).map(|_| ((2.0 * random.next() - 1.0) * bound) as f32).collect(),
-            Init::Normal(std) => (0..n).map(|_| (random.next_normal() * std) as f32).collect(),
+            Init::Uniform(bound) => (0..n).map(|_| ((2.0 * random.uniform() - 1.0) * bound) as f32).collect(),
+            Init::Normal(std) => (0..n).map(|_| (random.normal() * std) as f32).collect(),
             Init::Constant(value) => vec![value as f32; n],
         };
         self.add_tensor(key, &Tensor::from_slice(&values).view(shape))
@@ -181,33 +182,5 @@ impl Builder {
     pub fn finish(self) -> Params {
         let index = self.list.iter().enumerate().map(|(i, (key, _))| (key.clone(), i)).collect();
         Params { list: self.list, index }
-    }
-}
-
-/// SplitMix64 (Steele, Lea, Flood 2014), started from the seed and the key's FNV-1a hash.
-struct SplitMix(u64);
-
-impl SplitMix {
-    fn new(seed: i64, key: &str) -> Self {
-        let hash =
-            key.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
-        let mut start = Self(hash ^ (seed as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15));
-        start.next();
-        start
-    }
-
-    /// Uniform in 0..1, 53 bits.
-    fn next(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
-    }
-
-    /// Standard normal (Box-Muller, one of the pair).
-    fn next_normal(&mut self) -> f64 {
-        let radius = (-2.0 * (1.0 - self.next()).ln()).sqrt();
-        radius * (std::f64::consts::TAU * self.next()).cos()
     }
 }
