@@ -1,22 +1,32 @@
-//! A Python with torch, for tests that let the original library open what we write.
+//! A Python with torch and faiss, for tests that let the original libraries open what we write.
+
+#![allow(dead_code, reason = "every test binary uses its own part of this module")]
 
 use std::path::PathBuf;
 use std::process::Command;
 
 /// The first of `RVC_TEST_PYTHON`, python3 and python that can import torch; prints a line if there is none.
 pub fn with_torch() -> Option<PathBuf> {
+    that_imports("torch")
+}
+
+/// The first of them that can import faiss.
+pub fn with_faiss() -> Option<PathBuf> {
+    that_imports("faiss")
+}
+
+fn that_imports(library: &str) -> Option<PathBuf> {
     let named = std::env::var_os("RVC_TEST_PYTHON").map(PathBuf::from);
-    let candidates = match named {
-        Some(path) => vec![path],
-        None => vec!["python3".into(), "python".into()],
+    let is_named = named.is_some();
+    let candidates = named.map_or_else(|| vec!["python3".into(), "python".into()], |path| vec![path]);
+    let imports = |python: &PathBuf| {
+        let import = format!("import {library}");
+        Command::new(python).args(["-c", &import]).output().is_ok_and(|o| o.status.success())
     };
-    let imports =
-        |python: &PathBuf| Command::new(python).args(["-c", "import torch"]).output().is_ok_and(|o| o.status.success());
-    let named = std::env::var_os("RVC_TEST_PYTHON").is_some();
     let found = candidates.into_iter().find(imports);
-    assert!(found.is_some() || !named, "the Python named in RVC_TEST_PYTHON cannot import torch");
+    assert!(found.is_some() || !is_named, "the Python named in RVC_TEST_PYTHON cannot import {library}");
     if found.is_none() {
-        crate::support::skipped("no Python with torch; name one in RVC_TEST_PYTHON");
+        crate::support::skipped(&format!("no Python with {library}; name one in RVC_TEST_PYTHON"));
     }
     found
 }

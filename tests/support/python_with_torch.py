@@ -6,6 +6,7 @@
 The 0.55 GB set of `cargo xtask fetch --cpu` holds the whole torch package, but `import torch` also loads its CUDA part, which
 wants 2.5 GB of libraries that no CPU work calls. Empty stand-ins with the same names satisfy the loader; a call into one would
 trap. So the tests run against real PyTorch without a second download of it. Linux on x86-64 only; needs readelf and cc.
+It also gets numpy and faiss.
 Prints the path of the Python on standard output, everything else on standard error.
 """
 
@@ -17,8 +18,8 @@ import subprocess
 import sys
 import venv
 
-# What torch imports when it is imported, and numpy for the tests themselves.
-PACKAGES = ["typing_extensions", "filelock", "sympy", "networkx", "jinja2", "fsspec", "numpy"]
+# What torch imports when it is imported; numpy and faiss for the tests themselves.
+PACKAGES = ["typing_extensions", "filelock", "sympy", "networkx", "jinja2", "fsspec", "numpy", "faiss-cpu"]
 # Libraries whose symbols carry no version: the symbols are told by their prefix.
 UNVERSIONED = {
     "libcusparseLt.so.0": "cusparseLt",
@@ -52,7 +53,7 @@ def stand_ins(lib: pathlib.Path, out: pathlib.Path) -> None:
 
 
 def works(python: pathlib.Path) -> bool:
-    code = "import numpy, torch; torch.ones(2, 2).sum().item()"
+    code = "import faiss, numpy, torch; torch.ones(2, 2).sum().item()"
     return python.exists() and subprocess.run([python, "-c", code], stdout=sys.stderr).returncode == 0
 
 
