@@ -43,7 +43,7 @@ impl Index {
         let last = ids.len() - 1;
         for &number in &self.cells[cell] {
             let (id, distance) = (i64::from(number), squared_distance(query, self.vector(number)));
-            let before = |i: usize| distance < distances[i] || (distance == distances[i] && id < ids[i]);
+            let before = |i: usize| (distance, id) < (distances[i], ids[i]);
             // Also false where the distance is not a number.
             if !before(last) {
                 continue;
@@ -85,7 +85,9 @@ impl Index {
             if weights.iter().all(|&w| w == 0.0) {
                 continue;
             }
-            frame.iter_mut().for_each(|x| *x *= 1.0 - index_rate);
+            for x in frame.iter_mut() {
+                *x *= 1.0 - index_rate;
+            }
             for (&id, weight) in ids.iter().zip(weights).filter(|(_, w)| *w > 0.0) {
                 let share = index_rate * weight;
                 frame.iter_mut().zip(self.vector(id as u32)).for_each(|(x, v)| *x += share * v);

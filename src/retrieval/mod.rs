@@ -12,9 +12,14 @@
 //!
 //! Source: spec H; FAISS (Johnson, Douze, Jégou 2017) for the structure.
 
+mod build;
 mod centres;
 mod file;
+mod frames;
 mod ivf;
+mod kmeans;
+
+pub use build::{Built, Options, build};
 
 use crate::Result;
 use std::path::Path;
