@@ -179,8 +179,15 @@ fn a_second_run_skips_preprocessing_and_resumes() {
     {
         assert!(workspace.path(file).is_file(), "{file}");
     }
+    let indices =
+        workspace.digests("logs/anna", |name| name.starts_with("added_IVF") && name.ends_with("_anna_v2.index"));
+    assert_eq!(indices.len(), 1, "{indices:?}");
     let second = succeeded(&train(&workspace, "anna", &["--epochs", "2"]));
     assert!(second.contains("all from the cache"), "{second}");
+    assert!(
+        second.lines().any(|line| line.starts_with("retrieval index: ") && line.ends_with("(from the cache)")),
+        "{second}"
+    );
     assert!(second.contains("f0: 0 clips extracted") && second.contains("content: 0 clips encoded"), "{second}");
     assert!(second.contains("epoch 2/2") && !second.contains("epoch 1/2"), "{second}");
     let third = succeeded(&train(&workspace, "anna", &["--epochs", "2"]));
@@ -198,7 +205,7 @@ fn the_quickstart_learns_and_every_file_that_it_names_is_there() {
         .collect();
     assert_eq!(mel.len(), 4, "{text}");
     assert!(mel[3] < 0.9 * mel[0], "mel loss {mel:?}");
-    for name in ["voice:", "training:", "metrics:"] {
+    for name in ["voice:", "index:", "training:", "metrics:"] {
         let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("no {name} in\n{text}"));
         let path = line.trim_start_matches(name).split(" (").next().unwrap().trim();
         assert!(Path::new(path).exists() || workspace.path(path).exists(), "{name} {path}");
@@ -224,7 +231,7 @@ fn a_voice_is_exported_from_any_saved_epoch_and_others_are_refused_with_what_the
 #[test]
 fn version_1_and_a_voice_without_pitch_train_by_flags_alone() {
     let workspace = Workspace::new();
-    for (voice, flags) in [("anna", ["--rvc-version", "v1"].as_slice()), ("ben", &["--no-f0"])] {
+    for (voice, flags) in [("anna", ["--rvc-version", "v1"].as_slice()), ("ben", &["--no-f0", "--no-index"])] {
         workspace.record(voice, "a.wav", 6.0, 180.0);
         succeeded(&train(&workspace, voice, &[flags, &["--epochs", "1"]].concat()));
         assert!(workspace.path(&format!("models/{voice}.pth")).is_file());
@@ -234,6 +241,10 @@ fn version_1_and_a_voice_without_pitch_train_by_flags_alone() {
         (list.lines().next().unwrap().split('|').count(), list.contains("3_feature256"))
     };
     assert_eq!((columns("anna"), columns("ben")), ((5, true), (3, false)));
+    let indices = |voice: &str| workspace.digests(&format!("logs/{voice}"), |name| name.ends_with(".index")).len();
+    assert_eq!((indices("anna"), indices("ben")), (2, 0), "added and trained, or none on request");
+    let text = succeeded(&workspace.run("index", &["anna", "--rvc-version", "v1", "--file-name", "applio"]));
+    assert!(text.contains("anna.index") && workspace.path("logs/anna/anna.index").is_file(), "{text}");
     // The folder's settings are known to the recipe that goes on with it.
     let text = succeeded(&workspace.run("resume", &["ben", "--epochs", "2", "--batch-size", "2"]));
     assert!(text.contains("epoch 2/2"), "{text}");

@@ -670,3 +670,15 @@ fn a_cancelled_build_leaves_nothing_behind() {
     assert_eq!((error.kind(), room.indices()), (Kind::Cancelled, Vec::new()));
     assert!(!room.build(&options).unwrap().cached);
 }
+
+#[test]
+fn options_with_a_wrong_name_are_refused_with_the_right_one() {
+    let options = |given: serde_json::Value| Options::from_json(given.as_object().unwrap());
+    let error = options(serde_json::json!({ "leave_out_silense": true })).unwrap_err();
+    assert_eq!(
+        (error.kind(), error.hint_text()),
+        (Kind::ConfigUnknownKey, Some("did you mean \"leave_out_silence\"?"))
+    );
+    assert_eq!(options(serde_json::json!({ "max_frames": "many" })).unwrap_err().kind(), Kind::ConfigValue);
+    assert_eq!(options(serde_json::json!({})).unwrap(), Options::default());
+}

@@ -10,12 +10,13 @@ use super::ivf::squared_distance;
 use super::kmeans::{self, Setup};
 use crate::cache::{self, Cache, Key, Object, Origin};
 use crate::config::Config;
+use crate::error::nearest;
 use crate::files;
 use crate::nn::{self, random::SplitMix, runtime};
 use crate::task::Task;
 use crate::{Error, Kind, Result};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use tch::Device;
@@ -136,6 +137,24 @@ pub fn build(
 }
 
 impl Options {
+    /// Options from a JSON object over the defaults.
+    ///
+    /// Errors: `config.unknown_key` with the nearest name; `config.value`.
+    pub fn from_json(given: &Map<String, Value>) -> Result<Self> {
+        const NAMES: [&str; 4] = ["name", "leave_out_silence", "max_frames", "reduced_frames"];
+        if let Some(key) = given.keys().find(|key| !NAMES.contains(&key.as_str())) {
+            let error = Error::new(Kind::ConfigUnknownKey, format!("an index has no option {key:?}"));
+            return Err(error.hint(match nearest(key, NAMES.into_iter()) {
+                Some(known) => format!("did you mean {known:?}?"),
+                None => format!("options are: {}", NAMES.join(", ")),
+            }));
+        }
+        let options: Self = serde_json::from_value(given.clone().into())
+            .map_err(|e| Error::new(Kind::ConfigValue, format!("the options of an index do not fit: {e}")).source(e))?;
+        options.validate()?;
+        Ok(options)
+    }
+
     fn validate(&self) -> Result<()> {
         let error = |message: String| Err(Error::new(Kind::ConfigValue, message));
         if !["rvc", "applio"].contains(&self.name.as_str()) {

@@ -8,6 +8,7 @@ use std::path::{Component, Path, PathBuf};
 /// The standard library as shipped: (name without "stdlib/", text). tests/script.rs compares it with the folder.
 pub const STDLIB: &[(&str, &str)] = &[
     ("extraction", include_str!("../../stdlib/extraction.rhai")),
+    ("indexing", include_str!("../../stdlib/indexing.rhai")),
     ("presets", include_str!("../../stdlib/presets.rhai")),
     ("slicing", include_str!("../../stdlib/slicing.rhai")),
     ("training", include_str!("../../stdlib/training.rhai")),

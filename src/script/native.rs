@@ -8,7 +8,8 @@ use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The native modules, as scripts name them; a test compares the list with the engine.
-pub const MODULES: &[&str] = &["assets", "audio", "cache", "config", "prepare", "system", "track", "train"];
+pub const MODULES: &[&str] =
+    &["assets", "audio", "cache", "config", "prepare", "retrieval", "system", "track", "train"];
 
 /// Words that Rhai treats as functions without listing them.
 const KEYWORDS: &[(&str, &[usize])] = &[

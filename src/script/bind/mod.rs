@@ -12,6 +12,7 @@ mod config;
 mod fault;
 mod globals;
 mod prepare;
+mod retrieval;
 mod session;
 mod system;
 mod text;
@@ -33,6 +34,7 @@ pub fn register(engine: &mut Engine) {
     engine.register_static_module("cache", exported_module!(cache::api).into());
     engine.register_static_module("config", exported_module!(config::api).into());
     engine.register_static_module("prepare", exported_module!(prepare::api).into());
+    engine.register_static_module("retrieval", exported_module!(retrieval::api).into());
     engine.register_static_module("system", exported_module!(system::api).into());
     engine.register_static_module("track", exported_module!(track::api).into());
     engine.register_static_module("train", exported_module!(train::api).into());
