@@ -24,10 +24,11 @@ use crate::features::{Models, content, f0};
 use crate::models::synthesizer::{InferInput, Pitch};
 use crate::nn::allocator;
 use crate::nn::runtime;
+use crate::retrieval::Index;
 use crate::task::Task;
 use crate::voice::Voice;
 use crate::{Error, Kind, Result, nn};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use tch::{Device, Tensor};
 
@@ -43,6 +44,8 @@ pub struct Equipment {
     pub content_encoder: Option<String>,
     pub f0_method: Option<String>,
     pub feature_precision: Option<String>,
+    /// The voice's retrieval index; None converts without.
+    pub index: Option<PathBuf>,
     pub gpu: bool,
 }
 
@@ -91,6 +94,7 @@ pub struct Converter {
     /// None for a voice without pitch.
     tracker: Option<Rc<f0::Extractor>>,
     f0_method: String,
+    index: Option<Index>,
     device: Device,
 }
 
@@ -119,11 +123,23 @@ impl Converter {
             encoder.must_be(digest).map_err(|e| e.path(path))?;
         }
         let tracker = config.if_f0.then(|| models.extractor(&config)).transpose()?;
-        Ok(Self { voice, encoder, tracker, f0_method: config.f0_method, device })
+        let index = equipment.index.as_deref().map(|index| fitting(index, &voice)).transpose()?;
+        Ok(Self { voice, encoder, tracker, f0_method: config.f0_method, index, device })
     }
 
     pub fn voice(&self) -> &Voice {
         &self.voice
+    }
+
+    /// How close a sound in this voice comes to what it was made from; `f0_up_key` as it was converted with.
+    ///
+    /// Errors: as [`quality::Ears::compare`].
+    pub fn quality(&self, converted: &Audio, recording: &Audio, f0_up_key: f64) -> Result<quality::Quality> {
+        let ears = |tracker| quality::Ears { tracker, encoder: &self.encoder };
+        match &self.tracker {
+            Some(tracker) => ears(tracker).compare(converted, recording, f0_up_key),
+            None => ears(&f0::Extractor::signal(f0::Method::Pm)).compare(converted, recording, f0_up_key),
+        }
     }
 
     /// The recording in the voice, at the voice's rate or [`Settings::resample_sr`]; up to 20 ms shorter, as in RVC.
@@ -221,7 +237,12 @@ impl Converter {
         let dim = self.encoder.dim();
         let content = self.encoder.encode(samples)?;
         let frames = (content.len() / dim * 2).min(samples.len() / FRAME);
-        let pulled = content.clone();
+        let mut pulled = content.clone();
+        if let Some(index) = &self.index
+            && settings.index_rate > 0.0
+        {
+            index.blend(&mut pulled, settings.index_rate as f32)?;
+        }
         let own = |track: &Track| {
             let end = (chunk.first_frame + frames).min(track.hz.len());
             (track.coarse[chunk.first_frame..end].to_vec(), track.hz[chunk.first_frame..end].to_vec())
@@ -260,6 +281,27 @@ impl Converter {
         let wave = self.voice.network.infer(input)?.y_hat;
         nn::guard(|| Vec::try_from(wave.flatten(0, -1).to_device(Device::Cpu)).unwrap_or_default())
     }
+}
+
+/// Errors: as [`Index::read`]; `checkpoint.mismatch` if it is an index of the other version's content.
+fn fitting(path: &Path, voice: &Voice) -> Result<Index> {
+    let index = Index::read(path)?;
+    let dim = voice.sizes.content_channels as usize;
+    if index.dim() == dim {
+        return Ok(index);
+    }
+    let version = |dim: usize| match dim {
+        256 => "version 1",
+        768 => "version 2",
+        _ => "no version of RVC",
+    };
+    let (its, wanted) = (version(index.dim()), voice.sizes.version());
+    let message = format!(
+        "the index {} has {} values a frame ({its}), but the voice is {wanted}, which has {dim}",
+        path.display(),
+        index.dim()
+    );
+    Err(Error::new(Kind::CheckpointMismatch, message).path(path).hint("give the index of this voice, or none"))
 }
 
 /// Pitch of every frame.

@@ -92,13 +92,18 @@ enum Engine {
 }
 
 impl Extractor {
+    /// The extractor of a method that needs no file.
+    pub fn signal(method: Method) -> Self {
+        Self { engine: Engine::Signal(method) }
+    }
+
     /// The extractor of that name; a network is loaded from its file.
     ///
     /// Errors: `config.value` with the nearest name; `asset.missing`; `checkpoint.mismatch` and `checkpoint.damaged` for a file
     /// that is not what its name promises; `device.memory`.
     pub fn open(name: &str, setup: &Setup) -> Result<Self> {
         if let Some(method) = Method::ALL.into_iter().find(|method| method.name() == name) {
-            return Ok(Self { engine: Engine::Signal(method) });
+            return Ok(Self::signal(method));
         }
         let network: Box<dyn network::Tracker> = match name {
             "rmvpe" => Box::new(rmvpe::Network::open(setup)?),
