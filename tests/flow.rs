@@ -205,7 +205,8 @@ fn the_quickstart_learns_and_every_file_that_it_names_is_there() {
         .collect();
     assert_eq!(mel.len(), 4, "{text}");
     assert!(mel[3] < 0.9 * mel[0], "mel loss {mel:?}");
-    for name in ["voice:", "index:", "training:", "metrics:"] {
+    assert!(text.contains("self-test passed: "), "{text}");
+    for name in ["voice:", "index:", "listen:", "training:", "metrics:"] {
         let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("no {name} in\n{text}"));
         let path = line.trim_start_matches(name).split(" (").next().unwrap().trim();
         assert!(Path::new(path).exists() || workspace.path(path).exists(), "{name} {path}");
@@ -226,6 +227,46 @@ fn a_voice_is_exported_from_any_saved_epoch_and_others_are_refused_with_what_the
     assert_eq!(digest(&out), digest(&workspace.path("models/anna.pth")));
     let text = ended_with(1, &workspace.run("export", &["anna", "--epoch", "7"]));
     assert!(text.contains("file.not_found") && text.contains("saved are: 0, 1, 2"), "{text}");
+}
+
+#[test]
+fn recordings_and_folders_of_them_are_converted_and_mistakes_told() {
+    let workspace = Workspace::new();
+    workspace.record("anna", "a.wav", 6.0, 180.0);
+    succeeded(&train(&workspace, "anna", &["--epochs", "1"]));
+    for name in ["samples/epoch_1.wav", "samples/self_test.wav"] {
+        assert!(workspace.path(&format!("logs/anna/{name}")).is_file(), "{name}");
+    }
+    // A folder: two recordings of one stem, and what is no sound.
+    workspace.record("ben", "song.wav", 1.5, 220.0);
+    workspace.record("ben", "other/x.wav", 0.5, 220.0);
+    std::fs::copy(workspace.path("data/ben/song.wav"), workspace.path("data/ben/song.aiff")).unwrap();
+    std::fs::write(workspace.path("data/ben/broken.mp3"), "no sound").unwrap();
+    let text = ended_with(3, &workspace.run("convert", &["anna", "data/ben", "--f0-up-key", "3", "--format", "flac"]));
+    assert!(text.contains("broken.mp3 is not converted") && text.contains("2 of 3 converted"), "{text}");
+    assert!(text.contains("added_IVF"), "the voice's index is used: {text}");
+    for name in ["song.flac", "song.wav.flac"] {
+        let sound = rvc_run::audio::io::load(&workspace.path(&format!("converted/anna/{name}"))).unwrap();
+        assert_eq!(sound.sample_rate, 40_000);
+        assert!((sound.seconds() - 1.5).abs() < 0.03, "{name}: {}", sound.seconds());
+    }
+    // A file, by the path of the voice, without index, to a place of one's own.
+    let song =
+        ["models/anna.pth", "data/ben/song.wav", "--out", "mine.wav", "--index", "none", "--resample-sr", "16000"];
+    succeeded(&workspace.run("convert", &song));
+    assert_eq!(rvc_run::audio::io::load(&workspace.path("mine.wav")).unwrap().sample_rate, 16_000);
+    let text = ended_with(1, &workspace.run("convert", &["anna", "data/ben/song.wav", "--sid", "500"]));
+    assert!(text.contains("sid is 500, but the voice has the speakers 0 to 108"), "{text}");
+    let text = ended_with(1, &workspace.run("convert", &["nobody", "data/ben/song.wav"]));
+    assert!(text.contains("file.not_found") && text.contains("nobody.pth"), "{text}");
+    // The tools for voice files.
+    succeeded(&workspace.run("voice_rename", &["models/anna.pth", "Anna, calm"]));
+    succeeded(&workspace.run("voice_extract", &["logs/anna/G_1.pth", "models/small.pth"]));
+    succeeded(
+        &workspace.run("voice_merge", &["models/anna.pth", "models/small.pth", "models/both.pth", "--alpha", "0.25"]),
+    );
+    let text = succeeded(&workspace.run("voice_info", &["models/both.pth"]));
+    assert!(text.contains("anna * 0.25 + small * 0.75") && text.contains("merged_from"), "{text}");
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod cut;
 mod loudness;
 pub mod output;
 pub mod quality;
+pub mod selftest;
 
 pub use cut::{Chunking, cuts};
 
@@ -227,7 +228,9 @@ impl Converter {
             f0::fill_unvoiced(&mut f0);
         }
         let factor = 2f64.powf(settings.f0_up_key / 12.0);
-        f0.iter_mut().for_each(|hz| *hz *= factor);
+        for hz in &mut f0 {
+            *hz *= factor;
+        }
         Ok(Track { coarse: f0::coarse(&f0), hz: f0.into_iter().map(|hz| hz as f32).collect() })
     }
 
@@ -341,7 +344,9 @@ impl Heard {
         }
         let over = x.iter().fold(0.0f32, |peak, x| peak.max(x.abs())) / 0.95;
         if over > 1.0 {
-            x.iter_mut().for_each(|x| *x /= over);
+            for x in &mut x {
+                *x /= over;
+            }
         }
         let high = filter::highpass_both_ways(&x, RATE)
             .ok_or_else(|| Error::new(Kind::Internal, "the recording is too short to filter"))?;

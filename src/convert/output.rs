@@ -87,8 +87,14 @@ fn write_flac(path: &Path, samples: &[i16], sample_rate: u32) -> Result<()> {
     let config = flacenc::config::Encoder::default().into_verified().map_err(|(_, e)| failed(e.to_string()))?;
     let samples: Vec<i32> = samples.iter().map(|x| i32::from(*x)).collect();
     let source = flacenc::source::MemSource::from_samples(&samples, 1, 16, sample_rate as usize);
-    let stream = flacenc::encode_with_fixed_block_size(&config, source, config.block_size)
+    let mut stream = flacenc::encode_with_fixed_block_size(&config, source, config.block_size)
         .map_err(|e| failed(format!("{e:?}")))?;
+    // flacenc counts the last, shorter block as the least; the format leaves it out, and Symphonia then takes the stream for one
+    // of varying blocks and finds no frame.
+    stream
+        .stream_info_mut()
+        .set_block_sizes(config.block_size, config.block_size)
+        .map_err(|e| failed(e.to_string()))?;
     let mut sink = ByteSink::new();
     stream.write(&mut sink).map_err(|e| failed(e.to_string()))?;
     files::write(path, sink.as_slice())

@@ -144,7 +144,7 @@ impl Options {
         const NAMES: [&str; 4] = ["name", "leave_out_silence", "max_frames", "reduced_frames"];
         if let Some(key) = given.keys().find(|key| !NAMES.contains(&key.as_str())) {
             let error = Error::new(Kind::ConfigUnknownKey, format!("an index has no option {key:?}"));
-            return Err(error.hint(match nearest(key, NAMES.into_iter()) {
+            return Err(error.hint(match nearest(key, NAMES) {
                 Some(known) => format!("did you mean {known:?}?"),
                 None => format!("options are: {}", NAMES.join(", ")),
             }));

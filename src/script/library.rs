@@ -7,9 +7,11 @@ use std::path::{Component, Path, PathBuf};
 
 /// The standard library as shipped: (name without "stdlib/", text). tests/script.rs compares it with the folder.
 pub const STDLIB: &[(&str, &str)] = &[
+    ("conversion", include_str!("../../stdlib/conversion.rhai")),
     ("extraction", include_str!("../../stdlib/extraction.rhai")),
     ("indexing", include_str!("../../stdlib/indexing.rhai")),
     ("presets", include_str!("../../stdlib/presets.rhai")),
+    ("proof", include_str!("../../stdlib/proof.rhai")),
     ("slicing", include_str!("../../stdlib/slicing.rhai")),
     ("training", include_str!("../../stdlib/training.rhai")),
     ("voice", include_str!("../../stdlib/voice.rhai")),

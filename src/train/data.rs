@@ -368,6 +368,11 @@ impl Dataset {
         self.items.len()
     }
 
+    /// The sound of the first clip; None in an empty set.
+    pub fn first_clip(&self) -> Option<&Path> {
+        self.items.first().map(|item| item.wave.as_path())
+    }
+
     pub fn is_empty(&self) -> bool {
         self.items.is_empty()
     }

@@ -1,10 +1,12 @@
 //! The trainer that a recipe drives: open, run an epoch, save, export. The epoch loop itself is the recipe's.
 
 use crate::assets::Store;
+use crate::audio::Audio;
 use crate::config::Config;
 use crate::files::Lock;
+use crate::models::synthesizer::InferInput;
 use crate::models::{Discriminator, Synthesizer, SynthesizerConfig};
-use crate::nn::runtime;
+use crate::nn::{self, runtime};
 use crate::task::Task;
 use crate::train::checkpoint::{self, Layout, Manifest, Position};
 use crate::train::foreign::{self, Pair};
@@ -458,6 +460,31 @@ impl Trainer {
         checkpoint::write(&self.logs, &self.engine, &self.layout, manifest)?;
         self.saved = Some(self.position);
         Ok(())
+    }
+
+    /// The generator as it is now.
+    pub fn generator(&self) -> &Synthesizer {
+        &self.engine.generator
+    }
+
+    /// The first clip of the data set as the generator speaks it now, from the clip's own content and pitch.
+    ///
+    /// Draws of its own: every step seeds anew, so the training does not change by it.
+    /// Errors: `data.*` if the clip cannot be read any more; `device.memory`, `torch`; after `train.not_finite` that error again.
+    pub fn sample(&mut self) -> Result<Audio> {
+        self.usable()?;
+        let input = self.data.collate(&[0], self.engine.device())?.input;
+        nn::guard(|| tch::manual_seed(self.config.seed))?;
+        let input = InferInput {
+            phone: input.phone,
+            lengths: input.phone_lengths,
+            pitch: input.pitch,
+            sid: input.sid,
+            window: None,
+        };
+        let wave = self.engine.generator.infer(&input)?.y_hat;
+        let samples = nn::guard(|| Vec::try_from(wave.flatten(0, -1).to_device(Device::Cpu)).unwrap_or_default())?;
+        Ok(Audio { samples, sample_rate: self.config.sample_rate as u32 })
     }
 
     /// Names the recipe that trains, for manifests and model cards.

@@ -11,6 +11,7 @@ mod cache;
 mod config;
 mod fault;
 mod globals;
+mod model;
 mod prepare;
 mod retrieval;
 mod session;
@@ -33,6 +34,7 @@ pub fn register(engine: &mut Engine) {
     engine.register_static_module("audio", exported_module!(audio::api).into());
     engine.register_static_module("cache", exported_module!(cache::api).into());
     engine.register_static_module("config", exported_module!(config::api).into());
+    engine.register_static_module("model", exported_module!(model::api).into());
     engine.register_static_module("prepare", exported_module!(prepare::api).into());
     engine.register_static_module("retrieval", exported_module!(retrieval::api).into());
     engine.register_static_module("system", exported_module!(system::api).into());

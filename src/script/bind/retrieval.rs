@@ -22,7 +22,7 @@ pub mod api {
     /// ```
     #[rhai_fn(return_raw, volatile)]
     pub fn build(ctx: NativeCallContext, voice: &str, cfg: Map) -> Fallible<Map> {
-        super::run(&ctx, voice, &cfg, &Map::new()).map(super::described).at(&ctx)
+        super::run(&ctx, voice, &cfg, &Map::new()).map(|built| super::described(&built)).at(&ctx)
     }
 
     /// Builds the index with options:
@@ -39,7 +39,7 @@ pub mod api {
     /// ```
     #[rhai_fn(name = "build", return_raw, volatile)]
     pub fn build_with(ctx: NativeCallContext, voice: &str, cfg: Map, options: Map) -> Fallible<Map> {
-        super::run(&ctx, voice, &cfg, &options).map(super::described).at(&ctx)
+        super::run(&ctx, voice, &cfg, &options).map(|built| super::described(&built)).at(&ctx)
     }
 }
 
@@ -50,7 +50,7 @@ fn run(ctx: &NativeCallContext, voice: &str, cfg: &Map, options: &Map) -> crate:
     retrieval::build(session.task(), &session.cache()?, &logs, voice, &config, &options)
 }
 
-fn described(built: Built) -> Map {
+fn described(built: &Built) -> Map {
     [
         ("path".into(), built.path.display().to_string().into()),
         ("n".into(), (built.n as i64).into()),

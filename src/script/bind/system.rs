@@ -115,6 +115,43 @@ pub mod api {
         entries(&session(&ctx).workspace().path(path), Path::is_file).at(&ctx)
     }
 
+    /// Returns whether `path` is a folder; relative paths start at the workspace.
+    ///
+    /// # Example
+    /// ```rhai
+    /// system::is_folder("data/anna") && !system::is_folder("data/anna/tone.wav")
+    /// ```
+    #[rhai_fn(volatile)]
+    pub fn is_folder(ctx: NativeCallContext, path: &str) -> bool {
+        session(&ctx).workspace().path(path).is_dir()
+    }
+
+    /// Returns the path of the file in `folder` that was written last, of those whose names begin and end so; "" if there is none.
+    ///
+    /// # Example
+    /// ```rhai
+    /// system::newest_file("data/anna", "to", ".wav").ends_with("tone.wav") && system::newest_file("nowhere", "", "") == ""
+    /// ```
+    #[rhai_fn(volatile)]
+    pub fn newest_file(ctx: NativeCallContext, folder: &str, begins: &str, ends: &str) -> ImmutableString {
+        let folder = session(&ctx).workspace().path(folder);
+        let fits = |name: &str| name.starts_with(begins) && name.ends_with(ends);
+        let names = entries(&folder, Path::is_file).unwrap_or_default();
+        let files = names.into_iter().filter_map(|name| name.into_string().ok()).filter(|name| fits(name));
+        let written = |name: &String| folder.join(name).metadata().and_then(|about| about.modified()).ok();
+        files.max_by_key(written).map_or("".into(), |name| text_of(folder.join(name)))
+    }
+
+    /// Returns a file's name without its folder and ending.
+    ///
+    /// # Example
+    /// ```rhai
+    /// system::stem("models/anna.pth") == "anna"
+    /// ```
+    pub fn stem(path: &str) -> ImmutableString {
+        Path::new(path).file_stem().map_or("".into(), |stem| stem.to_string_lossy().into_owned().into())
+    }
+
     /// Returns whether there is a file or folder at `path`; relative paths start at the workspace.
     ///
     /// # Example

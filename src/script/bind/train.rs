@@ -3,6 +3,7 @@
 use super::prepare::ListHandle as FileList;
 use super::track::Handle as Run;
 use super::{At, Fallible, session, value};
+use crate::convert::output::{self, Format};
 use crate::error::nearest;
 use crate::prepare::content_digest;
 use crate::task::Task;
@@ -37,6 +38,13 @@ pub struct TrainerHandle(Rc<Open>);
 struct Open {
     trainer: RefCell<Engine>,
     task: Task,
+}
+
+impl TrainerHandle {
+    /// What `f` makes of the training.
+    pub fn with<R>(&self, f: impl FnOnce(&Engine) -> R) -> R {
+        f(&self.0.trainer.borrow())
+    }
 }
 
 impl Drop for Open {
@@ -338,6 +346,38 @@ pub mod api {
     #[rhai_fn(get = "losses", pure)]
     pub fn losses(t: &mut Trainer) -> Map {
         t.0.trainer.borrow().losses().map(|m| super::metrics(&m)).unwrap_or_default()
+    }
+
+    /// Writes the first clip of the data set as the generator speaks it now, as a 16-bit wav: what a training sounds like so far.
+    ///
+    /// * `path`: relative paths start at the workspace.
+    /// * Fails with `data.damaged`, `device.memory`, `train.not_finite`, `file.*`.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let cfg = #{ preset: "tiny", segment_size: 1600 };
+    /// let files = prepare::filelist(prepare::slices("anna", "data/anna", cfg), cfg);
+    /// train::trainer(train::dataset(files, cfg), cfg).save_sample("logs/anna/samples/epoch_0.wav");
+    /// audio::load("logs/anna/samples/epoch_0.wav").sample_rate == 40000
+    /// ```
+    #[rhai_fn(global, pure, return_raw, volatile)]
+    pub fn save_sample(ctx: NativeCallContext, t: &mut Trainer, path: &str) -> Fallible<()> {
+        let sample = t.0.trainer.borrow_mut().sample();
+        let path = session(&ctx).workspace().path(path);
+        sample.and_then(|sound| output::write(&path, &sound, Format::Wav16)).at(&ctx)
+    }
+
+    /// Returns the path of the first clip of the data set: what samples and the self-test of a voice are made from.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let cfg = #{ preset: "tiny", segment_size: 1600 };
+    /// let files = prepare::filelist(prepare::slices("anna", "data/anna", cfg), cfg);
+    /// train::trainer(train::dataset(files, cfg), cfg).first_clip.ends_with(".wav")
+    /// ```
+    #[rhai_fn(get = "first_clip", pure)]
+    pub fn first_clip(t: &mut Trainer) -> ImmutableString {
+        t.0.trainer.borrow().dataset().first_clip().map_or("".into(), |path| path.display().to_string().into())
     }
 
     /// Returns the folder of the training: checkpoints, config.json, train.log.

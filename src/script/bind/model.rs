@@ -1,0 +1,352 @@
+//! Script face of [`crate::convert`] and [`crate::voice`]: voices as files, conversion, proof that they work.
+
+use super::train::TrainerHandle as Trainer;
+use super::{At, Fallible, session, value};
+use crate::convert::output::{self, Format};
+use crate::convert::quality::Quality;
+use crate::convert::{Converter, Equipment, Settings, selftest};
+use crate::error::nearest;
+use crate::{Error, Kind, audio, voice};
+use rhai::plugin::*;
+use rhai::{Dynamic, Map, NativeCallContext};
+use serde::Deserialize;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Instant;
+
+/// A voice opened for conversion; clones are the same one.
+#[derive(Clone)]
+pub struct VoiceHandle(Rc<Converter>);
+
+#[export_module]
+pub mod api {
+    /// A voice opened for conversion.
+    pub type Voice = super::VoiceHandle;
+
+    /// Opens an exported voice of rvc-run, RVC WebUI or Applio, with the networks that hear for it.
+    ///
+    /// * `path`: a .pth file; relative paths start at the workspace.
+    /// * `options`: `index`, the path of its retrieval index ("" for none); `gpu`; and, instead of what the voice was trained with,
+    ///   `content_encoder`, `f0_method`, `feature_precision`.
+    /// * Fails with `checkpoint.mismatch` if it is no voice, or was trained on the content of another encoder;
+    ///   `checkpoint.damaged`, `asset.missing`, `config.*`, `device.*`, `file.not_found`.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let cfg = #{ preset: "tiny", segment_size: 1600 };
+    /// let files = prepare::filelist(prepare::slices("anna", "data/anna", cfg), cfg);
+    /// train::trainer(train::dataset(files, cfg), cfg).save_voice("models/anna.pth");
+    /// let v = model::open("models/anna.pth", #{ f0_method: "pm", content_encoder: "mel" });
+    /// v.convert("data/anna/tone.wav", "out.wav", #{ f0_up_key: 12 }).sample_rate == 40000
+    /// ```
+    #[rhai_fn(return_raw, volatile)]
+    pub fn open(ctx: NativeCallContext, path: &str, options: Map) -> Fallible<Voice> {
+        super::opened(&ctx, path, &options).at(&ctx)
+    }
+
+    /// Converts a recording into the voice; returns `seconds` of the result, its `sample_rate`, the time it `took`, and `rtf`, seconds of
+    /// computing for each second of sound.
+    ///
+    /// * `input`, `out`: sound files; relative paths start at the workspace.
+    /// * `settings`: `f0_up_key` (semitones, 0), `index_rate` (0.75), `protect` (0.33), `rms_mix_rate` (0.25), `filter_radius` (3), `sid`
+    ///   (0), `resample_sr` (0: the voice's rate), `seed` (1234), `format` ("wav": 16 bits, "wav32": float, "flac").
+    /// * Fails with `audio.empty` for less than 25 ms of sound, `audio.decode`, `data.damaged`, `config.*`, `file.*`, `device.memory`.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let cfg = #{ preset: "tiny", segment_size: 1600 };
+    /// let files = prepare::filelist(prepare::slices("anna", "data/anna", cfg), cfg);
+    /// train::trainer(train::dataset(files, cfg), cfg).save_voice("models/anna.pth");
+    /// let v = model::open("models/anna.pth", #{ f0_method: "pm", content_encoder: "mel" });
+    /// v.convert("data/anna/tone.wav", "out.flac", #{ format: "flac" }).seconds > 0.9
+    /// ```
+    #[rhai_fn(global, pure, return_raw, volatile)]
+    pub fn convert(ctx: NativeCallContext, v: &mut Voice, input: &str, out: &str, settings: Map) -> Fallible<Map> {
+        super::converted(&ctx, v, input, out, &settings).at(&ctx)
+    }
+
+    /// Returns how close a converted file comes to what it was made from; 0 is equal: `log_mel_distance` in dB, `f0_rmse_cents` and
+    /// `voicing_error` (share of the frames), `loudness_difference` in LU, `content_distance` (1 - cosine).
+    ///
+    /// * `converted`, `recording`: sound files; `f0_up_key`: what the pitch was moved by.
+    /// * What cannot be measured, such as the pitch of silence, is ().
+    /// * Fails with `audio.*`, `file.*`.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let cfg = #{ preset: "tiny", segment_size: 1600 };
+    /// let files = prepare::filelist(prepare::slices("anna", "data/anna", cfg), cfg);
+    /// train::trainer(train::dataset(files, cfg), cfg).save_voice("models/anna.pth");
+    /// let v = model::open("models/anna.pth", #{ f0_method: "pm", content_encoder: "mel" });
+    /// v.quality("data/anna/tone.wav", "data/anna/tone.wav", 0).log_mel_distance == 0.0
+    /// ```
+    #[rhai_fn(global, pure, return_raw, volatile)]
+    pub fn quality(
+        ctx: NativeCallContext,
+        v: &mut Voice,
+        converted: &str,
+        recording: &str,
+        f0_up_key: Dynamic,
+    ) -> Fallible<Map> {
+        super::compared(&ctx, v, converted, recording, &f0_up_key).at(&ctx)
+    }
+
+    /// Proves that the opened file is the voice of a training: a recording is converted by the file and by the generator in memory, with
+    /// the same random numbers. Writes the file's sound to `out` and returns `snr`, how far their difference lies below it, in dB.
+    ///
+    /// * Fails with `checkpoint.mismatch` if they differ by more than half precision explains, or the voice is mute.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let cfg = #{ preset: "tiny", segment_size: 1600 };
+    /// let files = prepare::filelist(prepare::slices("anna", "data/anna", cfg), cfg);
+    /// let t = train::trainer(train::dataset(files, cfg), cfg);
+    /// t.save_voice("models/anna.pth");
+    /// let v = model::open("models/anna.pth", #{ f0_method: "pm", content_encoder: "mel" });
+    /// v.self_test(t, "data/anna/tone.wav", "test.wav").snr > 20.0
+    /// ```
+    #[rhai_fn(global, pure, return_raw, volatile)]
+    pub fn self_test(ctx: NativeCallContext, v: &mut Voice, t: Trainer, recording: &str, out: &str) -> Fallible<Map> {
+        super::self_tested(&ctx, v, &t, recording, out).at(&ctx)
+    }
+
+    /// Returns what a voice or G_ checkpoint is: `kind`, `version`, `f0`, `sample_rate`, `speakers`, `weights`, `precision`, `sha256`, and
+    /// `entries` with what else stands in it, such as `info` and `model_card`.
+    ///
+    /// * Fails with `checkpoint.mismatch` if it is neither, `checkpoint.damaged`, `file.*`.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let cfg = #{ preset: "tiny", segment_size: 1600 };
+    /// let files = prepare::filelist(prepare::slices("anna", "data/anna", cfg), cfg);
+    /// train::trainer(train::dataset(files, cfg), cfg).save_voice("models/anna.pth");
+    /// model::info("models/anna.pth").entries.info == "0epoch"
+    /// ```
+    #[rhai_fn(return_raw, volatile)]
+    pub fn info(ctx: NativeCallContext, path: &str) -> Fallible<Map> {
+        voice::describe(&session(&ctx).workspace().path(path)).map(|map| value::map_from_json(&map)).at(&ctx)
+    }
+
+    /// Writes the small voice of any G_ checkpoint, of RVC WebUI, Applio or rvc-run.
+    ///
+    /// * `info`: the text in the voice; "" is "<n>epoch".
+    /// * Fails with `checkpoint.mismatch` for another file, `checkpoint.damaged`, `file.*`.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let cfg = #{ preset: "tiny", segment_size: 1600 };
+    /// let files = prepare::filelist(prepare::slices("anna", "data/anna", cfg), cfg);
+    /// train::trainer(train::dataset(files, cfg), cfg);                     // saves G_0 and D_0
+    /// model::extract("logs/anna/G_0.pth", "models/small.pth", "");
+    /// model::info("models/small.pth").kind == "voice"
+    /// ```
+    #[rhai_fn(return_raw, volatile)]
+    pub fn extract(ctx: NativeCallContext, checkpoint: &str, out: &str, info: &str) -> Fallible<()> {
+        let session = session(&ctx);
+        let path = |path: &str| session.workspace().path(path);
+        voice::extract(&path(checkpoint), &path(out), (!info.is_empty()).then_some(info)).at(&ctx)
+    }
+
+    /// Writes the voice `alpha` * a + (1 - alpha) * b.
+    ///
+    /// * `a`, `b`: voices or G_ checkpoints of one version and rate; `alpha`: 0 to 1; `info`: the text in the new voice.
+    /// * Fails with `checkpoint.mismatch` if they do not fit each other, `config.value`, `checkpoint.damaged`, `file.*`.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let cfg = #{ preset: "tiny", segment_size: 1600 };
+    /// let files = prepare::filelist(prepare::slices("anna", "data/anna", cfg), cfg);
+    /// train::trainer(train::dataset(files, cfg), cfg).save_voice("models/anna.pth");
+    /// model::merge("models/anna.pth", "models/anna.pth", 0.5, "models/both.pth", "anna and anna");
+    /// model::info("models/both.pth").entries.info == "anna and anna"
+    /// ```
+    #[rhai_fn(return_raw, volatile)]
+    pub fn merge(ctx: NativeCallContext, a: &str, b: &str, alpha: f64, out: &str, info: &str) -> Fallible<()> {
+        let session = session(&ctx);
+        let path = |path: &str| session.workspace().path(path);
+        voice::merge(&path(a), &path(b), alpha, &path(out), info).at(&ctx)
+    }
+
+    /// Writes a voice with another text in it; all else stays as it is.
+    ///
+    /// * `out`: may be `path` itself.
+    /// * Fails with `checkpoint.mismatch` if it is no exported voice, `checkpoint.damaged`, `file.*`.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let cfg = #{ preset: "tiny", segment_size: 1600 };
+    /// let files = prepare::filelist(prepare::slices("anna", "data/anna", cfg), cfg);
+    /// train::trainer(train::dataset(files, cfg), cfg).save_voice("models/anna.pth");
+    /// model::set_info("models/anna.pth", "Anna, calm", "models/anna.pth");
+    /// model::info("models/anna.pth").entries.info == "Anna, calm"
+    /// ```
+    #[rhai_fn(return_raw, volatile)]
+    pub fn set_info(ctx: NativeCallContext, path: &str, info: &str, out: &str) -> Fallible<()> {
+        let session = session(&ctx);
+        voice::set_info(&session.workspace().path(path), info, &session.workspace().path(out)).at(&ctx)
+    }
+}
+
+/// The options of `model::open` as a script gives them.
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[derive(Default)]
+struct Options {
+    content_encoder: Option<String>,
+    f0_method: Option<String>,
+    feature_precision: Option<String>,
+    index: String,
+    gpu: bool,
+}
+
+/// The settings of `convert`, likewise; what is not given is RVC's.
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Given {
+    sid: i64,
+    f0_up_key: f64,
+    index_rate: f64,
+    protect: f64,
+    rms_mix_rate: f64,
+    filter_radius: i64,
+    resample_sr: i64,
+    seed: i64,
+    format: String,
+}
+
+impl Default for Given {
+    fn default() -> Self {
+        let s = Settings::default();
+        Self {
+            sid: s.sid,
+            f0_up_key: s.f0_up_key,
+            index_rate: s.index_rate,
+            protect: s.protect,
+            rms_mix_rate: s.rms_mix_rate,
+            filter_radius: s.filter_radius,
+            resample_sr: s.resample_sr,
+            seed: s.seed,
+            format: "wav".into(),
+        }
+    }
+}
+
+/// Errors: `config.unknown_key` with the nearest name, `config.value`.
+fn parsed<T: for<'de> Deserialize<'de>>(map: &Map, of: &str, known: &[&str]) -> crate::Result<T> {
+    if let Some(key) = map.keys().find(|key| !known.contains(&key.as_str())) {
+        let error = Error::new(Kind::ConfigUnknownKey, format!("{of} has no setting {:?}", key.as_str()));
+        return Err(error.hint(match nearest(key, known.iter().copied()) {
+            Some(near) => format!("did you mean {near:?}?"),
+            None => format!("settings are: {}", known.join(", ")),
+        }));
+    }
+    let json = serde_json::Value::Object(value::map_to_json(map)?);
+    serde_json::from_value(json).map_err(|e| Error::new(Kind::ConfigValue, format!("{of}: {e}")))
+}
+
+fn opened(ctx: &NativeCallContext, path: &str, options: &Map) -> crate::Result<VoiceHandle> {
+    const KNOWN: &[&str] = &["content_encoder", "f0_method", "feature_precision", "index", "gpu"];
+    let (session, options) = (session(ctx), parsed::<Options>(options, "model::open", KNOWN)?);
+    let path_of = |path: &str| session.workspace().path(path);
+    let given = |text: Option<String>| text.filter(|text| !text.is_empty());
+    let equipment = Equipment {
+        content_encoder: given(options.content_encoder),
+        f0_method: given(options.f0_method),
+        feature_precision: given(options.feature_precision),
+        index: Some(options.index).filter(|index| !index.is_empty()).map(|index| path_of(&index)),
+        gpu: options.gpu,
+    };
+    Ok(VoiceHandle(Rc::new(Converter::open(&path_of(path), session.models(), &equipment)?)))
+}
+
+fn settings(map: &Map) -> crate::Result<(Settings, Format)> {
+    const KNOWN: &[&str] = &[
+        "sid",
+        "f0_up_key",
+        "index_rate",
+        "protect",
+        "rms_mix_rate",
+        "filter_radius",
+        "resample_sr",
+        "seed",
+        "format",
+    ];
+    let given: Given = parsed(map, "convert", KNOWN)?;
+    let format = Format::named(&given.format)?;
+    let settings = Settings {
+        sid: given.sid,
+        f0_up_key: given.f0_up_key,
+        index_rate: given.index_rate,
+        protect: given.protect,
+        rms_mix_rate: given.rms_mix_rate,
+        filter_radius: given.filter_radius,
+        resample_sr: given.resample_sr,
+        seed: given.seed,
+        ..Settings::default()
+    };
+    Ok((settings, format))
+}
+
+fn converted(ctx: &NativeCallContext, v: &VoiceHandle, input: &str, out: &str, map: &Map) -> crate::Result<Map> {
+    let session = session(ctx);
+    let (settings, format) = settings(map)?;
+    let start = Instant::now();
+    let input = session.workspace().path(input);
+    let recording = audio::io::load(&input)?;
+    let sound = v.0.convert(session.task(), recording, &settings).map_err(|e| e.path(&input))?;
+    output::write(&session.workspace().path(out), &sound, format)?;
+    let (took, seconds) = (start.elapsed().as_secs_f64(), sound.seconds());
+    Ok([
+        ("seconds".into(), seconds.into()),
+        ("sample_rate".into(), i64::from(sound.sample_rate).into()),
+        ("took".into(), took.into()),
+        ("rtf".into(), (took / seconds.max(1e-9)).into()),
+    ]
+    .into())
+}
+
+fn compared(
+    ctx: &NativeCallContext,
+    v: &VoiceHandle,
+    converted: &str,
+    recording: &str,
+    f0_up_key: &Dynamic,
+) -> crate::Result<Map> {
+    let session = session(ctx);
+    let load = |path: &str| audio::io::load(&session.workspace().path(path));
+    let key = f0_up_key.as_float().or_else(|_| f0_up_key.as_int().map(|n| n as f64)).map_err(|kind| {
+        Error::new(Kind::ConfigValue, format!("f0_up_key is of type {kind}, but must be a number of semitones"))
+    })?;
+    v.0.quality(&load(converted)?, &load(recording)?, key).map(|quality| numbers(&quality))
+}
+
+fn numbers(quality: &Quality) -> Map {
+    let number = |x: Option<f64>| x.map_or(Dynamic::UNIT, Dynamic::from);
+    [
+        ("log_mel_distance".into(), quality.log_mel_distance.into()),
+        ("f0_rmse_cents".into(), number(quality.f0_rmse_cents)),
+        ("voicing_error".into(), quality.voicing_error.into()),
+        ("loudness_difference".into(), number(quality.loudness_difference)),
+        ("content_distance".into(), quality.content_distance.into()),
+    ]
+    .into()
+}
+
+fn self_tested(
+    ctx: &NativeCallContext,
+    v: &VoiceHandle,
+    t: &Trainer,
+    recording: &str,
+    out: &str,
+) -> crate::Result<Map> {
+    let session = session(ctx);
+    let recording = audio::io::load(&session.workspace().path(recording))?;
+    let out: PathBuf = session.workspace().path(out);
+    let passed = t.with(|trainer| selftest::run(&v.0, trainer.generator(), &recording, &Settings::default()))?;
+    output::write(&out, &passed.sound, Format::Wav16)?;
+    let quality = v.0.quality(&passed.sound, &recording, 0.0)?;
+    let mut map = numbers(&quality);
+    map.insert("snr".into(), passed.snr.into());
+    map.insert("path".into(), out.display().to_string().into());
+    Ok(map)
+}
