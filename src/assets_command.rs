@@ -29,7 +29,7 @@ pub fn command() -> Command {
                 )
                 .arg(names("default: what train_voice needs for the three flags below"))
                 .arg(choice("sample-rate", "HZ", &["32000", "40000", "48000"], "40000", "rate of the voice"))
-                .arg(choice("version", "VERSION", &["v1", "v2"], "v2", "architecture of the voice"))
+                .arg(choice("rvc-version", "VERSION", &["v1", "v2"], "v2", "architecture of the voice"))
                 .arg(flag("no-f0", "for a voice without pitch").conflicts_with("names"))
                 .arg(folder("dir", "where the files go"))
                 .arg(
@@ -153,7 +153,7 @@ fn usual(store: &Store, given: &ArgMatches) -> Result<Vec<String>> {
     let text = |name: &str| given.get_one::<String>(name).cloned().unwrap_or_default();
     let config = Config {
         sample_rate: text("sample-rate").parse().unwrap_or_default(),
-        version: text("version"),
+        version: text("rvc-version"),
         if_f0: !given.get_flag("no-f0"),
         ..assets::usual()
     };

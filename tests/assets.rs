@@ -585,7 +585,7 @@ fn fetch_without_names_wants_what_the_flags_say() {
     for (flags, names) in [
         (vec![], ["hubert_base.pt, rmvpe.pt", "pretrained_v2/f0G40k.pth", "pretrained_v2/f0D40k.pth"]),
         (
-            vec!["--sample-rate", "48000", "--version", "v1"],
+            vec!["--sample-rate", "48000", "--rvc-version", "v1"],
             ["rmvpe.pt", "pretrained/f0G48k.pth", "pretrained/f0D48k.pth"],
         ),
         (vec!["--no-f0"], ["hubert_base.pt, pretrained_v2/", "pretrained_v2/G40k.pth", "pretrained_v2/D40k.pth"]),
