@@ -580,6 +580,26 @@ fn where_prints_the_path_alone() {
 }
 
 #[test]
+fn where_passes_over_an_incomplete_folder() {
+    let (folder, files) = workspace();
+    std::fs::create_dir_all(files[0].parent().unwrap()).unwrap();
+    std::fs::write(&files[0], "x").unwrap();
+    let at = |given: &str| {
+        let mut command = command(folder.path(), &["where", "spin"]);
+        command.env("RVC_RUN_ASSETS", given);
+        run(command)
+    };
+    let missing = at("shared");
+    assert_eq!((missing.code, missing.out.as_str()), (1, ""));
+    assert!(missing.err.contains("assets/spin is there without config.json"), "{}", missing.err);
+    std::fs::create_dir_all(folder.path().join("shared/spin")).unwrap();
+    for file in &files {
+        std::fs::write(folder.path().join("shared/spin").join(file.file_name().unwrap()), "x").unwrap();
+    }
+    assert_eq!(at("shared").out, "shared/spin\n");
+}
+
+#[test]
 fn fetch_without_names_wants_what_the_flags_say() {
     let (folder, _) = workspace();
     for (flags, names) in [

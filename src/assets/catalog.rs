@@ -129,6 +129,16 @@ impl Asset {
         folder.join(&self.name)
     }
 
+    /// "file" or "folder".
+    pub fn form(&self) -> &'static str {
+        if self.files.iter().any(|file| file.name.is_empty()) { "file" } else { "folder" }
+    }
+
+    /// The names of its files that are not there, if it lies at `path`.
+    pub fn missing_at(&self, path: &Path) -> Vec<&str> {
+        self.files.iter().filter(|file| !file.path(path).is_file()).map(|file| file.name.as_str()).collect()
+    }
+
     /// Bytes of all its files, if each is known.
     pub fn bytes(&self) -> Option<u64> {
         self.files.iter().map(|file| file.source.as_ref().and_then(|source| source.bytes)).sum()

@@ -86,23 +86,23 @@ impl Store {
         self.root.join(given)
     }
 
-    /// Where the asset `name` ("rmvpe.pt", "pretrained_v2/f0G40k.pth", "contentvec") lies: a file or a folder.
+    /// Where the asset `name` ("rmvpe.pt", "pretrained_v2/f0G40k.pth", "contentvec") lies whole: a file or a folder.
     ///
-    /// Errors: `asset.missing` with the folders that were looked in and the command that fetches it; `config.value` for a name
-    /// that is not in the catalog.
+    /// Errors: `asset.missing` with the folders that were looked in, what lies there without all its files, and the command
+    /// that fetches it; `config.value` for a name that is not in the catalog.
     pub fn locate(&self, name: &str) -> Result<PathBuf> {
         let asset = self.catalog.asset(name)?;
-        self.find(asset).ok_or_else(|| self.missing_error(&[asset]))
-    }
-
-    /// Where an asset lies, if it does.
-    pub fn find(&self, asset: &Asset) -> Option<PathBuf> {
-        self.places(asset).find(|path| path.exists())
+        self.find_whole(asset).ok_or_else(|| self.missing_error(&[asset]))
     }
 
     /// Where an asset lies with every file of it.
     pub fn find_whole(&self, asset: &Asset) -> Option<PathBuf> {
-        self.places(asset).find(|path| asset.files.iter().all(|file| file.path(path).is_file()))
+        self.places(asset).find(|path| asset.missing_at(path).is_empty())
+    }
+
+    /// Where something of an asset lies, if it lies nowhere whole: a folder without all its files, or a folder in the file's stead.
+    pub fn find_incomplete(&self, asset: &Asset) -> Option<PathBuf> {
+        if self.find_whole(asset).is_some() { None } else { self.places(asset).find(|path| path.exists()) }
     }
 
     fn places<'a>(&'a self, asset: &'a Asset) -> impl Iterator<Item = PathBuf> + 'a {
@@ -131,17 +131,46 @@ impl Store {
         if missing.is_empty() { Ok(()) } else { Err(self.missing_error(&missing)) }
     }
 
+    /// The asset that does instead of this one, or that this one does instead of.
+    fn twin(&self, asset: &Asset) -> Option<&Asset> {
+        let instead = |one: &Asset, other: &Asset| one.instead.as_ref() == Some(&other.name);
+        self.catalog.assets.iter().find(|other| instead(asset, other) || instead(other, asset))
+    }
+
     fn missing_error(&self, assets: &[&Asset]) -> Error {
-        let names: Vec<&str> = assets.iter().map(|asset| asset.name.as_str()).collect();
+        let mut names = Vec::new();
+        let mut incomplete = Vec::new();
+        for asset in assets {
+            // A twin that is there is not what is missing: somebody asked for this form of the two.
+            let twin = self.twin(asset).filter(|twin| self.find_whole(twin).is_none());
+            names.push(match twin {
+                Some(twin) => format!("{} (or the {} {})", asset.name, twin.form(), twin.name),
+                None => asset.name.clone(),
+            });
+            for asset in std::iter::once(*asset).chain(twin) {
+                incomplete.extend(self.find_incomplete(asset).map(|path| lacking(asset, &path)));
+            }
+        }
         let folders: Vec<String> = self.folders.iter().map(|folder| folder.display().to_string()).collect();
         let was = if names.len() == 1 { "was" } else { "were" };
-        let message = format!("{} {was} not found (looked in {})", names.join(", "), folders.join(", "));
+        let looked = format!("{} {was} not found (looked in {})", names.join(", "), folders.join(", "));
+        let message = std::iter::once(looked).chain(incomplete).collect::<Vec<_>>().join("; ");
         let fetched: Vec<&Asset> = assets.iter().copied().filter(|asset| asset.is_published()).collect();
         let mut hints: Vec<String> = assets.iter().filter_map(|asset| asset.by_hand.clone()).collect();
         if !fetched.is_empty() {
             hints.insert(0, format!("`{}` gets {}", command(&fetched), if fetched.len() == 1 { "it" } else { "them" }));
         }
         Error::new(Kind::AssetMissing, message).hint(hints.join("; "))
+    }
+}
+
+/// What of an asset is not at `path`, where something of it lies.
+fn lacking(asset: &Asset, path: &Path) -> String {
+    let place = path.display();
+    match (asset.form(), path.is_dir()) {
+        ("file", _) => format!("{place} is no file"),
+        (_, false) => format!("{place} is no folder"),
+        _ => format!("{place} is there without {}", asset.missing_at(path).join(", ")),
     }
 }
 
@@ -181,7 +210,9 @@ mod tests {
         let (web, applio) = (folder.path().join("webui"), folder.path().join("applio"));
         touch(&web.join("assets/rmvpe/rmvpe.pt"));
         touch(&web.join("assets/hubert/hubert_base.pt"));
-        touch(&applio.join("rvc/models/embedders/contentvec/config.json"));
+        for file in ["config.json", "pytorch_model.bin"] {
+            touch(&applio.join("rvc/models/embedders/contentvec").join(file));
+        }
         touch(&applio.join("rvc/models/pretraineds/hifi-gan/f0G40k.pth"));
         let both = std::env::join_paths([&web, &applio]).unwrap();
         let workspace = Workspace::new(folder.path());
@@ -190,11 +221,49 @@ mod tests {
         assert_eq!(store.locate("hubert_base.pt").unwrap(), web.join("assets/hubert/hubert_base.pt"));
         assert_eq!(store.locate("contentvec").unwrap(), applio.join("rvc/models/embedders/contentvec"));
         assert!(store.locate("pretrained_v2/f0G40k.pth").unwrap().ends_with("hifi-gan/f0G40k.pth"));
-        let contentvec = store.catalog().asset("contentvec").unwrap();
-        assert_eq!(store.find_whole(contentvec), None, "one of its two files is missing");
         // The workspace's own comes first.
         touch(&folder.path().join("assets/rmvpe.pt"));
         assert_eq!(store.locate("rmvpe.pt").unwrap(), folder.path().join("assets/rmvpe.pt"));
+    }
+
+    #[test]
+    fn an_incomplete_folder_does_not_hide_a_whole_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let (own, shared) = (folder.path().join("assets"), folder.path().join("shared"));
+        let workspace = Workspace::new(folder.path());
+        let store = Store::with_environment(&workspace, |name| {
+            (name == "RVC_RUN_ASSETS").then(|| shared.clone().into_os_string())
+        });
+        touch(&own.join("contentvec/config.json"));
+        std::fs::create_dir(own.join("rmvpe.pt")).unwrap();
+        let error = store.locate("contentvec").unwrap_err();
+        assert_eq!(error.kind(), Kind::AssetMissing);
+        let expected = format!("; {} is there without pytorch_model.bin", own.join("contentvec").display());
+        assert!(error.message().ends_with(&expected), "{error}");
+        let expected = format!("; {} is no file", own.join("rmvpe.pt").display());
+        assert!(store.locate("rmvpe.pt").unwrap_err().message().ends_with(&expected));
+
+        for file in ["contentvec/config.json", "contentvec/pytorch_model.bin", "rmvpe.pt"] {
+            touch(&shared.join(file));
+        }
+        assert_eq!(store.locate("contentvec").unwrap(), shared.join("contentvec"));
+        assert_eq!(store.locate("rmvpe.pt").unwrap(), shared.join("rmvpe.pt"));
+    }
+
+    #[test]
+    fn both_forms_of_an_encoder_are_named_unless_one_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::new(&Workspace::new(folder.path()));
+        let message = |name: &str| store.locate(name).unwrap_err().message().to_owned();
+        assert!(message("hubert_base.pt").starts_with("hubert_base.pt (or the folder hubert_base) was not found"));
+        assert!(message("hubert_base").starts_with("hubert_base (or the file hubert_base.pt) was not found"));
+        touch(&folder.path().join("assets/hubert_base/config.json"));
+        assert!(
+            message("hubert_base.pt")
+                .ends_with("hubert_base is there without pytorch_model.bin, preprocessor_config.json")
+        );
+        touch(&folder.path().join("assets/hubert_base.pt"));
+        assert!(message("hubert_base").starts_with("hubert_base was not found"), "the other one is there");
     }
 
     #[test]
@@ -228,7 +297,10 @@ mod tests {
         let config = Config { content_encoder: "hubert_base".into(), f0_method: "rmvpe".into(), ..Config::default() };
         let error = store.require(&config).unwrap_err();
         assert_eq!(error.kind(), Kind::AssetMissing);
-        assert!(error.message().starts_with("hubert_base.pt, rmvpe.pt were not found"), "{error}");
+        assert!(
+            error.message().starts_with("hubert_base.pt (or the folder hubert_base), rmvpe.pt were not found"),
+            "{error}"
+        );
         assert_eq!(error.hint_text(), Some("`rvc-run assets fetch hubert_base.pt rmvpe.pt` gets them"));
         for file in ["pytorch_model.bin", "config.json", "preprocessor_config.json"] {
             touch(&folder.path().join("assets/hubert_base").join(file));

@@ -89,7 +89,7 @@ pub fn verify(store: &Store, names: &[String], task: &Task) -> Result<Vec<Checke
     let mut found = Vec::new();
     for name in names {
         let asset = store.catalog().asset(name)?;
-        let Some(place) = store.find(asset) else { continue };
+        let Some(place) = store.find_whole(asset).or_else(|| store.find_incomplete(asset)) else { continue };
         let files = asset.files.iter().map(|file| (file, file.path(&place))).filter(|(_, path)| path.is_file());
         found.extend(files.map(|(file, path)| (name, file, path)));
     }
