@@ -4,6 +4,7 @@ use super::terminal::Terminal;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use rvc_run::assets::catalog::Asset;
 use rvc_run::assets::fetch::{self, Options};
+use rvc_run::assets::store::remedy;
 use rvc_run::assets::verify::{self, State};
 use rvc_run::assets::{self, Store};
 use rvc_run::config::Config;
@@ -44,7 +45,7 @@ pub fn command() -> Command {
         )
         .subcommand(
             Command::new("verify")
-                .about("Read files that are there against their SHA-256; ends with 1 if one is damaged")
+                .about("Read files that are there against their SHA-256; ends with 1 if one is damaged or missing from its folder")
                 .arg(names("default: all that are there")),
         )
         .subcommand(
@@ -169,7 +170,10 @@ fn usual(store: &Store, given: &ArgMatches) -> Result<Vec<String>> {
 
 fn verify(terminal: &Terminal, store: &Store, task: &Task, given: &[String]) -> Result<()> {
     for name in given {
-        store.locate(name)?;
+        // Of what is there in part, each file is told below.
+        if store.find_incomplete(known(store, name)?).is_none() {
+            store.locate(name)?;
+        }
     }
     let all = || store.catalog().assets.iter().map(|asset| asset.name.clone()).collect();
     let names: Vec<String> = if given.is_empty() { all() } else { given.to_vec() };
@@ -177,7 +181,7 @@ fn verify(terminal: &Terminal, store: &Store, task: &Task, given: &[String]) -> 
     if checked.is_empty() {
         terminal.print("there is nothing to verify: no pretrained file is here");
     }
-    let mut damaged = Vec::new();
+    let (mut damaged, mut incomplete) = (Vec::new(), Vec::new());
     for file in checked {
         let path = file.path.display();
         terminal.print(&match file.state {
@@ -188,14 +192,29 @@ fn verify(terminal: &Terminal, store: &Store, task: &Task, given: &[String]) -> 
                 damaged.push(file.name);
                 format!("DAMAGED  {path}: SHA-256 is {got}, but must be {expected}")
             }
+            State::Missing => {
+                incomplete.push(file.name);
+                format!("MISSING  {path}")
+            }
         });
     }
-    if damaged.is_empty() {
-        return Ok(());
+    damaged.dedup();
+    incomplete.dedup();
+    let bad = [("damaged", &damaged), ("incomplete", &incomplete)];
+    let bad = bad.iter().filter(|(_, names)| !names.is_empty());
+    let message = bad.map(|(what, names)| format!("{what}: {}", names.join(", "))).collect::<Vec<_>>().join("; ");
+    if !damaged.is_empty() {
+        return Err(Error::new(Kind::AssetDamaged, message).hint(
+            "delete the file and fetch it again; a file of your own needs another name, and that name in the settings",
+        ));
     }
-    Err(Error::new(Kind::AssetDamaged, format!("damaged: {}", damaged.join(", "))).hint(
-        "delete the file and fetch it again; a file of your own needs another name, and that name in the settings",
-    ))
+    if !incomplete.is_empty() {
+        let assets = incomplete.iter().map(|name| known(store, name)).collect::<Result<Vec<_>>>()?;
+        return Err(
+            Error::new(Kind::AssetMissing, message).hint(format!("{}; or delete what is there", remedy(&assets)))
+        );
+    }
+    Ok(())
 }
 
 fn find(terminal: &Terminal, store: &Store, name: Option<&String>) -> Result<()> {

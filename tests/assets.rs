@@ -662,6 +662,25 @@ fn a_folder_is_fetched_whole_and_verify_sees_a_change() {
 }
 
 #[test]
+fn verify_tells_what_is_missing_from_a_folder() {
+    let (folder, files) = workspace();
+    std::fs::create_dir_all(files[0].parent().unwrap()).unwrap();
+    std::fs::write(&files[0], "x").unwrap();
+    for names in [&["verify"][..], &["verify", "spin"]] {
+        let ended = assets(folder.path(), names);
+        assert_eq!(ended.code, 1, "{}", ended.err);
+        assert!(ended.out.contains("unknown  assets/spin/pytorch_model.bin"), "{}", ended.out);
+        assert!(ended.out.contains("MISSING  assets/spin/config.json"), "{}", ended.out);
+        assert!(ended.err.contains("error[asset.missing]: incomplete: spin"), "{}", ended.err);
+    }
+    std::fs::create_dir(folder.path().join("assets/rmvpe.pt")).unwrap();
+    assert!(assets(folder.path(), &["verify", "rmvpe.pt"]).out.contains("MISSING  assets/rmvpe.pt"));
+    let ended = assets(folder.path(), &["verify", "contentvec"]);
+    assert_eq!((ended.code, ended.out.as_str()), (1, ""));
+    assert!(ended.err.contains("error[asset.missing]: contentvec was not found"), "{}", ended.err);
+}
+
+#[test]
 fn dir_takes_the_files_and_the_environment_finds_them_again() {
     let (folder, _) = workspace();
     let server = Server::honest(b"{}", "\"a\"");

@@ -155,12 +155,7 @@ impl Store {
         let was = if names.len() == 1 { "was" } else { "were" };
         let looked = format!("{} {was} not found (looked in {})", names.join(", "), folders.join(", "));
         let message = std::iter::once(looked).chain(incomplete).collect::<Vec<_>>().join("; ");
-        let fetched: Vec<&Asset> = assets.iter().copied().filter(|asset| asset.is_published()).collect();
-        let mut hints: Vec<String> = assets.iter().filter_map(|asset| asset.by_hand.clone()).collect();
-        if !fetched.is_empty() {
-            hints.insert(0, format!("`{}` gets {}", command(&fetched), if fetched.len() == 1 { "it" } else { "them" }));
-        }
-        Error::new(Kind::AssetMissing, message).hint(hints.join("; "))
+        Error::new(Kind::AssetMissing, message).hint(remedy(assets))
     }
 }
 
@@ -172,6 +167,16 @@ fn lacking(asset: &Asset, path: &Path) -> String {
         (_, false) => format!("{place} is no folder"),
         _ => format!("{place} is there without {}", asset.missing_at(path).join(", ")),
     }
+}
+
+/// How a person gets `assets`: the command for those that can be fetched, what to do by hand for the others.
+pub fn remedy(assets: &[&Asset]) -> String {
+    let fetched: Vec<&Asset> = assets.iter().copied().filter(|asset| asset.is_published()).collect();
+    let mut hints: Vec<String> = assets.iter().filter_map(|asset| asset.by_hand.clone()).collect();
+    if !fetched.is_empty() {
+        hints.insert(0, format!("`{}` gets {}", command(&fetched), if fetched.len() == 1 { "it" } else { "them" }));
+    }
+    hints.join("; ")
 }
 
 /// The command that fetches all of `assets`.

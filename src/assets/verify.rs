@@ -24,6 +24,8 @@ pub enum State {
         expected: String,
         got: String,
     },
+    /// Other files of its asset are there, or a folder of its name.
+    Missing,
 }
 
 /// One file of an asset.
@@ -82,18 +84,18 @@ fn noted(path: &Path) -> Result<Option<String>> {
     Ok(Some(parsed.sha256))
 }
 
-/// Every file of the named assets that is on this machine, read against what is known of it.
+/// Every file of the named assets that are on this machine, whole or in part, read against what is known of it.
 ///
-/// Errors: `config.value` for an unknown name, `file.read`, `cancelled`. A damaged file is no error here.
+/// Errors: `config.value` for an unknown name, `file.read`, `cancelled`. A damaged or missing file is no error here.
 pub fn verify(store: &Store, names: &[String], task: &Task) -> Result<Vec<Checked>> {
     let mut found = Vec::new();
     for name in names {
         let asset = store.catalog().asset(name)?;
         let Some(place) = store.find_whole(asset).or_else(|| store.find_incomplete(asset)) else { continue };
-        let files = asset.files.iter().map(|file| (file, file.path(&place))).filter(|(_, path)| path.is_file());
-        found.extend(files.map(|(file, path)| (name, file, path)));
+        found.extend(asset.files.iter().map(|file| (name, file, file.path(&place))));
     }
     task.map("verify", &found, |(name, known, path)| {
-        Ok(Checked { name: (*name).clone(), path: path.clone(), state: file(known, path)? })
+        let state = if path.is_file() { file(known, path)? } else { State::Missing };
+        Ok(Checked { name: (*name).clone(), path: path.clone(), state })
     })
 }
