@@ -714,6 +714,74 @@ fn the_proxy_of_the_environment_is_used() {
 }
 
 #[test]
+fn a_socks_proxy_is_used() {
+    let (folder, files) = workspace();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    // RFC 1928: greeting, no authentication, CONNECT to a name, then the request itself.
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (mut stream, mut piece) = (stream.unwrap(), [0; 4096]);
+            let _ = std::io::Read::read(&mut stream, &mut piece);
+            let _ = stream.write_all(&[5, 0]);
+            let n = std::io::Read::read(&mut stream, &mut piece).unwrap_or(0);
+            assert!(piece[..n].windows(14).any(|name| name == b"models.invalid"), "{:?}", &piece[..n]);
+            let _ = stream.write_all(&[5, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
+            let _ = std::io::Read::read(&mut stream, &mut piece);
+            whole(&mut stream, b"{}", 2, "\"a\"");
+        }
+    });
+    let mut command = command(folder.path(), &["fetch", "spin", "--unverified", "--mirror", "http://models.invalid"]);
+    command.env("ALL_PROXY", format!("socks5h://{address}"));
+    let ended = run(command);
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    assert!(files.iter().all(|file| file.is_file()));
+}
+
+#[test]
+fn a_proxy_that_cannot_be_used_is_wrong_use_and_nothing_goes_out() {
+    let server = Server::honest(b"{}", "\"a\"");
+    let url = server.url();
+    for value in [
+        "ftp://127.0.0.1:9",
+        "127.0.0.1:9:zz",
+        "127.0.0.1:zz",
+        "http://127.0.0.1:99999",
+        "http://",
+        "http://anna:secret@:9",
+        "ftp://anna:secret@127.0.0.1",
+        "/a/path",
+        " ",
+    ] {
+        let (folder, files) = workspace();
+        let mut command = command(folder.path(), &["fetch", "spin", "--unverified", "--mirror", &url]);
+        command.env("HTTPS_PROXY", value).env("HTTP_PROXY", &url);
+        let ended = run(command);
+        assert_eq!(ended.code, 2, "{value}: {}", ended.err);
+        assert!(ended.err.starts_with("error[usage]: HTTPS_PROXY is \""), "{}", ended.err);
+        assert!(ended.err.contains("socks5") && !ended.err.contains("secret"), "{}", ended.err);
+        assert!(!files[0].exists());
+    }
+    assert!(server.requests().is_empty());
+}
+
+#[test]
+fn no_proxy_and_an_empty_variable_leave_the_proxy_out() {
+    let server = Server::honest(b"{}", "\"a\"");
+    let url = server.url();
+    for variables in
+        [[("HTTP_PROXY", "http://127.0.0.1:9"), ("NO_PROXY", "127.0.0.1")], [("ALL_PROXY", ""), ("http_proxy", "")]]
+    {
+        let (folder, _) = workspace();
+        let mut command = command(folder.path(), &["fetch", "spin", "--unverified", "--mirror", &url]);
+        command.envs(variables);
+        let ended = run(command);
+        assert_eq!(ended.code, 0, "{}", ended.err);
+    }
+    assert_eq!(server.requests().len(), 4, "two files, twice, and no other server");
+}
+
+#[test]
 fn a_killed_program_goes_on_where_it_was() {
     let (folder, files) = workspace();
     let server = once(|_, stream| {

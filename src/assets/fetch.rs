@@ -4,7 +4,7 @@
 //! person's own.
 
 use super::catalog::{Asset, File, Source};
-use super::http::{Client, Trouble, check_host, megabytes};
+use super::http::{self, Client, Trouble, check_host, megabytes};
 use super::part::{Part, beside};
 use super::store::Store;
 use super::verify::{self, State};
@@ -32,7 +32,7 @@ pub struct Options {
     pub offline: bool,
     /// Fetch also what the catalog has no digest of.
     pub unverified: bool,
-    /// Whether the proxy of the environment is used.
+    /// Whether the proxy of the environment is used: ALL_PROXY, HTTPS_PROXY or HTTP_PROXY, and NO_PROXY.
     pub proxy: bool,
     /// Longest wait for a connection.
     pub connect: Duration,
@@ -87,7 +87,7 @@ pub struct Fetched {
 ///
 /// All names are looked at before anything is fetched.
 ///
-/// Errors: `config.value` for a name that is not in the catalog; `asset.missing` for what may not or cannot be fetched;
+/// Errors: `usage` for a mirror or a proxy of the environment that is no address; `config.value` for a name that is not in the catalog; `asset.missing` for what may not or cannot be fetched;
 /// `asset.damaged` for a file that is there, or came, with other content; `network`; `file.disk_full`, `file.write`;
 /// `cancelled`, with what has come so far kept.
 pub fn fetch(store: &Store, names: &[String], options: &Options, task: &Task) -> Result<Vec<Fetched>> {
@@ -100,7 +100,8 @@ pub fn fetch(store: &Store, names: &[String], options: &Options, task: &Task) ->
     if options.offline && !missing.is_empty() {
         return Err(offline(&missing));
     }
-    let client = Client::new(options.connect, options.idle, options.proxy);
+    let proxy = if options.proxy && !missing.is_empty() { http::proxy()? } else { None };
+    let client = Client::new(options.connect, options.idle, proxy);
     let fetcher = Fetcher { store, options, task, client };
     assets.into_iter().map(|asset| fetcher.asset(asset)).collect()
 }

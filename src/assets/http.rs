@@ -23,6 +23,9 @@ const MOST_UNKNOWN: u64 = 4 << 30;
 /// A server that is told when to come back is not waited for longer than this.
 const MOST_PATIENCE: Duration = Duration::from_mins(1);
 
+/// The variables that name a proxy, in ureq's order: the first one set counts for every address.
+const PROXY_VARIABLES: [&str; 6] = ["ALL_PROXY", "all_proxy", "HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"];
+
 /// How a request is made.
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -47,13 +50,12 @@ impl From<Error> for Trouble {
 }
 
 impl Client {
-    /// `connect` and `idle` are the longest waits for a connection and for bytes; `proxy` is whether the environment's
-    /// ALL_PROXY, HTTPS_PROXY, HTTP_PROXY and NO_PROXY count.
-    pub fn new(connect: Duration, idle: Duration, proxy: bool) -> Self {
+    /// `connect` and `idle` are the longest waits for a connection and for bytes.
+    pub fn new(connect: Duration, idle: Duration, proxy: Option<Proxy>) -> Self {
         let certificates = tls::TlsConfig::builder().root_certs(tls::RootCerts::PlatformVerifier).build();
         let config = ureq::Agent::config_builder()
             .tls_config(certificates)
-            .proxy(Proxy::try_from_env().filter(|_| proxy))
+            .proxy(proxy)
             .http_status_as_error(false)
             .timeout_resolve(Some(connect))
             .timeout_connect(Some(connect))
@@ -244,6 +246,47 @@ fn note(bytes: u64, size: Option<u64>, fresh: u64, time: Duration) -> String {
 /// "181.2 MB".
 pub fn megabytes(bytes: u64) -> String {
     format!("{:.1} MB", bytes as f64 / 1e6)
+}
+
+/// The proxy of the environment, with the servers of NO_PROXY left out; None if no variable names one.
+///
+/// Errors: `usage` for a variable that names none that can be used. ureq passes over such a variable, and the request would
+/// go out without a proxy.
+pub fn proxy() -> Result<Option<Proxy>> {
+    for name in PROXY_VARIABLES {
+        let Some(value) = std::env::var_os(name).filter(|value| !value.is_empty()) else { continue };
+        if value.to_str().is_some_and(is_proxy) {
+            return Ok(Proxy::try_from_env());
+        }
+        let value = without_password(&value.to_string_lossy());
+        let message =
+            format!("{name} is {value:?}, but must be the address of a proxy, such as http://proxy.example:3128");
+        return Err(Error::new(Kind::Usage, message).hint(format!(
+            "http, https, socks4, socks4a, socks5 and socks5h are known; correct {name} or unset it; NO_PROXY names servers \
+             that are asked without a proxy"
+        )));
+    }
+    Ok(None)
+}
+
+fn is_proxy(value: &str) -> bool {
+    let Ok(proxy) = Proxy::new(value) else { return false };
+    let Some(authority) = proxy.uri().authority() else { return false };
+    let (host, address) = (authority.host(), authority.as_str());
+    let address = address.rsplit_once('@').map_or(address, |(_, address)| address);
+    // For a port that cannot be read ureq takes the protocol's usual one.
+    let port = address.strip_prefix(host).unwrap_or_default();
+    let readable = || port.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok_and(|port| port > 0));
+    !host.is_empty() && (port.is_empty() || readable())
+}
+
+/// "http://***@proxy.example" for "http://anna:secret@proxy.example": messages end up in logs and reports.
+fn without_password(value: &str) -> String {
+    let start = value.find("://").map_or(0, |at| at + 3);
+    match value.rfind('@') {
+        Some(at) if at >= start => format!("{}***{}", &value[..start], &value[at..]),
+        _ => value.to_owned(),
+    }
 }
 
 /// Errors: `usage` for an address that no request can be made to.

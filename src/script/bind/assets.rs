@@ -61,7 +61,8 @@ pub mod api {
     /// names mirrors (RVC_RUN_MIRROR) and forbids the network (RVC_RUN_OFFLINE=1), as for `rvc-run assets fetch`.
     ///
     /// * `settings`: as for `config::check`.
-    /// * Fails with `network`, `asset.missing` for what cannot be fetched, `asset.damaged`, `file.disk_full`, `file.write`.
+    /// * Fails with `network`, `asset.missing` for what cannot be fetched, `asset.damaged`, `file.disk_full`, `file.write`,
+    ///   `usage` for a mirror or proxy of the environment that is no address.
     ///
     /// # Example
     /// ```rhai
