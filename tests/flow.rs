@@ -282,7 +282,9 @@ fn version_1_and_a_voice_without_pitch_train_by_flags_alone() {
         (list.lines().next().unwrap().split('|').count(), list.contains("3_feature256"))
     };
     assert_eq!((columns("anna"), columns("ben")), ((5, true), (3, false)));
-    let indices = |voice: &str| workspace.digests(&format!("logs/{voice}"), |name| name.contains("_IVF") || name.contains(".index")).len();
+    let indices = |voice: &str| {
+        workspace.digests(&format!("logs/{voice}"), |name| name.contains("_IVF") || name.contains(".index")).len()
+    };
     assert_eq!((indices("anna"), indices("ben")), (2, 0), "added and trained, or none on request");
     let text = succeeded(&workspace.run("index", &["anna", "--rvc-version", "v1", "--file-name", "applio"]));
     assert!(text.contains("anna.index") && workspace.path("logs/anna/anna.index").is_file(), "{text}");

@@ -65,23 +65,17 @@ impl Hubert {
     /// Errors: `checkpoint.mismatch` with everything that is missing, extra or of another shape; `checkpoint.damaged`;
     /// `device.memory`.
     pub fn load(file: &TorchFile, output: Output, kind: tch::Kind, device: Device) -> Result<Self> {
-        let names = file.names();
-        // A fairseq checkpoint holds more than the model, with names of its own.
-        let wrapped = names.iter().any(|name| name.starts_with("model."));
-        let key = |name: &str| match (wrapped, name.strip_prefix("model.")) {
-            (true, None) => None,
-            (true, Some(name)) => canonical(name, output),
-            (false, _) => canonical(name, output),
-        };
         // Weight norm and the first norm want float32 whatever the network runs in.
-        weights::load(file, key, tch::Kind::Float, device, |w| Self::build(w, output, kind)).map_err(|e| {
-            let no_projection = output == Output::V1 && e.message().contains("final_proj");
-            if no_projection {
-                e.also("version v1 needs final_proj, which this encoder lacks; use version v2")
-            } else {
-                e
-            }
-        })
+        weights::load(file, key_in(file, output), tch::Kind::Float, device, |w| Self::build(w, output, kind)).map_err(
+            |e| {
+                let no_projection = output == Output::V1 && e.message().contains("final_proj");
+                if no_projection {
+                    e.also("version v1 needs final_proj, which this encoder lacks; use version v2")
+                } else {
+                    e
+                }
+            },
+        )
     }
 
     fn build(w: &Weights, output: Output, kind: tch::Kind) -> Result<Self> {
@@ -183,6 +177,23 @@ impl Hubert {
             states.push(layer.forward(&states[states.len() - 1], None));
         }
         states.into_iter().map(|x| x.squeeze_dim(0)).collect()
+    }
+}
+
+/// Tells the weights of a file that the network runs apart from any others, in whatever container and spelling they lie.
+///
+/// Errors: as [`weights::digest`].
+pub fn digest(file: &TorchFile, output: Output) -> Result<String> {
+    weights::digest(file, key_in(file, output))
+}
+
+/// The network's key of a name of `file`; None for what is no part of it.
+fn key_in(file: &TorchFile, output: Output) -> impl Fn(&str) -> Option<String> {
+    let wrapped = file.names().iter().any(|name| name.starts_with("model."));
+    move |name| match (wrapped, name.strip_prefix("model.")) {
+        (true, None) => None,
+        (true, Some(name)) => canonical(name, output),
+        (false, _) => canonical(name, output),
     }
 }
 

@@ -6,7 +6,7 @@
 
 use crate::nn::params::{Misfits, Params};
 use crate::torchfile::TorchFile;
-use crate::{Error, Kind, Result, nn};
+use crate::{Error, Kind, Result, files, nn};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use tch::{Device, Tensor};
@@ -84,6 +84,30 @@ pub fn load<N>(
     let Source::Plan(wanted) = plan.source else { return Err(Error::new(Kind::Internal, "the plan is lost")) };
     check(file, &names, &wanted.into_inner())?;
     build(&Weights { source: Source::File { file, names: &names }, kind, device })
+}
+
+/// The SHA-256 of a network's weights: keys, shapes and values as float32, in order of the keys. Equal for the same weights in another
+/// container, spelling or order; `canonical` as for [`load`].
+///
+/// Errors: `checkpoint.damaged`, `file.read`.
+pub fn digest(file: &TorchFile, canonical: impl Fn(&str) -> Option<String>) -> Result<String> {
+    let mut named: Vec<(String, &str)> =
+        file.names().into_iter().filter_map(|name| Some((canonical(name)?, name))).collect();
+    named.sort();
+    let mut hasher = files::Hasher::default();
+    for (key, name) in named {
+        let tensor = file.tensor(name)?;
+        let (shape, values) = nn::guard(|| {
+            let flat = tensor.to_kind(tch::Kind::Float).flatten(0, -1);
+            (tensor.size(), Vec::<f32>::try_from(flat).unwrap_or_default())
+        })?;
+        hasher.update(format!("{key} {shape:?}\n").as_bytes());
+        for part in values.chunks(1 << 14) {
+            let bytes: Vec<u8> = part.iter().flat_map(|x| x.to_le_bytes()).collect();
+            hasher.update(&bytes);
+        }
+    }
+    Ok(hasher.finish())
 }
 
 /// The network's own spelling of a state-dict key: without the wrapper's prefix of parallel training, weight norm as

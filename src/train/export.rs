@@ -12,23 +12,26 @@ use std::path::Path;
 
 /// Writes a voice from G's parameters and the manifest of their training.
 ///
-/// Behind RVC's six keys, which its readers look for, stand what made the features that the voice was trained on, for conversion
-/// with the same, and a model card.
+/// Behind RVC's six keys, which its readers look for, stand what made the features that the voice was trained on, if it is known, for
+/// conversion with the same, and a model card.
 ///
 /// Errors: `not_finite` if a weight is not finite or does not fit half precision; `file.write`, `file.disk_full`.
 pub fn write(path: &Path, params: &Params, manifest: &Manifest) -> Result<()> {
     let config = Config::from_json(&manifest.config)?;
-    let more = [
-        ("embedder_model", Value::text(voice::embedder_model(&config.content_encoder))),
-        ("content_encoder", Value::text(&config.content_encoder)),
-        ("content_digest", manifest.content_digest.as_ref().map_or(Value::None, Value::text)),
-        ("f0_method", Value::text(&config.f0_method)),
-        ("f0_unvoiced", Value::text(&config.f0_unvoiced)),
-    ];
+    // Without a digest another program made the features, and nothing is known of how.
+    let more = manifest.content_digest.iter().flat_map(|digest| {
+        [
+            ("embedder_model", Value::text(voice::embedder_model(&config.content_encoder))),
+            ("content_encoder", Value::text(&config.content_encoder)),
+            ("content_digest", Value::text(digest)),
+            ("f0_method", Value::text(&config.f0_method)),
+            ("f0_unvoiced", Value::text(&config.f0_unvoiced)),
+        ]
+    });
     let about = About {
         sizes: &SynthesizerConfig::from_config(&config),
         info: format!("{}epoch", manifest.epoch),
-        more: more.map(|(key, value)| (key.to_owned(), value)).into(),
+        more: more.map(|(key, value)| (key.to_owned(), value)).collect(),
         card: card(manifest),
     };
     voice::write(path, params.iter().map(|(key, tensor)| (key, tensor.shallow_clone())), about)

@@ -148,18 +148,33 @@ impl Trainer {
     /// Errors with what [`Trainer::open`] would refuse without looking at a clip, so that a recipe can ask before it prepares any:
     /// `device.missing`, `config.value`, `config.mismatch` with what was trained in `logs`; one `asset.missing` for all files that the
     /// settings need; and, if nothing was trained, all that may be wrong with the base: `checkpoint.damaged`, `checkpoint.mismatch`.
-    pub fn check(task: &Task, config: &Config, logs: &Path, store: &Store, fresh: bool) -> Result<()> {
+    ///
+    /// `content` tells the digest of the encoder that clips will be encoded by; it is asked, which may open the encoder, only if the training
+    /// so far is known to be on another's or the same's content, and compared: `checkpoint.mismatch`.
+    pub fn check(
+        task: &Task,
+        config: &Config,
+        logs: &Path,
+        store: &Store,
+        fresh: bool,
+        content: impl FnOnce() -> Result<String>,
+    ) -> Result<()> {
         config.validate()?;
         runtime::device(config.gpu)?;
         if !fresh {
             config_json::check(logs, config)?;
             let begun = match Found::look(task, logs)? {
-                Found::Ours(manifest) => manifest.check(config).map(|()| true)?,
-                Found::Foreign(_) => true,
-                Found::Nothing => false,
+                Found::Ours(manifest) => Some(manifest),
+                Found::Foreign(_) => return store.require(&pretrained::without_base(config)),
+                Found::Nothing => None,
             };
-            if begun {
-                return store.require(&pretrained::without_base(config));
+            if let Some(manifest) = begun {
+                manifest.check(config)?;
+                store.require(&pretrained::without_base(config))?;
+                if manifest.content_digest.is_some() {
+                    manifest.check_content(Some(&content()?))?;
+                }
+                return Ok(());
             }
         }
         pretrained::require(config, store)?;

@@ -112,6 +112,11 @@ fn a_pair_that_has_our_next_name_is_kept_aside() {
     room.open(&Task::silent(), &settings, false).unwrap();
     assert!(room.bytes("imported_1/G_1.pth") == before && room.bytes("G_1.pth") != before);
     checkpoint::verify(&room.logs(), 1).unwrap();
+    // Nobody knows what made these clips' features, and the voice does not pretend to.
+    let mut trainer = room.open(&Task::silent(), &settings, false).unwrap();
+    trainer.save_voice(&room.path("voice.pth")).unwrap();
+    let voice = torchfile::read(&room.path("voice.pth")).unwrap();
+    assert_eq!(voice.entries(&[]).unwrap(), ["weight", "config", "info", "sr", "f0", "version", "model_card"]);
 }
 
 #[test]

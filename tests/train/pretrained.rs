@@ -36,7 +36,8 @@ fn room_with_bases() -> (Room, Config, PathBuf, PathBuf) {
 }
 
 fn refused(room: &Room, settings: &Config) -> Error {
-    let checked = Trainer::check(&Task::silent(), settings, &room.logs(), &room.store(), false).unwrap_err();
+    let checked = Trainer::check(&Task::silent(), settings, &room.logs(), &room.store(), false, || Ok("mel-1".into()))
+        .unwrap_err();
     let opened = room.open(&Task::silent(), settings, false).err().unwrap();
     assert_eq!((checked.kind(), checked.message()), (opened.kind(), opened.message()), "told before any work");
     opened
@@ -72,7 +73,7 @@ fn a_base_is_needed_for_the_first_epoch_alone_and_stays_on_record() {
     room.train(&settings, 1);
     std::fs::remove_file(g).unwrap();
     std::fs::remove_file(d).unwrap();
-    Trainer::check(&Task::silent(), &settings, &room.logs(), &room.store(), false).unwrap();
+    Trainer::check(&Task::silent(), &settings, &room.logs(), &room.store(), false, || Ok("mel-1".into())).unwrap();
     room.train(&settings, 2);
     assert!(checkpoint::verify(&room.logs(), 2).unwrap().base.d.is_some());
     assert_eq!(refused(&Room::new(), &settings).kind(), Kind::NotFound, "a new training needs it");

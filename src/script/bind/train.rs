@@ -99,7 +99,8 @@ pub mod api {
     /// * `options`: as of `train::trainer`.
     /// * Fails with `device.missing` if a GPU is asked for and there is none, `config.mismatch` if what was trained in logs/<voice> has
     ///   another rate or size, `asset.missing` with the command that fetches all files that are missing (the base only if nothing
-    ///   was trained yet), `checkpoint.*` if the base is damaged or does not fit.
+    ///   was trained yet), `checkpoint.*` if the base is damaged or does not fit, `checkpoint.mismatch` if the voice was trained on the
+    ///   content of another encoder.
     ///
     /// # Example
     /// ```rhai
@@ -417,7 +418,9 @@ fn settings(ctx: &NativeCallContext, voice: &str) -> crate::Result<Map> {
 fn check_training(ctx: &NativeCallContext, voice: &str, cfg: &Map, options: &Map) -> crate::Result<()> {
     let session = session(ctx);
     let logs = session.workspace().logs(voice)?;
-    Engine::check(session.task(), &value::config(cfg)?, &logs, session.models().store(), fresh(options)?)
+    let (config, models) = (value::config(cfg)?, session.models());
+    let content = || models.encoder(&config).map(|encoder| encoder.digest());
+    Engine::check(session.task(), &config, &logs, models.store(), fresh(options)?, content)
 }
 
 fn open_trainer(ctx: &NativeCallContext, data: &DataHandle, cfg: &Map, options: &Map) -> crate::Result<TrainerHandle> {
