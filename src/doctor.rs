@@ -3,6 +3,7 @@
 //! Looks at the real things (a matrix product on the CPU and on every GPU, the file system under the workspace, programs on
 //! the PATH), not at what should be there. Nothing is printed here: `main` prints the [`Report`].
 
+use crate::assets::store::fetch_command;
 use crate::assets::{self, Store};
 use crate::nn::runtime::{self, Gpu};
 use crate::{files, memory};
@@ -52,10 +53,13 @@ impl Line {
 #[derive(Clone, Debug)]
 pub struct Report {
     pub lines: Vec<Line>,
+    /// The command for the pretrained files that train_voice needs by default and that are not there.
+    pub to_fetch: Option<String>,
 }
 
 impl Report {
-    /// 0 if training works on this machine, 1 if something must be mended first. Optional things do not count.
+    /// 0 if training works on this machine, 1 if something must be mended first. Optional things do not count, nor do
+    /// pretrained files: the quickstart needs none.
     pub fn exit_code(&self) -> u8 {
         u8::from(self.lines.iter().any(|line| line.state == State::Bad))
     }
@@ -75,7 +79,11 @@ impl fmt::Display for Report {
                 writeln!(f, "{:<7}  {:<width$}  -> {advice}", "", "")?;
             }
         }
-        if self.exit_code() == 0 { writeln!(f, "\nready to train") } else { writeln!(f, "\nnot ready: see BAD above") }
+        match &self.to_fetch {
+            _ if self.exit_code() != 0 => writeln!(f, "\nnot ready: see BAD above"),
+            Some(command) => writeln!(f, "\nready for the quickstart; train_voice needs: {command}"),
+            None => writeln!(f, "\nready to train"),
+        }
     }
 }
 
@@ -95,6 +103,7 @@ pub fn report(workspace: &Path, store: &Store) -> Report {
             program("yt-dlp", "--version", "only for fetching recordings: pip install \"yt-dlp[default]\""),
             program("mlflow", "--version", "only for browsing runs: pip install mlflow"),
         ],
+        to_fetch: to_fetch(store),
     }
 }
 
@@ -222,9 +231,16 @@ fn assets(store: &Store) -> Line {
     let here: Vec<&str> =
         all.iter().filter(|asset| store.find_whole(asset).is_some()).map(|asset| asset.name.as_str()).collect();
     let found = if here.is_empty() { "none".to_owned() } else { here.join(" ") };
-    let Err(missing) = store.require(&assets::usual()) else { return Line::ok("assets", found) };
-    let advice = format!("train_voice needs more by default: {}", missing.hint_text().unwrap_or_default());
-    Line::missing("assets", found, advice)
+    match to_fetch(store) {
+        None => Line::ok("assets", found),
+        Some(command) => Line::missing("assets", found, format!("train_voice needs more by default: `{command}`")),
+    }
+}
+
+fn to_fetch(store: &Store) -> Option<String> {
+    // The usual settings name nothing that the catalog lacks: a test of the catalog.
+    let missing = store.missing(&assets::usual()).unwrap_or_default();
+    (!missing.is_empty()).then(|| fetch_command(&missing))
 }
 
 fn program(name: &'static str, version_flag: &str, advice: &str) -> Line {
@@ -282,11 +298,27 @@ mod tests {
 
     #[test]
     fn only_a_bad_line_fails_the_report() {
-        let mut report = Report { lines: vec![Line::missing("x", "gone", "get it")] };
+        let mut report = Report { lines: vec![Line::missing("x", "gone", "get it")], to_fetch: None };
         assert_eq!(report.exit_code(), 0);
         report.lines.push(Line::bad("y", "broken", "mend it"));
         assert_eq!(report.exit_code(), 1);
         assert!(report.to_string().contains("BAD      y  broken\n            -> mend it"), "{report}");
+    }
+
+    #[test]
+    fn only_a_machine_with_the_pretrained_files_is_told_to_be_ready_to_train() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::new(&Workspace::new(folder.path()));
+        let last = || report(folder.path(), &store).to_string().lines().last().unwrap().to_owned();
+        let all = "hubert_base.pt rmvpe.pt pretrained_v2/f0G40k.pth pretrained_v2/f0D40k.pth";
+        assert_eq!(last(), format!("ready for the quickstart; train_voice needs: rvc-run assets fetch {all}"));
+        std::fs::create_dir_all(folder.path().join("assets/pretrained_v2")).unwrap();
+        for name in all.split(' ') {
+            std::fs::write(folder.path().join("assets").join(name), "x").unwrap();
+        }
+        assert_eq!(last(), "ready to train");
+        let bad = Report { lines: vec![Line::bad("y", "broken", "mend it")], to_fetch: Some("x".into()) };
+        assert!(bad.to_string().ends_with("\nnot ready: see BAD above\n"));
     }
 
     #[test]

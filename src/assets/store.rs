@@ -174,13 +174,16 @@ pub fn remedy(assets: &[&Asset]) -> String {
     let fetched: Vec<&Asset> = assets.iter().copied().filter(|asset| asset.is_published()).collect();
     let mut hints: Vec<String> = assets.iter().filter_map(|asset| asset.by_hand.clone()).collect();
     if !fetched.is_empty() {
-        hints.insert(0, format!("`{}` gets {}", command(&fetched), if fetched.len() == 1 { "it" } else { "them" }));
+        hints.insert(
+            0,
+            format!("`{}` gets {}", fetch_command(&fetched), if fetched.len() == 1 { "it" } else { "them" }),
+        );
     }
     hints.join("; ")
 }
 
 /// The command that fetches all of `assets`.
-fn command(assets: &[&Asset]) -> String {
+pub fn fetch_command(assets: &[&Asset]) -> String {
     let names: Vec<&str> = assets.iter().map(|asset| asset.name.as_str()).collect();
     let flag = if assets.iter().all(|asset| asset.is_verifiable()) { "" } else { " --unverified" };
     format!("rvc-run assets fetch {}{flag}", names.join(" "))

@@ -1,4 +1,5 @@
-//! The networks and methods that a run extracts features with, each opened once for all stages and voices.
+//! The networks and methods that a run extracts features with, each opened once for all stages. Training releases them, since it wants the
+//! memory: the next voice of a batch opens them again.
 
 use crate::assets::Store;
 use crate::config::Config;

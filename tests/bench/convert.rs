@@ -4,6 +4,7 @@
 //! RMVPE and HuBERT, without an index. With a Python that has torch and transformers (`--python`, or RVC_TEST_PYTHON) the same is timed
 //! there (convert_reference.py). Weights are random; the arithmetic is the same for any.
 
+mod common;
 #[path = "../support/mod.rs"]
 mod support;
 #[path = "../support/weights.rs"]
@@ -21,7 +22,7 @@ use rvc_run::task::Task;
 use rvc_run::torchfile::{self, Value};
 use rvc_run::voice::{self, About};
 use std::path::Path;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::ExitCode;
 use std::time::Instant;
 use tch::{Device, Kind, Tensor};
 
@@ -57,7 +58,7 @@ fn main() -> ExitCode {
 }
 
 fn options() -> Result<Options, String> {
-    let python = std::env::var("RVC_TEST_PYTHON").ok().filter(|python| !python.is_empty());
+    let python = common::usual_python();
     let mut options = Options { seconds: vec![3.7, 12.0, 60.0], rounds: 2, threads: 0, python, save: None };
     let mut args = std::env::args().skip(1).filter(|arg| arg != "--bench");
     while let Some(arg) = args.next() {
@@ -104,9 +105,14 @@ fn bench(options: &Options) -> Result<(), String> {
     for (part, seconds, whole, ours) in rows {
         let times = reference.as_ref().and_then(|r| r[part][format!("{seconds:?}")].as_array());
         let theirs: Vec<f64> = times.into_iter().flatten().filter_map(|t| Some(t.as_f64()? / seconds)).collect();
-        let shown = |times: Option<&Vec<f64>>| times.filter(|t| !t.is_empty()).map_or("-".into(), |t| figures(t));
-        let ratio = if theirs.is_empty() { "-".into() } else { format!("{:.2}", median(&theirs) / median(&ours)) };
-        let (python, whole, own) = (shown(Some(&theirs)), shown(whole.as_ref()), figures(&ours));
+        let shown =
+            |times: Option<&Vec<f64>>| times.filter(|t| !t.is_empty()).map_or("-".into(), |t| common::figures(t, 3));
+        let ratio = if theirs.is_empty() {
+            "-".into()
+        } else {
+            format!("{:.2}", common::median(&theirs) / common::median(&ours))
+        };
+        let (python, whole, own) = (shown(Some(&theirs)), shown(whole.as_ref()), common::figures(&ours, 3));
         lines.push(format!("| {part}, {seconds} s | {python} | {whole} | {own} | {ratio} |"));
     }
     let table = lines.join("\n") + "\n";
@@ -176,28 +182,9 @@ fn conversion(root: &Path, seconds: f64, rounds: usize) -> rvc_run::Result<Vec<f
     times(seconds, rounds, || converter.convert(&Task::silent(), recording.clone(), &Settings::default()).map(|_| ()))
 }
 
-/// What convert_reference.py printed.
 fn reference(python: &str, options: &Options) -> Result<serde_json::Value, String> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bench/convert_reference.py");
     let seconds: Vec<String> = options.seconds.iter().map(|s| format!("{s:?}")).collect();
-    let mut command = Command::new(python);
-    command.arg(script).args(["--seconds", &seconds.join(",")]).args(["--rounds", &options.rounds.to_string()]);
-    command.args(["--threads", &runtime::threads().to_string()]).stdin(Stdio::null()).stderr(Stdio::inherit());
-    let output = command.output().map_err(|e| format!("cannot start {python}: {e}"))?;
-    if !output.status.success() {
-        return Err(format!("{python} could not run convert_reference.py ({})", output.status));
-    }
-    serde_json::from_slice(&output.stdout).map_err(|e| format!("convert_reference.py: {e}"))
-}
-
-fn figures(times: &[f64]) -> String {
-    let least = times.iter().copied().fold(f64::INFINITY, f64::min);
-    format!("{:.3} ({least:.3})", median(times))
-}
-
-fn median(times: &[f64]) -> f64 {
-    let mut sorted = times.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let n = sorted.len();
-    if n == 0 { f64::NAN } else { f64::midpoint(sorted[(n - 1) / 2], sorted[n / 2]) }
+    let (rounds, threads) = (options.rounds.to_string(), runtime::threads().to_string());
+    let arguments = ["--seconds", &seconds.join(","), "--rounds", &rounds, "--threads", &threads];
+    common::reference(python, "convert_reference.py", &arguments)
 }

@@ -7,6 +7,7 @@
 //!
 //! With `--memory` nothing is timed: a minute of clips is extracted, then ten, then an hour, and the peak memory after each is told.
 
+mod common;
 #[path = "../support/mod.rs"]
 mod support;
 #[path = "../support/weights.rs"]
@@ -21,7 +22,7 @@ use rvc_run::nn::runtime;
 use rvc_run::task::Task;
 use rvc_run::torchfile::{self, Value};
 use std::path::Path;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::ExitCode;
 use std::time::Instant;
 
 const HELP: &str = "\
@@ -59,7 +60,7 @@ fn main() -> ExitCode {
 }
 
 fn options() -> Result<Options, String> {
-    let python = std::env::var("RVC_TEST_PYTHON").ok().filter(|python| !python.is_empty());
+    let python = common::usual_python();
     let mut options =
         Options { seconds: vec![3.7, 10.0, 40.0], rounds: 4, threads: 0, python, save: None, memory: false };
     let mut args = std::env::args().skip(1).filter(|arg| arg != "--bench");
@@ -89,8 +90,8 @@ fn bench(options: &Options) -> Result<(), String> {
     let text = |error: rvc_run::Error| error.to_string();
     let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
     write_weights(folder.path()).map_err(text)?;
-    let table = if options.memory { memory_table(folder.path()) } else { time_table(folder.path(), options) };
-    let table = table.map_err(text)?;
+    let table =
+        if options.memory { memory_table(folder.path()).map_err(text)? } else { time_table(folder.path(), options)? };
     print!("{table}");
     if let Some(file) = &options.save {
         std::fs::write(file, table).map_err(|e| format!("cannot write {file}: {e}"))?;
@@ -156,8 +157,9 @@ impl Subject {
     }
 }
 
-fn time_table(root: &Path, options: &Options) -> rvc_run::Result<String> {
-    let subjects = Subject::all(root, &["fp32", "bf16"])?;
+fn time_table(root: &Path, options: &Options) -> Result<String, String> {
+    let text = |error: rvc_run::Error| error.to_string();
+    let subjects = Subject::all(root, &["fp32", "bf16"]).map_err(text)?;
     let half = options.rounds.div_ceil(2);
     // Each with every length, alone and together.
     let mut ours: Vec<[Vec<f64>; 2]> = vec![Default::default(); subjects.len() * options.seconds.len()];
@@ -170,9 +172,9 @@ fn time_table(root: &Path, options: &Options) -> rvc_run::Result<String> {
         Ok(())
     };
     // Half before the reference's rounds and half after, so that a slow drift of the machine meets both alike.
-    measure(half)?;
+    measure(half).map_err(text)?;
     let reference = options.python.as_deref().map(|python| reference(python, options)).transpose()?;
-    measure(options.rounds - half)?;
+    measure(options.rounds - half).map_err(text)?;
 
     let versions = reference.as_ref().map_or(String::new(), |r| {
         let name = |key: &str| r[key].as_str().unwrap_or_default().to_owned();
@@ -198,33 +200,25 @@ fn time_table(root: &Path, options: &Options) -> rvc_run::Result<String> {
         let (shown, ratio) = if theirs.is_empty() {
             ("-".into(), "-".into())
         } else {
-            (figures(&theirs), format!("{:.2}", median(&theirs) / median(together)))
+            (common::figures(&theirs, 4), format!("{:.2}", common::median(&theirs) / common::median(together)))
         };
         lines.push(format!(
             "| {} {}, {seconds} s (x {}) | {shown} | {} | {} | {ratio} |",
             subject.network,
             subject.precision,
             many(seconds),
-            figures(alone),
-            figures(together)
+            common::figures(alone, 4),
+            common::figures(together, 4)
         ));
     }
     Ok(lines.join("\n") + "\n")
 }
 
-/// What extract_reference.py printed.
-fn reference(python: &str, options: &Options) -> rvc_run::Result<serde_json::Value> {
-    let failed = |why: String| rvc_run::Error::new(rvc_run::Kind::Internal, format!("extract_reference.py: {why}"));
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bench/extract_reference.py");
+fn reference(python: &str, options: &Options) -> Result<serde_json::Value, String> {
     let seconds: Vec<String> = options.seconds.iter().map(|s| format!("{s:?}")).collect();
-    let mut command = Command::new(python);
-    command.arg(script).args(["--seconds", &seconds.join(",")]).args(["--rounds", &options.rounds.to_string()]);
-    command.args(["--threads", &runtime::threads().to_string()]).stdin(Stdio::null()).stderr(Stdio::inherit());
-    let output = command.output().map_err(|e| failed(format!("cannot start {python}: {e}")))?;
-    if !output.status.success() {
-        return Err(failed(format!("{python} ended with {}", output.status)));
-    }
-    serde_json::from_slice(&output.stdout).map_err(|e| failed(e.to_string()))
+    let (rounds, threads) = (options.rounds.to_string(), runtime::threads().to_string());
+    let arguments = ["--seconds", &seconds.join(","), "--rounds", &rounds, "--threads", &threads];
+    common::reference(python, "extract_reference.py", &arguments)
 }
 
 /// Samples of the clips of a voice, 2 to 15 s long and no two alike, that sum to `seconds`.
@@ -256,18 +250,6 @@ fn memory_table(root: &Path) -> rvc_run::Result<String> {
 
 fn many(seconds: f64) -> usize {
     ((TOGETHER / seconds) as usize).max(1)
-}
-
-fn figures(times: &[f64]) -> String {
-    let least = times.iter().copied().fold(f64::INFINITY, f64::min);
-    format!("{:.4} ({least:.4})", median(times))
-}
-
-fn median(times: &[f64]) -> f64 {
-    let mut sorted = times.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let n = sorted.len();
-    if n == 0 { f64::NAN } else { f64::midpoint(sorted[(n - 1) / 2], sorted[n / 2]) }
 }
 
 fn clip(seconds: f64) -> Vec<f32> {

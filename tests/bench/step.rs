@@ -3,14 +3,15 @@
 //! With a Python that has torch (`--python`, or RVC_TEST_PYTHON) the same step written in PyTorch (step_reference.py) is timed
 //! too, in turn with ours, and printed beside it. Weights and data are random; the arithmetic is the same for any.
 
+mod common;
+
 use rvc_run::config::Config;
 use rvc_run::models::{Pitch, TrainInput};
 use rvc_run::nn::{Spectral, runtime};
 use rvc_run::train::data::Batch;
 use rvc_run::train::step::{Engine, Times};
 use std::fmt::Write as _;
-use std::path::Path;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::ExitCode;
 use std::time::Duration;
 use tch::{Device, Kind, Tensor};
 
@@ -58,7 +59,7 @@ fn main() -> ExitCode {
 }
 
 fn options() -> Result<Options, String> {
-    let python = std::env::var("RVC_TEST_PYTHON").ok().filter(|python| !python.is_empty());
+    let python = common::usual_python();
     let mut options = Options { rounds: 6, threads: 0, gpu: false, python, save: None };
     let mut args = std::env::args().skip(1).filter(|arg| arg != "--bench");
     while let Some(arg) = args.next() {
@@ -171,16 +172,8 @@ impl Reference {
 }
 
 fn reference(python: &str, rounds: usize) -> Result<Reference, String> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bench/step_reference.py");
-    let mut command = Command::new(python);
-    command.arg(script).args(["--rounds", &rounds.to_string(), "--threads", &runtime::threads().to_string()]);
-    let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output();
-    let output = output.map_err(|e| format!("cannot start {python}: {e}"))?;
-    if !output.status.success() {
-        return Err(format!("{python} could not run step_reference.py ({})", output.status));
-    }
-    let value: serde_json::Value =
-        serde_json::from_slice(&output.stdout).map_err(|e| format!("step_reference.py: {e}"))?;
+    let (rounds, threads) = (rounds.to_string(), runtime::threads().to_string());
+    let value = common::reference(python, "step_reference.py", &["--rounds", &rounds, "--threads", &threads])?;
     let parts = value["parts"].as_object().cloned().ok_or("step_reference.py printed no parts")?;
     Ok(Reference { torch: value["torch"].as_str().unwrap_or_default().to_owned(), parts })
 }
@@ -212,31 +205,22 @@ fn table(ours: &[Vec<f64>], reference: Option<&Reference>, device: Device) -> St
     for ((name, theirs), seconds) in PARTS.iter().zip(ours) {
         row(format!(
             "| {name} | {} | {} |",
-            figures(seconds),
-            reference.map_or("-".into(), |r| figures(&r.seconds(theirs)))
+            common::figures(seconds, 2),
+            reference.map_or("-".into(), |r| common::figures(&r.seconds(theirs), 2))
         ));
     }
     let all: Vec<&str> = PARTS.iter().flat_map(|(_, theirs)| theirs.iter().copied()).collect();
     let whole = reference.map(|r| r.seconds(&all));
     row(format!(
         "| **whole step** | {} | {} |",
-        figures(&sum(ours)),
-        whole.as_ref().map_or("-".into(), |w| figures(w))
+        common::figures(&sum(ours), 2),
+        whole.as_ref().map_or("-".into(), |w| common::figures(w, 2))
     ));
     if let Some(whole) = whole {
-        row(format!("\nrvc-run takes {:.2} of PyTorch's time (medians).", median(&sum(ours)) / median(&whole)));
+        row(format!(
+            "\nrvc-run takes {:.2} of PyTorch's time (medians).",
+            common::median(&sum(ours)) / common::median(&whole)
+        ));
     }
     out
-}
-
-fn figures(seconds: &[f64]) -> String {
-    let least = seconds.iter().copied().fold(f64::INFINITY, f64::min);
-    format!("{:.2} ({least:.2})", median(seconds))
-}
-
-fn median(seconds: &[f64]) -> f64 {
-    let mut sorted = seconds.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let n = sorted.len();
-    if n == 0 { f64::NAN } else { f64::midpoint(sorted[(n - 1) / 2], sorted[n / 2]) }
 }
