@@ -24,7 +24,7 @@ pub fn command() -> Command {
             Command::new("fetch")
                 .about("Download what is not there, verified by SHA-256; a broken download goes on where it broke")
                 .after_help(
-                    "Files go to the workspace's assets/ if there is one, else to the first folder of RVC_RUN_ASSETS, else to the \
+                    "Files go to the workspace's assets/ if there is one, else to the first folder of RVC_RUN_ASSETS that is there (into its assets/, if it has one), else to the \
                      user's cache folder. A file that is there is never replaced.\n\nEnvironment: RVC_RUN_MIRROR or HF_ENDPOINT \
                      (servers), RVC_RUN_OFFLINE=1, HTTPS_PROXY, NO_PROXY.",
                 )
@@ -82,6 +82,9 @@ fn folder(name: &'static str, help: &'static str) -> Arg {
 
 /// Runs the subcommand. Errors: `usage` for a name that does not exist, and those of the work itself.
 pub fn run(terminal: &Terminal, store: Store, task: &Task, given: &ArgMatches) -> Result<()> {
+    for what in store.warnings() {
+        task.warn(what);
+    }
     match given.subcommand() {
         Some(("list", _)) => list(terminal, &store),
         Some(("fetch", given)) => return fetch(terminal, store, task, given),

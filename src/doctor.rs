@@ -91,20 +91,16 @@ impl fmt::Display for Report {
 pub fn report(workspace: &Path, store: &Store) -> Report {
     // The GPU comes first: libtorch's CUDA part must be loaded before any other libtorch call.
     let gpu = gpu(runtime::init());
-    Report {
-        lines: vec![
-            libtorch(),
-            cpu(),
-            memory(),
-            gpu,
-            disk(workspace),
-            assets(store),
-            program("ffmpeg", "-version", "not needed: wav, flac, mp3, m4a, ogg and aiff are read without it"),
-            program("yt-dlp", "--version", "only for fetching recordings: pip install \"yt-dlp[default]\""),
-            program("mlflow", "--version", "only for browsing runs: pip install mlflow"),
-        ],
-        to_fetch: to_fetch(store),
-    }
+    let mut lines = vec![libtorch(), cpu(), memory(), gpu, disk(workspace), assets(store)];
+    lines.extend(
+        store.warnings().iter().map(|what| Line::missing("assets", what, "make the folder, or correct RVC_RUN_ASSETS")),
+    );
+    lines.extend([
+        program("ffmpeg", "-version", "not needed: wav, flac, mp3, m4a, ogg and aiff are read without it"),
+        program("yt-dlp", "--version", "only for fetching recordings: pip install \"yt-dlp[default]\""),
+        program("mlflow", "--version", "only for browsing runs: pip install mlflow"),
+    ]);
+    Report { lines, to_fetch: to_fetch(store) }
 }
 
 fn libtorch() -> Line {
@@ -303,6 +299,16 @@ mod tests {
         report.lines.push(Line::bad("y", "broken", "mend it"));
         assert_eq!(report.exit_code(), 1);
         assert!(report.to_string().contains("BAD      y  broken\n            -> mend it"), "{report}");
+    }
+
+    #[test]
+    fn a_folder_of_the_environment_that_does_not_exist_has_a_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::with_environment(&Workspace::new(folder.path()), |name| {
+            (name == "RVC_RUN_ASSETS").then(|| folder.path().join("mistyped").into_os_string())
+        });
+        let text = report(folder.path(), &store).to_string();
+        assert!(text.contains("mistyped, from RVC_RUN_ASSETS, does not exist\n"), "{text}");
     }
 
     #[test]

@@ -694,6 +694,32 @@ fn dir_takes_the_files_and_the_environment_finds_them_again() {
 }
 
 #[test]
+fn a_mistyped_folder_of_the_environment_is_told_by_every_command_and_not_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::honest(b"{}", "\"a\"");
+    let url = server.url();
+    for arguments in [
+        &["list"][..],
+        &["verify"],
+        &["where"],
+        &["where", "spin"],
+        &["fetch", "spin", "--unverified", "--mirror", &url],
+    ] {
+        let mut command = command(folder.path(), arguments);
+        command.env("RVC_RUN_ASSETS", "mistyped").env("HOME", folder.path().join("home"));
+        let ended = run(command);
+        assert!(
+            ended.err.contains("warning: mistyped, from RVC_RUN_ASSETS, does not exist"),
+            "{arguments:?}: {}",
+            ended.err
+        );
+        assert!(!ended.out.contains("mistyped"), "{arguments:?}: {}", ended.out);
+    }
+    assert_eq!(server.requests().len(), 2, "spin was fetched");
+    assert!(!folder.path().join("mistyped").exists());
+}
+
+#[test]
 fn the_proxy_of_the_environment_is_used() {
     let (folder, files) = workspace();
     let proxy = Server::new(|request, stream| {

@@ -21,6 +21,8 @@ pub struct Store {
     folders: Vec<PathBuf>,
     /// Where new files go.
     target: PathBuf,
+    /// What is wrong with RVC_RUN_ASSETS.
+    warnings: Vec<String>,
     catalog: Catalog,
 }
 
@@ -32,23 +34,28 @@ impl Store {
             root: workspace.root().to_owned(),
             folders: vec![own.clone()],
             target: own,
+            warnings: Vec::new(),
             catalog: Catalog::built_in().clone(),
         }
     }
 
     /// The store of a workspace and what the environment adds: the folders of RVC_RUN_ASSETS, then the user's cache folder.
     ///
-    /// New files go to the workspace's assets/ if there is one, else to the first folder of RVC_RUN_ASSETS, else to the cache
-    /// folder, which all workspaces of a user share.
+    /// New files go to the workspace's assets/ if there is one, else to the first folder of RVC_RUN_ASSETS that is there (in
+    /// a checkout of RVC WebUI to its assets/), else to the cache folder, which all workspaces of a user share.
     pub fn with_environment(workspace: &Workspace, variable: impl Fn(&str) -> Option<OsString>) -> Self {
         let mut store = Self::new(workspace);
         let given = variable("RVC_RUN_ASSETS").unwrap_or_default();
-        let given = std::env::split_paths(&given).filter(|path| !path.as_os_str().is_empty());
-        let shared: Vec<PathBuf> = given.chain(cache_folder(variable)).collect();
-        if let Some(first) = shared.first().filter(|_| !store.folders[0].is_dir()) {
-            store.target.clone_from(first);
+        let given: Vec<PathBuf> = std::env::split_paths(&given).filter(|path| !path.as_os_str().is_empty()).collect();
+        // A folder that is not there is more likely mistyped, or of a disk that is not mounted, than wanted.
+        let (there, absent): (Vec<&PathBuf>, Vec<&PathBuf>) = given.iter().partition(|path| path.is_dir());
+        store.warnings = absent.into_iter().map(|path| absence(path)).collect();
+        let cache = cache_folder(variable);
+        if !store.target.is_dir() {
+            let first = there.first().map(|folder| inside(folder));
+            store.target = first.or_else(|| cache.clone()).unwrap_or(store.target);
         }
-        store.folders.extend(shared);
+        store.folders.extend(given.into_iter().chain(cache));
         store
     }
 
@@ -74,6 +81,11 @@ impl Store {
     /// The folders that are looked in, in order.
     pub fn folders(&self) -> &[PathBuf] {
         &self.folders
+    }
+
+    /// What is wrong with the folders of RVC_RUN_ASSETS, a sentence for each.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// The folder that new files go to.
@@ -154,9 +166,21 @@ impl Store {
         let folders: Vec<String> = self.folders.iter().map(|folder| folder.display().to_string()).collect();
         let was = if names.len() == 1 { "was" } else { "were" };
         let looked = format!("{} {was} not found (looked in {})", names.join(", "), folders.join(", "));
-        let message = std::iter::once(looked).chain(incomplete).collect::<Vec<_>>().join("; ");
+        let message = std::iter::once(looked).chain(incomplete).chain(self.warnings.iter().cloned());
+        let message = message.collect::<Vec<_>>().join("; ");
         Error::new(Kind::AssetMissing, message).hint(remedy(assets))
     }
+}
+
+/// Where new files go in a folder of RVC_RUN_ASSETS: in a checkout the files lie in its assets/, not beside its sources.
+fn inside(folder: &Path) -> PathBuf {
+    let assets = folder.join("assets");
+    if assets.is_dir() { assets } else { folder.to_owned() }
+}
+
+fn absence(path: &Path) -> String {
+    let what = if path.exists() { "is no folder" } else { "does not exist" };
+    format!("{}, from RVC_RUN_ASSETS, {what}", path.display())
 }
 
 /// What of an asset is not at `path`, where something of it lies.
@@ -238,6 +262,7 @@ mod tests {
     fn an_incomplete_folder_does_not_hide_a_whole_one() {
         let folder = tempfile::tempdir().unwrap();
         let (own, shared) = (folder.path().join("assets"), folder.path().join("shared"));
+        std::fs::create_dir(&shared).unwrap();
         let workspace = Workspace::new(folder.path());
         let store = Store::with_environment(&workspace, |name| {
             (name == "RVC_RUN_ASSETS").then(|| shared.clone().into_os_string())
@@ -279,11 +304,45 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let workspace = Workspace::new(folder.path());
         let shared = folder.path().join("shared");
+        std::fs::create_dir(&shared).unwrap();
         let environment = |name: &str| (name == "RVC_RUN_ASSETS").then(|| shared.clone().into_os_string());
         assert_eq!(Store::with_environment(&workspace, environment).target(), shared);
         std::fs::create_dir(folder.path().join("assets")).unwrap();
         assert_eq!(Store::with_environment(&workspace, environment).target(), folder.path().join("assets"));
         assert_eq!(Store::with_environment(&workspace, |_| None).folders().len(), 1, "no home, no cache folder");
+    }
+
+    #[test]
+    fn new_files_go_into_the_assets_of_a_checkout() {
+        let folder = tempfile::tempdir().unwrap();
+        let workspace = Workspace::new(folder.path());
+        let web = folder.path().join("webui");
+        std::fs::create_dir_all(web.join("assets")).unwrap();
+        let store = Store::with_environment(&workspace, |name| (name == "RVC_RUN_ASSETS").then(|| web.clone().into()));
+        assert_eq!(store.target(), web.join("assets"));
+        touch(&store.target().join("rmvpe.pt"));
+        assert_eq!(store.locate("rmvpe.pt").unwrap(), web.join("assets/rmvpe.pt"), "it is found there again");
+    }
+
+    #[test]
+    fn a_folder_that_does_not_exist_is_told_and_gets_no_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let workspace = Workspace::new(folder.path());
+        let (mistyped, file, shared) =
+            (folder.path().join("mistyped"), folder.path().join("file"), folder.path().join("shared"));
+        touch(&file);
+        std::fs::create_dir(&shared).unwrap();
+        let of = |given: &[&PathBuf]| {
+            let given = std::env::join_paths(given).unwrap();
+            Store::with_environment(&workspace, |name| (name == "RVC_RUN_ASSETS").then(|| given.clone()))
+        };
+        let store = of(&[&mistyped, &file, &shared]);
+        assert_eq!(store.target(), shared);
+        let [first, second] = store.warnings() else { panic!("{:?}", store.warnings()) };
+        assert_eq!(*first, format!("{}, from RVC_RUN_ASSETS, does not exist", mistyped.display()));
+        assert!(second.ends_with("file, from RVC_RUN_ASSETS, is no folder"), "{second}");
+        assert!(store.locate("rmvpe.pt").unwrap_err().message().contains(first));
+        assert_eq!(of(&[&mistyped]).target(), folder.path().join("assets"), "no home, no cache folder");
     }
 
     #[test]
