@@ -374,6 +374,10 @@ fn signalled(place: &Place, arguments: &[&str], signals: &[i32]) -> Ended {
     let mut err = BufReader::new(child.stderr.take().unwrap());
     let (mut printed, mut told) = (String::new(), String::new());
     out.read_line(&mut printed).unwrap();
+    if signals.len() > 1 {
+        // The script is to be in its sleep, which nothing tells: a signal between the line and the sleep ends it at once.
+        std::thread::sleep(std::time::Duration::from_millis(500));
+    }
     for (i, signal) in signals.iter().enumerate() {
         let status = Command::new("kill").args([format!("-{signal}"), child.id().to_string()]).status().unwrap();
         assert!(status.success());
