@@ -29,7 +29,7 @@ const RMS_TOLERANCE: f64 = 33.0;
 
 /// A workspace whose assets are filled by the rule, and the golden case. One test at a time: libtorch's generator is one.
 struct Room {
-    folder: TempDir,
+    folder: PathBuf,
     golden: Golden,
 }
 
@@ -37,8 +37,8 @@ fn room() -> MutexGuard<'static, Room> {
     static ROOM: OnceLock<Mutex<Room>> = OnceLock::new();
     let make = || {
         support::one_thread();
-        let folder = tempfile::tempdir().unwrap();
-        let assets = folder.path().join("assets");
+        let folder = support::shared_folder("convert");
+        let assets = folder.join("assets");
         std::fs::create_dir(&assets).unwrap();
         let salt = support::golden_salt();
         weights::write(&assets.join("rmvpe.pt"), weights::filled(&salt, &weights::listed("rmvpe")));
@@ -52,11 +52,11 @@ fn room() -> MutexGuard<'static, Room> {
 
 impl Room {
     fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.folder.join(name)
     }
 
     fn models(&self) -> Models {
-        Models::new(Store::new(&Workspace::new(self.folder.path())))
+        Models::new(Store::new(&Workspace::new(&self.folder)))
     }
 
     /// The voice of a golden run, as RVC exports it; written once. `more` are text entries behind RVC's six.

@@ -23,7 +23,7 @@ const BATCH_TOLERANCE: f64 = 1e-5;
 
 /// A workspace whose assets/hubert_base.pt is filled by the rule and wrapped as fairseq wraps it, and the network in it.
 struct Room {
-    folder: tempfile::TempDir,
+    folder: PathBuf,
     v2: Hubert,
 }
 
@@ -31,8 +31,8 @@ fn room() -> MutexGuard<'static, Room> {
     static ROOM: OnceLock<Mutex<Room>> = OnceLock::new();
     let make = || {
         support::one_thread();
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("assets/hubert_base.pt");
+        let folder = support::shared_folder("hubert");
+        let path = folder.join("assets/hubert_base.pt");
         std::fs::create_dir(path.parent().unwrap()).unwrap();
         let filled = weights::filled(&support::golden_salt(), &weights::listed("hubert_fairseq"));
         let model = filled.into_iter().map(|(key, tensor)| (key, Value::Tensor(tensor)));
@@ -50,11 +50,11 @@ fn setup(root: &Path, precision: &str) -> Setup {
 
 impl Room {
     fn file(&self) -> PathBuf {
-        self.folder.path().join("assets/hubert_base.pt")
+        self.folder.join("assets/hubert_base.pt")
     }
 
     fn open(&self, version: &str, precision: &str) -> Encoder {
-        Encoder::open("hubert_base", version, &setup(self.folder.path(), precision)).unwrap()
+        Encoder::open("hubert_base", version, &setup(&self.folder, precision)).unwrap()
     }
 }
 
@@ -234,6 +234,9 @@ fn files_that_do_not_fit_are_named_with_what_is_wrong() {
     std::fs::write(&config, r#"{"layer_norm_eps": 1e-05, "conv_stride": [5, 2, 2, 2, 2, 2, 4]}"#).unwrap();
     let error = refused(folder.path(), "contentvec", "v2");
     assert!(error.message().contains("conv_stride is [5,2,2,2,2,2,4], but must be [5,2,2,2,2,2,2]"), "{error}");
+    std::fs::remove_file(&config).unwrap();
+    let error = refused(folder.path(), "contentvec", "v2");
+    assert!(error.hint_text().unwrap().contains("config.json and pytorch_model.bin"), "{error:?}");
     std::fs::write(&config, "{}").unwrap();
 
     // Without final_proj: version 2 does not need it.
@@ -257,7 +260,9 @@ fn files_that_do_not_fit_are_named_with_what_is_wrong() {
     )
     .unwrap();
     let error = refused(folder.path(), "./bare.pt", "v2");
-    assert!(error.message().contains("missing") && error.message().contains("bare.pt"), "{error}");
+    assert!(error.message().contains("missing"), "{error}");
+    assert_eq!(error.message().matches("bare.pt").count(), 1, "{error}");
+    assert!(error.hint_text().unwrap().contains("another network"), "{error:?}");
     let bytes = std::fs::read(room.file()).unwrap();
     std::fs::write(&bare, &bytes[..bytes.len() / 2]).unwrap();
     let error = refused(folder.path(), "./bare.pt", "v2");

@@ -11,7 +11,7 @@ pub mod f0;
 mod models;
 
 pub use crate::npy;
-pub use models::{Models, Setup};
+pub use models::{Models, Setup, any_network};
 
 use crate::task::Task;
 use crate::{Error, Kind, Result};

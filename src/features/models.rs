@@ -74,7 +74,7 @@ impl Models {
         if let Some(open) = self.encoders.borrow().get(&key) {
             return Ok(open.clone());
         }
-        let setup = self.setup(config, config.content_encoder != "mel")?;
+        let setup = self.setup(config, encodes_by_network(config))?;
         let open = Rc::new(Encoder::open(&config.content_encoder, &config.version, &setup)?);
         Ok(self.encoders.borrow_mut().entry(key).or_insert(open).clone())
     }
@@ -85,7 +85,7 @@ impl Models {
         if let Some(open) = self.extractors.borrow().get(&key) {
             return Ok(open.clone());
         }
-        let setup = self.setup(config, !Method::ALL.iter().any(|method| method.name() == config.f0_method))?;
+        let setup = self.setup(config, tracks_by_network(config))?;
         let open = Rc::new(Extractor::open(&config.f0_method, &setup)?);
         Ok(self.extractors.borrow_mut().entry(key).or_insert(open).clone())
     }
@@ -108,4 +108,17 @@ impl Models {
         self.encoders.borrow_mut().clear();
         self.extractors.borrow_mut().clear();
     }
+}
+
+/// Whether content or f0 come from a network, the only ones that `feature_precision` means.
+pub fn any_network(config: &Config) -> bool {
+    encodes_by_network(config) || (config.if_f0 && tracks_by_network(config))
+}
+
+fn encodes_by_network(config: &Config) -> bool {
+    config.content_encoder != "mel"
+}
+
+fn tracks_by_network(config: &Config) -> bool {
+    !Method::ALL.iter().any(|method| method.name() == config.f0_method)
 }

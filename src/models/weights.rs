@@ -82,7 +82,10 @@ pub fn load<N>(
     let plan = Weights { source: Source::Plan(RefCell::default()), kind, device: Device::Cpu };
     drop(build(&plan)?);
     let Source::Plan(wanted) = plan.source else { return Err(Error::new(Kind::Internal, "the plan is lost")) };
-    check(file, &names, &wanted.into_inner())?;
+    // These networks come in one size: what does not fit is another network.
+    check(file, &names, &wanted.into_inner()).map_err(|e| {
+        e.hint("the file holds another network than it should; `rvc-run assets verify` finds files that are not the publisher's")
+    })?;
     build(&Weights { source: Source::File { file, names: &names }, kind, device })
 }
 

@@ -4,7 +4,7 @@ use super::{Clip, Clips, Counts, F0_COARSE, F0_HZ, Pitch, concerns_one_item, con
 use crate::audio::io;
 use crate::cache::{Cache, Entry, Key, Object};
 use crate::config::Config;
-use crate::features::{Models, f0 as trackers};
+use crate::features::{self, Models, f0 as trackers};
 use crate::files::Lock;
 use crate::npy;
 use crate::task::Task;
@@ -75,6 +75,12 @@ pub fn content(task: &Task, clips: &mut Clips, models: &Models, config: &Config)
     let encoder = models.encoder(config)?;
     if let Some(notice) = encoder.notice() {
         task.info(notice);
+    }
+    if config.feature_precision != "fp32" && !features::any_network(config) {
+        task.warn(format!(
+            "feature_precision {} changes nothing: neither content_encoder {} nor f0_method {} is a network",
+            config.feature_precision, config.content_encoder, config.f0_method
+        ));
     }
     let (digest, dim) = (encoder.digest(), encoder.dim());
     let key = |clip: &Object| {

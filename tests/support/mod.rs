@@ -26,6 +26,17 @@ pub fn only_me_draws() -> std::sync::MutexGuard<'static, ()> {
     LOCK.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
+/// An empty folder for what all tests of one program share: a static is never dropped, so that a temporary folder in it would stay
+/// for good. `name` is the program's; the next run empties it.
+pub fn shared_folder(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    match std::fs::remove_dir_all(&folder) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => panic!("{}: {e}", folder.display()),
+        _ => std::fs::create_dir_all(&folder).unwrap(),
+    }
+    folder
+}
+
 fn golden_dir() -> PathBuf {
     std::env::var_os("RVC_RUN_GOLDEN_DIR").map_or_else(own_golden_dir, PathBuf::from)
 }

@@ -20,6 +20,10 @@ const MOST_ON_GPU: usize = 600 * 16_000;
 const PIECE: usize = 60 * 16_000;
 /// Samples on each side of a piece that are heard and thrown away.
 const MARGIN: usize = 5 * 16_000;
+/// What a folder of an encoder must be.
+const FOLDER: &str =
+    "the folder must hold config.json and pytorch_model.bin, as Hugging Face's save_pretrained writes them";
+
 /// An encoder with its weights.
 pub(super) struct Network {
     hubert: Hubert,
@@ -187,7 +191,8 @@ fn hugging_face_config() -> Value {
 
 /// The weights of a Hugging Face folder, and whether it wants normalised waves.
 fn folder(folder: &Path) -> Result<(PathBuf, bool)> {
-    let config = read_json(&folder.join("config.json"))?;
+    let config = read_json(&folder.join("config.json"))
+        .map_err(|e| if e.kind() == Kind::NotFound { e.hint(FOLDER) } else { e })?;
     for (key, expected) in hugging_face_config().as_object().into_iter().flatten() {
         if let Some(given) = config.get(key).filter(|given| *given != expected) {
             let path = folder.join("config.json");
@@ -210,7 +215,7 @@ fn folder(folder: &Path) -> Result<(PathBuf, bool)> {
         if safetensors {
             "model.safetensors is not read; save the model with safe_serialization=False, or take the .bin of the publisher"
         } else {
-            "the folder must hold config.json and pytorch_model.bin"
+            FOLDER
         },
     ))
 }

@@ -55,8 +55,9 @@ impl Encoder {
                 None => error,
             });
         }
-        let network = hubert::Network::open(name, version, setup)
-            .map_err(|e| e.context(format_args!("content encoder {name}")))?;
+        // A path is in the error by itself.
+        let which = if is_path(name) { "content encoder".into() } else { format!("content encoder {name}") };
+        let network = hubert::Network::open(name, version, setup).map_err(|e| e.context(which))?;
         Ok(Self { engine: Engine::Hubert(Box::new(network)) })
     }
 
