@@ -251,8 +251,7 @@ fn recordings_and_folders_of_them_are_converted_and_mistakes_told() {
         assert!((sound.seconds() - 1.5).abs() < 0.03, "{name}: {}", sound.seconds());
     }
     // A file, by the path of the voice, without index, to a place of one's own.
-    let song =
-        ["models/anna.pth", "data/ben/song.wav", "--out", "mine.wav", "--index", "none", "--resample-sr", "16000"];
+    let song = ["models/anna.pth", "data/ben/song.wav", "mine.wav", "--index", "none", "--resample-sr", "16000"];
     succeeded(&workspace.run("convert", &song));
     assert_eq!(rvc_run::audio::io::load(&workspace.path("mine.wav")).unwrap().sample_rate, 16_000);
     let text = ended_with(1, &workspace.run("convert", &["anna", "data/ben/song.wav", "--sid", "500"]));
