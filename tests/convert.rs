@@ -22,7 +22,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use support::Golden;
 use tch::Tensor;
-use tempfile::TempDir;
 
 /// The reference's own deviation is up to 2.2 between one thread and two; the manifest allows 33 of 32768.
 const RMS_TOLERANCE: f64 = 33.0;
