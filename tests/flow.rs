@@ -254,6 +254,15 @@ fn recordings_and_folders_of_them_are_converted_and_mistakes_told() {
     let song = ["models/anna.pth", "data/ben/song.wav", "mine.wav", "--index", "none", "--resample-sr", "16000"];
     succeeded(&workspace.run("convert", &song));
     assert_eq!(rvc_run::audio::io::load(&workspace.path("mine.wav")).unwrap().sample_rate, 16_000);
+    let before = std::fs::read(workspace.path("data/ben/song.wav")).unwrap();
+    for (out, expected) in [("data/../data/ben/song.wav", "is the recording itself"), ("sung.flac", "must end in .wav")]
+    {
+        let text = ended_with(1, &workspace.run("convert", &["anna", "data/ben/song.wav", out]));
+        assert!(text.contains(expected), "{text}");
+    }
+    assert!(
+        std::fs::read(workspace.path("data/ben/song.wav")).unwrap() == before && !workspace.path("sung.flac").exists()
+    );
     let text = ended_with(1, &workspace.run("convert", &["anna", "data/ben/song.wav", "--sid", "500"]));
     assert!(text.contains("sid is 500, but the voice has the speakers 0 to 108"), "{text}");
     let text = ended_with(1, &workspace.run("convert", &["nobody", "data/ben/song.wav"]));

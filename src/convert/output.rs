@@ -37,6 +37,27 @@ impl Format {
     }
 }
 
+/// Whether a conversion of `input` may go to `out`; to be asked before the work.
+///
+/// Errors: `config.value` if `out` is the recording itself, or its ending says another format.
+pub fn check(input: &Path, out: &Path, format: Format) -> Result<()> {
+    let real = |path: &Path| std::fs::canonicalize(path).ok();
+    if real(input).is_some_and(|input| real(out) == Some(input)) {
+        let message = format!("the output {} is the recording itself, which would be lost", out.display());
+        return Err(Error::new(Kind::ConfigValue, message)
+            .path(out)
+            .hint("give another file or folder for the output"));
+    }
+    let ending = out.extension().map(|e| e.to_string_lossy().to_lowercase());
+    if ending.as_deref() == Some(format.extension()) {
+        return Ok(());
+    }
+    let expected = format.extension();
+    Err(Error::new(Kind::ConfigValue, format!("{} must end in .{expected}, which the format asks for", out.display()))
+        .path(out)
+        .hint("the formats are wav, wav32 (both .wav) and flac (.flac)"))
+}
+
 /// Writes sound, whole or not at all; a peak over 0.99 is brought down to it, as RVC does.
 ///
 /// Errors: `file.write`, `file.disk_full`; `audio.encode` for over 4 GiB.

@@ -47,7 +47,7 @@ pub mod api {
     /// Converts a recording into the voice; returns `seconds` of the result, its `sample_rate`, the time it `took`, and `rtf`, seconds of
     /// computing for each second of sound.
     ///
-    /// * `input`, `out`: sound files; relative paths start at the workspace.
+    /// * `input`, `out`: sound files, not the same; `out` ends as `format` says. Relative paths start at the workspace.
     /// * `settings`: `f0_up_key` (semitones, 0), `index_rate` (0.75), `protect` (0.33), `rms_mix_rate` (0.25), `filter_radius` (3), `sid`
     ///   (0), `resample_sr` (0: the voice's rate), `seed` (1234), `format` ("wav": 16 bits, "wav32": float, "flac").
     /// * Fails with `audio.empty` for less than 25 ms of sound, `audio.decode`, `data.damaged`, `config.*`, `file.*`, `device.memory`.
@@ -291,10 +291,11 @@ fn converted(ctx: &NativeCallContext, v: &VoiceHandle, input: &str, out: &str, m
     let session = session(ctx);
     let (settings, format) = settings(map)?;
     let start = Instant::now();
-    let input = session.workspace().path(input);
+    let (input, out) = (session.workspace().path(input), session.workspace().path(out));
+    output::check(&input, &out, format)?;
     let recording = audio::io::load(&input)?;
     let sound = v.0.convert(session.task(), recording, &settings).map_err(|e| e.path(&input))?;
-    output::write(&session.workspace().path(out), &sound, format)?;
+    output::write(&out, &sound, format)?;
     let (took, seconds) = (start.elapsed().as_secs_f64(), sound.seconds());
     Ok([
         ("seconds".into(), seconds.into()),
