@@ -236,6 +236,8 @@ fn files_that_do_not_fit_are_named_with_what_is_wrong() {
     assert!(error.message().contains("conv_stride is [5,2,2,2,2,2,4], but must be [5,2,2,2,2,2,2]"), "{error}");
     std::fs::remove_file(&config).unwrap();
     let error = refused(folder.path(), "contentvec", "v2");
+    assert!(error.message().contains("is there without config.json"), "{error}");
+    let error = refused(folder.path(), "assets/contentvec", "v2");
     assert!(error.hint_text().unwrap().contains("config.json and pytorch_model.bin"), "{error:?}");
     std::fs::write(&config, "{}").unwrap();
 
