@@ -94,6 +94,8 @@ pub struct Config {
     pub mel_clamp: f64,
     /// Steps between loss lines in train.log. (nothing)
     pub log_interval: i64,
+    /// Which checkpoints go to MLflow as artefacts: "last" (of the last epoch), "all" or "none". (nothing)
+    pub track_checkpoints: String,
     /// Train on the GPU, and fail if there is none. (nothing)
     pub gpu: bool,
 }
@@ -134,6 +136,7 @@ impl Default for Config {
             spec_eps: 1e-6,
             mel_clamp: 1e-5,
             log_interval: 200,
+            track_checkpoints: "last".into(),
             gpu: false,
         }
     }
@@ -182,6 +185,7 @@ impl Config {
         one_of("feature_precision", &self.feature_precision.as_str(), &["fp32", "bf16", "fp16"])?;
         one_of("version", &self.version.as_str(), &["v1", "v2"])?;
         one_of("sine_generator", &self.sine_generator.as_str(), &["2024", "2026"])?;
+        one_of("track_checkpoints", &self.track_checkpoints.as_str(), &["last", "all", "none"])?;
         one_of("checkpoint_order", &self.checkpoint_order.as_str(), &["auto", "rvc", "applio"])?;
         base("pretrained_g", &self.pretrained_g)?;
         base("pretrained_d", &self.pretrained_d)?;
@@ -266,6 +270,11 @@ impl Config {
             48000 => 128,
             _ => 125,
         }
+    }
+
+    /// Length of the decoder's training window, in seconds.
+    pub fn segment_seconds(&self) -> f64 {
+        self.segment_size as f64 / self.sample_rate as f64
     }
 
     /// Frames of the decoder's training window.

@@ -7,7 +7,7 @@
 //! script                      engine, parameters, checker, diagnostics, docs
 //! script::bind                one file a script module: convert, call, convert
 //! convert                     recordings into a voice; how good the result is
-//! prepare  doctor             recordings -> slices -> f0, content -> filelist, through the cache; what this machine has
+//! prepare  doctor  report     recordings -> slices -> f0, content -> filelist, through the cache; what this machine has; a run as a page
 //! train  features  retrieval  training; f0 and content features; the index of a voice's features
 //! voice                       the file of a voice: written, extracted, merged, described
 //! models                      synthesizer, vocoder, discriminator
@@ -34,6 +34,7 @@ pub mod models;
 pub mod nn;
 pub mod npy;
 pub mod prepare;
+pub mod report;
 pub mod retrieval;
 pub mod script;
 pub mod task;

@@ -2,6 +2,7 @@
 
 mod assets_command;
 mod terminal;
+mod track_command;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use rvc_run::assets::Store;
@@ -13,25 +14,30 @@ use rvc_run::script::native::Natives;
 use rvc_run::script::run::{self, CANCELLED, DONE, FAILED, WRONG_USE};
 use rvc_run::script::{Diagnostic, Host, Session, catalog, check, docs, library, params};
 use rvc_run::task::Task;
+use rvc_run::track::machine::Machine;
 use rvc_run::{Error, Kind};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use terminal::Terminal;
 
-const COMMANDS: &[&str] = &["check", "list", "docs", "eject", "doctor", "assets", "help"];
+const COMMANDS: &[&str] = &["check", "list", "docs", "eject", "doctor", "assets", "track", "ui", "help"];
 
 /// How often the main thread looks whether a signal came.
 const SIGNAL_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How often a live line's GPU numbers are renewed.
+const GAUGE_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The cancel flag of the running task, once there is one.
 static CANCEL: OnceLock<Arc<AtomicBool>> = OnceLock::new();
 
 fn main() -> ExitCode {
     let terminal = Arc::new(Terminal::new());
+    terminal.listen();
     let (send, receive) = mpsc::channel();
     let shown = terminal.clone();
     // Scripts are parsed and run on a thread with a big stack; this one stays free to answer signals.
@@ -44,17 +50,42 @@ fn main() -> ExitCode {
         return ExitCode::from(FAILED);
     }
     let mut told = false;
+    let mut gauge = Gauge::default();
     loop {
         match receive.recv_timeout(SIGNAL_INTERVAL) {
-            Ok(code) => return ExitCode::from(code),
+            Ok(code) => {
+                terminal.exit(code);
+                return ExitCode::from(code);
+            }
             // The thread ended without a code: it panicked, and Rust has printed why.
             Err(mpsc::RecvTimeoutError::Disconnected) => return ExitCode::from(FAILED),
-            Err(mpsc::RecvTimeoutError::Timeout) => terminal.tick(),
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                gauge.show(&terminal);
+                terminal.tick();
+            }
         }
         if !told && CANCEL.get().is_some_and(|flag| flag.load(Ordering::Relaxed)) {
             told = true;
             terminal.tell("stopping: the step is finished and saved first; press Ctrl-C again to stop at once");
         }
+    }
+}
+
+/// What the GPU does, shown while a stage runs for long.
+#[derive(Default)]
+struct Gauge {
+    /// None before the first long stage; then what was found, which may be nothing.
+    machine: Option<Machine>,
+    shown: Option<Instant>,
+}
+
+impl Gauge {
+    fn show(&mut self, terminal: &Terminal) {
+        if !terminal.is_busy() || self.shown.is_some_and(|shown| shown.elapsed() < GAUGE_INTERVAL) {
+            return;
+        }
+        self.shown = Some(Instant::now());
+        terminal.set_status(self.machine.get_or_insert_with(Machine::gpus).gpu_line());
     }
 }
 
@@ -65,7 +96,7 @@ fn command(terminal: &Arc<Terminal>) -> u8 {
         Err(error) => return usage(terminal, &error),
     };
     let common = Common::of(&matches);
-    terminal.set_quiet(common.quiet);
+    set_up(terminal, &common);
     let done = match matches.subcommand() {
         Some(("check", given)) => return check_files(terminal, &common, given),
         Some(("list", _)) => list(terminal, &common),
@@ -73,6 +104,16 @@ fn command(terminal: &Arc<Terminal>) -> u8 {
         Some(("eject", given)) => eject(terminal, &common, given),
         Some(("doctor", _)) => return doctor(terminal, &common),
         Some(("assets", given)) => return assets(terminal, &common, given),
+        Some(("track", given)) => {
+            return interruptible(terminal, &common, |task| {
+                track_command::run(terminal, &workspace(&common), task, &common, given)
+            });
+        }
+        Some(("ui", given)) => {
+            return interruptible(terminal, &common, |task| {
+                track_command::ui(terminal, &workspace(&common), task, &common, given)
+            });
+        }
         Some((word, given)) => {
             let rest: Vec<OsString> = given.get_many::<OsString>("").into_iter().flatten().cloned().collect();
             return recipe(terminal, common, word, rest);
@@ -83,6 +124,12 @@ fn command(terminal: &Arc<Terminal>) -> u8 {
         Ok(()) => DONE,
         Err(error) => fail(terminal, &error),
     }
+}
+
+/// How much is shown, and to whom.
+fn set_up(terminal: &Terminal, common: &Common) {
+    terminal.set_json(common.json);
+    terminal.set_level(common.quiet, common.verbose);
 }
 
 fn outer() -> Command {
@@ -114,6 +161,8 @@ fn outer() -> Command {
         )
         .subcommand(Command::new("doctor").about("Show what was found on this machine, and what is missing"))
         .subcommand(assets_command::command())
+        .subcommand(track_command::command())
+        .subcommand(track_command::ui_command())
 }
 
 /// The current folder is the empty path, which keeps paths in messages short; any other is made absolute, since the paths
@@ -173,8 +222,12 @@ fn recipe(terminal: &Arc<Terminal>, outer: Common, word: &str, rest: Vec<OsStrin
         Err(error) => return usage(terminal, &error),
     };
     let common = Common::of(&matches).over(outer);
-    terminal.set_quiet(common.quiet);
+    set_up(terminal, &common);
     let host = host(terminal, &common);
+    match track_command::options(&workspace(&common), &common) {
+        Ok(options) => host.session.set_tracking(options),
+        Err(error) => return fail(terminal, &error),
+    }
     if let Err(error) = answer_signals(host.session.task()) {
         return fail(terminal, &error);
     }
@@ -290,9 +343,13 @@ fn eject(terminal: &Terminal, common: &Common, given: &ArgMatches) -> rvc_run::R
 }
 
 fn assets(terminal: &Arc<Terminal>, common: &Common, given: &ArgMatches) -> u8 {
+    interruptible(terminal, common, |task| assets_command::run(terminal, store(common), task, given))
+}
+
+/// Work of the command line itself that Ctrl-C stops.
+fn interruptible(terminal: &Arc<Terminal>, common: &Common, work: impl FnOnce(&Task) -> rvc_run::Result<()>) -> u8 {
     let task = task(terminal, common);
-    let done = answer_signals(&task).and_then(|()| assets_command::run(terminal, store(common), &task, given));
-    match done {
+    match answer_signals(&task).and_then(|()| work(&task)) {
         Ok(()) => DONE,
         Err(error) if error.kind() == Kind::Cancelled => {
             terminal.tell("stopped; the same command goes on from here");

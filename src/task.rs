@@ -7,7 +7,7 @@ use crate::{Error, Result};
 use std::cell::Cell;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Once};
+use std::sync::{Arc, Mutex, Once, PoisonError, Weak};
 
 /// One thing worth telling a person or a program about running work.
 #[derive(Clone, Debug)]
@@ -24,13 +24,15 @@ pub enum Event {
     Warning(String),
 }
 
-type Sink = dyn Fn(&Event) + Send + Sync;
+/// What hears events.
+pub type Sink = dyn Fn(&Event) + Send + Sync;
 
 /// A cancel token, an event sink and the number of worker threads.
 #[derive(Clone)]
 pub struct Task {
     cancelled: Arc<AtomicBool>,
     sink: Arc<Sink>,
+    listeners: Arc<Mutex<Vec<Weak<Sink>>>>,
     threads: usize,
 }
 
@@ -41,6 +43,7 @@ impl Task {
         Self {
             cancelled: Arc::new(AtomicBool::new(false)),
             sink: Arc::new(sink),
+            listeners: Arc::default(),
             threads: if threads == 0 { cores } else { threads },
         }
     }
@@ -70,6 +73,21 @@ impl Task {
 
     pub fn emit(&self, event: &Event) {
         (self.sink)(event);
+        // Called outside the lock: a listener may tell something itself.
+        let listening: Vec<Arc<Sink>> = self.listeners().iter().filter_map(Weak::upgrade).collect();
+        listening.iter().for_each(|listener| listener(event));
+    }
+
+    /// Lets `listener` hear the events too, until its last owner drops it: the record of a run, which opens after the task.
+    pub fn listen(&self, listener: &Arc<Sink>) {
+        let mut listeners = self.listeners();
+        listeners.retain(|known| known.strong_count() > 0);
+        listeners.push(Arc::downgrade(listener));
+    }
+
+    fn listeners(&self) -> std::sync::MutexGuard<'_, Vec<Weak<Sink>>> {
+        // Nothing under this lock can leave the list half changed.
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn info(&self, text: impl Into<String>) {
@@ -81,10 +99,10 @@ impl Task {
     }
 
     /// A stage of `total` units; its end is told when the returned guard is finished or dropped.
-    pub fn stage(&self, name: impl Into<String>, total: u64) -> Stage<'_> {
+    pub fn stage(&self, name: impl Into<String>, total: u64) -> Stage {
         let name = name.into();
         self.emit(&Event::Begin { stage: name.clone(), total });
-        Stage { task: self, name, done: 0, ended: false }
+        Stage { task: self.clone(), name, done: 0, ended: false }
     }
 
     /// `f` of each item, in the order of the items, computed by the worker pool with progress and cancel.
@@ -161,14 +179,14 @@ pub fn catch<T>(f: impl FnOnce() -> T) -> std::result::Result<T, String> {
 }
 
 /// A running stage; see [`Task::stage`].
-pub struct Stage<'a> {
-    task: &'a Task,
+pub struct Stage {
+    task: Task,
     name: String,
     done: u64,
     ended: bool,
 }
 
-impl Stage<'_> {
+impl Stage {
     /// `by` more units are done; `note` is shown live.
     pub fn advance(&mut self, by: u64, note: impl Into<String>) {
         self.done += by;
@@ -187,7 +205,7 @@ impl Stage<'_> {
     }
 }
 
-impl Drop for Stage<'_> {
+impl Drop for Stage {
     fn drop(&mut self) {
         self.end(String::new());
     }

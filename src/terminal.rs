@@ -1,27 +1,51 @@
-//! What a person sees: bars with a remaining time on a terminal, plain lines elsewhere; and the count of warnings.
+//! What a person sees: one live line a stage on a terminal, plain lines elsewhere; and the count of warnings.
+//!
+//! With `--json` a program sees the same instead, an object a line on standard output:
+//!
+//! ```text
+//! {"event":"begin","stage":"slicing","total":12}                          total 0: not known
+//! {"event":"progress","stage":"slicing","done":3,"note":"","eta":1.5}     at most ten a second for each stage; eta in seconds
+//! {"event":"end","stage":"slicing","done":12,"summary":"","seconds":2.1}
+//! {"event":"info","text":..}  {"event":"warning","text":..}  {"event":"log","level":"debug","target":..,"text":..}
+//! {"event":"print","text":..}                                             a line of result
+//! {"event":"error","code":"data.empty","message":..,"place":{"file":..,"line":..,"column":..},"notes":[..],"hint":..}
+//! {"event":"exit","code":0,"warnings":0,"seconds":130.2}                  the last line
+//! ```
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use log::{Level, LevelFilter, Log, Metadata, Record};
 use rvc_run::script::Diagnostic;
 use rvc_run::task::Event;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 /// Time between two lines of one stage where there are no bars.
 const LINE_INTERVAL: Duration = Duration::from_secs(10);
 
+/// Time between two progress objects of one stage.
+const OBJECT_INTERVAL: Duration = Duration::from_millis(100);
+
 /// A stage that ends sooner is not worth a line, unless it has something to say.
 const QUICK: Duration = Duration::from_secs(1);
 
-/// Standard output for results, standard error for everything else.
+/// How records of the program's own modules are called.
+const OWN: &str = "rvc_run";
+
+/// Standard output for results, standard error for everything else; with `--json` all on standard output.
 pub struct Terminal {
     bars: Option<MultiProgress>,
     colour: bool,
-    quiet: AtomicBool,
+    began: Instant,
+    json: AtomicBool,
+    filter: RwLock<env_filter::Filter>,
     warnings: AtomicUsize,
     stages: Mutex<BTreeMap<String, Stage>>,
+    /// What the machine does, shown behind the notes of long stages.
+    status: Mutex<String>,
 }
 
 struct Stage {
@@ -38,33 +62,84 @@ impl Terminal {
         Self {
             bars: terminal.then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr())),
             colour: terminal && std::env::var_os("NO_COLOR").is_none(),
-            quiet: AtomicBool::new(false),
+            began: Instant::now(),
+            json: AtomicBool::new(false),
+            filter: RwLock::new(filter(false, 0)),
             warnings: AtomicUsize::new(0),
             stages: Mutex::default(),
+            status: Mutex::default(),
         }
     }
 
-    pub fn set_quiet(&self, quiet: bool) {
-        self.quiet.store(quiet, Ordering::Relaxed);
+    /// Takes over what the libraries and the engine log.
+    pub fn listen(self: &Arc<Self>) {
+        // Only a second call could fail.
+        if log::set_boxed_logger(Box::new(Ear(self.clone()))).is_ok() {
+            self.tell_log_crate();
+        }
     }
 
-    fn is_quiet(&self) -> bool {
-        self.quiet.load(Ordering::Relaxed)
+    /// What is shown: `quiet` only results, warnings and errors; `verbose` 1 also the engine's details, 2 those of libraries
+    /// too. Without both, RUST_LOG says.
+    pub fn set_level(&self, quiet: bool, verbose: u8) {
+        *self.filter.write().unwrap_or_else(PoisonError::into_inner) = filter(quiet, verbose);
+        self.tell_log_crate();
+    }
+
+    pub fn set_json(&self, json: bool) {
+        self.json.store(json, Ordering::Relaxed);
+        if let Some(bars) = self.bars.as_ref().filter(|_| json) {
+            bars.set_draw_target(ProgressDrawTarget::hidden());
+        }
+    }
+
+    fn tell_log_crate(&self) {
+        log::set_max_level(self.filter.read().unwrap_or_else(PoisonError::into_inner).filter());
+    }
+
+    fn shows(&self, level: Level) -> bool {
+        let metadata = Metadata::builder().level(level).target(OWN).build();
+        self.filter.read().unwrap_or_else(PoisonError::into_inner).enabled(&metadata)
+    }
+
+    fn is_json(&self) -> bool {
+        self.json.load(Ordering::Relaxed)
     }
 
     /// One line of result.
     pub fn print(&self, line: &str) {
+        if self.is_json() {
+            return self.object(json!({ "event": "print", "text": line }));
+        }
         // A closed pipe (`rvc-run list | head -1`) is no reason to stop a training.
         self.between_bars(|| drop(writeln!(std::io::stdout().lock(), "{line}")));
     }
 
     /// One line about what happens.
     pub fn tell(&self, line: &str) {
+        if self.is_json() {
+            return self.object(json!({ "event": "info", "text": line }));
+        }
         self.between_bars(|| drop(writeln!(std::io::stderr().lock(), "{line}")));
     }
 
     pub fn diagnostic(&self, diagnostic: &Diagnostic) {
+        if self.is_json() {
+            return self.object(diagnostic.to_json());
+        }
         self.tell(&diagnostic.render(self.colour));
+    }
+
+    /// The last words, for programs.
+    pub fn exit(&self, code: u8) {
+        if self.is_json() {
+            let (warnings, seconds) = (self.warnings(), seconds(self.began.elapsed()));
+            self.object(json!({ "event": "exit", "code": code, "warnings": warnings, "seconds": seconds }));
+        }
+    }
+
+    fn object(&self, object: Value) {
+        drop(writeln!(std::io::stdout().lock(), "{object}"));
     }
 
     /// How many warnings were told.
@@ -77,9 +152,13 @@ impl Terminal {
         match event {
             Event::Warning(text) => {
                 self.warnings.fetch_add(1, Ordering::Relaxed);
-                self.tell(&format!("warning: {text}"));
+                if self.is_json() {
+                    self.object(json!({ "event": "warning", "text": text }));
+                } else if self.shows(Level::Warn) {
+                    self.tell(&format!("warning: {text}"));
+                }
             }
-            _ if self.is_quiet() => {}
+            _ if !self.shows(Level::Info) => {}
             Event::Info(text) => self.tell(text),
             Event::Begin { stage, total } => self.begin(stage, *total),
             Event::Progress { stage, done, note } => self.progress(stage, *done, note),
@@ -88,63 +167,102 @@ impl Terminal {
     }
 
     fn begin(&self, stage: &str, total: u64) {
-        let bar = self.bars.as_ref().map(|bars| bars.add(bar(stage, total)));
+        let json = self.is_json();
+        let bar = self.bars.as_ref().filter(|_| !json).map(|bars| bars.add(bar(stage, total)));
         let begun = Stage { bar, total, began: Instant::now(), told: None };
-        self.with_stages(|stages| stages.insert(stage.to_owned(), begun));
+        self.stages().insert(stage.to_owned(), begun);
+        if json {
+            self.object(json!({ "event": "begin", "stage": stage, "total": total }));
+        }
     }
 
     /// Tells of stages that began a while ago without a line so far; to be called now and then.
     pub fn tick(&self) {
-        if self.bars.is_some() || self.is_quiet() {
+        if self.bars.is_some() || self.is_json() || !self.shows(Level::Info) {
             return;
         }
-        let lines = self.with_stages(|stages| {
-            let silent = stages.iter_mut().filter(|(_, s)| s.told.is_none() && s.began.elapsed() >= QUICK);
-            let line = |(name, stage): (&String, &mut Stage)| {
+        let mut lines = Vec::new();
+        for (name, stage) in self.stages().iter_mut() {
+            if stage.told.is_none() && stage.began.elapsed() >= QUICK {
                 stage.told = Some(Instant::now());
-                if stage.total > 0 { format!("{name}: {} to do", stage.total) } else { format!("{name} ...") }
-            };
-            silent.map(line).collect::<Vec<_>>()
-        });
+                lines.push(if stage.total > 0 {
+                    format!("{name}: {} to do", stage.total)
+                } else {
+                    format!("{name} ...")
+                });
+            }
+        }
         for line in lines {
             self.tell(&line);
         }
     }
 
-    fn progress(&self, stage: &str, done: u64, note: &str) {
-        let line = self.with_stages(|stages| {
-            let known = stages.get_mut(stage)?;
-            if let Some(bar) = &known.bar {
-                bar.set_position(done);
-                bar.set_message(note.to_owned());
-                return None;
-            }
-            if known.told.is_none_or(|told| told.elapsed() < LINE_INTERVAL) {
-                return None;
-            }
-            known.told = Some(Instant::now());
-            Some(known.line(stage, done, note))
-        });
-        if let Some(line) = line {
-            self.tell(&line);
+    /// Whether a stage has run for a while, so that it is worth a look at the machine.
+    pub fn is_busy(&self) -> bool {
+        self.stages().values().any(|stage| stage.began.elapsed() >= QUICK)
+    }
+
+    /// What the machine does now, in a few words; "" for nothing worth showing.
+    pub fn set_status(&self, status: String) {
+        *self.status.lock().unwrap_or_else(PoisonError::into_inner) = status;
+    }
+
+    fn with_status(&self, note: &str) -> String {
+        let status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+        match (note.is_empty(), status.is_empty()) {
+            (_, true) | (true, _) => note.to_owned(),
+            (false, false) => format!("{note}, {status}"),
         }
     }
 
+    fn progress(&self, stage: &str, done: u64, note: &str) {
+        let json = self.is_json();
+        let line = {
+            let mut stages = self.stages();
+            let Some(known) = stages.get_mut(stage) else { return };
+            if let Some(bar) = &known.bar {
+                bar.set_position(done);
+                bar.set_message(self.with_status(note));
+                return;
+            }
+            let (due, interval) = if json { (true, OBJECT_INTERVAL) } else { (known.told.is_some(), LINE_INTERVAL) };
+            if !due || known.told.is_some_and(|told| told.elapsed() < interval) {
+                return;
+            }
+            known.told = Some(Instant::now());
+            if json {
+                let eta = known.left(done).map(seconds);
+                let object = json!({ "event": "progress", "stage": stage, "done": done, "note": note, "eta": eta });
+                drop(stages);
+                return self.object(object);
+            }
+            known.line(stage, done, &self.with_status(note))
+        };
+        self.tell(&line);
+    }
+
     fn end(&self, stage: &str, done: u64, summary: &str) {
-        let Some(known) = self.with_stages(|stages| stages.remove(stage)) else { return };
+        let Some(known) = self.stages().remove(stage) else { return };
         if let Some(bar) = &known.bar {
             bar.finish_and_clear();
+        }
+        let took = known.began.elapsed();
+        if self.is_json() {
+            let seconds = seconds(took);
+            return self.object(
+                json!({ "event": "end", "stage": stage, "done": done, "summary": summary, "seconds": seconds }),
+            );
         }
         if summary.is_empty() && known.told.is_none() {
             return;
         }
         let said = if summary.is_empty() { format!("{done} done") } else { summary.to_owned() };
-        self.tell(&format!("{stage}: {said} ({:.1} s)", known.began.elapsed().as_secs_f64()));
+        self.tell(&format!("{stage}: {said} ({:.1} s)", took.as_secs_f64()));
     }
 
-    fn with_stages<T>(&self, f: impl FnOnce(&mut BTreeMap<String, Stage>) -> T) -> T {
+    fn stages(&self) -> MutexGuard<'_, BTreeMap<String, Stage>> {
         // A panic elsewhere leaves nothing half-done in the map.
-        f(&mut self.stages.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+        self.stages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn between_bars(&self, f: impl FnOnce()) {
@@ -157,19 +275,69 @@ impl Terminal {
 
 impl Stage {
     fn line(&self, stage: &str, done: u64, note: &str) -> String {
-        let line = if self.total > 0 {
-            let left = self.began.elapsed().mul_f64(self.total.saturating_sub(done) as f64 / done.max(1) as f64);
-            format!("{stage}: {done}/{} ({}%), {} left", self.total, done * 100 / self.total, clock(left))
-        } else {
-            format!("{stage}: {done}")
+        let line = match self.left(done) {
+            Some(left) => {
+                format!("{stage}: {done}/{} ({}%), {} left", self.total, done * 100 / self.total, clock(left))
+            }
+            None => format!("{stage}: {done}"),
         };
         if note.is_empty() { line } else { format!("{line}, {note}") }
     }
+
+    /// The time that the rest takes at the speed so far; none if it is not known how much there is.
+    fn left(&self, done: u64) -> Option<Duration> {
+        let rest = self.total.saturating_sub(done) as f64 / done.max(1) as f64;
+        (self.total > 0).then(|| self.began.elapsed().mul_f64(rest))
+    }
+}
+
+/// Passes on what the engine and the libraries log.
+struct Ear(Arc<Terminal>);
+
+impl Log for Ear {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        self.0.filter.read().unwrap_or_else(PoisonError::into_inner).enabled(metadata)
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        let (level, target, text) =
+            (record.level().as_str().to_lowercase(), record.target(), record.args().to_string());
+        if self.0.is_json() {
+            return self.0.object(json!({ "event": "log", "level": level, "target": target, "text": text }));
+        }
+        self.0.tell(&format!("{level} {target}: {text}"));
+    }
+
+    fn flush(&self) {}
+}
+
+/// What is shown by `-q`, `-v`, `-vv`, else by RUST_LOG, else by default: progress, and libraries only when they warn of nothing.
+fn filter(quiet: bool, verbose: u8) -> env_filter::Filter {
+    let mut builder = env_filter::Builder::new();
+    let told = std::env::var("RUST_LOG").ok().filter(|text| !quiet && verbose == 0 && !text.is_empty());
+    if let Some(text) = told {
+        // Words that it does not know are left out, as in every program that reads this variable.
+        return builder.filter_level(LevelFilter::Info).parse(&text).build();
+    }
+    let (own, others) = match (quiet, verbose) {
+        (true, _) => (LevelFilter::Warn, LevelFilter::Off),
+        (_, 0) => (LevelFilter::Info, LevelFilter::Off),
+        (_, 1) => (LevelFilter::Debug, LevelFilter::Off),
+        _ => (LevelFilter::Trace, LevelFilter::Debug),
+    };
+    builder.filter_level(others).filter_module(OWN, own).build()
+}
+
+fn seconds(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1000.0).round() / 1000.0
 }
 
 fn bar(stage: &str, total: u64) -> ProgressBar {
     let template = if total > 0 {
-        "{prefix} [{bar:30}] {pos}/{len}, {eta} left {wide_msg}"
+        "{prefix} [{bar:24}] {pos}/{len}, {eta} left {wide_msg}"
     } else {
         "{prefix} {spinner} {pos}, {elapsed} {wide_msg}"
     };
@@ -180,7 +348,7 @@ fn bar(stage: &str, total: u64) -> ProgressBar {
 }
 
 /// "0:07", "12:30", "3:05:00".
-fn clock(time: Duration) -> String {
+pub fn clock(time: Duration) -> String {
     let seconds = time.as_secs();
     match seconds / 3600 {
         0 => format!("{}:{:02}", seconds / 60, seconds % 60),

@@ -3,7 +3,7 @@
 use rvc_run::Kind;
 use rvc_run::files::{self, Workspace};
 use rvc_run::task::{Event, Task};
-use rvc_run::track::{self, Run};
+use rvc_run::track::{self, Options, Run};
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
 
@@ -32,7 +32,7 @@ fn lines(path: &std::path::Path) -> Vec<Value> {
 #[test]
 fn every_line_is_an_object_with_type_time_and_elapsed() {
     let (_keep, workspace) = workspace();
-    let run = Run::start(&Task::silent(), &workspace, "anna", &json!({ "epochs": 3 })).unwrap();
+    let run = Run::start(&Task::silent(), &workspace, "anna", &json!({ "epochs": 3 }), &Options::default()).unwrap();
     run.metrics(7, &[("loss_mel", 31.25), ("learning_rate", 1e-4)]);
     run.event("checkpoint", &json!({ "epoch": 1 }));
     run.finish("done", &json!({ "epochs": 3 }));
@@ -48,7 +48,7 @@ fn every_line_is_an_object_with_type_time_and_elapsed() {
 #[test]
 fn values_that_are_not_finite_survive_the_round_trip() {
     let (_keep, workspace) = workspace();
-    let run = Run::start(&Task::silent(), &workspace, "anna", &json!({})).unwrap();
+    let run = Run::start(&Task::silent(), &workspace, "anna", &json!({}), &Options::default()).unwrap();
     run.metrics(0, &[("a", f64::NAN), ("b", f64::INFINITY), ("c", f64::NEG_INFINITY), ("d", 0.1 + 0.2)]);
     let text = files::read_text(run.path()).unwrap();
     assert!(text.contains(r#""a":"NaN","b":"Infinity","c":"-Infinity""#), "{text}");
@@ -62,8 +62,11 @@ fn values_that_are_not_finite_survive_the_round_trip() {
 #[test]
 fn run_ids_are_unique_and_sort_by_start() {
     let (_keep, workspace) = workspace();
-    let ids: Vec<String> =
-        (0..50).map(|_| Run::start(&Task::silent(), &workspace, "anna", &json!({})).unwrap().id().to_owned()).collect();
+    let ids: Vec<String> = (0..50)
+        .map(|_| {
+            Run::start(&Task::silent(), &workspace, "anna", &json!({}), &Options::default()).unwrap().id().to_owned()
+        })
+        .collect();
     let mut unique = ids.clone();
     unique.sort();
     unique.dedup();
@@ -76,7 +79,9 @@ fn run_ids_are_unique_and_sort_by_start() {
 #[test]
 fn latest_finds_the_newest_run_of_exactly_this_name() {
     let (_keep, workspace) = workspace();
-    let start = |name: &str| Run::start(&Task::silent(), &workspace, name, &json!({})).unwrap().id().to_owned();
+    let start = |name: &str| {
+        Run::start(&Task::silent(), &workspace, name, &json!({}), &Options::default()).unwrap().id().to_owned()
+    };
     start("anna");
     let newest = start("anna-b-2");
     start("anna-b");
@@ -88,12 +93,12 @@ fn latest_finds_the_newest_run_of_exactly_this_name() {
 fn a_resumed_training_continues_the_same_file() {
     let (_keep, workspace) = workspace();
     let task = Task::silent();
-    let first = Run::open(&task, &workspace, "anna", &json!({}), true).unwrap();
+    let first = Run::open(&task, &workspace, "anna", &json!({}), true, &Options::default()).unwrap();
     first.metrics(0, &[("loss", 3.0)]);
     first.metrics(1, &[("loss", 2.0)]);
     let id = first.id().to_owned();
     drop(first);
-    let second = Run::open(&task, &workspace, "anna", &json!({}), true).unwrap();
+    let second = Run::open(&task, &workspace, "anna", &json!({}), true, &Options::default()).unwrap();
     assert_eq!(second.id(), id);
     second.metrics(1, &[("loss", 2.5)]);
     second.metrics(2, &[("loss", 1.0)]);
@@ -102,7 +107,7 @@ fn a_resumed_training_continues_the_same_file() {
     // Step 1 was repeated: its last value counts.
     assert_eq!(loss, [(0, 3.0), (1, 2.5), (2, 1.0)]);
     assert_eq!(record.status, None);
-    let fresh = Run::open(&task, &workspace, "anna", &json!({}), false).unwrap();
+    let fresh = Run::open(&task, &workspace, "anna", &json!({}), false, &Options::default()).unwrap();
     assert_ne!(fresh.id(), id);
 }
 
@@ -110,14 +115,14 @@ fn a_resumed_training_continues_the_same_file() {
 fn a_line_torn_by_a_kill_costs_only_itself() {
     let (_keep, workspace) = workspace();
     let task = Task::silent();
-    let run = Run::start(&task, &workspace, "anna", &json!({})).unwrap();
+    let run = Run::start(&task, &workspace, "anna", &json!({}), &Options::default()).unwrap();
     run.metrics(0, &[("loss", 3.0)]);
     run.metrics(1, &[("loss", 2.0)]);
     let (id, path) = (run.id().to_owned(), run.path().to_owned());
     drop(run);
     let bytes = files::read(&path).unwrap();
     std::fs::write(&path, &bytes[..bytes.len() - 9]).unwrap();
-    let run = Run::resume(&task, &workspace, &id, &json!({})).unwrap();
+    let run = Run::resume(&task, &workspace, &id, &json!({}), &Options::default()).unwrap();
     run.metrics(1, &[("loss", 2.0)]);
     let record = track::read(&path).unwrap();
     assert_eq!(record.damaged, 1);
@@ -130,7 +135,7 @@ fn a_folder_that_cannot_be_made_is_one_warning_and_the_lines_arrive_later() {
     let (task, heard) = listening();
     // A file where the folder should be stands for a full or read-only disk, and works as root.
     std::fs::write(workspace.tracking(), "in the way").unwrap();
-    let run = Run::start(&task, &workspace, "anna", &json!({})).unwrap();
+    let run = Run::start(&task, &workspace, "anna", &json!({}), &Options::default()).unwrap();
     for step in 0..10 {
         run.metrics(step, &[("loss", 1.0)]);
     }
@@ -146,7 +151,7 @@ fn a_folder_that_cannot_be_made_is_one_warning_and_the_lines_arrive_later() {
 #[test]
 fn resuming_a_run_that_is_not_there_says_so() {
     let (_keep, workspace) = workspace();
-    let error = Run::resume(&Task::silent(), &workspace, "nothing", &json!({})).err().unwrap();
+    let error = Run::resume(&Task::silent(), &workspace, "nothing", &json!({}), &Options::default()).err().unwrap();
     assert_eq!(error.kind(), Kind::NotFound);
 }
 
@@ -154,7 +159,7 @@ fn resuming_a_run_that_is_not_there_says_so() {
 fn a_name_that_would_leave_the_folder_is_refused() {
     let (_keep, workspace) = workspace();
     for name in ["../x", "a/b", ""] {
-        let error = Run::start(&Task::silent(), &workspace, name, &json!({})).err().unwrap();
+        let error = Run::start(&Task::silent(), &workspace, name, &json!({}), &Options::default()).err().unwrap();
         assert_eq!(error.kind(), Kind::ConfigValue);
     }
     assert!(!workspace.tracking().exists());

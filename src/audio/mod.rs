@@ -10,6 +10,7 @@ mod container;
 mod decode;
 pub mod filter;
 pub mod io;
+pub mod picture;
 pub mod resample;
 pub mod slice;
 
@@ -26,6 +27,15 @@ impl Audio {
     /// The duration in seconds.
     pub fn seconds(&self) -> f64 {
         self.samples.len() as f64 / f64::from(self.sample_rate.max(1))
+    }
+
+    /// `seconds` of the sound from `from` on, as much of it as there is.
+    #[must_use]
+    pub fn part(&self, from: f64, seconds: f64) -> Self {
+        let at = |seconds: f64| (seconds.max(0.0) * f64::from(self.sample_rate)).round() as usize;
+        let begin = at(from).min(self.samples.len());
+        let end = begin.saturating_add(at(seconds)).min(self.samples.len());
+        Self { samples: self.samples[begin..end].to_vec(), sample_rate: self.sample_rate }
     }
 
     /// The same sound at `sample_rate`; see [`resample::resample`]. At its own rate it is handed through untouched.

@@ -28,6 +28,7 @@ use crate::features::Models;
 use crate::files::Workspace;
 use crate::task::Task;
 use crate::{Kind, Result};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 
@@ -67,6 +68,48 @@ pub struct Clip {
     content: Option<Object>,
 }
 
+/// What became of one recording, for the report of a data set.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct RecordingRow {
+    /// The path below the voice's folder.
+    pub name: String,
+    /// Speaker.
+    pub sid: i64,
+    /// Length; none if it could not be decoded.
+    pub seconds: Option<f64>,
+    pub clips: usize,
+    /// Length of its clips together; they overlap, so it may be more than the recording.
+    pub kept_seconds: f64,
+    pub dropped: Vec<Loss>,
+    /// Why nothing of it is used.
+    pub reason: Option<String>,
+}
+
+/// Chunks that were cut but not used, for one reason.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Loss {
+    pub reason: String,
+    pub count: usize,
+    pub seconds: f64,
+}
+
+impl Loss {
+    /// Counts `count` more chunks of `seconds` in all under `reason`.
+    fn add(losses: &mut Vec<Self>, reason: &str, count: usize, seconds: f64) {
+        match losses.iter_mut().find(|loss| loss.reason == reason) {
+            Some(loss) => (loss.count, loss.seconds) = (loss.count + count, loss.seconds + seconds),
+            None => losses.push(Self { reason: reason.to_owned(), count, seconds }),
+        }
+    }
+}
+
+impl std::fmt::Display for Loss {
+    /// "3 silent".
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.count, self.reason)
+    }
+}
+
 #[derive(Clone, Debug)]
 struct Pitch {
     coarse: Object,
@@ -96,8 +139,8 @@ pub struct Clips {
     pub dropped: usize,
     /// Names of the speaker folders by sid; one empty name if there are none.
     pub speakers: Vec<String>,
-    /// Recordings that could not be used: name and reason.
-    pub unusable: Vec<(String, String)>,
+    /// What became of each recording.
+    pub table: Vec<RecordingRow>,
     cache: Cache,
     sources: Vec<Source>,
     /// The settings that went in so far, for cache_metadata.json.
@@ -108,6 +151,11 @@ impl Clips {
     /// Length of all clips together.
     pub fn seconds(&self) -> f64 {
         self.clips.iter().map(|clip| clip.seconds).sum()
+    }
+
+    /// Recordings that could not be used: name and reason.
+    pub fn unusable(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.table.iter().filter_map(|row| Some((row.name.as_str(), row.reason.as_deref()?)))
     }
 }
 

@@ -1,7 +1,9 @@
 //! Recordings to clips: one cached result for each recording, found by the digest of its bytes.
 
 use super::recordings::{self, Recording};
-use super::{Clip, Clips, Counts, GT_WAVS, Source, WAVS_16K, concerns_one_item, folder, some_of, warn_each};
+use super::{
+    Clip, Clips, Counts, GT_WAVS, Loss, RecordingRow, Source, WAVS_16K, concerns_one_item, folder, some_of, warn_each,
+};
 use crate::audio::{io, slice};
 use crate::cache::{Cache, Entry, Key, Origin, Pending};
 use crate::config::Config;
@@ -10,11 +12,11 @@ use crate::task::Task;
 use crate::{Error, Kind, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::path::Path;
 
 /// Raise it with every change of audio/ that can change a sample of a slice.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Rate of the files in 1_16k_wavs.
 const FEATURE_RATE: u32 = 16000;
 /// How often a recording that changes while it is read is tried again.
@@ -23,10 +25,17 @@ const TRIES: usize = 3;
 /// What is kept with the slices of a recording.
 #[derive(Default, Serialize, Deserialize)]
 struct Notes {
+    /// Length of the whole recording.
+    seconds: f64,
     chunks: Vec<ChunkNote>,
-    /// reason -> number of chunks
-    dropped: BTreeMap<String, usize>,
-    dropped_seconds: f64,
+    dropped: Vec<Loss>,
+}
+
+impl Notes {
+    /// "3 silent, 1 too short".
+    fn losses(&self) -> String {
+        self.dropped.iter().map(Loss::to_string).collect::<Vec<_>>().join(", ")
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -77,7 +86,7 @@ pub fn slices(
         counts: Counts::default(),
         dropped: 0,
         speakers: found.speakers,
-        unusable: Vec::new(),
+        table: Vec::new(),
         cache: cache.clone(),
         sources: Vec::new(),
         params: params(config),
@@ -87,13 +96,19 @@ pub fn slices(
     for (number, (recording, digest)) in found.recordings.iter().zip(&read).enumerate() {
         let result =
             digest.as_ref().map_err(String::clone).and_then(|d| cut[position[d]].as_ref().map_err(String::clone));
-        if let Err(reason) = result.and_then(|cut| add(&mut clips, &mut losses, number, recording, cut)) {
-            clips.unusable.push((recording.shown.clone(), reason));
+        if let Err(reason) = result.clone().and_then(|cut| add(&mut clips, &mut losses, number, recording, cut)) {
+            let dropped = result.map(|cut| notes_of(cut).map(|n| n.dropped)).ok().and_then(std::result::Result::ok);
+            clips.table.push(RecordingRow {
+                reason: Some(reason),
+                dropped: dropped.unwrap_or_default(),
+                ..RecordingRow::of(recording)
+            });
         }
     }
-    clips.counts.skipped = clips.unusable.len();
+    clips.counts.skipped = clips.unusable().count();
     clips.counts.cached = clips.recordings.saturating_sub(clips.counts.done + clips.counts.skipped);
-    warn_each(task, clips.unusable.iter().map(|(name, reason)| format!("{name} is skipped: {reason}")));
+    let skipped: Vec<String> = clips.unusable().map(|(name, reason)| format!("{name} is skipped: {reason}")).collect();
+    warn_each(task, skipped.into_iter());
     losses.warn(task, clips.clips.len());
     clips.dropped = losses.chunks();
     if clips.clips.is_empty() {
@@ -165,9 +180,9 @@ fn params(config: &Config) -> Map<String, Value> {
 fn make(task: &Task, pending: &Pending, recording: &Path, config: &Config) -> Result<Value> {
     let sample_rate = config.sample_rate as u32;
     let audio = io::load(recording)?.at_rate(sample_rate);
+    let mut notes = Notes { seconds: audio.seconds(), ..Notes::default() };
     let plan = slice::Plan::new(&audio, config)?;
     drop(audio);
-    let mut notes = Notes::default();
     for chunk in (0..plan.len()).filter_map(|i| plan.chunk(i)) {
         task.check()?;
         io::write_wav(&pending.path(&gt_name(chunk.index)), &chunk.gt, sample_rate)?;
@@ -176,8 +191,7 @@ fn make(task: &Task, pending: &Pending, recording: &Path, config: &Config) -> Re
         notes.chunks.push(ChunkNote { index: chunk.index, seconds });
     }
     for dropped in &plan.dropped {
-        *notes.dropped.entry(dropped.reason.to_string()).or_default() += 1;
-        notes.dropped_seconds += dropped.seconds;
+        Loss::add(&mut notes.dropped, &dropped.reason.to_string(), 1, dropped.seconds);
     }
     serde_json::to_value(notes).map_err(|e| Error::new(Kind::Internal, format!("notes of slices: {e}")).source(e))
 }
@@ -190,6 +204,16 @@ fn wav16_name(index: usize) -> String {
     format!("{index}.16k.wav")
 }
 
+fn notes_of(cut: &Cut) -> std::result::Result<Notes, String> {
+    Notes::deserialize(cut.entry.notes()).map_err(|e| format!("its cached slices are damaged: {e}"))
+}
+
+impl RecordingRow {
+    fn of(recording: &Recording) -> Self {
+        Self { name: recording.shown.clone(), sid: recording.sid, ..Self::default() }
+    }
+}
+
 /// Adds the clips of one recording, or says why there are none.
 fn add(
     clips: &mut Clips,
@@ -198,11 +222,9 @@ fn add(
     recording: &Recording,
     cut: &Cut,
 ) -> std::result::Result<(), String> {
-    let notes: Notes =
-        Notes::deserialize(cut.entry.notes()).map_err(|e| format!("its cached slices are damaged: {e}"))?;
+    let notes = notes_of(cut)?;
     if notes.chunks.is_empty() {
-        let reasons: Vec<String> = notes.dropped.iter().map(|(reason, n)| format!("{n} {reason}")).collect();
-        return Err(format!("no chunk of it can be used ({})", reasons.join(", ")));
+        return Err(format!("no chunk of it can be used ({})", notes.losses()));
     }
     let mut names = Vec::new();
     for chunk in &notes.chunks {
@@ -214,6 +236,13 @@ fn add(
         clips.clips.push(Clip { name, sid, seconds, gt, wav16, f0: None, content: None });
     }
     losses.add(&recording.shown, &notes);
+    clips.table.push(RecordingRow {
+        seconds: Some(notes.seconds),
+        clips: notes.chunks.len(),
+        kept_seconds: notes.chunks.iter().map(|chunk| chunk.seconds).sum(),
+        dropped: notes.dropped,
+        ..RecordingRow::of(recording)
+    });
     let (shown, digest) = (recording.shown.clone(), cut.digest.clone());
     clips.sources.push(Source { shown, digest, sid: recording.sid, clips: names });
     Ok(())
@@ -222,35 +251,32 @@ fn add(
 /// Chunks that are not used, in recordings that are.
 #[derive(Default)]
 struct Losses {
-    reasons: BTreeMap<String, usize>,
-    seconds: f64,
+    reasons: Vec<Loss>,
     recordings: Vec<String>,
 }
 
 impl Losses {
     fn add(&mut self, recording: &str, notes: &Notes) {
-        for (reason, n) in &notes.dropped {
-            *self.reasons.entry(reason.clone()).or_default() += n;
+        for loss in &notes.dropped {
+            Loss::add(&mut self.reasons, &loss.reason, loss.count, loss.seconds);
         }
         if !notes.dropped.is_empty() {
-            self.seconds += notes.dropped_seconds;
             self.recordings.push(recording.to_owned());
         }
     }
 
     fn chunks(&self) -> usize {
-        self.reasons.values().sum()
+        self.reasons.iter().map(|loss| loss.count).sum()
     }
 
     fn warn(&self, task: &Task, used: usize) {
         if self.chunks() > 0 {
-            let reasons: Vec<String> = self.reasons.iter().map(|(reason, n)| format!("{n} {reason}")).collect();
             task.warn(format!(
                 "{} of {} chunks ({:.1} s) are not used: {}; in {}",
                 self.chunks(),
                 self.chunks() + used,
-                self.seconds,
-                reasons.join(", "),
+                self.reasons.iter().map(|loss| loss.seconds).sum::<f64>(),
+                self.reasons.iter().map(Loss::to_string).collect::<Vec<_>>().join(", "),
                 some_of(&self.recordings)
             ));
         }
@@ -270,7 +296,7 @@ fn publish(task: &Task, clips: &Clips) -> Result<()> {
 
 fn nothing_usable(recordings: &Path, clips: &Clips) -> Error {
     let message = format!("none of the {} recordings in {} can be used", clips.recordings, recordings.display());
-    let hint = match clips.unusable.first() {
+    let hint = match clips.unusable().next() {
         Some((name, reason)) => format!("{name}: {reason}"),
         None => "put recordings of speech into this folder".to_owned(),
     };

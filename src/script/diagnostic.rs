@@ -108,6 +108,21 @@ impl Diagnostic {
         lines.extend(self.hint.iter().map(|hint| format!("{margin} {} hint: {hint}", paint("1;34", "="))));
         lines.join("\n")
     }
+
+    /// The diagnostic for programs: an object with `event` ("error" or "warning"), `code`, `message`, `place`, `notes`, `hint`.
+    pub fn to_json(&self) -> serde_json::Value {
+        let event = match self.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        };
+        let place = self
+            .place
+            .as_ref()
+            .map(|place| serde_json::json!({ "file": place.source, "line": place.line, "column": place.column }));
+        serde_json::json!({
+            "event": event, "code": self.code, "message": self.message, "place": place, "notes": self.notes, "hint": self.hint
+        })
+    }
 }
 
 impl From<&Error> for Diagnostic {

@@ -17,6 +17,12 @@ pub struct Common {
     /// Worker threads; `None` or 0 is one for each core.
     pub threads: Option<usize>,
     pub quiet: bool,
+    /// How many `-v` were given.
+    pub verbose: u8,
+    pub json: bool,
+    /// Where MLflow keeps the runs; see [`crate::track::mlflow::Place::parse`].
+    pub tracking_uri: Option<String>,
+    pub experiment: Option<String>,
 }
 
 impl Common {
@@ -25,6 +31,10 @@ impl Common {
             workspace: matches.get_one("workspace").cloned(),
             threads: matches.get_one("threads").copied(),
             quiet: matches.get_flag("quiet"),
+            verbose: matches.get_count("verbose"),
+            json: matches.get_flag("json"),
+            tracking_uri: matches.get_one("tracking-uri").cloned(),
+            experiment: matches.get_one("experiment").cloned(),
         }
     }
 
@@ -35,12 +45,16 @@ impl Common {
             workspace: self.workspace.or(outer.workspace),
             threads: self.threads.or(outer.threads),
             quiet: self.quiet || outer.quiet,
+            verbose: self.verbose.max(outer.verbose),
+            json: self.json || outer.json,
+            tracking_uri: self.tracking_uri.or(outer.tracking_uri),
+            experiment: self.experiment.or(outer.experiment),
         }
     }
 }
 
-/// `--workspace`, `--threads`, `--quiet`.
-pub fn common() -> [Arg; 3] {
+/// `--workspace`, `--threads`, `--quiet`, `--verbose`, `--json`, `--tracking-uri`, `--experiment`.
+pub fn common() -> [Arg; 7] {
     [
         Arg::new("workspace")
             .long("workspace")
@@ -59,6 +73,28 @@ pub fn common() -> [Arg; 3] {
             .long("quiet")
             .action(ArgAction::SetTrue)
             .help("no progress; only results, warnings and errors")
+            .help_heading(COMMON_HEADING),
+        Arg::new("verbose")
+            .short('v')
+            .long("verbose")
+            .action(ArgAction::Count)
+            .conflicts_with("quiet")
+            .help("also the engine's details; -vv those of libraries too (RUST_LOG chooses finer)")
+            .help_heading(COMMON_HEADING),
+        Arg::new("json")
+            .long("json")
+            .action(ArgAction::SetTrue)
+            .help("for programs: one JSON object a line on standard output, instead of text")
+            .help_heading(COMMON_HEADING),
+        Arg::new("tracking-uri")
+            .long("tracking-uri")
+            .value_name("URI")
+            .help("where MLflow keeps the runs: http://HOST:PORT, a folder, or none [default: MLFLOW_TRACKING_URI, else tracking/mlruns]")
+            .help_heading(COMMON_HEADING),
+        Arg::new("experiment")
+            .long("experiment")
+            .value_name("NAME")
+            .help("MLflow's experiment for the runs [default: MLFLOW_EXPERIMENT_NAME, else rvc-run]")
             .help_heading(COMMON_HEADING),
     ]
 }

@@ -13,6 +13,7 @@ pub const STDLIB: &[(&str, &str)] = &[
     ("presets", include_str!("../../stdlib/presets.rhai")),
     ("proof", include_str!("../../stdlib/proof.rhai")),
     ("slicing", include_str!("../../stdlib/slicing.rhai")),
+    ("tracking", include_str!("../../stdlib/tracking.rhai")),
     ("training", include_str!("../../stdlib/training.rhai")),
     ("voice", include_str!("../../stdlib/voice.rhai")),
 ];

@@ -8,44 +8,77 @@
 //! {"type":"start","time":..,"elapsed":0.0,"schema":1,"run":"20261122-213011-042-anna-9f3c","name":"anna","params":{..}}
 //! {"type":"metrics","time":..,"elapsed":..,"step":12,"metrics":{"loss_mel":31.2,"grad_norm_g":"NaN"}}
 //! {"type":"event","time":..,"elapsed":..,"event":"checkpoint","data":{..}}
+//! {"type":"artifact","time":..,"elapsed":..,"path":"logs/anna/samples/epoch_10.wav","to":"samples/epoch_10.wav","key":"sample","step":110}
 //! {"type":"resume",..}                        the training went on in another process
 //! {"type":"finish","time":..,"elapsed":..,"status":"done","summary":{..}}
 //! ```
 //!
 //! JSON has no NaN or infinity; they are the texts "NaN", "Infinity" and "-Infinity", as MLflow takes them.
+//! From this file, and only from it, the lines go to everything else: MLflow, TensorBoard, the report (follow.rs).
 //! A training that was killed repeats the steps after its last checkpoint: for one key and step the last line counts.
 
+mod ear;
+mod follow;
+mod log;
+pub mod machine;
+pub mod mlflow;
+mod overview;
 mod read;
+mod sampler;
 mod sink;
+mod sync;
+pub mod tensorboard;
 
-pub use read::{Point, Record, read};
+pub use overview::{Overview, Scored};
+pub use read::{Point, Record, Session, number, read};
+pub use sync::{Synced, sync};
 
 use crate::error::{Error, Kind, Result};
 use crate::files::{self, Workspace};
-use crate::task::Task;
+use crate::task::{self, Task};
+use log::Log;
+use machine::Machine;
+use sampler::Sampler;
 use serde_json::{Map, Value, json};
 use sink::Sink;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Layout of the lines above.
 const SCHEMA: u32 = 1;
 
+/// What gets the lines of a run besides its file; by default nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    pub mlflow: Option<mlflow::Place>,
+    /// Event files for TensorBoard, in tracking/tensorboard/<run>.
+    pub tensorboard: bool,
+    /// MLflow's experiment; "" is [`mlflow::EXPERIMENT`].
+    pub experiment: String,
+    /// How often the machine is measured; none: never.
+    pub system_interval: Option<Duration>,
+    /// What is known of the recipe, the program and the machine, for MLflow's tags and the report.
+    pub tags: Map<String, Value>,
+}
+
 /// An open run. A file that cannot be written is a warning, never an error: training goes on, lines wait in memory and
 /// are written as soon as the file takes them.
 pub struct Run {
-    id: String,
-    path: PathBuf,
-    started: Instant,
-    sink: Mutex<Sink>,
+    sampler: Mutex<Option<Sampler>>,
+    /// In the order in which they are waited for. Before the log, so that they end first.
+    followers: Vec<follow::Thread>,
+    log: Arc<Log>,
+    workspace: Workspace,
+    /// Held so that the task goes on telling it.
+    _ear: Arc<task::Sink>,
 }
 
 impl Run {
     /// A new run. Its id sorts by start time and is unique.
     ///
     /// Errors: `config.value` if `name` cannot be part of a file name.
-    pub fn start(task: &Task, workspace: &Workspace, name: &str, params: &Value) -> Result<Self> {
+    pub fn start(task: &Task, workspace: &Workspace, name: &str, params: &Value, options: &Options) -> Result<Self> {
         files::voice_name(name)?;
         let folder = folder(workspace);
         let (id, sink) = loop {
@@ -54,89 +87,149 @@ impl Run {
                 break (id, sink);
             }
         };
-        let run = Self::new(id, sink);
-        run.line(
-            "start",
-            &json!({ "schema": SCHEMA, "run": run.id, "name": name, "tool_version": env!("CARGO_PKG_VERSION"), "params": params }),
-        );
-        run.sync();
-        Ok(run)
+        let log = Arc::new(Log::new(id, sink));
+        let opening = json!({ "schema": SCHEMA, "run": log.id(), "name": name });
+        Ok(Self::begin("start", opening, task, workspace, name, log, params, options))
     }
 
     /// The run `id` again, its file continued: for a training that goes on from a checkpoint.
     ///
     /// Errors: `file.not_found` if there is no such run.
-    pub fn resume(task: &Task, workspace: &Workspace, id: &str, params: &Value) -> Result<Self> {
+    pub fn resume(task: &Task, workspace: &Workspace, id: &str, params: &Value, options: &Options) -> Result<Self> {
         let path = folder(workspace).join(format!("{}.jsonl", files::voice_name(id)?));
         if !path.is_file() {
             return Err(Error::new(Kind::NotFound, format!("there is no run {id:?}"))
                 .path(&path)
                 .hint("run ids are the file names in tracking/events"));
         }
-        let run = Self::new(id.to_owned(), Sink::append(task, path));
-        run.line("resume", &json!({ "run": run.id, "tool_version": env!("CARGO_PKG_VERSION"), "params": params }));
-        run.sync();
-        Ok(run)
+        let log = Arc::new(Log::new(id.to_owned(), Sink::append(task, path)));
+        let name = name_of(id).unwrap_or(id);
+        let opening = json!({ "run": log.id() });
+        Ok(Self::begin("resume", opening, task, workspace, name, log, params, options))
     }
 
     /// The newest run of `name` again if `resuming` and there is one, else a new run. The simple rule for recipes: a
     /// training that resumes from a checkpoint continues the record of the training it resumes.
-    pub fn open(task: &Task, workspace: &Workspace, name: &str, params: &Value, resuming: bool) -> Result<Self> {
+    pub fn open(
+        task: &Task,
+        workspace: &Workspace,
+        name: &str,
+        params: &Value,
+        resuming: bool,
+        options: &Options,
+    ) -> Result<Self> {
         match latest(workspace, name) {
-            Some(id) if resuming => Self::resume(task, workspace, &id, params),
-            _ => Self::start(task, workspace, name, params),
+            Some(id) if resuming => Self::resume(task, workspace, &id, params, options),
+            _ => Self::start(task, workspace, name, params, options),
         }
     }
 
-    fn new(id: String, sink: Sink) -> Self {
-        Self { id, path: sink.path().to_owned(), started: Instant::now(), sink: Mutex::new(sink) }
+    /// Writes the opening line and starts what follows the log.
+    #[expect(clippy::too_many_arguments, reason = "start and resume differ in two of them")]
+    fn begin(
+        kind: &str,
+        mut opening: Value,
+        task: &Task,
+        workspace: &Workspace,
+        name: &str,
+        log: Arc<Log>,
+        params: &Value,
+        options: &Options,
+    ) -> Self {
+        let machine = options.system_interval.map(|interval| (Machine::new(&folder(workspace), true), interval));
+        let mut tags = options.tags.clone();
+        if let Some((machine, _)) = &machine {
+            machine.tags(&mut tags);
+        }
+        opening["tool_version"] = env!("CARGO_PKG_VERSION").into();
+        opening["tags"] = tags.into();
+        opening["params"] = params.clone();
+        log.line(kind, &opening);
+        log.sync();
+        let sampler = machine.map(|(machine, interval)| Sampler::start(machine, &log, started(log.id()), interval));
+        let mut followers = Vec::new();
+        if options.tensorboard {
+            let (folder, target) = sync::tensorboard(workspace, log.id());
+            followers.extend(follow::Thread::start(task, log.path(), &folder, Box::new(target)));
+        }
+        if let Some(place) = &options.mlflow {
+            followers.extend(sync::start(task, workspace, log.id(), name, log.path(), place, &options.experiment));
+        }
+        let ear = ear::listener(&log);
+        task.listen(&ear);
+        Self { sampler: Mutex::new(sampler), followers, log, workspace: workspace.clone(), _ear: ear }
     }
 
     pub fn id(&self) -> &str {
-        &self.id
+        self.log.id()
     }
 
     pub fn path(&self) -> &Path {
-        &self.path
+        self.log.path()
     }
 
     /// Records values measured now, at `step`.
     pub fn metrics<K: AsRef<str>>(&self, step: i64, values: &[(K, f64)]) {
-        let metrics: Map<String, Value> =
-            values.iter().map(|(key, value)| (key.as_ref().to_owned(), number(*value))).collect();
-        self.line("metrics", &json!({ "step": step, "metrics": metrics }));
+        self.log.metrics(step, values);
     }
 
     /// Records that something happened, such as a saved checkpoint.
     pub fn event(&self, event: &str, data: &Value) {
-        self.line("event", &json!({ "event": event, "data": data }));
+        self.log.line("event", &json!({ "event": event, "data": data }));
     }
 
-    /// Records the end ("done", "failed", "cancelled") and makes the file durable. More lines may follow a finish: a
-    /// later training with more epochs continues the run.
-    pub fn finish(&self, status: &str, summary: &Value) {
-        self.line("finish", &json!({ "status": status, "summary": summary }));
+    /// Records that the file at `path`, as it is now, belongs to the run's artefacts, at `to`.
+    pub fn artifact(&self, path: &Path, to: &str) {
+        self.log.line("artifact", &json!({ "path": self.relative(path), "to": to }));
+    }
+
+    /// Records a sound or picture of `step`, which dashboards show beside those of other steps under the name `key`.
+    pub fn media(&self, path: &Path, to: &str, key: &str, step: i64) {
+        self.log.line("artifact", &json!({ "path": self.relative(path), "to": to, "key": key, "step": step }));
+    }
+
+    /// Paths in the workspace stand relative to it, so that it can be moved.
+    fn relative(&self, path: &Path) -> String {
+        let path = path.strip_prefix(self.workspace.root()).unwrap_or(path);
+        path.display().to_string()
+    }
+
+    /// Records the end ("done", "failed", "cancelled") and makes the file durable. More lines may follow: a file that is finished
+    /// last, a later training with more epochs.
+    pub fn end(&self, status: &str, summary: &Value) {
+        if let Some(sampler) = self.sampler().as_mut() {
+            sampler.stop();
+        }
+        self.log.line("finish", &json!({ "status": status, "summary": summary }));
         self.sync();
+    }
+
+    /// Waits, not for ever, until everything has arrived where it goes.
+    pub fn flush(&self) {
+        self.sync();
+        for follower in &self.followers {
+            follower.flush();
+        }
+    }
+
+    /// [`Run::end`], then [`Run::flush`].
+    pub fn finish(&self, status: &str, summary: &Value) {
+        self.end(status, summary);
+        self.flush();
+    }
+
+    /// The energy that the GPUs used since this process opened the run, in joules; none without a GPU that tells.
+    pub fn gpu_energy(&self) -> Option<f64> {
+        self.sampler().as_ref().and_then(Sampler::gpu_energy)
+    }
+
+    fn sampler(&self) -> MutexGuard<'_, Option<Sampler>> {
+        self.sampler.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes everything recorded so far durable.
     pub fn sync(&self) {
-        self.sink().sync();
-    }
-
-    fn line(&self, kind: &str, fields: &Value) {
-        let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-        let mut line =
-            json!({ "type": kind, "time": round_ms(time), "elapsed": round_ms(self.started.elapsed().as_secs_f64()) });
-        if let (Some(line), Some(fields)) = (line.as_object_mut(), fields.as_object()) {
-            line.extend(fields.clone());
-        }
-        self.sink().write(&line.to_string());
-    }
-
-    fn sink(&self) -> MutexGuard<'_, Sink> {
-        // A panic while a line was queued leaves at worst that one line out.
-        self.sink.lock().unwrap_or_else(PoisonError::into_inner)
+        self.log.sync();
     }
 }
 
@@ -145,11 +238,24 @@ pub fn folder(workspace: &Workspace) -> PathBuf {
     workspace.tracking().join("events")
 }
 
+/// The file of a run.
+pub fn log_path(workspace: &Workspace, id: &str) -> PathBuf {
+    folder(workspace).join(format!("{id}.jsonl"))
+}
+
+/// The ids of all runs that were recorded, the oldest first.
+///
+/// Errors: `file.read`.
+pub fn runs(workspace: &Workspace) -> Result<Vec<String>> {
+    let folder = folder(workspace);
+    let paths = if folder.is_dir() { files::list(&folder)? } else { Vec::new() };
+    let logs = paths.iter().filter(|path| path.extension().is_some_and(|e| e == "jsonl"));
+    Ok(logs.filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned())).collect())
+}
+
 /// The id of the newest run of `name`, if there is one.
 pub fn latest(workspace: &Workspace, name: &str) -> Option<String> {
-    let runs = files::list(&folder(workspace)).ok()?;
-    let ids = runs.iter().rev().filter(|path| path.extension().is_some_and(|e| e == "jsonl"));
-    ids.filter_map(|path| path.file_stem()?.to_str()).find(|id| name_of(id) == Some(name)).map(str::to_owned)
+    runs(workspace).ok()?.into_iter().rev().find(|id| name_of(id) == Some(name))
 }
 
 /// "20261122-213011-042-anna-9f3c": UTC start time to the millisecond, name, and four digits against two starts in one.
@@ -159,21 +265,18 @@ fn new_id(name: &str) -> String {
     format!("{}-{:03}-{name}-{}", now.strftime("%Y%m%d-%H%M%S"), now.subsec_millisecond(), &unique[..4])
 }
 
+/// When a run began, in Unix seconds, to the millisecond; now for a name that is no id.
+fn started(id: &str) -> f64 {
+    let time = || {
+        let (date, rest) = id.split_at_checked("20261122-213011".len())?;
+        let time = jiff::civil::DateTime::strptime("%Y%m%d-%H%M%S", date).ok()?;
+        let ms: i64 = rest.get(1..4)?.parse().ok()?;
+        Some(time.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_millisecond() + ms)
+    };
+    time().unwrap_or_else(|| jiff::Timestamp::now().as_millisecond()) as f64 / 1000.0
+}
+
 fn name_of(id: &str) -> Option<&str> {
     let (_, rest) = id.split_at_checked("20261122-213011-042-".len())?;
     rest.rsplit_once('-').map(|(name, _)| name)
-}
-
-fn number(value: f64) -> Value {
-    if value.is_nan() {
-        Value::from("NaN")
-    } else if value.is_infinite() {
-        Value::from(if value > 0.0 { "Infinity" } else { "-Infinity" })
-    } else {
-        Value::from(value)
-    }
-}
-
-fn round_ms(seconds: f64) -> f64 {
-    (seconds * 1000.0).round() / 1000.0
 }

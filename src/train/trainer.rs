@@ -3,11 +3,11 @@
 use crate::assets::Store;
 use crate::audio::Audio;
 use crate::config::Config;
-use crate::files::Lock;
+use crate::files::{self, Lock};
 use crate::models::synthesizer::InferInput;
 use crate::models::{Discriminator, Synthesizer, SynthesizerConfig};
 use crate::nn::{self, runtime};
-use crate::task::Task;
+use crate::task::{Stage, Task};
 use crate::train::checkpoint::{self, Layout, Manifest, Position};
 use crate::train::foreign::{self, Pair};
 use crate::train::log::{Shown, TrainLog};
@@ -20,6 +20,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use tch::Device;
+
+/// How fast it goes: steps, and seconds of windows that the decoder makes.
+const SPEEDS: [&str; 2] = ["steps_per_second", "audio_seconds_per_second"];
 
 /// Numbers by name, in a fixed order.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -43,7 +46,8 @@ pub struct StepReport {
     /// This step's place in the epoch, from 0.
     pub step_in_epoch: i64,
     pub steps_in_epoch: i64,
-    /// loss_disc, loss_gen, loss_fm, loss_mel, loss_kl, grad_norm_g, grad_norm_d, learning_rate.
+    /// loss_disc, loss_gen, loss_fm, loss_mel, loss_kl, grad_norm_g, grad_norm_d, learning_rate, steps_per_second,
+    /// audio_seconds_per_second (of the windows that the decoder made).
     pub metrics: Metrics,
     pub seconds: f64,
     pub times: Times,
@@ -87,6 +91,8 @@ pub struct Trainer {
     recipe: Option<String>,
     /// Why the networks are no longer to be used.
     broken: Option<String>,
+    /// The epochs from here to the last, as one stage: what is left of the training is what a person wants to know.
+    progress: Option<Stage>,
     _lock: Lock,
 }
 
@@ -134,6 +140,7 @@ impl Trainer {
             base: BaseRecord::default(),
             recipe: None,
             broken: None,
+            progress: None,
             _lock: lock,
         };
         trainer.log.settings(&trainer.log_settings(&name, &base)?)?;
@@ -189,6 +196,17 @@ impl Trainer {
             }
         }
         Ok(())
+    }
+
+    /// Whether something was trained in `logs`, by the names of the files alone: opening says whether it is whole.
+    ///
+    /// Errors: `file.read`.
+    pub fn begun(logs: &Path) -> Result<bool> {
+        let is_generator = |path: &PathBuf| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            name.starts_with("G_") && name.ends_with(".pth")
+        };
+        Ok(logs.is_dir() && files::list(logs)?.iter().any(is_generator))
     }
 
     /// The first epoch, from a base or from random weights.
@@ -340,7 +358,7 @@ impl Trainer {
 
     /// Means of the last whole epoch; also right after a resume. None before the first.
     pub fn losses(&self) -> Option<Metrics> {
-        let order = METRICS.into_iter().chain(["learning_rate", "steps_per_second"]);
+        let order = METRICS.into_iter().chain(["learning_rate"]).chain(SPEEDS);
         let known: Vec<_> = order.filter_map(|name| self.losses.get(name).map(|&value| (name, value))).collect();
         (!known.is_empty()).then_some(Metrics(known))
     }
@@ -377,10 +395,9 @@ impl Trainer {
         if first == 0 {
             self.sums = [0.0; METRICS.len()];
         }
-        let mut progress = task.stage(format!("epoch {epoch}/{}", self.config.epochs), batches.len() as u64);
-        if first > 0 {
-            progress.advance(first as u64, "");
-        }
+        let epochs_left = (self.config.epochs - epoch).max(0) as usize;
+        let steps_left = batches.len() * (epochs_left + 1) - first;
+        self.progress.get_or_insert_with(|| task.stage("training", steps_left as u64));
         let start = Instant::now();
         for (i, ids) in batches.iter().enumerate().skip(first) {
             if task.is_cancelled() {
@@ -388,22 +405,19 @@ impl Trainer {
                 return Err(Error::cancelled());
             }
             let report = self.run_step(ids, rate, i, batches.len())?;
-            let show = |name: &str| report.metrics.get(name).unwrap_or(f64::NAN);
-            progress.advance(
-                1,
-                format!(
-                    "mel {:.2} kl {:.2} gen {:.2} disc {:.2}",
-                    show("loss_mel"),
-                    show("loss_kl"),
-                    show("loss_gen"),
-                    show("loss_disc")
-                ),
-            );
+            if let Some(progress) = &mut self.progress {
+                progress.advance(1, note(epoch, self.config.epochs, &report.metrics));
+            }
             on_step(&report)?;
         }
         self.end_epoch(epoch, rate, batches.len(), first, start)?;
         let losses = self.losses().unwrap_or_default();
-        progress.finish(format!("mel {:.2}", losses.get("loss_mel").unwrap_or(f64::NAN)));
+        if epoch >= self.config.epochs
+            && let Some(progress) = self.progress.take()
+        {
+            let mel = losses.get("loss_mel").unwrap_or(f64::NAN);
+            progress.finish(format!("epoch {epoch} of {}, mel {mel:.2}", self.config.epochs));
+        }
         Ok(losses)
     }
 
@@ -428,13 +442,16 @@ impl Trainer {
         self.position.step += 1;
         self.position.step_in_epoch += 1;
         metrics.push(("learning_rate", rate));
+        let seconds = start.elapsed().as_secs_f64();
+        let windows = ids.len() as f64 * self.config.segment_seconds();
+        metrics.extend(SPEEDS.into_iter().zip([1.0 / seconds, windows / seconds]));
         Ok(StepReport {
             epoch,
             step,
             step_in_epoch: i as i64,
             steps_in_epoch: n as i64,
             metrics: Metrics(metrics),
-            seconds: start.elapsed().as_secs_f64(),
+            seconds,
             times: outcome.times,
         })
     }
@@ -453,7 +470,11 @@ impl Trainer {
         let took = start.elapsed();
         self.losses = METRICS.into_iter().zip(self.sums).map(|(name, sum)| (name.to_owned(), sum / n as f64)).collect();
         self.losses.insert("learning_rate".into(), rate);
-        self.losses.insert("steps_per_second".into(), (n - first) as f64 / took.as_secs_f64().max(1e-9));
+        let steps_per_second = (n - first) as f64 / took.as_secs_f64().max(1e-9);
+        let windows = self.config.batch_size as f64 * self.config.segment_seconds();
+        for (name, speed) in SPEEDS.into_iter().zip([steps_per_second, steps_per_second * windows]) {
+            self.losses.insert(name.into(), speed);
+        }
         self.position.epoch = epoch + 1;
         self.position.step_in_epoch = 0;
         self.log.epoch(epoch, took)
@@ -475,6 +496,11 @@ impl Trainer {
         checkpoint::write(&self.logs, &self.engine, &self.layout, manifest)?;
         self.saved = Some(self.position);
         Ok(())
+    }
+
+    /// The files of the newest checkpoint: G_, D_ and its manifest.
+    pub fn checkpoint(&self) -> [PathBuf; 3] {
+        checkpoint::paths(&self.logs, self.saved.unwrap_or(self.position).name())
     }
 
     /// The generator as it is now.
@@ -518,7 +544,9 @@ impl Trainer {
         manifest.content_digest = self.data.content_digest().map(str::to_owned);
         manifest.recipe.clone_from(&self.recipe);
         // A speed is no part of the state: two trainings that did the same have the same files.
-        manifest.losses.remove("steps_per_second");
+        for speed in SPEEDS {
+            manifest.losses.remove(speed);
+        }
         Ok(manifest)
     }
 
@@ -539,4 +567,17 @@ impl Trainer {
                 .hint("open the training again; it goes on after the newest checkpoint")),
         }
     }
+}
+
+/// What the live line of a training shows behind its remaining time.
+fn note(epoch: i64, epochs: i64, metrics: &Metrics) -> String {
+    let show = |name: &str| metrics.get(name).unwrap_or(f64::NAN);
+    format!(
+        "epoch {epoch}/{epochs}, mel {:.2} kl {:.2} gen {:.2} disc {:.2}, {:.2} steps/s",
+        show("loss_mel"),
+        show("loss_kl"),
+        show("loss_gen"),
+        show("loss_disc"),
+        show("steps_per_second")
+    )
 }

@@ -6,6 +6,8 @@
 
 #![allow(dead_code, reason = "every test binary uses its own part of this module")]
 
+pub mod mlflow;
+
 use serde_json::Value;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

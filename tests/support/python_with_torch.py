@@ -6,7 +6,7 @@
 The 0.55 GB set of `cargo xtask fetch --cpu` holds the whole torch package, but `import torch` also loads its CUDA part, which
 wants 2.5 GB of libraries that no CPU work calls. Empty stand-ins with the same names satisfy the loader; a call into one would
 trap. So the tests run against real PyTorch without a second download of it. Linux on x86-64 only; needs readelf and cc.
-It also gets numpy and faiss.
+It also gets numpy, faiss, and the newest MLflow and TensorBoard: 1.1 GB and two to three minutes in all.
 Prints the path of the Python on standard output, everything else on standard error.
 """
 
@@ -18,8 +18,8 @@ import subprocess
 import sys
 import venv
 
-# What torch imports when it is imported; numpy and faiss for the tests themselves.
-PACKAGES = ["typing_extensions", "filelock", "sympy", "networkx", "jinja2", "fsspec", "numpy", "faiss-cpu"]
+# What torch imports when it is imported; the others for the tests themselves.
+PACKAGES = ["typing_extensions", "filelock", "sympy", "networkx", "jinja2", "fsspec", "numpy", "faiss-cpu", "mlflow", "tensorboard"]
 # Libraries whose symbols carry no version: the symbols are told by their prefix.
 UNVERSIONED = {
     "libcusparseLt.so.0": "cusparseLt",
@@ -53,7 +53,7 @@ def stand_ins(lib: pathlib.Path, out: pathlib.Path) -> None:
 
 
 def works(python: pathlib.Path) -> bool:
-    code = "import faiss, numpy, torch; torch.ones(2, 2).sum().item()"
+    code = "import faiss, mlflow, numpy, tensorboard, torch; torch.ones(2, 2).sum().item()"
     return python.exists() and subprocess.run([python, "-c", code], stdout=sys.stderr).returncode == 0
 
 
@@ -74,7 +74,7 @@ def main() -> None:
     python.chmod(0o755)
     if not works(python):
         os.remove(python)
-        sys.exit(f"{inner} cannot import torch from {torch.parent}")
+        sys.exit(f"{inner} cannot import torch from {torch.parent}, or one of {', '.join(PACKAGES)}")
     print(python)
 
 

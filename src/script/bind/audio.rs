@@ -71,6 +71,37 @@ pub mod api {
         crate::audio::io::write_wav(&path, &sound.0.samples, sound.0.sample_rate).at(&ctx)
     }
 
+    /// Returns a part of the sound, as much of it as there is.
+    ///
+    /// * `from`, `seconds`: where it begins and how long it is, in seconds.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let a = audio::load("data/anna/tone.wav");    // a second
+    /// a.part(0.25, 0.5).seconds == 0.5 && a.part(0.75, 1.0).seconds == 0.25
+    /// ```
+    #[rhai_fn(global, pure)]
+    pub fn part(sound: &mut Audio, from: f64, seconds: f64) -> Audio {
+        Sound(sound.0.part(from, seconds).into())
+    }
+
+    /// Writes a picture of the sound: its spectrogram as a PNG file, time to the right, pitch upwards.
+    ///
+    /// * `path`: relative paths start at the workspace.
+    /// * Fails with `file.write`, `file.disk_full`.
+    ///
+    /// # Example
+    /// ```rhai
+    /// audio::load("data/anna/tone.wav").save_picture("tone.png");
+    /// system::file_exists("tone.png")
+    /// ```
+    #[rhai_fn(global, pure, return_raw, volatile)]
+    pub fn save_picture(ctx: NativeCallContext, sound: &mut Audio, path: &str) -> Fallible<()> {
+        let path = session(&ctx).workspace().path(path);
+        let picture = crate::audio::picture::spectrogram(&sound.0.samples, sound.0.sample_rate, None);
+        picture.and_then(|png| crate::files::write(&path, png)).at(&ctx)
+    }
+
     /// Returns the samples per second, in Hz.
     ///
     /// # Example

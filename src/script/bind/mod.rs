@@ -16,7 +16,6 @@ mod prepare;
 mod retrieval;
 mod session;
 mod system;
-mod text;
 mod track;
 mod train;
 pub mod value;

@@ -3,7 +3,7 @@
 use super::{At, Fallible, session, value};
 use crate::prepare as stages;
 use rhai::plugin::*;
-use rhai::{ImmutableString, Map, NativeCallContext};
+use rhai::{Array, Dynamic, ImmutableString, Map, NativeCallContext};
 use std::cell::RefCell;
 use std::path::Path;
 use std::rc::Rc;
@@ -197,6 +197,19 @@ pub mod api {
         clips.0.borrow().dropped as i64
     }
 
+    /// Returns what became of each recording: maps with `name`, `sid`, `seconds`, `clips`, `kept_seconds`, `dropped` (a list of `reason`,
+    /// `count`, `seconds`) and `reason`, why nothing of it is used.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let row = prepare::slices("anna", "data/anna", #{}).table[0];
+    /// row.clips == 1 && row.dropped.is_empty() && row.reason == ()
+    /// ```
+    #[rhai_fn(get = "table", pure)]
+    pub fn table(clips: &mut Clips) -> Array {
+        clips.0.borrow().table.iter().map(super::row).collect()
+    }
+
     /// Returns the folder of the voice's clips and features, logs/<voice>.
     ///
     /// # Example
@@ -255,6 +268,11 @@ pub mod api {
     pub fn list_skipped(list: &mut FileList) -> i64 {
         list.0.skipped as i64
     }
+}
+
+fn row(row: &stages::RecordingRow) -> Dynamic {
+    // Numbers, texts and lists of them: nothing that JSON could refuse.
+    value::from_json(&serde_json::to_value(row).unwrap_or_default())
 }
 
 fn counts(counts: stages::Counts) -> Map {

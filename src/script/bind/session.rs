@@ -5,6 +5,7 @@ use crate::cache::Cache;
 use crate::features::Models;
 use crate::files::Workspace;
 use crate::task::Task;
+use crate::track::Options;
 use rhai::{Map, NativeCallContext};
 use std::cell::{Cell, OnceCell, RefCell};
 use std::path::PathBuf;
@@ -28,6 +29,7 @@ struct Inner {
     exit_code: Cell<u8>,
     cache: OnceCell<Cache>,
     models: Models,
+    tracking: RefCell<Options>,
 }
 
 impl Session {
@@ -48,6 +50,7 @@ impl Session {
             arguments: RefCell::new(None),
             exit_code: Cell::new(0),
             cache: OnceCell::new(),
+            tracking: RefCell::default(),
         }))
     }
 
@@ -67,6 +70,11 @@ impl Session {
     /// The folder of the recipe that was started; empty (the current folder) before one is.
     pub fn recipe_folder(&self) -> PathBuf {
         self.0.recipe.borrow().parent().map(PathBuf::from).unwrap_or_default()
+    }
+
+    /// The file of the recipe that was started, if one was.
+    pub fn recipe_file(&self) -> Option<PathBuf> {
+        Some(self.0.recipe.borrow().clone()).filter(|path| !path.as_os_str().is_empty())
     }
 
     /// The name of the recipe that was started: "train_voice".
@@ -94,6 +102,15 @@ impl Session {
 
     pub fn set_exit_code(&self, code: u8) {
         self.0.exit_code.set(code);
+    }
+
+    /// Where runs are recorded besides the workspace's event log.
+    pub fn tracking(&self) -> Options {
+        self.0.tracking.borrow().clone()
+    }
+
+    pub fn set_tracking(&self, options: Options) {
+        *self.0.tracking.borrow_mut() = options;
     }
 
     /// The networks of feature extraction, each opened when it is first needed.

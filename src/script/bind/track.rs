@@ -1,12 +1,18 @@
 //! Script face of [`crate::track`]: the record of a run.
 
-use super::{At, Fallible, session, value};
+use super::{At, Fallible, Session, session, value};
+use crate::files;
+use crate::nn::runtime;
+use crate::report::Live;
 use crate::task::Task;
+use crate::track::{self, Options, Overview, Scored};
 use crate::{Error, Kind};
 use rhai::plugin::*;
 use rhai::{Dynamic, ImmutableString, Map, NativeCallContext};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::cell::Cell;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::rc::Rc;
 
 /// An open run; clones are the same run.
@@ -14,23 +20,36 @@ use std::rc::Rc;
 pub struct Handle(Rc<Open>);
 
 struct Open {
-    run: crate::track::Run,
+    run: track::Run,
+    report: Live,
     task: Task,
     finished: Cell<bool>,
 }
 
 impl Handle {
-    fn new(run: crate::track::Run, task: &Task) -> Self {
-        Self(Rc::new(Open { run, task: task.clone(), finished: Cell::new(false) }))
+    fn new(run: track::Run, session: &Session) -> Self {
+        let report = Live::new(session.workspace(), run.id());
+        Self(Rc::new(Open { run, report, task: session.task().clone(), finished: Cell::new(false) }))
     }
 
-    pub fn run(&self) -> &crate::track::Run {
+    pub fn run(&self) -> &track::Run {
         &self.0.run
     }
 
     fn finish(&self, status: &str, summary: &Value) {
-        self.0.finished.set(true);
-        self.0.run.finish(status, summary);
+        self.0.finish(status, summary);
+    }
+}
+
+impl Open {
+    /// The last words, and with them the report; then everything is waited for that is on its way.
+    fn finish(&self, status: &str, summary: &Value) {
+        self.finished.set(true);
+        self.run.end(status, summary);
+        if let Some(path) = self.report.finish(&self.task) {
+            self.run.artifact(&path, &place(&path, ""));
+        }
+        self.run.flush();
     }
 }
 
@@ -39,7 +58,7 @@ impl Drop for Open {
     fn drop(&mut self) {
         if !self.finished.get() {
             let status = if self.task.is_cancelled() { "cancelled" } else { "failed" };
-            self.run.finish(status, &Value::Object(serde_json::Map::new()));
+            self.finish(status, &Value::Object(serde_json::Map::new()));
         }
     }
 }
@@ -110,6 +129,81 @@ pub mod api {
         value::map_to_json(&data).map(|data| run.run().event(event, &Value::Object(data))).at(&ctx)
     }
 
+    /// Records a file, as it is now, among the run's artefacts; MLflow gets a copy.
+    ///
+    /// * `path`: relative paths start at the workspace; `folder`: where among the artefacts it belongs, "" for the top.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let run = track::start("anna", #{});
+    /// run.artifact("data/anna/a.wav", "recordings");
+    /// true
+    /// ```
+    #[rhai_fn(global, pure, volatile)]
+    pub fn artifact(ctx: NativeCallContext, run: &mut Run, path: &str, folder: &str) {
+        let path = session(&ctx).workspace().path(path);
+        run.run().artifact(&path, &super::place(&path, folder));
+    }
+
+    /// Records a sound (wav) or picture (png) of a step; dashboards show it beside those of other steps with the same `key`.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let run = track::start("anna", #{});
+    /// run.media("data/anna/a.wav", "samples", "sample", 110);
+    /// true
+    /// ```
+    #[rhai_fn(global, pure, volatile)]
+    pub fn media(ctx: NativeCallContext, run: &mut Run, path: &str, folder: &str, key: &str, step: i64) {
+        let path = session(&ctx).workspace().path(path);
+        run.run().media(&path, &super::place(&path, folder), key, step);
+    }
+
+    /// Brings the run's report up to date: a page in tracking/reports that opens in any browser, without a network. It is written beside the
+    /// training, which does not wait.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let run = track::start("anna", #{});
+    /// run.report();
+    /// run.finish("done");
+    /// system::file_exists(run.report_path)
+    /// ```
+    #[rhai_fn(global, pure, volatile)]
+    pub fn report(run: &mut Run) {
+        if let Some(path) = run.0.report.refresh(&run.0.task) {
+            run.run().artifact(&path, &super::place(&path, ""));
+        }
+    }
+
+    /// Returns the path of the run's report.
+    ///
+    /// # Example
+    /// ```rhai
+    /// track::start("anna", #{}).report_path.ends_with(".html")
+    /// ```
+    #[rhai_fn(get = "report_path", pure)]
+    pub fn report_path(run: &mut Run) -> ImmutableString {
+        run.0.report.path().display().to_string().into()
+    }
+
+    /// Returns what the run came to so far: `epochs`, `steps`, `train_seconds` and `warnings` of this process; `best` and `last`, the `epoch`
+    /// with the smallest mean of `metric` and the newest, each with its `value`, over the whole run; () before the first.
+    ///
+    /// * Fails with `file.read`, `file.not_found` if the record cannot be written.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let run = track::start("anna", #{});
+    /// run.overview("loss_mel").epochs == 0 && run.overview("loss_mel").best == ()
+    /// ```
+    #[rhai_fn(global, pure, return_raw, volatile)]
+    pub fn overview(ctx: NativeCallContext, run: &mut Run, metric: &str) -> Fallible<Map> {
+        run.run().sync();
+        let record = track::read(run.run().path());
+        record.map(|record| super::overview_map(&Overview::of(&record, metric))).at(&ctx)
+    }
+
     /// Records the end of the run.
     ///
     /// * `status`: "done", or what else became of it.
@@ -164,8 +258,72 @@ pub mod api {
 fn open(ctx: &NativeCallContext, name: &str, params: &Map, resuming: bool) -> crate::Result<Handle> {
     let session = session(ctx);
     let params = Value::Object(value::map_to_json(params)?);
-    let run = crate::track::Run::open(session.task(), session.workspace(), name, &params, resuming)?;
-    Ok(Handle::new(run, session.task()))
+    let options = Options { tags: tags(&session), ..session.tracking() };
+    let run = track::Run::open(session.task(), session.workspace(), name, &params, resuming, &options)?;
+    let run = Handle::new(run, &session);
+    record_recipe(&session, &run);
+    Ok(run)
+}
+
+/// The text of the recipe goes into the record: a path alone may lead to another text tomorrow.
+fn record_recipe(session: &Session, run: &Handle) {
+    if let Some(path) = session.recipe_file()
+        && let Ok(text) = files::read_text(&path)
+    {
+        run.run().event("recipe", &json!({ "path": path.display().to_string(), "text": text }));
+    }
+}
+
+/// What the record of a run says about where it came from.
+fn tags(session: &Session) -> serde_json::Map<String, Value> {
+    let mut tags = serde_json::Map::new();
+    let mut add = |key: &str, value: Option<String>| {
+        if let Some(value) = value {
+            tags.insert(key.to_owned(), value.into());
+        }
+    };
+    let recipe = session.recipe_file();
+    let text = recipe.as_ref().and_then(|path| files::read(path).ok());
+    add("mlflow.source.name", session.recipe_name());
+    add("mlflow.source.type", text.as_ref().map(|_| "LOCAL".to_owned()));
+    add("rvc_run.recipe_sha256", text.as_ref().map(files::digest));
+    add("mlflow.source.git.commit", recipe.and_then(|path| git_commit(path.parent()?)));
+    add("rvc_run.libtorch", runtime::libtorch_version());
+    tags
+}
+
+/// The commit of the folder's working tree, if it is one and git is there.
+fn git_commit(folder: &Path) -> Option<String> {
+    let mut git = Command::new("git");
+    let asked =
+        git.arg("-C").arg(folder).args(["rev-parse", "HEAD"]).stdin(Stdio::null()).stderr(Stdio::null()).output();
+    let output = asked.ok().filter(|output| output.status.success())?;
+    String::from_utf8(output.stdout).ok().map(|text| text.trim().to_owned())
+}
+
+fn overview_map(overview: &Overview) -> Map {
+    let scored = |scored: Option<Scored>| match scored {
+        Some(Scored { epoch, value }) => {
+            Dynamic::from_map([("epoch".into(), epoch.into()), ("value".into(), value.into())].into())
+        }
+        None => Dynamic::UNIT,
+    };
+    [
+        ("epochs".into(), (overview.epochs as i64).into()),
+        ("steps".into(), overview.steps.into()),
+        ("train_seconds".into(), overview.train_seconds.into()),
+        ("warnings".into(), (overview.warnings as i64).into()),
+        ("best".into(), scored(overview.best)),
+        ("last".into(), scored(overview.last)),
+    ]
+    .into()
+}
+
+/// Where a file belongs among the artefacts.
+fn place(path: &Path, folder: &str) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let folder = folder.trim_matches('/');
+    if folder.is_empty() { name.into_owned() } else { format!("{folder}/{name}") }
 }
 
 fn numbers(values: &Map) -> crate::Result<Vec<(String, f64)>> {

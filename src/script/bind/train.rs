@@ -11,9 +11,11 @@ use crate::train::{self as engine, Metrics, Trainer as Engine};
 use crate::{Error, Kind};
 use rhai::plugin::*;
 use rhai::{Array, Dynamic, ImmutableString, Map, NativeCallContext};
+use serde_json::json;
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::Instant;
 
 /// The options of `train::trainer`.
 const OPTIONS: &[&str] = &["fresh"];
@@ -110,6 +112,17 @@ pub mod api {
     #[rhai_fn(return_raw, volatile)]
     pub fn check(ctx: NativeCallContext, voice: &str, cfg: Map, options: Map) -> Fallible<()> {
         super::check_training(&ctx, voice, &cfg, &options).at(&ctx)
+    }
+
+    /// Returns whether a training of the voice goes on: something was trained in logs/<voice>, by whichever program.
+    ///
+    /// # Example
+    /// ```rhai
+    /// !train::begun("anna")
+    /// ```
+    #[rhai_fn(return_raw, volatile)]
+    pub fn begun(ctx: NativeCallContext, voice: &str) -> Fallible<bool> {
+        session(&ctx).workspace().logs(voice).and_then(|logs| Engine::begun(&logs)).at(&ctx)
     }
 
     /// Returns the settings that a voice was trained with so far, by RVC WebUI, Applio or rvc-run: from its config.json and
@@ -227,7 +240,7 @@ pub mod api {
     }
 
     /// Runs the next epoch and returns the means of its numbers: loss_disc, loss_gen, loss_fm, loss_mel, loss_kl,
-    /// grad_norm_g, grad_norm_d, learning_rate, steps_per_second.
+    /// grad_norm_g, grad_norm_d, learning_rate, steps_per_second, audio_seconds_per_second.
     ///
     /// * Fails with `train.not_finite`, `device.memory`, `file.*`; a signal finishes the step and saves before it stops.
     ///
@@ -255,11 +268,7 @@ pub mod api {
     /// ```
     #[rhai_fn(global, name = "run_epoch", pure, return_raw, volatile)]
     pub fn run_epoch_recorded(ctx: NativeCallContext, t: &mut Trainer, run: Run) -> Fallible<Map> {
-        let mut record = |step: &engine::StepReport| {
-            run.run().metrics(step.step, &step.metrics.iter().collect::<Vec<_>>());
-            Ok(())
-        };
-        t.0.trainer.borrow_mut().run_epoch(&t.0.task, &mut record).map(|m| super::metrics(&m)).at(&ctx)
+        super::run_recorded(t, &run).map(|m| super::metrics(&m)).at(&ctx)
     }
 
     /// Saves a checkpoint, G_<epoch>.pth and D_<epoch>.pth, unless the newest one is of this moment already.
@@ -381,6 +390,21 @@ pub mod api {
         t.0.trainer.borrow().dataset().first_clip().map_or("".into(), |path| path.display().to_string().into())
     }
 
+    /// Returns the files of the newest checkpoint: `g`, `d` and `manifest`.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let cfg = #{ preset: "tiny", segment_size: 1600 };
+    /// let files = prepare::filelist(prepare::slices("anna", "data/anna", cfg), cfg);
+    /// train::trainer(train::dataset(files, cfg), cfg).checkpoint.g.ends_with("G_0.pth")
+    /// ```
+    #[rhai_fn(get = "checkpoint", pure)]
+    pub fn checkpoint(t: &mut Trainer) -> Map {
+        let files = t.0.trainer.borrow().checkpoint();
+        let names = ["g", "d", "manifest"].into_iter().zip(files);
+        names.map(|(name, path)| (name.into(), path.display().to_string().into())).collect()
+    }
+
     /// Returns the folder of the training: checkpoints, config.json, train.log.
     ///
     /// # Example
@@ -393,6 +417,29 @@ pub mod api {
     pub fn folder(t: &mut Trainer) -> ImmutableString {
         t.0.trainer.borrow().folder().display().to_string().into()
     }
+}
+
+/// An epoch with the numbers of every step, its means and what it cost in the run's record.
+fn run_recorded(t: &TrainerHandle, run: &Run) -> crate::Result<Metrics> {
+    let (run, mut trainer) = (run.run(), t.0.trainer.borrow_mut());
+    let (epoch, first, began, energy) = (trainer.next_epoch(), trainer.step(), Instant::now(), run.gpu_energy());
+    let means = trainer.run_epoch(&t.0.task, &mut |step| {
+        run.metrics(step.step, &step.metrics.iter().collect::<Vec<_>>());
+        Ok(())
+    })?;
+    let (step, seconds) = (trainer.step(), began.elapsed().as_secs_f64());
+    let mut values = vec![("epoch/number".to_owned(), epoch as f64), ("epoch/seconds".to_owned(), seconds)];
+    if let (Some(before), Some(after)) = (energy, run.gpu_energy()) {
+        values.push(("epoch/energy_joules".to_owned(), after - before));
+    }
+    values.extend(means.iter().map(|(name, value)| (format!("epoch/{name}"), value)));
+    run.metrics(step - 1, &values);
+    let means_map: serde_json::Map<_, _> = means.iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
+    run.event(
+        "epoch",
+        &json!({ "epoch": epoch, "step": step, "steps": step - first, "seconds": seconds, "metrics": means_map }),
+    );
+    Ok(means)
 }
 
 fn open_data(ctx: &NativeCallContext, list: &Path, cfg: &Map) -> crate::Result<DataHandle> {

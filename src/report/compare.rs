@@ -1,0 +1,245 @@
+//! What stands in the page that compares runs.
+
+use super::curves::{self, Axis, Chart, Clock, MOST_POINTS, Series};
+use super::page::{self, LOSSES, SELF_TEST, Status, best, device, epochs, last, params, progress, status, tags, voice};
+use super::sounds::events;
+use super::text;
+use super::{Cell, Column, Table};
+use crate::track::Record;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// Points of all curves of a chart together; a few dozen runs then still open at once.
+const MOST_POINTS_OF_ALL: usize = 9000;
+/// Points that a curve has whatever the number of runs.
+const LEAST_POINTS: usize = 150;
+
+/// What compare.html shows.
+#[derive(Debug, Serialize)]
+pub struct Page {
+    title: String,
+    made: String,
+    runs: Vec<Run>,
+    /// One row for each run, the best of a column strong.
+    results: Table,
+    charts: Vec<Chart>,
+    data: String,
+    differences: Table,
+    same: Table,
+    environment: Table,
+    notes: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Run {
+    letter: String,
+    colour: usize,
+    id: String,
+    status: Status,
+}
+
+/// Which of the values of a column is best.
+#[derive(Clone, Copy)]
+enum Better {
+    Lower,
+    Higher,
+    NearestToZero,
+    /// It says nothing about the voice.
+    Neither,
+}
+
+impl Page {
+    /// `now`: Unix seconds.
+    pub fn new(records: &[(String, Record)], now: f64) -> Self {
+        let letters: Vec<String> = (0..records.len()).map(letter).collect();
+        let runs = records.iter().zip(&letters).enumerate().map(|(i, ((id, record), letter))| Run {
+            letter: letter.clone(),
+            colour: i % 8,
+            id: id.clone(),
+            status: status(record, now),
+        });
+        let charts = charts(records, &letters);
+        let (differences, same) = settings(records, &letters);
+        let mut notes = Vec::new();
+        for ((_, record), letter) in records.iter().zip(&letters) {
+            if record.damaged > 0 {
+                notes.push(format!("{letter}: {} lines or values of its log cannot be read.", record.damaged));
+            }
+        }
+        Self {
+            title: format!("{} runs", records.len()),
+            made: text::time(now),
+            runs: runs.collect(),
+            results: results(records, &letters),
+            data: curves::data(&charts.iter().map(|chart| (chart, Axis::Step)).collect::<Vec<_>>(), &[]),
+            charts,
+            differences,
+            same,
+            environment: environment(records, &letters),
+            notes,
+        }
+    }
+}
+
+/// A, B, ... Z, A2, B2, ...
+fn letter(i: usize) -> String {
+    let letter = char::from(b'A' + (i % 26) as u8);
+    if i < 26 { letter.to_string() } else { format!("{letter}{}", i / 26 + 1) }
+}
+
+fn charts(records: &[(String, Record)], letters: &[String]) -> Vec<Chart> {
+    let clocks: Vec<Clock> = records.iter().map(|(_, record)| Clock::new(record)).collect();
+    let keys: std::collections::BTreeSet<&String> =
+        records.iter().flat_map(|(_, record)| record.metrics.keys()).collect();
+    let most = (MOST_POINTS_OF_ALL / records.len().max(1)).clamp(LEAST_POINTS, MOST_POINTS);
+    let mut charts = Vec::new();
+    for (_, unit, keys) in curves::training_groups(keys.into_iter()) {
+        for key in keys {
+            let curve = |(i, (_, record)): (usize, &(String, Record))| {
+                let points = record.metrics.get(&key)?;
+                Some(Series::new(letters[i].clone(), i, points, &clocks[i], most))
+            };
+            let series = records.iter().enumerate().filter_map(curve).collect();
+            charts.push(Chart::new(key.clone(), unit.clone(), series, Axis::Step));
+        }
+    }
+    charts.retain(|chart| !chart.is_empty());
+    charts
+}
+
+/// A column of the results: its name, what is best, the value of each run, and what stands behind it.
+type Measure = (String, Better, Vec<Option<f64>>, Vec<String>);
+
+fn results(records: &[(String, Record)], letters: &[String]) -> Table {
+    let all: Vec<BTreeMap<i64, page::Epoch>> = records.iter().map(|(_, record)| epochs(record)).collect();
+    let both = || records.iter().map(|(_, record)| record).zip(&all);
+    let mut measures: Vec<Measure> = Vec::new();
+    let mut add = |name: String, better, values: Vec<Option<f64>>, notes: Vec<String>| {
+        if values.iter().any(Option::is_some) {
+            measures.push((name, better, values, notes));
+        }
+    };
+    let found: Vec<_> = all.iter().map(|epochs| best(epochs, "loss_mel")).collect();
+    add(
+        "best loss_mel".into(),
+        Better::Lower,
+        found.iter().map(|best| best.map(|(_, value)| value)).collect(),
+        found.iter().map(|best| best.map_or_else(String::new, |(epoch, _)| format!(" (epoch {epoch})"))).collect(),
+    );
+    for key in LOSSES {
+        let values = both().map(|(record, epochs)| last(record, epochs, key).map(|(value, _)| value)).collect();
+        // The losses of the two adversaries go up and down against each other.
+        let better = if matches!(key, "loss_gen" | "loss_disc" | "loss_fm") { Better::Neither } else { Better::Lower };
+        add(format!("last {key}"), better, values, Vec::new());
+    }
+    let validation = records.iter().flat_map(|(_, r)| r.metrics.keys()).filter(|key| key.starts_with("validation_"));
+    for key in validation.collect::<std::collections::BTreeSet<_>>() {
+        let values = both().map(|(record, epochs)| last(record, epochs, key).map(|(value, _)| value)).collect();
+        let better = if key.starts_with("validation_loss") { Better::Lower } else { Better::Neither };
+        add(key.clone(), better, values, Vec::new());
+    }
+    for (key, unit, direction, _) in SELF_TEST {
+        let value = |record: &Record| {
+            let event = events(record, "self_test").next_back().and_then(|data| crate::track::number(&data[key]));
+            event.or_else(|| Some(record.metrics.get(&format!("self_test_{key}"))?.values().next_back()?.value))
+        };
+        let better = match direction {
+            "higher" => Better::Higher,
+            "lower" => Better::Lower,
+            _ => Better::NearestToZero,
+        };
+        let name = if unit.is_empty() { key.to_owned() } else { format!("{key} ({unit})") };
+        add(name, better, records.iter().map(|(_, record)| value(record)).collect(), Vec::new());
+    }
+    let speed =
+        both().map(|(record, epochs)| last(record, epochs, "steps_per_second").map(|(value, _)| value)).collect();
+    add("steps/s".into(), Better::Higher, speed, Vec::new());
+
+    let mut table = Table::new(&["run", "voice", "status", "#epochs", "#duration", "device"]);
+    table.columns.extend(measures.iter().map(|(name, ..)| Column { name: name.clone(), number: true }));
+    for (i, (id, record)) in records.iter().enumerate() {
+        let status = record.status.clone().unwrap_or_else(|| "not ended".into());
+        let mut row: Vec<Cell> = [
+            letters[i].clone(),
+            voice(record, id),
+            status,
+            progress(record, &all[i]),
+            text::duration(record.seconds()),
+            device(record),
+        ]
+        .map(Cell::from)
+        .into();
+        row.extend(measures.iter().map(|(_, better, values, notes)| Cell {
+            text: format!("{}{}", text::maybe(values[i]), notes.get(i).map_or("", String::as_str)),
+            strong: is_best(values, i, *better),
+        }));
+        table.rows.push(row);
+    }
+    table
+}
+
+/// Whether no other value is better, and some other is worse.
+fn is_best(values: &[Option<f64>], i: usize, better: Better) -> bool {
+    let cost = |value: f64| match better {
+        Better::Lower => value,
+        Better::Higher => -value,
+        Better::NearestToZero => value.abs(),
+        Better::Neither => 0.0,
+    };
+    let costs: Vec<f64> = values.iter().flatten().copied().map(cost).collect();
+    let Some(own) = values[i].map(cost).filter(|own| own.is_finite()) else { return false };
+    !costs.iter().any(|other| *other < own) && costs.iter().any(|other| *other > own || other.is_nan())
+}
+
+/// The settings that differ, and those that do not.
+fn settings(records: &[(String, Record)], letters: &[String]) -> (Table, Table) {
+    let of: Vec<Vec<(String, String)>> = records.iter().map(|(_, record)| text::flat(params(record))).collect();
+    let (differing, same) = split(&of);
+    let mut columns = vec!["setting"];
+    columns.extend(letters.iter().map(String::as_str));
+    let mut differences = Table::new(&columns);
+    differences.rows = differing.into_iter().map(|row| row.into_iter().map(Cell::from).collect()).collect();
+    let mut equal = Table::new(&["setting", "value in all runs"]);
+    for (name, value) in same {
+        equal.push([name, value]);
+    }
+    (differences, equal)
+}
+
+/// What differs of the program and the machine.
+fn environment(records: &[(String, Record)], letters: &[String]) -> Table {
+    let of = |record: &Record| {
+        let version = record.sessions.iter().rev().find_map(|session| session.opening["tool_version"].as_str());
+        let version = version.map(|version| ("rvc-run".to_owned(), version.to_owned()));
+        version.into_iter().chain(tags(record).iter().map(|(key, value)| (key.clone(), text::value(value)))).collect()
+    };
+    let (differing, _) = split(&records.iter().map(|(_, record)| of(record)).collect::<Vec<_>>());
+    let mut columns = vec!["what"];
+    columns.extend(letters.iter().map(String::as_str));
+    let mut table = Table::new(&columns);
+    table.rows = differing.into_iter().map(|row| row.into_iter().map(Cell::from).collect()).collect();
+    table
+}
+
+/// Rows (name, value of each) of what differs, and pairs of what does not; in the order of first appearance.
+fn split(of: &[Vec<(String, String)>]) -> (Vec<Vec<String>>, Vec<(String, String)>) {
+    let maps: Vec<BTreeMap<&str, &str>> =
+        of.iter().map(|pairs| pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()).collect();
+    let mut names: Vec<&str> = Vec::new();
+    let mut known = std::collections::BTreeSet::new();
+    names.extend(of.iter().flatten().map(|(name, _)| name.as_str()).filter(|name| known.insert(*name)));
+    let (mut differing, mut same) = (Vec::new(), Vec::new());
+    for name in names {
+        let values: Vec<Option<&str>> = maps.iter().map(|map| map.get(name).copied()).collect();
+        match values[0] {
+            Some(first) if values.iter().all(|value| *value == Some(first)) => {
+                same.push((name.to_owned(), first.to_owned()));
+            }
+            _ => {
+                let shown = values.iter().map(|value| value.unwrap_or(text::NONE).to_owned());
+                differing.push(std::iter::once(name.to_owned()).chain(shown).collect());
+            }
+        }
+    }
+    (differing, same)
+}

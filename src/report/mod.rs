@@ -1,0 +1,179 @@
+//! Pages that show runs without a server: one of a run, and one that lays runs over each other.
+//!
+//! ```text
+//! tracking/events/<run>.jsonl --track::read--> Record --curves, sounds, page--> run.html (template) --> tracking/reports/<run>.html
+//! ```
+//!
+//! A page is one file that needs nothing else: no network, no script, font, style or picture from elsewhere; its own
+//! Content-Security-Policy forbids them, and lets no script run but ours. Whatever comes from a run (names, paths, warnings, the
+//! recipe) is hostile text: the templates escape it. Without JavaScript the curves are still there, drawn here.
+//!
+//! A page tells what the log says, and where it says nothing, that. It is never an error that a run goes on, was killed, has no
+//! values yet, or that its sounds are gone.
+
+mod compare;
+mod curves;
+mod live;
+mod page;
+mod sounds;
+mod text;
+
+pub use live::Live;
+
+use crate::error::{Error, Kind, Result};
+use crate::files::{self, Workspace};
+use crate::track::{self, Record};
+use base64::Engine;
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Serde;
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+
+const STYLE: &str = include_str!("style.css");
+const SCRIPT: &str = include_str!("chart.js");
+const TEMPLATES: [(&str, &str); 3] = [
+    ("parts.html", include_str!("parts.html")),
+    ("run.html", include_str!("run.html")),
+    ("compare.html", include_str!("compare.html")),
+];
+
+/// Writes the page of a run to tracking/reports/<run>.html, whole or not at all, and returns its path. A run that goes on gets a
+/// new page each time.
+///
+/// Errors: `file.not_found` if there is no such run; `file.read`, `file.write`, `file.disk_full`.
+pub fn write(workspace: &Workspace, run_id: &str) -> Result<PathBuf> {
+    let log = log_of(workspace, run_id)?;
+    let record = track::read(&log)?;
+    let page = page::Page::new(workspace, run_id, &log, &record, now());
+    save(workspace, &format!("{run_id}.html"), &render("run.html", &page)?)
+}
+
+/// Writes a page that compares runs, in the order given, to tracking/reports/compare_<digest of their ids>.html, and returns its
+/// path. A run that is named twice counts once.
+///
+/// Errors: `usage` if no run is named; otherwise as [`write`].
+pub fn compare(workspace: &Workspace, runs: &[String]) -> Result<PathBuf> {
+    let mut ids: Vec<&String> = Vec::new();
+    for id in runs {
+        if !ids.contains(&id) {
+            ids.push(id);
+        }
+    }
+    if ids.is_empty() {
+        return Err(Error::new(Kind::Usage, "no run to compare").hint("name two or more files of tracking/events"));
+    }
+    let records = ids
+        .iter()
+        .map(|id| Ok(((*id).clone(), track::read(&log_of(workspace, id)?)?)))
+        .collect::<Result<Vec<(String, Record)>>>()?;
+    let page = compare::Page::new(&records, now());
+    let digest = files::digest(ids.iter().map(|id| id.as_str()).collect::<Vec<_>>().join("\n"));
+    save(workspace, &format!("compare_{}.html", &digest[..12]), &render("compare.html", &page)?)
+}
+
+/// Where the page of a run lies.
+pub fn path(workspace: &Workspace, run_id: &str) -> PathBuf {
+    workspace.tracking().join("reports").join(format!("{run_id}.html"))
+}
+
+/// The log of a run. The id is looked for among the files that are there, so that no id leads out of the folder.
+fn log_of(workspace: &Workspace, run_id: &str) -> Result<PathBuf> {
+    let folder = track::folder(workspace);
+    let logs = if folder.is_dir() { files::list(&folder)? } else { Vec::new() };
+    let is_it = |path: &PathBuf| {
+        path.extension().is_some_and(|e| e == "jsonl")
+            && path.file_stem().and_then(|stem| stem.to_str()) == Some(run_id)
+    };
+    logs.into_iter().find(is_it).ok_or_else(|| {
+        Error::new(Kind::NotFound, format!("there is no run {run_id:?}"))
+            .path(folder)
+            .hint("run ids are the file names in tracking/events")
+    })
+}
+
+fn save(workspace: &Workspace, name: &str, html: &str) -> Result<PathBuf> {
+    let path = workspace.tracking().join("reports").join(name);
+    files::write(&path, html)?;
+    Ok(path)
+}
+
+/// Unix seconds.
+fn now() -> f64 {
+    jiff::Timestamp::now().as_millisecond() as f64 / 1000.0
+}
+
+/// The page of a template. Names that end in .html are escaped.
+fn render(template: &str, page: &impl Serialize) -> Result<String> {
+    let fault = |e: minijinja::Error| Error::new(Kind::Internal, format!("cannot make the page: {e:#}")).source(e);
+    let mut environment = minijinja::Environment::new();
+    environment.set_undefined_behavior(minijinja::UndefinedBehavior::Strict);
+    environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().map_err(fault)?);
+    for (name, text) in TEMPLATES {
+        environment.add_template(name, text).map_err(fault)?;
+    }
+    environment.add_global("style", STYLE);
+    environment.add_global("script", SCRIPT);
+    environment.add_global("policy", policy());
+    environment.get_template(template).and_then(|template| template.render(Serde(page))).map_err(fault)
+}
+
+/// What a browser lets the page do: show what is in it, and run our script, known by its digest.
+fn policy() -> String {
+    let hex = files::digest(SCRIPT);
+    let bytes: Vec<u8> =
+        (0..hex.len()).step_by(2).filter_map(|i| u8::from_str_radix(&hex[i..i + 2], 16).ok()).collect();
+    let digest = base64::engine::general_purpose::STANDARD.encode(bytes);
+    format!(
+        "default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:; script-src 'sha256-{digest}'; \
+         base-uri 'none'; form-action 'none'"
+    )
+}
+
+/// A table, ready to be shown.
+#[derive(Debug, Default, Serialize)]
+struct Table {
+    columns: Vec<Column>,
+    rows: Vec<Vec<Cell>>,
+}
+
+#[derive(Debug, Serialize)]
+struct Column {
+    name: String,
+    /// Aligned to the right.
+    number: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Cell {
+    text: String,
+    /// Stands out: the best of a column, a total, something that went wrong.
+    strong: bool,
+}
+
+impl<T: Into<String>> From<T> for Cell {
+    fn from(text: T) -> Self {
+        Self { text: text.into(), strong: false }
+    }
+}
+
+impl Table {
+    /// Columns whose name starts with `#` hold numbers.
+    fn new(columns: &[&str]) -> Self {
+        let column = |name: &&str| Column { name: name.trim_start_matches('#').into(), number: name.starts_with('#') };
+        Self { columns: columns.iter().map(column).collect(), rows: Vec::new() }
+    }
+
+    fn push<const N: usize>(&mut self, cells: [String; N]) {
+        self.rows.push(cells.into_iter().map(Cell::from).collect());
+    }
+
+    /// A last row that stands out.
+    fn total<const N: usize>(&mut self, cells: [String; N]) {
+        self.rows.push(cells.into_iter().map(|text| Cell { text, strong: true }).collect());
+    }
+}
+
+/// A path as the page shows it: relative to the workspace if it lies there.
+fn shown(workspace: &Workspace, path: &Path) -> String {
+    path.strip_prefix(workspace.root()).unwrap_or(path).display().to_string()
+}

@@ -1,0 +1,549 @@
+//! What stands in the page of one run, section by section.
+
+use super::curves::{self, Axis, Chart, Clock};
+use super::sounds::{self, Gallery, events};
+use super::text::{self, find};
+use super::{Cell, Table, shown};
+use crate::files::Workspace;
+use crate::track::{Point, Record};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+/// A run without an end whose log is younger counts as going on: the machine is measured several times in it.
+const ALIVE_SECONDS: f64 = 90.0;
+/// Rows of the table of epochs; of more, every n-th is shown.
+const MOST_EPOCHS: usize = 1000;
+/// Rows of lists of any length (warnings, dropped clips, artefacts).
+const MOST_ROWS: usize = 1000;
+
+/// The losses that a run is told by, in their order.
+pub const LOSSES: [&str; 5] = ["loss_mel", "loss_kl", "loss_fm", "loss_gen", "loss_disc"];
+
+/// What the self-test measures: key, unit, which direction is better, what it is.
+pub const SELF_TEST: [(&str, &str, &str, &str); 6] = [
+    ("snr", "dB", "higher", "signal against the difference to the original"),
+    ("log_mel_distance", "", "lower", "difference of the log-mel spectra"),
+    ("f0_rmse_cents", "cents", "lower", "error of the pitch where both are voiced"),
+    ("voicing_error", "", "lower", "share of frames voiced in only one of both"),
+    ("loudness_difference", "dB", "nearest to 0", "louder (+) or quieter (−) than the original"),
+    ("content_distance", "", "lower", "difference of what is said, by the content features"),
+];
+
+/// What run.html shows.
+#[derive(Debug, Serialize)]
+pub struct Page {
+    title: String,
+    run: String,
+    made: String,
+    status: Status,
+    facts: Vec<Fact>,
+    summary: Table,
+    charts: Vec<Chart>,
+    system_charts: Vec<Chart>,
+    /// All charts for the script; JSON, safe inside a script element.
+    data: String,
+    gallery: Gallery,
+    self_test: Table,
+    epochs: Table,
+    epochs_note: String,
+    dataset: Table,
+    dataset_note: String,
+    dropped: Table,
+    stages: Table,
+    system: Table,
+    index: Table,
+    warnings: Table,
+    params: Table,
+    recipe_path: String,
+    recipe: String,
+    environment: Table,
+    sessions: Table,
+    places: Table,
+    /// What is wrong with the log itself.
+    notes: Vec<String>,
+}
+
+/// How a run stands.
+#[derive(Debug, Serialize)]
+pub struct Status {
+    /// One of done, failed, cancelled, running, open; picks the colour.
+    pub class: &'static str,
+    pub text: String,
+}
+
+/// One of the figures at the top.
+#[derive(Debug, Serialize)]
+pub struct Fact {
+    name: String,
+    value: String,
+    note: String,
+}
+
+impl Page {
+    /// `now`: Unix seconds.
+    pub fn new(workspace: &Workspace, run: &str, log: &Path, record: &Record, now: f64) -> Self {
+        let clock = Clock::new(record);
+        let epochs = epochs(record);
+        let charts = curves::training(record, &clock);
+        let system_charts = curves::system(record, &clock);
+        let all = charts.iter().map(|chart| (chart, Axis::Step));
+        let all: Vec<_> = all.chain(system_charts.iter().map(|chart| (chart, Axis::Minutes))).collect();
+        let data = curves::data(&all, &epoch_ends(record));
+        let (dataset, dataset_note, dropped) = dataset(record);
+        let (epoch_table, epochs_note) = epoch_table(&epochs);
+        let (recipe_path, recipe) = recipe(record);
+        Self {
+            title: voice(record, run),
+            run: run.to_owned(),
+            made: text::time(now),
+            status: status(record, now),
+            facts: facts(record, &epochs),
+            summary: summary(record),
+            gallery: sounds::gallery(workspace, record),
+            data,
+            charts,
+            system_charts,
+            self_test: self_test(record),
+            epochs: epoch_table,
+            epochs_note,
+            dataset,
+            dataset_note,
+            dropped,
+            stages: stages(record, &epochs),
+            system: system(record),
+            index: index(record),
+            warnings: warnings(record),
+            params: pairs(&["setting", "value"], text::flat(params(record))),
+            recipe_path,
+            recipe,
+            environment: environment(record),
+            sessions: sessions(record),
+            places: places(workspace, log, record),
+            notes: notes(record),
+        }
+    }
+}
+
+/// The name of the voice, or of the run if its start was lost.
+pub fn voice(record: &Record, run: &str) -> String {
+    record.start["name"].as_str().unwrap_or(run).to_owned()
+}
+
+/// The settings of the last process.
+pub fn params(record: &Record) -> &Value {
+    let opened = record.sessions.iter().rev().map(|session| &session.opening["params"]);
+    opened.into_iter().find(|params| params.is_object()).unwrap_or(&record.start["params"])
+}
+
+/// The tags of all processes, the last one's last.
+pub fn tags(record: &Record) -> Map<String, Value> {
+    let all = record.sessions.iter().filter_map(|session| session.opening["tags"].as_object());
+    all.flatten().map(|(key, value)| (key.clone(), value.clone())).collect()
+}
+
+/// How the run stands at `now`.
+pub fn status(record: &Record, now: f64) -> Status {
+    let Some(last) = record.sessions.last() else {
+        return Status { class: "open", text: "nothing recorded".into() };
+    };
+    let plain = |class| Status { class, text: class.to_owned() };
+    match record.status.as_deref() {
+        Some("done") => plain("done"),
+        Some("failed") => plain("failed"),
+        Some("cancelled") => plain("cancelled"),
+        Some(other) => Status { class: "open", text: other.to_owned() },
+        None if now - last.time.1 < ALIVE_SECONDS => {
+            Status { class: "running", text: "running when this was made".into() }
+        }
+        None => {
+            let silent = text::duration(now - last.time.1);
+            Status { class: "open", text: format!("not ended: killed, or busy; the last line is {silent} old") }
+        }
+    }
+}
+
+/// The device that trained, as far as the log tells.
+pub fn device(record: &Record) -> String {
+    let tags = tags(record);
+    let gpu = tags.get("rvc_run.gpu").and_then(Value::as_str).filter(|gpu| !gpu.is_empty());
+    match (find(params(record), "gpu").and_then(Value::as_bool), gpu) {
+        (Some(false), _) => "CPU".into(),
+        // A machine that was looked at and has no GPU.
+        (None, None) if tags.contains_key("rvc_run.host") => "CPU".into(),
+        (None, None) => "not recorded".into(),
+        (Some(true), gpu) => gpu.unwrap_or("GPU").to_owned(),
+        (None, Some(gpu)) => format!("{gpu} (present)"),
+    }
+}
+
+/// An epoch's means.
+#[derive(Clone, Debug, Default)]
+pub struct Epoch {
+    pub step: Option<i64>,
+    pub seconds: Option<f64>,
+    pub means: BTreeMap<String, f64>,
+}
+
+/// The epochs that ended, by number; one that was repeated after a kill counts as its last. Where a log has no epoch events,
+/// they are found from the metric `epoch`, and their means from the steps.
+pub fn epochs(record: &Record) -> BTreeMap<i64, Epoch> {
+    let mut epochs = BTreeMap::new();
+    for data in events(record, "epoch") {
+        let Some(number) = data["epoch"].as_i64() else { continue };
+        let means = data["metrics"].as_object().into_iter().flatten();
+        let means = means.filter_map(|(key, value)| Some((key.clone(), crate::track::number(value)?))).collect();
+        epochs.insert(number, Epoch { step: data["step"].as_i64(), seconds: data["seconds"].as_f64(), means });
+    }
+    if !epochs.is_empty() {
+        return epochs;
+    }
+    let mut before = i64::MIN;
+    for (step, number) in epoch_ends(record) {
+        let mean = |key: &&str| {
+            let points: Vec<f64> =
+                record.metrics.get(*key)?.range(before..=step).map(|(_, point)| point.value).collect();
+            (!points.is_empty()).then(|| ((*key).to_owned(), points.iter().sum::<f64>() / points.len() as f64))
+        };
+        let means = LOSSES.iter().filter_map(mean).collect();
+        epochs.insert(number, Epoch { step: Some(step), seconds: None, means });
+        before = step + 1;
+    }
+    epochs
+}
+
+/// (last step, number) of each epoch.
+fn epoch_ends(record: &Record) -> Vec<(i64, i64)> {
+    let ends = record.metrics.get("epoch").into_iter().flatten();
+    ends.filter(|(_, point)| point.value.is_finite()).map(|(step, point)| (*step, point.value as i64)).collect()
+}
+
+/// The epoch with the least mean of a loss.
+pub fn best(epochs: &BTreeMap<i64, Epoch>, key: &str) -> Option<(i64, f64)> {
+    let values = epochs.iter().filter_map(|(number, epoch)| Some((*number, *epoch.means.get(key)?)));
+    values.filter(|(_, value)| value.is_finite()).min_by(|a, b| a.1.total_cmp(&b.1))
+}
+
+/// The last value of a loss: the mean of the last epoch, or what the last step gave.
+pub fn last(record: &Record, epochs: &BTreeMap<i64, Epoch>, key: &str) -> Option<(f64, &'static str)> {
+    let mean = epochs.values().next_back().and_then(|epoch| epoch.means.get(key)).map(|value| (*value, "last epoch"));
+    mean.or_else(|| record.metrics.get(key)?.values().next_back().map(|point| (point.value, "last step")))
+}
+
+/// Epochs that ended, of those that were wanted.
+pub fn progress(record: &Record, epochs: &BTreeMap<i64, Epoch>) -> String {
+    let done = epochs.keys().next_back();
+    let wanted = find(params(record), "epochs").and_then(Value::as_i64);
+    match (done, wanted) {
+        (None, None) => text::NONE.into(),
+        (None, Some(wanted)) => format!("0 of {wanted}"),
+        (Some(done), Some(wanted)) if done != &wanted => format!("{done} of {wanted}"),
+        (Some(done), _) => done.to_string(),
+    }
+}
+
+fn facts(record: &Record, epochs: &BTreeMap<i64, Epoch>) -> Vec<Fact> {
+    let fact = |name: &str, value: String, note: String| Fact { name: name.into(), value, note };
+    let steps = LOSSES.iter().filter_map(|key| record.metrics.get(*key)?.keys().next_back()).max();
+    let began = record.sessions.first().map_or_else(String::new, |session| text::time(session.time.0));
+    let processes = record.sessions.len();
+    let mut facts = vec![
+        fact(
+            "Duration",
+            text::duration(record.seconds()),
+            if processes > 1 { format!("in {processes} processes, from {began}") } else { format!("from {began}") },
+        ),
+        fact(
+            "Epochs",
+            progress(record, epochs),
+            steps.map_or_else(|| "no step recorded".into(), |n| format!("last step {n}")),
+        ),
+    ];
+    if let Some((number, value)) = best(epochs, "loss_mel") {
+        facts.push(fact("Best epoch", number.to_string(), format!("mean loss_mel {}", text::number(value))));
+    }
+    for key in LOSSES {
+        if let Some((value, when)) = last(record, epochs, key) {
+            facts.push(fact(key, text::number(value), when.into()));
+        }
+    }
+    if let Some((value, when)) = last(record, epochs, "steps_per_second") {
+        facts.push(fact("Speed", format!("{} steps/s", text::number(value)), when.into()));
+    }
+    facts.push(fact("Device", device(record), String::new()));
+    facts
+}
+
+/// A table of names and values.
+fn pairs(columns: &[&str; 2], rows: Vec<(String, String)>) -> Table {
+    let mut table = Table::new(columns);
+    for (name, value) in rows {
+        table.push([name, value]);
+    }
+    table
+}
+
+fn summary(record: &Record) -> Table {
+    let finish = record.sessions.last().map_or(&Value::Null, |session| &session.finish["summary"]);
+    pairs(&["summary", "value"], text::flat(finish).into_iter().map(|(name, value)| (name, shorter(value))).collect())
+}
+
+/// A measurement in four digits; anything else as it stands.
+fn shorter(value: String) -> String {
+    match value.parse::<f64>() {
+        Ok(number) if value.contains('.') && value.len() > 8 => text::number(number),
+        _ => value,
+    }
+}
+
+fn self_test(record: &Record) -> Table {
+    let mut table = Table::new(&["measure", "#value", "unit", "better", "what it is"]);
+    let event = events(record, "self_test").next_back();
+    let mut values: BTreeMap<&str, f64> = BTreeMap::new();
+    for (key, points) in &record.metrics {
+        if let (Some(name), Some(point)) = (key.strip_prefix("self_test_"), points.values().next_back()) {
+            values.insert(name, point.value);
+        }
+    }
+    for (key, value) in event.and_then(Value::as_object).into_iter().flatten() {
+        if let Some(value) = crate::track::number(value) {
+            values.insert(key, value);
+        }
+    }
+    for (key, unit, better, what) in SELF_TEST {
+        if let Some(value) = values.remove(key) {
+            table.push([key.into(), text::number(value), unit.into(), better.into(), what.into()]);
+        }
+    }
+    for (key, value) in values {
+        table.push([key.into(), text::number(value), curves::unit_of(key).into(), String::new(), String::new()]);
+    }
+    table
+}
+
+fn epoch_table(epochs: &BTreeMap<i64, Epoch>) -> (Table, String) {
+    let mut columns = vec!["#epoch", "#step", "#seconds"];
+    let found: Vec<&str> =
+        LOSSES.into_iter().filter(|key| epochs.values().any(|e| e.means.contains_key(*key))).collect();
+    let names: Vec<String> = found.iter().map(|key| format!("#{key}")).collect();
+    columns.extend(names.iter().map(String::as_str));
+    let mut table = Table::new(&columns);
+    let every = epochs.len().div_ceil(MOST_EPOCHS).max(1);
+    let best = best(epochs, "loss_mel").map(|(number, _)| number);
+    let last = epochs.keys().next_back();
+    for (i, (number, epoch)) in epochs.iter().enumerate() {
+        if i % every != 0 && best != Some(*number) && last != Some(number) {
+            continue;
+        }
+        let step = epoch.step.map_or_else(|| text::NONE.to_owned(), |step| step.to_string());
+        let mut row = vec![number.to_string(), step, text::seconds(epoch.seconds)];
+        row.extend(found.iter().map(|key| text::maybe(epoch.means.get(*key).copied())));
+        let strong = best == Some(*number);
+        table.rows.push(row.into_iter().map(|text| Cell { text, strong }).collect());
+    }
+    let note = if every > 1 { format!("every {every}th of {} epochs", epochs.len()) } else { String::new() };
+    (table, note)
+}
+
+fn dataset(record: &Record) -> (Table, String, Table) {
+    let mut table = Table::new(&["recording", "#speaker", "#seconds", "#clips", "#kept seconds", "dropped, and why"]);
+    let mut clips = Table::new(&["clip", "reason"]);
+    let Some(data) = events(record, "dataset").next_back() else { return (table, String::new(), clips) };
+    let list = |name: &str| data[name].as_array().map_or(&[] as &[Value], Vec::as_slice);
+    let recordings = list("recordings");
+    let sum = |key: &str| recordings.iter().filter_map(|one| one[key].as_f64()).sum::<f64>();
+    for one in recordings {
+        let dropped = one["dropped"].as_array().into_iter().flatten().map(|dropped| {
+            let (seconds, count) = (text::seconds(dropped["seconds"].as_f64()), text::value(&dropped["count"]));
+            format!("{seconds} s in {count}: {}", text::value(&dropped["reason"]))
+        });
+        let mut why: Vec<String> = dropped.collect();
+        let unusable = one["reason"].as_str();
+        why.extend(unusable.map(|reason| format!("not used: {reason}")));
+        let texts = [
+            text::value(&one["name"]),
+            text::value(&one["sid"]),
+            text::seconds(one["seconds"].as_f64()),
+            text::value(&one["clips"]),
+            text::seconds(one["kept_seconds"].as_f64()),
+            why.join("; "),
+        ];
+        let strong = unusable.is_some();
+        let cell = |(i, text)| Cell { text, strong: strong && i == texts.len() - 1 };
+        table.rows.push(texts.iter().cloned().enumerate().map(cell).collect());
+    }
+    if recordings.len() > 1 {
+        let dropped = recordings.iter().flat_map(|one| one["dropped"].as_array().into_iter().flatten());
+        let dropped: f64 = dropped.filter_map(|dropped| dropped["seconds"].as_f64()).sum();
+        table.total([
+            format!("all {}", recordings.len()),
+            String::new(),
+            text::seconds(Some(sum("seconds"))),
+            text::number(sum("clips")),
+            text::seconds(Some(sum("kept_seconds"))),
+            format!("{dropped:.1} s"),
+        ]);
+    }
+    let all = list("dropped_clips");
+    for one in all.iter().take(MOST_ROWS) {
+        clips.push([text::value(&one["name"]), text::value(&one["reason"])]);
+    }
+    if all.len() > MOST_ROWS {
+        clips.total([format!("and {} more", all.len() - MOST_ROWS), String::new()]);
+    }
+    let clip_count = data["clips"].as_i64().map(|clips| format!("{clips} clips"));
+    let length = data["seconds"].as_f64().map(|seconds| format!("{} of sound", text::duration(seconds)));
+    (table, clip_count.into_iter().chain(length).collect::<Vec<_>>().join(", "), clips)
+}
+
+fn stages(record: &Record, epochs: &BTreeMap<i64, Epoch>) -> Table {
+    let mut table = Table::new(&["stage", "#time", "#share", "#done", "summary"]);
+    let whole = record.seconds();
+    let share =
+        |seconds: f64| if whole > 0.0 { format!("{:.1} %", seconds / whole * 100.0) } else { text::NONE.into() };
+    let mut known = 0.0;
+    for data in events(record, "stage") {
+        let seconds = data["seconds"].as_f64().unwrap_or(0.0);
+        known += seconds;
+        let (stage, done, summary) = (&data["stage"], &data["done"], data["summary"].as_str().unwrap_or_default());
+        table.push([text::value(stage), text::duration(seconds), share(seconds), text::value(done), summary.into()]);
+    }
+    let training: f64 = epochs.values().filter_map(|epoch| epoch.seconds).sum();
+    if training > 0.0 {
+        known += training;
+        let done = epochs.len().to_string();
+        table.push(["training".into(), text::duration(training), share(training), done, "epochs".into()]);
+    }
+    if table.rows.is_empty() {
+        return table;
+    }
+    // Stages may overlap, or be repeated after a kill: then there is no rest to tell.
+    if whole > known {
+        let rest = whole - known;
+        table.push(["everything else".into(), text::duration(rest), share(rest), String::new(), String::new()]);
+    }
+    table.total(["whole run".into(), text::duration(whole), String::new(), String::new(), String::new()]);
+    table
+}
+
+fn system(record: &Record) -> Table {
+    let mut table = Table::new(&["measure", "unit", "#mean", "#least", "#most"]);
+    for (key, points) in &record.metrics {
+        let Some(name) = key.strip_prefix("system/") else { continue };
+        let values: Vec<f64> = points.values().map(|point: &Point| point.value).filter(|v| v.is_finite()).collect();
+        if values.is_empty() {
+            continue;
+        }
+        let mean = values.iter().sum::<f64>() / values.len() as f64;
+        let least = values.iter().copied().fold(f64::INFINITY, f64::min);
+        let most = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let numbers = [mean, least, most].map(text::number);
+        let [mean, least, most] = numbers;
+        table.push([name.to_owned(), curves::unit_of(name).to_owned(), mean, least, most]);
+    }
+    table
+}
+
+fn index(record: &Record) -> Table {
+    let mut rows: Vec<(String, String)> = Vec::new();
+    if let Some(data) = events(record, "index").next_back() {
+        rows.extend(text::flat(data).into_iter().map(|(name, value)| (name, shorter(value))));
+    }
+    for (key, points) in record.metrics.iter().filter(|(key, _)| key.starts_with("index_")) {
+        rows.extend(points.values().next_back().map(|point| (key.clone(), text::number(point.value))));
+    }
+    pairs(&["index", "value"], rows)
+}
+
+fn warnings(record: &Record) -> Table {
+    let mut texts: Vec<(&str, usize)> = Vec::new();
+    let mut places: BTreeMap<&str, usize> = BTreeMap::new();
+    for warning in events(record, "warning").filter_map(|data| data["text"].as_str()) {
+        let place = *places.entry(warning).or_insert(texts.len());
+        match texts.get_mut(place) {
+            Some(known) => known.1 += 1,
+            None => texts.push((warning, 1)),
+        }
+    }
+    let mut table = Table::new(&["#times", "warning"]);
+    for (warning, times) in texts.iter().take(MOST_ROWS) {
+        table.push([times.to_string(), (*warning).to_owned()]);
+    }
+    if texts.len() > MOST_ROWS {
+        table.total([String::new(), format!("and {} other warnings", texts.len() - MOST_ROWS)]);
+    }
+    table
+}
+
+fn recipe(record: &Record) -> (String, String) {
+    let last = events(record, "recipe").next_back().unwrap_or(&Value::Null);
+    (last["path"].as_str().unwrap_or_default().into(), last["text"].as_str().unwrap_or_default().into())
+}
+
+fn environment(record: &Record) -> Table {
+    let mut rows: Vec<(String, String)> = Vec::new();
+    let version = record.sessions.iter().rev().find_map(|session| session.opening["tool_version"].as_str());
+    rows.extend(version.map(|version| ("rvc-run".to_owned(), version.to_owned())));
+    rows.extend(tags(record).iter().map(|(key, value)| (key.clone(), text::value(value))));
+    pairs(&["what", "value"], rows)
+}
+
+fn sessions(record: &Record) -> Table {
+    let mut table = Table::new(&["#process", "began", "#worked", "version", "ended"]);
+    if record.sessions.len() < 2 {
+        return table;
+    }
+    for (i, session) in record.sessions.iter().enumerate() {
+        table.push([
+            (i + 1).to_string(),
+            text::time(session.time.0),
+            text::duration(session.seconds),
+            session.opening["tool_version"].as_str().unwrap_or(text::NONE).into(),
+            session.finish["status"].as_str().unwrap_or("without a last word").into(),
+        ]);
+    }
+    table
+}
+
+fn places(workspace: &Workspace, log: &Path, record: &Record) -> Table {
+    let mut table = Table::new(&["file", "what it is"]);
+    table.push([shown(workspace, log), "the event log this page was made from".into()]);
+    let checkpoints: Vec<&Value> = events(record, "checkpoint").collect();
+    if let Some(last) = checkpoints.last() {
+        for part in ["g", "d"] {
+            if let Some(path) = last[part].as_str() {
+                let (count, epoch) = (checkpoints.len(), text::value(&last["epoch"]));
+                table.push([path.into(), format!("checkpoint of epoch {epoch}, the last of {count} saved")]);
+            }
+        }
+    }
+    let mut known = BTreeSet::new();
+    let artifacts = record.events.iter().filter(|line| line["type"] == "artifact");
+    let named = artifacts.filter_map(|line| Some((line["path"].as_str()?, line["to"].as_str().unwrap_or_default())));
+    let all: Vec<_> = named.filter(|pair| known.insert(*pair)).collect();
+    for (path, to) in all.iter().take(MOST_ROWS) {
+        let what = if to.is_empty() { "belongs to the run".to_owned() } else { format!("belongs to the run, as {to}") };
+        table.push([(*path).to_owned(), what]);
+    }
+    if all.len() > MOST_ROWS {
+        table.total([format!("and {} more", all.len() - MOST_ROWS), String::new()]);
+    }
+    table
+}
+
+fn notes(record: &Record) -> Vec<String> {
+    let mut notes = Vec::new();
+    if record.start.is_null() {
+        notes.push("The log has no start line: who began this run, and with which settings, is lost.".to_owned());
+    }
+    match record.damaged {
+        0 => {}
+        1 => notes.push("1 line of the log cannot be read (cut off by a kill?) and is left out.".to_owned()),
+        n => notes.push(format!("{n} lines or values of the log cannot be read and are left out.")),
+    }
+    if !LOSSES.iter().any(|key| record.metrics.contains_key(*key)) {
+        notes.push("No losses are recorded: no training step has ended so far.".to_owned());
+    }
+    notes
+}

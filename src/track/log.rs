@@ -1,0 +1,108 @@
+//! The event log of a run, shared by everything that writes lines to it: the script, the sampler, the report.
+
+use super::sink::Sink;
+use serde_json::{Map, Value, json};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+pub(super) struct Log {
+    id: String,
+    path: PathBuf,
+    started: Instant,
+    sink: Mutex<Sink>,
+    /// Lines of [`Log::soon`] that found the file busy.
+    soon: Mutex<Vec<String>>,
+}
+
+impl Log {
+    pub fn new(id: String, sink: Sink) -> Self {
+        Self {
+            id,
+            path: sink.path().to_owned(),
+            started: Instant::now(),
+            sink: Mutex::new(sink),
+            soon: Mutex::default(),
+        }
+    }
+
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Values measured now, at `step`.
+    pub fn metrics<K: AsRef<str>>(&self, step: i64, values: &[(K, f64)]) {
+        let metrics: Map<String, Value> =
+            values.iter().map(|(key, value)| (key.as_ref().to_owned(), number(*value))).collect();
+        self.line("metrics", &json!({ "step": step, "metrics": metrics }));
+    }
+
+    pub fn line(&self, kind: &str, fields: &Value) {
+        let line = self.stamped(kind, fields);
+        let mut sink = self.sink();
+        self.write_soon(&mut sink);
+        sink.write(&line);
+    }
+
+    /// A line about what is heard from the running work. It never waits for the file: the work may be the file's own
+    /// trouble, told while it is being written. A busy file gets the line with the next one.
+    pub fn soon(&self, kind: &str, fields: &Value) {
+        let line = self.stamped(kind, fields);
+        self.queue().push(line);
+        match self.sink.try_lock() {
+            Ok(mut sink) => self.write_soon(&mut sink),
+            Err(TryLockError::Poisoned(poisoned)) => self.write_soon(&mut poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => {}
+        }
+    }
+
+    fn write_soon(&self, sink: &mut Sink) {
+        let waiting = std::mem::take(&mut *self.queue());
+        waiting.iter().for_each(|line| sink.write(line));
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Vec<String>> {
+        self.soon.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The line with the present time.
+    fn stamped(&self, kind: &str, fields: &Value) -> String {
+        let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        let mut line =
+            json!({ "type": kind, "time": round_ms(time), "elapsed": round_ms(self.started.elapsed().as_secs_f64()) });
+        if let (Some(line), Some(fields)) = (line.as_object_mut(), fields.as_object()) {
+            line.extend(fields.clone());
+        }
+        line.to_string()
+    }
+
+    /// Makes everything recorded so far durable.
+    pub fn sync(&self) {
+        let mut sink = self.sink();
+        self.write_soon(&mut sink);
+        sink.sync();
+    }
+
+    fn sink(&self) -> MutexGuard<'_, Sink> {
+        // A panic while a line was queued leaves at worst that one line out.
+        self.sink.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn number(value: f64) -> Value {
+    if value.is_nan() {
+        Value::from("NaN")
+    } else if value.is_infinite() {
+        Value::from(if value > 0.0 { "Infinity" } else { "-Infinity" })
+    } else {
+        Value::from(value)
+    }
+}
+
+fn round_ms(seconds: f64) -> f64 {
+    (seconds * 1000.0).round() / 1000.0
+}

@@ -1,0 +1,262 @@
+//! MLflow's file store: mlruns/<experiment>/<run>/{meta.yaml,metrics,params,tags,artifacts}.
+//!
+//! MLflow 3.17 serves it with MLFLOW_ALLOW_FILE_STORE=true (`rvc-run ui` sets it) and moves it into a database with
+//! `mlflow migrate-filestore`. Points are lines "ms value step" in metrics/<key>.
+
+use super::{Identity, Status, Store};
+use crate::files;
+use crate::track::follow::{Outcome, Sample};
+use crate::{Error, Result};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+pub(super) struct Folder {
+    root: PathBuf,
+    /// The run's folder, once it is known to be there.
+    run: Option<PathBuf>,
+    identity: String,
+    experiment_id: String,
+    /// meta.yaml's fields that change.
+    meta: Meta,
+    /// Files that were appended to and are not yet on disk for certain.
+    touched: BTreeSet<PathBuf>,
+}
+
+#[derive(Default)]
+struct Meta {
+    run_id: String,
+    start_ms: i64,
+    end_ms: Option<i64>,
+    status: Option<Status>,
+}
+
+impl Folder {
+    /// `root`: the folder mlruns; made when the first run is.
+    pub fn new(root: &Path) -> Result<Self> {
+        let root = std::path::absolute(root).map_err(|e| Error::io("find", root, e))?;
+        Ok(Self {
+            root,
+            run: None,
+            identity: String::new(),
+            experiment_id: String::new(),
+            meta: Meta::default(),
+            touched: BTreeSet::new(),
+        })
+    }
+
+    fn write_meta(&self, folder: &Path) -> Result<()> {
+        let status = match self.meta.status.unwrap_or(Status::Running) {
+            Status::Running => 1,
+            Status::Finished => 3,
+            Status::Failed => 4,
+            Status::Killed => 5,
+        };
+        let end = self.meta.end_ms.map_or_else(|| "null".to_owned(), |ms| ms.to_string());
+        let uri = file_uri(&folder.join("artifacts"));
+        let user = user();
+        let meta = format!(
+            "artifact_uri: {}\nend_time: {end}\nentry_point_name: ''\nexperiment_id: '{}'\nlifecycle_stage: active\nrun_id: \
+             {}\nrun_name: {}\nsource_name: ''\nsource_type: 4\nsource_version: ''\nstart_time: {}\nstatus: {status}\ntags: \
+             []\nuser_id: {}\n",
+            quoted(&uri),
+            self.experiment_id,
+            quoted(&self.meta.run_id),
+            quoted(&self.identity),
+            self.meta.start_ms,
+            quoted(&user)
+        );
+        files::write(&folder.join("meta.yaml"), meta)
+    }
+
+    fn run(&self) -> &Path {
+        self.run.as_deref().expect("ensure is called before anything else")
+    }
+
+    fn append(&mut self, path: PathBuf, samples: &[&Sample], doubtful: bool) -> Result<()> {
+        let there = if doubtful { existing(&path)? } else { HashSet::new() };
+        let lines = samples.iter().map(|s| format!("{} {:?} {}\n", s.time_ms, s.value, s.step));
+        let text: String = lines.filter(|line| !there.contains(line.trim_end())).collect();
+        if let Some(folder) = path.parent() {
+            files::create_folder(folder)?;
+        }
+        let open = || File::options().create(true).append(true).open(&path);
+        open().and_then(|mut file| file.write_all(text.as_bytes())).map_err(|e| Error::io("write", &path, e))?;
+        self.touched.insert(path);
+        Ok(())
+    }
+
+    fn pairs(&self, folder: &str, pairs: &[(String, String)]) -> Outcome<()> {
+        for (key, value) in pairs {
+            let path = self.run().join(folder).join(super::metric_name(key));
+            // One line: MLflow refuses params of several.
+            let value = if folder == "params" { value.replace(['\r', '\n'], " ") } else { value.clone() };
+            if std::fs::read(&path).ok().as_deref() != Some(value.as_bytes()) {
+                files::unsynced(|| files::write(&path, value))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Store for Folder {
+    fn name(&self) -> String {
+        format!("MLflow's folder {}", self.root.display())
+    }
+
+    fn ensure(&mut self, run: &Identity) -> Outcome<()> {
+        if self.run.is_some() {
+            return Ok(());
+        }
+        experiment(&self.root, "0", "Default")?;
+        self.experiment_id = if let Some(id) = find(&self.root, &run.experiment)? {
+            id
+        } else {
+            // Digits, as MLflow's own; the same for the same name, so that two processes cannot make two.
+            let digest = files::digest(&run.experiment);
+            let number = u64::from_str_radix(&digest[..15], 16).unwrap_or_default() % 900_000_000_000_000_000;
+            let id = (100_000_000_000_000_000 + number).to_string();
+            experiment(&self.root, &id, &run.experiment)?;
+            id
+        };
+        self.identity.clone_from(&run.id);
+        files::digest(&run.id)[..32].clone_into(&mut self.meta.run_id);
+        self.meta.start_ms = run.start_ms;
+        let folder = self.root.join(&self.experiment_id).join(&self.meta.run_id);
+        for part in ["metrics", "params", "tags", "artifacts"] {
+            files::create_folder(&folder.join(part))?;
+        }
+        self.write_meta(&folder)?;
+        self.run = Some(folder);
+        self.tags(&[
+            ("mlflow.runName".into(), run.id.clone()),
+            ("mlflow.user".into(), user()),
+            ("voice".into(), run.name.clone()),
+        ])
+    }
+
+    fn params(&mut self, params: &[(String, String)]) -> Outcome<()> {
+        self.pairs("params", params)
+    }
+
+    fn tags(&mut self, tags: &[(String, String)]) -> Outcome<()> {
+        self.pairs("tags", tags)
+    }
+
+    fn points(&mut self, points: &[Sample], doubtful: bool) -> Outcome<()> {
+        let mut by_key: BTreeMap<&str, Vec<&Sample>> = BTreeMap::new();
+        for sample in points {
+            by_key.entry(&sample.key).or_default().push(sample);
+        }
+        let folder = self.run().join("metrics");
+        for (key, samples) in by_key {
+            self.append(folder.join(key), &samples, doubtful)?;
+        }
+        Ok(())
+    }
+
+    fn status(&mut self, status: Status, end_ms: Option<i64>) -> Outcome<()> {
+        (self.meta.status, self.meta.end_ms) = (Some(status), end_ms);
+        Ok(self.write_meta(self.run())?)
+    }
+
+    fn artifact(&mut self, file: &Path, to: &str) -> Outcome<()> {
+        let path = self.run().join("artifacts").join(to);
+        // A checkpoint or voice is replaced, never changed: it may be the same file twice, for no space.
+        if file.extension().is_some_and(|e| e == "pth" || e == "index") {
+            if let Some(folder) = path.parent() {
+                files::create_folder(folder)?;
+            }
+            files::remove(&path)?;
+            if std::fs::hard_link(file, &path).is_ok() {
+                return Ok(());
+            }
+        }
+        let mut source = File::open(file).map_err(|e| Error::io("read", file, e))?;
+        files::unsynced(|| files::write_with(&path, |out| std::io::copy(&mut source, out)))?;
+        Ok(())
+    }
+
+    fn state(&self) -> Value {
+        json!({})
+    }
+
+    /// After a kill, what was written last may not be on disk: everything is looked at again.
+    fn open(&mut self, _state: &Value, clean: bool) -> Result<bool> {
+        Ok(clean && self.root.is_dir())
+    }
+
+    fn close(&mut self) -> Result<()> {
+        for path in std::mem::take(&mut self.touched) {
+            File::open(&path).and_then(|file| file.sync_data()).map_err(|e| Error::io("write", &path, e))?;
+        }
+        Ok(())
+    }
+}
+
+/// The lines of a metric's file. A line torn by a kill is cut off.
+fn existing(path: &Path) -> Result<HashSet<String>> {
+    let mut bytes = match std::fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(HashSet::new()),
+        Err(e) => return Err(Error::io("read", path, e)),
+    };
+    let whole = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |i| i + 1);
+    if whole < bytes.len() {
+        bytes.truncate(whole);
+        let cut = File::options().write(true).open(path).and_then(|file| file.set_len(whole as u64));
+        cut.map_err(|e| Error::io("write", path, e))?;
+    }
+    Ok(String::from_utf8_lossy(&bytes).lines().map(str::to_owned).collect())
+}
+
+fn experiment(root: &Path, id: &str, name: &str) -> Result<()> {
+    let folder = root.join(id);
+    let meta = folder.join("meta.yaml");
+    if meta.is_file() {
+        return Ok(());
+    }
+    let now = jiff::Timestamp::now().as_millisecond();
+    let text = format!(
+        "artifact_location: {}\ncreation_time: {now}\nexperiment_id: '{id}'\nlast_update_time: {now}\nlifecycle_stage: \
+         active\nname: {}\n",
+        quoted(&file_uri(&folder)),
+        quoted(name)
+    );
+    files::write(&meta, text)
+}
+
+/// The experiment of that name, if there is one.
+fn find(root: &Path, name: &str) -> Result<Option<String>> {
+    for folder in files::list(root)? {
+        let Ok(meta) = std::fs::read_to_string(folder.join("meta.yaml")) else { continue };
+        let named = meta.lines().filter_map(|line| line.strip_prefix("name: ")).map(unquoted);
+        if named.into_iter().any(|known| known == name) {
+            return Ok(folder.file_name().and_then(|id| id.to_str()).map(str::to_owned));
+        }
+    }
+    Ok(None)
+}
+
+/// A YAML text in single quotes.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace(['\r', '\n'], " ").replace('\'', "''"))
+}
+
+fn unquoted(text: &str) -> String {
+    let text = text.trim();
+    match text.strip_prefix('\'').and_then(|text| text.strip_suffix('\'')) {
+        Some(inner) => inner.replace("''", "'"),
+        None => text.trim_matches('"').to_owned(),
+    }
+}
+
+fn file_uri(path: &Path) -> String {
+    format!("file://{}", super::server::encoded(&path.display().to_string()))
+}
+
+fn user() -> String {
+    ["USER", "USERNAME", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok()).unwrap_or_else(|| "rvc-run".into())
+}

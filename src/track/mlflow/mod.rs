@@ -1,0 +1,350 @@
+//! MLflow: a run's params, tags, metrics and artefacts, in a folder that MLflow serves or on a tracking server.
+//!
+//! Source: MLflow 3.17's REST API and file store, tried against that version. Names and limits are theirs: keys of letters,
+//! digits and `_-. :/`, at most 250 characters; param values of 6000, tag values of 8000.
+
+mod folder;
+mod server;
+
+pub use server::Access;
+
+use super::follow::{Outcome, Sample, Target};
+use crate::files::{self, Workspace};
+use crate::{Error, Kind, Result};
+use serde_json::{Map, Value};
+use std::path::{Path, PathBuf};
+
+/// The experiment that runs belong to if nobody names one.
+pub const EXPERIMENT: &str = "rvc-run";
+
+const MOST_KEY: usize = 250;
+const MOST_PARAM: usize = 6000;
+const MOST_TAG: usize = 8000;
+
+/// Where MLflow keeps runs.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Place {
+    /// A folder in MLflow's file layout.
+    Folder(PathBuf),
+    /// A tracking server, and how to log in.
+    Server { url: String, access: Access },
+}
+
+impl Place {
+    /// The place that a `--tracking-uri` names: "" is the workspace's tracking/mlruns, "none" is no place.
+    ///
+    /// * `variable` reads an environment variable: tokens come from MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME and
+    ///   MLFLOW_TRACKING_PASSWORD.
+    /// * Errors: `usage` for a scheme that is neither http, https nor file.
+    pub fn parse(text: &str, workspace: &Workspace, variable: &dyn Fn(&str) -> Option<String>) -> Result<Option<Self>> {
+        if text == "none" {
+            return Ok(None);
+        }
+        if text.is_empty() {
+            return Ok(Some(Self::Folder(workspace.tracking().join("mlruns"))));
+        }
+        match text.split_once(':') {
+            Some(("http" | "https", _)) => {
+                let (url, access) = Access::of(text, variable)?;
+                Ok(Some(Self::Server { url, access }))
+            }
+            Some(("file", path)) => {
+                let path = path.strip_prefix("//").unwrap_or(path);
+                Ok(Some(Self::Folder(workspace.path(path))))
+            }
+            // A drive letter is no scheme.
+            Some((scheme, _)) if scheme.len() > 1 && scheme.chars().all(|c| c.is_ascii_alphanumeric() || c == '+') => {
+                Err(Error::new(Kind::Usage, format!("{text:?} is no tracking server that can be used"))
+                    .hint("give http://HOST:PORT or https://..., a folder such as file:tracking/mlruns, or none; a database is MLflow's own: start its server and give that address"))
+            }
+            _ => Ok(Some(Self::Folder(workspace.path(text)))),
+        }
+    }
+
+    /// What stands for this place in the names of folders; the same for the same place.
+    pub(super) fn slug(&self, workspace: &Workspace) -> String {
+        match self {
+            Self::Folder(path) if *path == workspace.tracking().join("mlruns") => "mlruns".to_owned(),
+            Self::Folder(path) => {
+                let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+                format!("mlruns-{}", &files::digest(path.display().to_string())[..8])
+            }
+            Self::Server { url, .. } => format!("mlflow-{}", &files::digest(url)[..8]),
+        }
+    }
+
+    /// The address without access.
+    pub fn address(&self) -> String {
+        match self {
+            Self::Folder(path) => path.display().to_string(),
+            Self::Server { url, .. } => url.clone(),
+        }
+    }
+
+    /// A target that writes the run `id` here.
+    pub(super) fn target(&self, workspace: &Workspace, id: &str, name: &str, experiment: &str) -> Result<Mlflow> {
+        let identity =
+            Identity { id: id.to_owned(), name: name.to_owned(), experiment: experiment.to_owned(), start_ms: 0 };
+        let store: Box<dyn Store> = match self {
+            Self::Folder(path) => Box::new(folder::Folder::new(path)?),
+            Self::Server { url, access } => Box::new(server::Server::new(url, access)),
+        };
+        Ok(Mlflow { store, identity, params: Map::new(), workspace: workspace.clone(), skipped: Vec::new() })
+    }
+}
+
+/// What makes a run findable.
+struct Identity {
+    /// The run's name here and in MLflow.
+    id: String,
+    /// The voice.
+    name: String,
+    experiment: String,
+    start_ms: i64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Status {
+    Running,
+    Finished,
+    Failed,
+    Killed,
+}
+
+/// One of MLflow's two ways to keep runs. Everything but `points` may be said twice.
+trait Store: Send {
+    fn name(&self) -> String;
+    /// The run, made if it is not there.
+    fn ensure(&mut self, run: &Identity) -> Outcome<()>;
+    fn params(&mut self, params: &[(String, String)]) -> Outcome<()>;
+    fn tags(&mut self, tags: &[(String, String)]) -> Outcome<()>;
+    fn points(&mut self, points: &[Sample], doubtful: bool) -> Outcome<()>;
+    fn status(&mut self, status: Status, end_ms: Option<i64>) -> Outcome<()>;
+    /// The file's content at `to`, a path of the run's artefacts.
+    fn artifact(&mut self, file: &Path, to: &str) -> Outcome<()>;
+    fn state(&self) -> Value;
+    fn open(&mut self, state: &Value, clean: bool) -> Result<bool>;
+    fn close(&mut self) -> Result<()>;
+}
+
+/// The lines of an event log as MLflow has them.
+pub(super) struct Mlflow {
+    store: Box<dyn Store>,
+    identity: Identity,
+    /// The params that were logged at the start: MLflow's never change.
+    params: Map<String, Value>,
+    workspace: Workspace,
+    /// Artefacts that were not there any more when their turn came.
+    skipped: Vec<String>,
+}
+
+impl Mlflow {
+    fn start(&mut self, line: &Value) -> Outcome<()> {
+        self.identity.start_ms = time_ms(line);
+        self.store.ensure(&self.identity)?;
+        let params = flatten(&line["params"]);
+        self.params = params.iter().map(|(key, value)| (key.clone(), Value::from(value.as_str()))).collect();
+        self.store.tags(&tags(line))?;
+        self.store.params(&params)?;
+        self.store.status(Status::Running, None)
+    }
+
+    /// Params that differ from those of the start become tags.
+    fn resume(&mut self, line: &Value) -> Outcome<()> {
+        let params = flatten(&line["params"]);
+        let (known, fresh): (Vec<_>, Vec<_>) = params.into_iter().partition(|(key, _)| self.params.contains_key(key));
+        let changed = known.into_iter().filter(|(key, value)| self.params[key] != value.as_str());
+        let mut tags = tags(line);
+        tags.extend(changed.map(|(key, value)| (cut(&format!("resumed.{key}"), MOST_KEY), value)));
+        self.store.tags(&tags)?;
+        self.store.params(&fresh)?;
+        self.params.extend(fresh.into_iter().map(|(key, value)| (key, Value::from(value))));
+        self.store.status(Status::Running, None)
+    }
+
+    fn artifact(&mut self, line: &Value) -> Outcome<()> {
+        let (Some(path), Some(to)) = (line["path"].as_str(), line["to"].as_str()) else { return Ok(()) };
+        let file = self.workspace.path(path);
+        if !file.is_file() {
+            self.skipped.push(path.to_owned());
+            return Ok(());
+        }
+        self.store.artifact(&file, to)?;
+        match (line["key"].as_str(), line["step"].as_i64()) {
+            (Some(key), Some(step)) if is_png(&file) => {
+                for to in logged_image(key, step, time_ms(line)) {
+                    self.store.artifact(&file, &to)?;
+                }
+                self.store.tags(&[("mlflow.loggedImages".to_owned(), "true".to_owned())])
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn finish(&mut self, line: &Value) -> Outcome<()> {
+        let status = match line["status"].as_str() {
+            Some("done") => Status::Finished,
+            Some("cancelled") => Status::Killed,
+            _ => Status::Failed,
+        };
+        let summary = flatten(&line["summary"]);
+        let summary: Vec<_> =
+            summary.into_iter().map(|(key, value)| (cut(&format!("summary.{key}"), MOST_KEY), value)).collect();
+        self.store.tags(&summary)?;
+        self.store.status(status, Some(time_ms(line)))
+    }
+}
+
+impl Target for Mlflow {
+    fn name(&self) -> String {
+        self.store.name()
+    }
+
+    fn points(&mut self, points: &[Sample], doubtful: bool) -> Outcome<()> {
+        self.store.ensure(&self.identity)?;
+        let named: Vec<Sample> =
+            points.iter().map(|sample| Sample { key: metric_name(&sample.key), ..sample.clone() }).collect();
+        self.store.points(&named, doubtful)
+    }
+
+    fn line(&mut self, line: &Value) -> Outcome<()> {
+        match line["type"].as_str() {
+            Some("start") => self.start(line),
+            Some(kind @ ("resume" | "artifact" | "finish")) => {
+                self.store.ensure(&self.identity)?;
+                match kind {
+                    "resume" => self.resume(line),
+                    "artifact" => self.artifact(line),
+                    _ => self.finish(line),
+                }
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn state(&self) -> Value {
+        serde_json::json!({ "start_ms": self.identity.start_ms, "params": self.params, "store": self.store.state() })
+    }
+
+    fn open(&mut self, state: &Value, clean: bool) -> Result<bool> {
+        self.identity.start_ms = state["start_ms"].as_i64().unwrap_or_default();
+        self.params = state["params"].as_object().cloned().unwrap_or_default();
+        self.store.open(&state["store"], clean)
+    }
+
+    fn close(&mut self) -> Result<()> {
+        self.store.close()?;
+        if self.skipped.is_empty() {
+            return Ok(());
+        }
+        let skipped = std::mem::take(&mut self.skipped).join(", ");
+        Err(Error::new(Kind::NotFound, format!("these artefacts were gone before they could be stored: {skipped}")))
+    }
+}
+
+/// The tags of a start or resume line, MLflow's own among them.
+fn tags(line: &Value) -> Vec<(String, String)> {
+    let mut tags = flatten(&line["tags"]);
+    for (key, value) in
+        [("rvc_run.run", &line["run"]), ("voice", &line["name"]), ("rvc_run.version", &line["tool_version"])]
+    {
+        if let Some(value) = value.as_str() {
+            tags.push((key.to_owned(), value.to_owned()));
+        }
+    }
+    for (_, value) in &mut tags {
+        *value = cut(value, MOST_TAG);
+    }
+    tags
+}
+
+/// {"a": {"b": 1}} -> [("a.b", "1")]; lists stay JSON.
+fn flatten(value: &Value) -> Vec<(String, String)> {
+    fn add(into: &mut Vec<(String, String)>, prefix: &str, value: &Value) {
+        match value {
+            Value::Object(map) => {
+                for (key, value) in map {
+                    let key = metric_name(key);
+                    add(into, &if prefix.is_empty() { key } else { format!("{prefix}.{key}") }, value);
+                }
+            }
+            Value::Null => {}
+            Value::String(text) => into.push((cut(prefix, MOST_KEY), cut(text, MOST_PARAM))),
+            other => into.push((cut(prefix, MOST_KEY), cut(&other.to_string(), MOST_PARAM))),
+        }
+    }
+    let mut pairs = Vec::new();
+    add(&mut pairs, "", value);
+    pairs
+}
+
+/// `key` as MLflow takes it.
+pub fn metric_name(key: &str) -> String {
+    let allowed = |c: char| if c.is_alphanumeric() || "_-. :/".contains(c) { c } else { '_' };
+    let name: String = key.chars().map(allowed).collect();
+    // MLflow takes a name only if it is a path inside the run's folder.
+    let parts = name.split('/').filter(|part| !matches!(*part, "" | "." | ".."));
+    let name = parts.collect::<Vec<_>>().join("/");
+    if name.is_empty() { "_".to_owned() } else { cut(&name, MOST_KEY) }
+}
+
+fn cut(text: &str, most: usize) -> String {
+    text.chars().take(most).collect()
+}
+
+fn time_ms(line: &Value) -> i64 {
+    (line["time"].as_f64().unwrap_or_default() * 1000.0).round() as i64
+}
+
+fn is_png(file: &Path) -> bool {
+    file.extension().is_some_and(|e| e.eq_ignore_ascii_case("png"))
+}
+
+/// The two names under which MLflow's page looks for an image of a step: itself and a small copy. Browsers look at the content,
+/// so the copy may be the same picture.
+fn logged_image(key: &str, step: i64, time_ms: i64) -> [String; 2] {
+    let key = metric_name(key).replace('/', "#");
+    let unique = &files::digest(format!("{key} {step} {time_ms}"))[..32];
+    let stem = format!("images/{key}+step+{step}+timestamp+{time_ms}+{unique}");
+    [format!("{stem}.png"), format!("{stem}+compressed.webp")]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn parse(text: &str) -> Result<Option<Place>> {
+        Place::parse(text, &Workspace::new("/w"), &|_| None)
+    }
+
+    #[test]
+    fn tracking_uris_name_folders_servers_or_nothing() {
+        assert_eq!(parse("none").unwrap(), None);
+        assert_eq!(parse("").unwrap(), Some(Place::Folder("/w/tracking/mlruns".into())));
+        assert_eq!(parse("file:///a/b").unwrap(), Some(Place::Folder("/a/b".into())));
+        assert_eq!(parse("file:runs").unwrap(), Some(Place::Folder("/w/runs".into())));
+        assert_eq!(parse("runs").unwrap(), Some(Place::Folder("/w/runs".into())));
+        assert_eq!(parse("sqlite:///mlflow.db").unwrap_err().kind(), Kind::Usage);
+        let Some(Place::Server { url, access }) = parse("http://anna:secret@host:5000/base/").unwrap() else {
+            panic!()
+        };
+        assert_eq!(url, "http://host:5000/base");
+        assert_ne!(access, Access::default());
+        assert!(!format!("{access:?}").contains("secret"));
+    }
+
+    #[test]
+    fn nested_params_get_dotted_names() {
+        let pairs = flatten(&json!({ "a": { "b": 1, "c": "x" }, "betas": [0.8, 0.99], "none": null }));
+        let text: Vec<_> = pairs.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        assert_eq!(text, ["a.b=1", "a.c=x", "betas=[0.8,0.99]"]);
+    }
+
+    #[test]
+    fn names_stay_inside_the_runs_folder() {
+        assert_eq!(metric_name("loss/g/total"), "loss/g/total");
+        assert_eq!(metric_name("../../etc/p\"w"), "etc/p_w");
+        assert_eq!(metric_name("//"), "_");
+    }
+}

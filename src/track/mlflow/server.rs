@@ -1,0 +1,585 @@
+//! A tracking server over MLflow's REST API.
+//!
+//! MLflow's database keeps a point that is sent twice once; its file store keeps it twice. So a doubtful batch is compared with
+//! the server's own history first, whatever the store. The server makes run ids; a run is found again by its tag rvc_run.run.
+
+use super::{Identity, Status, Store};
+use crate::track::follow::{Outcome, Sample, Trouble};
+use crate::{Error, Kind, Result};
+use serde_json::{Map, Value, json};
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::time::Duration;
+use ureq::http::{Method, Request, Response, header};
+use ureq::{Body, SendBody, tls};
+
+/// Longest wait for a connection.
+const CONNECT: Duration = Duration::from_secs(5);
+/// Longest wait for an answer, if MLFLOW_HTTP_REQUEST_TIMEOUT does not say another. A server under load takes seconds for a
+/// batch; MLflow's own client waits 120 s.
+const ANSWER: Duration = Duration::from_secs(30);
+/// Bytes a second that an upload must reach at least.
+const SLOWEST_UPLOAD: u64 = 100_000;
+/// Params and tags in one request; MLflow's limit.
+const MOST_PAIRS: usize = 100;
+/// Points of a history asked for at a time; MLflow's limit.
+const PAGE: usize = 25_000;
+/// Bytes of an answer that are read: a page of history has 3 MB.
+const MOST_ANSWER: u64 = 64 << 20;
+/// What MLflow's database makes of an infinity.
+const DATABASE_INFINITY: f64 = f64::MAX;
+
+/// How a server is asked.
+#[derive(Clone, Default, PartialEq)]
+pub struct Access {
+    authorization: Option<String>,
+    workspace: Option<String>,
+    timeout: Option<Duration>,
+    insecure: bool,
+}
+
+impl std::fmt::Debug for Access {
+    /// Without the secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Access {{ authorization: {} }}", self.authorization.is_some())
+    }
+}
+
+impl Access {
+    /// The address without its user and password, and the access that it and MLflow's variables give: MLFLOW_TRACKING_TOKEN,
+    /// MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD, MLFLOW_WORKSPACE, MLFLOW_TRACKING_INSECURE_TLS,
+    /// MLFLOW_HTTP_REQUEST_TIMEOUT (seconds).
+    ///
+    /// Errors: `usage` for an address without a host, or a timeout that is no number.
+    pub fn of(address: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<(String, Self)> {
+        let variable = |name: &str| variable(name).filter(|value| !value.is_empty());
+        let (scheme, rest) = address.split_once("://").unwrap_or(("http", address));
+        let (authority, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
+        let (user, host) = authority.rsplit_once('@').map_or((None, authority), |(user, host)| (Some(user), host));
+        let url = format!("{scheme}://{host}{}", path.trim_end_matches('/'));
+        if host.is_empty() || url.parse::<ureq::http::Uri>().is_err() {
+            return Err(Error::new(Kind::Usage, format!("{url:?} is no address of a tracking server"))
+                .hint("give one such as http://127.0.0.1:5000"));
+        }
+        let named = variable("MLFLOW_TRACKING_USERNAME")
+            .map(|user| format!("{user}:{}", variable("MLFLOW_TRACKING_PASSWORD").unwrap_or_default()));
+        let basic = user.map(str::to_owned).or(named).map(|pair| format!("Basic {}", base64(&pair)));
+        let bearer = variable("MLFLOW_TRACKING_TOKEN").map(|token| format!("Bearer {token}"));
+        let timeout = variable("MLFLOW_HTTP_REQUEST_TIMEOUT").map(|text| seconds(&text)).transpose()?;
+        let insecure = variable("MLFLOW_TRACKING_INSECURE_TLS").is_some_and(|text| text.eq_ignore_ascii_case("true"));
+        let workspace = variable("MLFLOW_WORKSPACE");
+        Ok((url, Self { authorization: basic.or(bearer), workspace, timeout, insecure }))
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration> {
+    let seconds = text.parse::<f64>().ok().filter(|seconds| (0.1..=86400.0).contains(seconds));
+    seconds.map(Duration::from_secs_f64).ok_or_else(|| {
+        Error::new(Kind::Usage, format!("MLFLOW_HTTP_REQUEST_TIMEOUT is {text:?}, but must be seconds, 0.1 to 86400"))
+    })
+}
+
+fn base64(text: &str) -> String {
+    use base64::Engine;
+    base64::engine::general_purpose::STANDARD.encode(text)
+}
+
+pub(super) struct Server {
+    url: String,
+    access: Access,
+    agent: ureq::Agent,
+    run_id: Option<String>,
+    artifact_uri: String,
+    /// What the server was found to have of each key, while that matters.
+    history: HashMap<String, HashSet<PointId>>,
+}
+
+/// What makes two points of a key the same: step, milliseconds, bits of the value.
+type PointId = (i64, i64, u64);
+
+/// An answer that is not 2xx, or what came instead of one.
+struct Refusal {
+    /// None if there was no answer that could be read.
+    status: Option<u16>,
+    /// MLflow's own, such as RESOURCE_DOES_NOT_EXIST.
+    code: String,
+    message: String,
+    patience: Option<Duration>,
+    /// Whether the connection broke, which the next may not.
+    broken: bool,
+}
+
+impl Server {
+    pub fn new(url: &str, access: &Access) -> Self {
+        let local = ["://127.0.0.1", "://localhost", "://[::1]"].iter().any(|host| url.contains(host));
+        let certificates = tls::TlsConfig::builder()
+            .root_certs(tls::RootCerts::PlatformVerifier)
+            .disable_verification(access.insecure)
+            .build();
+        let answer = access.timeout.unwrap_or(ANSWER);
+        let mut config = ureq::Agent::config_builder()
+            .tls_config(certificates)
+            .http_status_as_error(false)
+            .timeout_resolve(Some(CONNECT))
+            .timeout_connect(Some(CONNECT))
+            .timeout_recv_response(Some(answer))
+            .timeout_recv_body(Some(answer))
+            .user_agent(concat!("rvc-run/", env!("CARGO_PKG_VERSION")))
+            // A kept connection may be dead, and then it is not known whether the request arrived.
+            .max_idle_connections(0);
+        if local {
+            config = config.proxy(None);
+        }
+        Self {
+            url: url.to_owned(),
+            access: access.clone(),
+            agent: config.build().new_agent(),
+            run_id: None,
+            artifact_uri: String::new(),
+            history: HashMap::new(),
+        }
+    }
+
+    fn run_id(&self) -> &str {
+        self.run_id.as_deref().expect("ensure is called before anything else")
+    }
+
+    fn get(&self, path: &str, query: &[(&str, &str)]) -> std::result::Result<Value, Refusal> {
+        let query: Vec<String> = query.iter().map(|(key, value)| format!("{key}={}", encoded_whole(value))).collect();
+        self.call(Method::GET, &format!("{path}?{}", query.join("&")), None)
+    }
+
+    fn post(&self, path: &str, body: &Value) -> std::result::Result<Value, Refusal> {
+        self.call(Method::POST, path, Some(body))
+    }
+
+    /// Asks, and asks again what may be asked twice, so that a server that fails now and then is not left half told.
+    fn call(&self, method: Method, path: &str, body: Option<&Value>) -> std::result::Result<Value, Refusal> {
+        for wait in WAITS {
+            match self.call_once(method.clone(), path, body) {
+                Err(refusal) if refusal.passes() && (refusal.did_nothing() || may_repeat(path, body)) => {
+                    log::debug!("{path}: {}; asked again", refusal.message);
+                    std::thread::sleep(wait);
+                }
+                answer => return answer,
+            }
+        }
+        self.call_once(method, path, body)
+    }
+
+    fn call_once(&self, method: Method, path: &str, body: Option<&Value>) -> std::result::Result<Value, Refusal> {
+        log::trace!("{method} {}/{path}", self.url);
+        let request = self.request(method, &format!("/api/2.0/mlflow/{path}"));
+        let text = body.map(Value::to_string).unwrap_or_default();
+        let agent = &self.agent;
+        let response = if body.is_some() {
+            let request = request.header(header::CONTENT_TYPE, "application/json").body(text.as_str());
+            request.map_err(unsendable).and_then(|request| agent.run(request).map_err(unanswered))
+        } else {
+            request.body(()).map_err(unsendable).and_then(|request| agent.run(request).map_err(unanswered))
+        };
+        self.answer(response?)
+    }
+
+    fn request(&self, method: Method, path: &str) -> ureq::http::request::Builder {
+        let mut request = Request::builder().method(method).uri(format!("{}{path}", self.url));
+        if let Some(authorization) = &self.access.authorization {
+            request = request.header(header::AUTHORIZATION, authorization);
+        }
+        if let Some(workspace) = &self.access.workspace {
+            request = request.header("X-MLFLOW-WORKSPACE", workspace);
+        }
+        request
+    }
+
+    fn answer(&self, mut response: Response<Body>) -> std::result::Result<Value, Refusal> {
+        let status = response.status().as_u16();
+        let patience = response.headers().get(header::RETRY_AFTER).and_then(|v| v.to_str().ok()?.trim().parse().ok());
+        let body = response.body_mut().with_config().limit(MOST_ANSWER).read_to_vec().map_err(unanswered)?;
+        let value: Option<Value> = serde_json::from_slice(&body).ok();
+        if (200..300).contains(&status) {
+            return value.ok_or_else(|| Refusal {
+                status: None,
+                code: String::new(),
+                message: "the answer is no JSON: is this an MLflow server?".to_owned(),
+                patience: None,
+                broken: false,
+            });
+        }
+        let said = |key: &str| value.as_ref().and_then(|v| v[key].as_str()).unwrap_or_default().to_owned();
+        let mut message = format!("the server answers {status}");
+        if !said("message").is_empty() {
+            message = format!("{message}: {}", said("message").chars().take(300).collect::<String>());
+        }
+        Err(Refusal {
+            status: Some(status),
+            code: said("error_code"),
+            message,
+            patience: patience.map(Duration::from_secs),
+            broken: false,
+        })
+    }
+
+    fn trouble(&self, refusal: Refusal) -> Trouble {
+        let passing = refusal.passes();
+        let error = Error::new(Kind::Network, format!("{}: {}", self.url, refusal.message));
+        let error = match refusal.status {
+            Some(401) => {
+                error.hint("set MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD")
+            }
+            Some(403) => error.hint("the server refuses this user or this host name; see its option --allowed-hosts"),
+            Some(404) if refusal.code == "RESOURCE_DOES_NOT_EXIST" => {
+                error.hint("was the run deleted on the server? restore it there")
+            }
+            Some(404) => error.hint("is this the address of an MLflow server?"),
+            _ => error,
+        };
+        Trouble { error, patience: refusal.patience, passing }
+    }
+
+    fn experiment(&self, name: &str) -> Outcome<String> {
+        let id = |answer: &Value| answer["experiment_id"].as_str().map(str::to_owned);
+        for _ in 0..2 {
+            match self.get("experiments/get-by-name", &[("experiment_name", name)]) {
+                Ok(answer) if answer["experiment"]["lifecycle_stage"] == "deleted" => {
+                    return Err(Error::new(
+                        Kind::Network,
+                        format!("the experiment {name:?} was deleted on {}", self.url),
+                    )
+                    .hint("restore it there, or name another with --experiment")
+                    .into());
+                }
+                Ok(answer) => return id(&answer["experiment"]).ok_or_else(|| self.odd()),
+                Err(refusal) if refusal.code == "RESOURCE_DOES_NOT_EXIST" => {}
+                Err(refusal) => return Err(self.trouble(refusal)),
+            }
+            match self.post("experiments/create", &json!({ "name": name })) {
+                Ok(answer) => return id(&answer).ok_or_else(|| self.odd()),
+                // Another run made it in between.
+                Err(refusal) if refusal.code == "RESOURCE_ALREADY_EXISTS" => {}
+                Err(refusal) => return Err(self.trouble(refusal)),
+            }
+        }
+        Err(self.odd())
+    }
+
+    fn odd(&self) -> Trouble {
+        Error::new(Kind::Network, format!("{}: an answer lacks what MLflow's answers have", self.url)).into()
+    }
+
+    /// A run that an earlier request made, whose answer did not arrive.
+    fn find(&self, experiment: &str, id: &str) -> Outcome<Option<Value>> {
+        let filter = format!("tags.`rvc_run.run` = '{}'", id.replace('\'', ""));
+        let search = json!({ "experiment_ids": [experiment], "filter": filter, "max_results": 1 });
+        let answer = self.post("runs/search", &search).map_err(|refusal| self.trouble(refusal))?;
+        Ok(answer["runs"].get(0).map(|run| run["info"].clone()))
+    }
+
+    fn batch(&self, what: &str, entries: &[Value]) -> std::result::Result<Value, Refusal> {
+        let mut body = Map::from_iter([("run_id".to_owned(), Value::from(self.run_id()))]);
+        body.insert(what.to_owned(), Value::from(entries.to_vec()));
+        self.post("runs/log-batch", &Value::Object(body))
+    }
+
+    /// Sends `entries`; what the server calls too large or wrong is sent in halves, so that one bad entry costs only itself.
+    fn send(&self, what: &str, entries: &[Value], wrong: &mut Vec<String>) -> Outcome<()> {
+        match self.batch(what, entries) {
+            Ok(_) => Ok(()),
+            Err(refusal) if refusal.status == Some(413) || refusal.code == "INVALID_PARAMETER_VALUE" => {
+                if let [entry] = entries {
+                    wrong.push(format!("{}: {}", entry["key"], refusal.message));
+                    return Ok(());
+                }
+                let (first, second) = entries.split_at(entries.len() / 2);
+                self.send(what, first, wrong)?;
+                self.send(what, second, wrong)
+            }
+            Err(refusal) => Err(self.trouble(refusal)),
+        }
+    }
+
+    /// Sends a file's content to a path of the server.
+    fn upload(&self, file: &Path, path: &str) -> Outcome<()> {
+        let source = File::open(file).map_err(|e| Error::io("read", file, e))?;
+        let length = source.metadata().map_err(|e| Error::io("read", file, e))?.len();
+        let request = self
+            .request(Method::PUT, path)
+            .header(header::CONTENT_TYPE, "application/octet-stream")
+            .header(header::CONTENT_LENGTH, length)
+            // A log that grows meanwhile is sent as long as it was.
+            .body(SendBody::from_owned_reader(source.take(length)));
+        let limit = Duration::from_secs(length / SLOWEST_UPLOAD) + self.access.timeout.unwrap_or(ANSWER);
+        let response = request.map_err(unsendable).and_then(|request| {
+            let request = self.agent.configure_request(request).timeout_send_body(Some(limit)).build();
+            self.agent.run(request).map_err(unanswered)
+        });
+        response.and_then(|response| self.answer(response)).map(drop).map_err(|refusal| self.trouble(refusal))
+    }
+
+    fn send_points(&mut self, points: &[Sample], doubtful: bool) -> Outcome<()> {
+        let missing = if doubtful { self.missing(points)? } else { points.to_vec() };
+        // What is sent from here on is not in it.
+        if !doubtful {
+            self.history.clear();
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let entries: Vec<Value> = missing.iter().map(entry).collect();
+        let mut wrong = Vec::new();
+        self.send("metrics", &entries, &mut wrong)?;
+        match wrong.first() {
+            None => Ok(()),
+            Some(first) => Err(Error::new(
+                Kind::Network,
+                format!("{}: {} of {} points are refused, such as {first}", self.url, wrong.len(), entries.len()),
+            )
+            .into()),
+        }
+    }
+
+    /// Those of `points` that the server does not have.
+    fn missing(&mut self, points: &[Sample]) -> Outcome<Vec<Sample>> {
+        for point in points {
+            if !self.history.contains_key(&point.key) {
+                let known = self.history_of(&point.key)?;
+                self.history.insert(point.key.clone(), known);
+            }
+        }
+        let there =
+            |point: &Sample| self.history[&point.key].contains(&identity(point.step, point.time_ms, point.value));
+        Ok(points.iter().filter(|point| !there(point)).cloned().collect())
+    }
+
+    /// What the server has of a key.
+    fn history_of(&self, key: &str) -> Outcome<HashSet<PointId>> {
+        let (mut there, mut page) = (HashSet::new(), String::new());
+        loop {
+            let size = PAGE.to_string();
+            let mut query = vec![("run_id", self.run_id()), ("metric_key", key), ("max_results", size.as_str())];
+            if !page.is_empty() {
+                query.push(("page_token", page.as_str()));
+            }
+            let answer = match self.get("metrics/get-history", &query) {
+                Err(refusal) if refusal.code == "RESOURCE_DOES_NOT_EXIST" => return Ok(there),
+                answer => answer.map_err(|refusal| self.trouble(refusal))?,
+            };
+            let known = answer["metrics"].as_array().map(Vec::as_slice).unwrap_or_default();
+            there.extend(known.iter().filter_map(known_point));
+            match answer["next_page_token"].as_str() {
+                Some(next) if !next.is_empty() => page = next.to_owned(),
+                _ => return Ok(there),
+            }
+        }
+    }
+}
+
+/// How long to wait before a request is repeated, and again. Longer waits are the follower's.
+const WAITS: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(400)];
+
+/// Whether a request that may have been done can be sent again: it then does nothing, or the same.
+fn may_repeat(path: &str, body: Option<&Value>) -> bool {
+    path != "runs/create" && body.is_none_or(|body| body.get("metrics").is_none())
+}
+
+impl Refusal {
+    /// Whether the same request may well be answered in a moment.
+    fn passes(&self) -> bool {
+        match self.status {
+            Some(status) => matches!(status, 429 | 500 | 502 | 503 | 504) && self.patience.is_none(),
+            None => self.broken,
+        }
+    }
+
+    /// Whether the server said that it did not do what it was asked.
+    fn did_nothing(&self) -> bool {
+        self.status == Some(429)
+    }
+}
+
+impl Store for Server {
+    fn name(&self) -> String {
+        format!("MLflow at {}", self.url)
+    }
+
+    fn ensure(&mut self, run: &Identity) -> Outcome<()> {
+        if self.run_id.is_some() {
+            return Ok(());
+        }
+        let experiment = self.experiment(&run.experiment)?;
+        let info = match self.find(&experiment, &run.id)? {
+            Some(info) => info,
+            None => {
+                let tags =
+                    [("rvc_run.run", &run.id), ("voice", &run.name)].map(|(k, v)| json!({ "key": k, "value": v }));
+                let new = json!({ "experiment_id": experiment, "run_name": run.id, "start_time": run.start_ms, "tags": tags });
+                let answer = self.post("runs/create", &new).map_err(|refusal| self.trouble(refusal))?;
+                answer["run"]["info"].clone()
+            }
+        };
+        let text = |key: &str| info[key].as_str().map(str::to_owned);
+        let run_id = text("run_id").ok_or_else(|| self.odd())?;
+        self.artifact_uri = text("artifact_uri").unwrap_or_default();
+        self.run_id = Some(run_id);
+        Ok(())
+    }
+
+    /// A param that the server holds with another value cannot be changed; it becomes a tag.
+    fn params(&mut self, params: &[(String, String)]) -> Outcome<()> {
+        let mut wrong = Vec::new();
+        for some in params.chunks(MOST_PAIRS) {
+            self.send("params", &pairs(some), &mut wrong)?;
+        }
+        let refused: Vec<_> = params
+            .iter()
+            .filter(|(key, _)| wrong.iter().any(|text| text.starts_with(&format!("{}:", Value::from(key.as_str())))))
+            .map(|(key, value)| (format!("param.{key}"), value.clone()))
+            .collect();
+        if refused.is_empty() { Ok(()) } else { self.tags(&refused) }
+    }
+
+    fn tags(&mut self, tags: &[(String, String)]) -> Outcome<()> {
+        for some in tags.chunks(MOST_PAIRS) {
+            self.send("tags", &pairs(some), &mut Vec::new())?;
+        }
+        Ok(())
+    }
+
+    fn points(&mut self, points: &[Sample], doubtful: bool) -> Outcome<()> {
+        let first = self.send_points(points, doubtful);
+        // Whether a batch without an answer arrived is what the server's own history tells.
+        let outcome = WAITS.into_iter().fold(first, |outcome, wait| match outcome {
+            Err(trouble) => {
+                self.history.clear();
+                if !trouble.passing {
+                    return Err(trouble);
+                }
+                std::thread::sleep(wait);
+                self.send_points(points, true)
+            }
+            outcome => outcome,
+        });
+        outcome.inspect_err(|_| self.history.clear())
+    }
+
+    fn status(&mut self, status: Status, end_ms: Option<i64>) -> Outcome<()> {
+        let status = match status {
+            Status::Running => "RUNNING",
+            Status::Finished => "FINISHED",
+            Status::Failed => "FAILED",
+            Status::Killed => "KILLED",
+        };
+        let mut body = json!({ "run_id": self.run_id(), "status": status });
+        if let Some(ms) = end_ms {
+            body["end_time"] = ms.into();
+        }
+        self.post("runs/update", &body).map(drop).map_err(|refusal| self.trouble(refusal))
+    }
+
+    fn artifact(&mut self, file: &Path, to: &str) -> Outcome<()> {
+        let Some(place) = self.artifact_uri.strip_prefix("mlflow-artifacts:") else {
+            return local_copy(&self.artifact_uri, file, to);
+        };
+        // "mlflow-artifacts:/1/run/artifacts", or with "//host:port" before the path.
+        let path = match place.strip_prefix("//") {
+            Some(rest) => rest.find('/').map_or("", |at| &rest[at..]),
+            None => place,
+        };
+        let path = format!("/api/2.0/mlflow-artifacts/artifacts{}/{}", path.trim_end_matches('/'), encoded(to));
+        let first = self.upload(file, &path);
+        WAITS.into_iter().fold(first, |outcome, wait| match outcome {
+            Err(trouble) if trouble.passing => {
+                std::thread::sleep(wait);
+                self.upload(file, &path)
+            }
+            outcome => outcome,
+        })
+    }
+
+    fn state(&self) -> Value {
+        json!({ "url": self.url, "run_id": self.run_id, "artifact_uri": self.artifact_uri })
+    }
+
+    fn open(&mut self, state: &Value, _clean: bool) -> Result<bool> {
+        self.run_id = state["run_id"].as_str().map(str::to_owned);
+        self.artifact_uri = state["artifact_uri"].as_str().unwrap_or_default().to_owned();
+        Ok(true)
+    }
+
+    fn close(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// A server on this machine may keep artefacts in a folder that the client writes itself.
+fn local_copy(uri: &str, file: &Path, to: &str) -> Outcome<()> {
+    let folder = uri.strip_prefix("file://").or_else(|| uri.starts_with('/').then_some(uri));
+    let Some(folder) = folder.map(Path::new).filter(|folder| folder.is_absolute()) else {
+        return Err(Error::new(
+            Kind::Network,
+            format!("artefacts of this server lie at {uri}, which rvc-run cannot write"),
+        )
+        .hint("start the server with --serve-artifacts, MLflow's default")
+        .into());
+    };
+    let bytes = crate::files::read(file)?;
+    Ok(crate::files::write(&folder.join(to), bytes)?)
+}
+
+fn pairs(pairs: &[(String, String)]) -> Vec<Value> {
+    pairs.iter().map(|(key, value)| json!({ "key": key, "value": value })).collect()
+}
+
+fn entry(sample: &Sample) -> Value {
+    let value = match sample.value {
+        // A bare NaN is stored as 0, and serde_json would write null, which is refused.
+        value if value.is_nan() => Value::from("NaN"),
+        value if value.is_infinite() => Value::from(if value > 0.0 { "Infinity" } else { "-Infinity" }),
+        value => Value::from(value),
+    };
+    json!({ "key": sample.key, "value": value, "timestamp": sample.time_ms, "step": sample.step })
+}
+
+/// What makes two points of a key the same, NaN and the database's infinities included.
+fn identity(step: i64, time_ms: i64, value: f64) -> PointId {
+    let value = if value.is_nan() { f64::NAN } else { value.clamp(-DATABASE_INFINITY, DATABASE_INFINITY) };
+    (step, time_ms, (value + 0.0).to_bits())
+}
+
+fn known_point(metric: &Value) -> Option<PointId> {
+    // Numbers of 64 bits are texts in protobuf's JSON.
+    let integer = |value: &Value| value.as_i64().or_else(|| value.as_str()?.parse().ok());
+    let value = super::super::read::number(&metric["value"])?;
+    Some(identity(integer(&metric["step"]).unwrap_or(0), integer(&metric["timestamp"])?, value))
+}
+
+fn unsendable(error: ureq::http::Error) -> Refusal {
+    let message = format!("cannot be asked: {error}");
+    Refusal { status: None, code: String::new(), message, patience: None, broken: false }
+}
+
+fn unanswered(error: ureq::Error) -> Refusal {
+    // One that does not answer in time would cost that time again.
+    let broken = !matches!(error, ureq::Error::Timeout(_) | ureq::Error::HostNotFound);
+    let message = match error {
+        ureq::Error::Timeout(_) => "does not answer in time".to_owned(),
+        ureq::Error::HostNotFound => "is not known by that name".to_owned(),
+        other => format!("does not answer: {other}"),
+    };
+    Refusal { status: None, code: String::new(), message, patience: None, broken }
+}
+
+/// A path with everything escaped that could end it; separators stay.
+pub(super) fn encoded(path: &str) -> String {
+    path.split('/').map(encoded_whole).collect::<Vec<_>>().join("/")
+}
+
+fn encoded_whole(text: &str) -> String {
+    let escaped = |byte: &u8| match byte {
+        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => char::from(*byte).to_string(),
+        other => format!("%{other:02X}"),
+    };
+    text.as_bytes().iter().map(escaped).collect()
+}

@@ -1,0 +1,62 @@
+//! Writes what the machine is doing into the event log every so often, on a thread of its own.
+
+use super::log::Log;
+use super::machine::Machine;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// The first sample comes this soon, so that a short run has some.
+const FIRST: Duration = Duration::from_secs(1);
+
+pub(super) struct Sampler {
+    machine: Arc<Mutex<Machine>>,
+    stop: Option<mpsc::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Sampler {
+    /// Samples every `interval`. The step of a sample is the number of whole seconds since `started`, when the run first began
+    /// (Unix seconds), so that a resumed run goes on to the right of itself.
+    pub fn start(machine: Machine, log: &Arc<Log>, started: f64, interval: Duration) -> Self {
+        let machine = Arc::new(Mutex::new(machine));
+        let (stop, stopped) = mpsc::channel();
+        let (measured, log) = (machine.clone(), log.clone());
+        // Without a thread there are no samples; training is not worth stopping for that.
+        let thread = std::thread::Builder::new().name("sampler".into()).spawn(move || {
+            let mut wait = FIRST;
+            loop {
+                let ended = !matches!(stopped.recv_timeout(wait), Err(RecvTimeoutError::Timeout));
+                let values = measured.lock().unwrap_or_else(PoisonError::into_inner).sample();
+                let step = jiff::Timestamp::now().as_millisecond() as f64 / 1000.0 - started;
+                log.metrics(step as i64, &values);
+                if ended {
+                    return;
+                }
+                wait = interval;
+            }
+        });
+        Self { machine, stop: Some(stop), thread: thread.ok() }
+    }
+
+    /// See [`Machine::gpu_energy`].
+    pub fn gpu_energy(&self) -> Option<f64> {
+        self.machine.lock().unwrap_or_else(PoisonError::into_inner).gpu_energy()
+    }
+
+    /// Takes the last sample.
+    pub fn stop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // A panic there was told by Rust, and cost samples only.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Sampler {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}

@@ -1,0 +1,145 @@
+//! Runs that did not reach MLflow, sent afterwards: `rvc-run track sync`.
+
+use super::follow::{Follower, Target, Thread};
+use super::mlflow::{EXPERIMENT, Place};
+use super::tensorboard::TensorBoard;
+use super::{folder, name_of};
+use crate::files::{self, Workspace};
+use crate::task::Task;
+use crate::{Error, Kind, Result};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+/// Where the cursors of a run's followers lie: tracking/follow/<run>/<target>.
+pub(super) fn cursors(workspace: &Workspace, id: &str) -> PathBuf {
+    workspace.tracking().join("follow").join(id)
+}
+
+/// What a run's folder of a target remembers beside the cursor: the address and the experiment.
+const DESTINATION: &str = "destination.json";
+
+/// Starts to follow a run that is being written.
+pub(super) fn start(
+    task: &Task,
+    workspace: &Workspace,
+    id: &str,
+    name: &str,
+    log: &Path,
+    place: &Place,
+    experiment: &str,
+) -> Option<Thread> {
+    let opened = destination(workspace, id, place, experiment)
+        .and_then(|(folder, experiment)| Ok((folder, place.target(workspace, id, name, &experiment)?)));
+    match opened {
+        Ok((folder, target)) => Thread::start(task, log, &folder, Box::new(target)),
+        Err(error) => {
+            task.warn(format!("MLflow gets nothing of this run: {error}"));
+            None
+        }
+    }
+}
+
+/// TensorBoard's files as a target, and the folder of its cursor.
+pub(super) fn tensorboard(workspace: &Workspace, id: &str) -> (PathBuf, TensorBoard) {
+    (cursors(workspace, id).join("tensorboard"), TensorBoard::new(workspace, id))
+}
+
+/// The folder of the cursor and the experiment: a run stays in the one in which it began.
+fn destination(workspace: &Workspace, id: &str, place: &Place, experiment: &str) -> Result<(PathBuf, String)> {
+    let folder = cursors(workspace, id).join(place.slug(workspace));
+    let path = folder.join(DESTINATION);
+    if let Some(known) = known_destination(&path) {
+        return Ok((folder, known.1));
+    }
+    let experiment = if experiment.is_empty() { EXPERIMENT } else { experiment };
+    let uri = match place {
+        Place::Folder(path) => path.display().to_string(),
+        Place::Server { url, .. } => url.clone(),
+    };
+    files::write(&path, serde_json::json!({ "tracking_uri": uri, "experiment": experiment }).to_string())?;
+    Ok((folder, experiment.to_owned()))
+}
+
+fn known_destination(path: &Path) -> Option<(String, String)> {
+    let value: Value = serde_json::from_slice(&files::read(path).ok()?).ok()?;
+    Some((value["tracking_uri"].as_str()?.to_owned(), value["experiment"].as_str()?.to_owned()))
+}
+
+/// What became of a run and one of its destinations.
+#[derive(Debug)]
+pub struct Synced {
+    pub run: String,
+    pub to: String,
+    /// How many points were looked at; those that were there already included.
+    pub points: usize,
+    /// None if everything has arrived.
+    pub error: Option<Error>,
+}
+
+/// Delivers the rest of every run in tracking/events, or of `runs` alone, to `place`, or (if it is None) to wherever each run went.
+///
+/// A run that another process is writing is left to it. `parse` makes a place of an address, with what the environment says
+/// about logging in.
+/// Errors: `file.not_found` for a name that is no run; `cancelled`.
+pub fn sync(
+    task: &Task,
+    workspace: &Workspace,
+    runs: &[String],
+    place: Option<&Place>,
+    experiment: &str,
+    parse: &dyn Fn(&str) -> Result<Option<Place>>,
+) -> Result<Vec<Synced>> {
+    let mut done = Vec::new();
+    for id in chosen(workspace, runs)? {
+        let places = match place {
+            Some(place) => vec![place.clone()],
+            None => known_places(workspace, &id, parse)?,
+        };
+        let mut tell = |to: String, outcome: Result<usize>| {
+            let (points, error) = outcome.map_or_else(|error| (0, Some(error)), |points| (points, None));
+            done.push(Synced { run: id.clone(), to, points, error });
+        };
+        // What a killed run did not write for TensorBoard any more.
+        let (folder, target) = tensorboard(workspace, &id);
+        if place.is_none() && folder.is_dir() {
+            tell(target.name(), follow(workspace, &id, &folder, Box::new(target)));
+        }
+        for place in places {
+            task.check()?;
+            tell(place.address(), sync_run(workspace, &id, &place, experiment));
+        }
+    }
+    Ok(done)
+}
+
+fn chosen(workspace: &Workspace, named: &[String]) -> Result<Vec<String>> {
+    let all = super::runs(workspace)?;
+    if let Some(unknown) = named.iter().find(|run| !all.contains(run)) {
+        return Err(Error::new(Kind::NotFound, format!("there is no run {unknown:?}"))
+            .path(folder(workspace))
+            .hint("run ids are the file names in tracking/events"));
+    }
+    Ok(if named.is_empty() { all } else { named.to_vec() })
+}
+
+fn known_places(workspace: &Workspace, id: &str, parse: &dyn Fn(&str) -> Result<Option<Place>>) -> Result<Vec<Place>> {
+    let folder = cursors(workspace, id);
+    let folders = if folder.is_dir() { files::list(&folder)? } else { Vec::new() };
+    let known = folders.iter().filter_map(|folder| known_destination(&folder.join(DESTINATION)));
+    known.filter_map(|(uri, _)| parse(&uri).transpose()).collect()
+}
+
+fn sync_run(workspace: &Workspace, id: &str, place: &Place, experiment: &str) -> Result<usize> {
+    let (folder, experiment) = destination(workspace, id, place, experiment)?;
+    let target = place.target(workspace, id, name_of(id).unwrap_or(id), &experiment)?;
+    follow(workspace, id, &folder, Box::new(target))
+}
+
+/// Delivers the rest of a run to a target; returns how many points were looked at.
+fn follow(workspace: &Workspace, id: &str, folder: &Path, target: Box<dyn Target>) -> Result<usize> {
+    let mut follower = Follower::open(&super::log_path(workspace, id), folder, target)?;
+    follower.catch_up().map_err(|trouble| trouble.error)?;
+    let points = follower.delivered();
+    follower.close()?;
+    Ok(points)
+}

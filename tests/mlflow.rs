@@ -1,0 +1,279 @@
+//! MLflow: what a run measured arrives exactly once, whatever the server does; checked with a server that fails on purpose, and
+//! with the real one where it is installed.
+
+mod support;
+
+use rvc_run::files::{self, Workspace};
+use rvc_run::task::{Event, Task};
+use rvc_run::track::mlflow::Place;
+use rvc_run::track::{self, Options, Run};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use support::mlflow::{Fault, Point, Server};
+
+fn workspace() -> (tempfile::TempDir, Workspace) {
+    let folder = tempfile::tempdir().unwrap();
+    let workspace = Workspace::new(folder.path());
+    (folder, workspace)
+}
+
+/// A server is given up after half a second, so that one that hangs does not hold up the tests.
+fn place(workspace: &Workspace, uri: &str) -> Place {
+    let variable = |name: &str| (name == "MLFLOW_HTTP_REQUEST_TIMEOUT").then(|| "0.5".to_owned());
+    Place::parse(uri, workspace, &variable).unwrap().unwrap()
+}
+
+fn options(workspace: &Workspace, uri: &str) -> Options {
+    Options { mlflow: Some(place(workspace, uri)), ..Options::default() }
+}
+
+/// Sends the rest; true if everything arrived.
+fn sync(workspace: &Workspace) -> bool {
+    let parse = |uri: &str| Ok(Some(place(workspace, uri)));
+    let done = track::sync(&Task::silent(), workspace, &[], None, "", &parse).unwrap();
+    assert_eq!(done.len(), 1, "{done:?}");
+    done[0].error.is_none()
+}
+
+fn listening() -> (Task, Arc<Mutex<Vec<String>>>) {
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let ear = heard.clone();
+    let task = Task::new(1, move |event| {
+        if let Event::Warning(text) = event {
+            ear.lock().unwrap().push(text.clone());
+        }
+    });
+    (task, heard)
+}
+
+/// Every point of an event log, sorted; values as JSON text.
+fn points_of(log: &Path) -> Vec<Point> {
+    let mut points = Vec::new();
+    for line in files::read_text(log).unwrap().lines() {
+        let Ok(line) = serde_json::from_str::<Value>(line) else { continue };
+        let Some(metrics) = line["metrics"].as_object() else { continue };
+        let time = (line["time"].as_f64().unwrap() * 1000.0).round() as i64;
+        for (key, value) in metrics {
+            points.push((key.clone(), line["step"].as_i64().unwrap(), time, value.to_string()));
+        }
+    }
+    points.sort();
+    points
+}
+
+fn sorted(points: &[Point]) -> Vec<Point> {
+    let mut points = points.to_vec();
+    points.sort();
+    points
+}
+
+/// Some steps of a training, a NaN and an artefact among them.
+fn train(run: &Run, workspace: &Workspace, steps: std::ops::Range<i64>) {
+    let sample = workspace.path("logs/anna/samples/first.wav");
+    files::write(&sample, b"RIFF not really").unwrap();
+    run.artifact(&sample, "samples/first.wav");
+    for step in steps {
+        let nan = if step == 3 { f64::NAN } else { 0.5 };
+        run.metrics(step, &[("loss_mel", 30.0 / (step + 1) as f64), ("loss_kl", 0.1 + 0.2), ("grad_norm_g", nan)]);
+    }
+}
+
+/// A run against a server with faults; afterwards the server must have exactly what the log has.
+fn survives(fault: impl Fn(usize, &str) -> Fault + Send + Sync + 'static) {
+    let (_keep, workspace) = workspace();
+    let server = Server::new(fault);
+    let (task, heard) = listening();
+    let params = json!({ "epochs": 3, "nested": { "rate": 0.1 } });
+    let run = Run::start(&task, &workspace, "anna", &params, &options(&workspace, &server.url())).unwrap();
+    train(&run, &workspace, 0..500);
+    run.finish("done", &json!({ "epochs": 3 }));
+    let log = run.path().to_owned();
+    drop(run);
+    // The faults that go on for long need more than one try, as they would of a user.
+    assert!((0..20).any(|_| sync(&workspace)), "never in sync: {heard:?}");
+    assert!(sync(&workspace));
+    let state = server.state();
+    assert_eq!(sorted(&state.points), points_of(&log));
+    assert_eq!((state.runs, state.status.as_str()), (1, "FINISHED"));
+    assert_eq!(state.params["nested.rate"], "0.1");
+    assert_eq!(state.artifacts["samples/first.wav"], b"RIFF not really");
+    assert!(state.most_points <= 1000);
+}
+
+#[test]
+fn a_server_in_order_gets_everything_once() {
+    survives(|_, _| Fault::None);
+}
+
+#[test]
+fn a_server_that_answers_500_for_a_while_gets_everything_once() {
+    survives(|n, _| if n < 12 { Fault::Status(500) } else { Fault::None });
+}
+
+#[test]
+fn a_server_that_has_enough_gets_everything_once() {
+    survives(|n, _| if n % 2 == 0 { Fault::Status(429) } else { Fault::None });
+}
+
+#[test]
+fn a_server_that_fails_after_doing_the_work_gets_nothing_twice() {
+    survives(|n, _| if n % 3 == 1 { Fault::StatusAfter(503) } else { Fault::None });
+}
+
+#[test]
+fn a_connection_that_breaks_before_the_work_loses_nothing() {
+    survives(|n, _| if n % 3 == 1 { Fault::Reset } else { Fault::None });
+}
+
+#[test]
+fn a_connection_that_breaks_after_the_work_doubles_nothing() {
+    survives(|n, _| if n % 3 == 1 { Fault::ResetAfter } else { Fault::None });
+}
+
+#[test]
+fn a_server_that_hangs_is_given_up_and_tried_again() {
+    survives(|n, _| if n == 4 { Fault::Hang } else { Fault::None });
+}
+
+#[test]
+fn a_server_that_hangs_after_the_work_doubles_nothing() {
+    survives(|n, path| if n > 2 && n < 9 && path.contains("log-batch") { Fault::HangAfter } else { Fault::None });
+}
+
+#[test]
+fn a_portal_that_answers_anything_is_no_server() {
+    survives(|n, _| if n < 3 { Fault::Nonsense } else { Fault::None });
+}
+
+#[test]
+fn requests_that_are_too_large_are_sent_in_halves() {
+    // 413 for the first batches, whatever their size: down to one point each if need be.
+    survives(|n, path| if n < 9 && path.contains("log-batch") { Fault::Status(413) } else { Fault::None });
+}
+
+#[test]
+fn a_run_that_was_made_without_an_answer_is_found_again() {
+    survives(|n, path| if n < 6 && path.contains("runs/create") { Fault::ResetAfter } else { Fault::None });
+}
+
+#[test]
+fn a_server_that_is_down_from_the_start_costs_one_warning_and_gets_all_later() {
+    let (_keep, workspace) = workspace();
+    let (task, heard) = listening();
+    // A port that was free a moment ago.
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let uri = format!("http://{nobody}");
+    let run = Run::start(&task, &workspace, "anna", &json!({}), &options(&workspace, &uri)).unwrap();
+    train(&run, &workspace, 0..50);
+    task.cancel_flag().store(true, std::sync::atomic::Ordering::Relaxed);
+    drop(run);
+    let heard = heard.lock().unwrap();
+    assert_eq!(heard.len(), 1, "{heard:?}");
+    assert!(heard[0].contains("training goes on"), "{heard:?}");
+    // The same run, sent elsewhere: everything arrives.
+    let server = Server::new(|_, _| Fault::None);
+    let to = place(&workspace, &server.url());
+    let done = track::sync(&Task::silent(), &workspace, &[], Some(&to), "", &|_| Ok(None)).unwrap();
+    assert!(done.iter().all(|one| one.error.is_none()), "{done:?}");
+    let log = track::folder(&workspace).join(format!("{}.jsonl", done[0].run));
+    assert_eq!(sorted(&server.state().points), points_of(&log));
+}
+
+#[test]
+fn a_resumed_training_goes_on_in_the_same_run_with_its_params_unchanged() {
+    let (_keep, workspace) = workspace();
+    let server = Server::new(|_, _| Fault::None);
+    let options = options(&workspace, &server.url());
+    let first = Run::open(&Task::silent(), &workspace, "anna", &json!({ "epochs": 3 }), true, &options).unwrap();
+    train(&first, &workspace, 0..5);
+    drop(first);
+    let second =
+        Run::open(&Task::silent(), &workspace, "anna", &json!({ "epochs": 9, "new": 1 }), true, &options).unwrap();
+    train(&second, &workspace, 3..8);
+    second.finish("done", &json!({}));
+    let state = server.state();
+    assert_eq!(state.runs, 1);
+    assert_eq!((state.params["epochs"].as_str(), state.params["new"].as_str()), ("3", "1"));
+    assert_eq!(state.tags["resumed.epochs"], "9");
+    assert_eq!(sorted(&state.points), points_of(second.path()));
+}
+
+#[test]
+fn a_token_is_sent_and_never_written_down() {
+    let (keep, workspace) = workspace();
+    let server = Server::new(|_, _| Fault::None);
+    let variable = |name: &str| (name == "MLFLOW_TRACKING_TOKEN").then(|| "sesame".to_owned());
+    let place = Place::parse(&server.url(), &workspace, &variable).unwrap();
+    let options = Options { mlflow: place, ..Options::default() };
+    let run = Run::start(&Task::silent(), &workspace, "anna", &json!({}), &options).unwrap();
+    run.finish("done", &json!({}));
+    drop(run);
+    assert_eq!(server.state().authorization.as_deref(), Some("Bearer sesame"));
+    let written = all_files(keep.path());
+    assert!(written.len() > 2);
+    assert!(written.values().all(|bytes| !String::from_utf8_lossy(bytes).contains("sesame")));
+}
+
+fn all_files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for path in files::list(folder).unwrap() {
+        if path.is_dir() {
+            found.extend(all_files(&path));
+        } else {
+            found.insert(path.display().to_string(), std::fs::read(&path).unwrap());
+        }
+    }
+    found
+}
+
+/// The points of the one run in MLflow's folder, read as MLflow reads them.
+fn folder_points(root: &Path) -> Vec<Point> {
+    let mut points = Vec::new();
+    for (path, bytes) in all_files(root) {
+        let Some((_, key)) = path.split_once("/metrics/") else { continue };
+        for line in String::from_utf8(bytes).unwrap().lines() {
+            let [time, value, step] = line.split(' ').collect::<Vec<_>>().try_into().unwrap();
+            let value = value.parse::<f64>().unwrap();
+            let value = if value.is_nan() { json!("NaN") } else { json!(value) };
+            points.push((key.to_owned(), step.parse().unwrap(), time.parse().unwrap(), value.to_string()));
+        }
+    }
+    points.sort();
+    points
+}
+
+#[test]
+fn the_folder_has_the_points_of_the_log_also_after_a_kill() {
+    let (_keep, workspace) = workspace();
+    let root = workspace.tracking().join("mlruns");
+    let options = options(&workspace, "");
+    let run = Run::start(&Task::silent(), &workspace, "anna", &json!({ "epochs": 3 }), &options).unwrap();
+    train(&run, &workspace, 0..300);
+    run.finish("done", &json!({}));
+    let log = run.path().to_owned();
+    drop(run);
+    assert_eq!(folder_points(&root), points_of(&log));
+    // What a kill and a power cut may leave: a cursor behind the points, a torn line, a file that was lost.
+    let cursor = all_files(&workspace.tracking().join("follow")).into_keys().find(|path| path.ends_with("cursor.json"));
+    let cursor = cursor.unwrap();
+    let saved: Value = serde_json::from_slice(&std::fs::read(&cursor).unwrap()).unwrap();
+    std::fs::write(&cursor, json!({ "offset": 900, "clean": false, "state": saved["state"] }).to_string()).unwrap();
+    let metrics: Vec<_> = all_files(&root).into_keys().filter(|path| path.contains("/metrics/")).collect();
+    let bytes = std::fs::read(&metrics[0]).unwrap();
+    std::fs::write(&metrics[0], &bytes[..bytes.len() - 7]).unwrap();
+    std::fs::remove_file(&metrics[1]).unwrap();
+    assert!(sync(&workspace));
+    assert_eq!(folder_points(&root), points_of(&log));
+}
+
+#[test]
+fn a_run_that_is_being_written_is_left_to_its_process() {
+    let (_keep, workspace) = workspace();
+    let run = Run::start(&Task::silent(), &workspace, "anna", &json!({}), &options(&workspace, "")).unwrap();
+    let parse = |uri: &str| Ok(Some(place(&workspace, uri)));
+    let done = track::sync(&Task::silent(), &workspace, &[], None, "", &parse).unwrap();
+    assert_eq!(done[0].error.as_ref().unwrap().kind(), rvc_run::Kind::Locked);
+    drop(run);
+}

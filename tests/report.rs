@@ -1,0 +1,690 @@
+//! Pages of runs: honest about every log, safe with hostile text, light with many steps, and complete without a network.
+
+use base64::Engine;
+use rvc_run::Kind;
+use rvc_run::audio::{io, picture};
+use rvc_run::files::{self, Workspace};
+use rvc_run::report;
+use rvc_run::track;
+use serde_json::{Value, json};
+use std::f64::consts::TAU;
+use std::fmt::Write as _;
+use std::path::Path;
+
+pub const RUN: &str = "20261122-213011-042-anna-9f3c";
+/// 2026-11-22 21:30:11 UTC.
+const START: f64 = 1_795_383_011.0;
+
+/// An event log in the making; see src/track/mod.rs for its lines.
+pub struct Log {
+    text: String,
+    /// Seconds since the run began, and since the process did.
+    now: f64,
+    elapsed: f64,
+}
+
+impl Log {
+    fn empty() -> Self {
+        Self { text: String::new(), now: 0.0, elapsed: 0.0 }
+    }
+
+    fn started() -> Self {
+        let mut log = Self::empty();
+        log.line("start", &start("anna", &json!({ "epochs": 30, "batch_size": 4, "gpu": false })));
+        log
+    }
+
+    fn line(&mut self, kind: &str, fields: &Value) {
+        let mut line = json!({ "type": kind, "time": START + self.now, "elapsed": self.elapsed });
+        line.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        writeln!(self.text, "{line}").unwrap();
+    }
+
+    fn event(&mut self, name: &str, data: &Value) {
+        self.line("event", &json!({ "event": name, "data": data }));
+    }
+
+    fn metrics(&mut self, step: i64, metrics: &Value) {
+        self.line("metrics", &json!({ "step": step, "metrics": metrics }));
+    }
+
+    fn wait(&mut self, seconds: f64) {
+        self.now += seconds;
+        self.elapsed += seconds;
+    }
+
+    fn save(&self, workspace: &Workspace, run: &str) {
+        let path = workspace.tracking().join("events").join(format!("{run}.jsonl"));
+        files::write(&path, &self.text).unwrap();
+    }
+}
+
+fn start(name: &str, params: &Value) -> Value {
+    json!({
+        "schema": 1, "run": RUN, "name": name, "tool_version": "0.1.0", "params": params,
+        "tags": { "mlflow.source.name": "recipes/train_voice.rhai", "rvc_run.libtorch": "2.11.0", "rvc_run.host": "box" },
+    })
+}
+
+fn workspace() -> (tempfile::TempDir, Workspace) {
+    let folder = tempfile::tempdir().unwrap();
+    let workspace = Workspace::new(folder.path());
+    (folder, workspace)
+}
+
+fn page(workspace: &Workspace) -> String {
+    read(&report::write(workspace, RUN).unwrap())
+}
+
+/// A page, with the characters of paths and digests that need no escaping as they are.
+fn read(path: &Path) -> String {
+    files::read_text(path).unwrap().replace("&#x2f;", "/").replace("&#x27;", "'")
+}
+
+/// What the page's script reads.
+fn data(page: &str) -> Value {
+    let json = page.split_once(r#"<script type="application/json" id="data">"#).unwrap().1;
+    serde_json::from_str(json.split_once("</script>").unwrap().0).unwrap()
+}
+
+fn series<'a>(data: &'a Value, name: &str) -> &'a Value {
+    let all = data["charts"].as_array().unwrap().iter().flat_map(|chart| chart["series"].as_array().unwrap());
+    all.into_iter().find(|series| series["name"] == name).unwrap_or_else(|| panic!("no curve {name}"))
+}
+
+/// A gliding voice-like sound.
+pub fn voice(seconds: f64, sample_rate: u32, noise: f64) -> Vec<f32> {
+    let (mut phase, mut random) = (0.0, 1u32);
+    let sample = |i: usize| {
+        let time = i as f64 / f64::from(sample_rate);
+        phase += (160.0 + 50.0 * (3.0 * time).sin()) / f64::from(sample_rate);
+        random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let white = f64::from(random >> 8) / f64::from(1u32 << 23) - 1.0;
+        let tone: f64 = (1..25).map(|k| (TAU * phase * f64::from(k)).sin() / f64::from(k)).sum();
+        let syllable = (0.5 + 0.5 * (TAU * 2.2 * time).sin()).powi(2);
+        (0.25 * tone * syllable + noise * white) as f32
+    };
+    (0..(seconds * f64::from(sample_rate)) as usize).map(sample).collect()
+}
+
+/// A run as a training leaves it: `epochs` of `per_epoch` steps, sounds every tenth epoch, the machine's load, and a kill half way.
+pub fn realistic(workspace: &Workspace, run: &str, name: &str, params: &Value, epochs: i64, per_epoch: i64) {
+    let mut log = Log::empty();
+    log.line("start", &start(name, params));
+    log.event(
+        "recipe",
+        &json!({ "path": "recipes/train_voice.rhai", "text": "//! Train one voice.\nlet p = args(PARAMS);\n" }),
+    );
+    let stages = [
+        ("reading recordings", 3.1, 4, "4 files, 1 unusable"),
+        ("slicing", 8.4, 118, "118 clips, 3 dropped"),
+        ("f0", 41.0, 118, "rmvpe"),
+        ("content", 66.2, 118, ""),
+    ];
+    for (stage, seconds, done, summary) in stages {
+        log.wait(seconds);
+        log.event("stage", &json!({ "stage": stage, "seconds": seconds, "done": done, "summary": summary }));
+    }
+    log.event("dataset", &dataset());
+    log.event(
+        "warning",
+        &json!({ "text": "data/anna/noise.wav: clipped in 412 samples; the clips keep the distortion" }),
+    );
+    let random = |step: i64, salt: i64| ((step * 7919 + salt * 104_729) % 1000) as f64 / 1000.0 - 0.5;
+    let rate = params["learning_rate"].as_f64().unwrap_or(1e-4);
+    let (mut step, mut load) = (0, 0.0);
+    for epoch in 1..=epochs {
+        let began = log.now;
+        let mut sum = 0.0;
+        for _ in 0..per_epoch {
+            step += 1;
+            log.wait(0.21);
+            let share = step as f64 / (epochs * per_epoch) as f64;
+            let mel = 14.0 + 16.0 * (-6.0 * share * (rate * 1e4).sqrt()).exp() + 2.5 * random(step, 1);
+            sum += mel;
+            let norm = if step == per_epoch * epochs / 3 {
+                Value::from("NaN")
+            } else {
+                (40.0 + 60.0 * random(step, 3)).into()
+            };
+            log.metrics(
+                step,
+                &json!({
+                    "loss_disc": 3.4 + 0.8 * random(step, 4), "loss_gen": 3.0 + share + random(step, 5), "loss_fm": 7.0 + 4.0 * share + 2.0 * random(step, 6),
+                    "loss_mel": mel, "loss_kl": 1.2 + 2.0 * (-9.0 * share).exp() + 0.4 * random(step, 7),
+                    "learning_rate": rate * 0.999_875f64.powi(epoch as i32), "grad_norm_g": norm, "grad_norm_d": 15.0 + 20.0 * random(step, 8).abs(),
+                    "steps_per_second": 4.7 + 0.3 * random(step, 9), "audio_seconds_per_second": 6.6 + 0.3 * random(step, 9),
+                }),
+            );
+            if log.now - load > 10.0 {
+                load = log.now;
+                let cpu = 55.0 + 40.0 * random(step, 10);
+                log.metrics(
+                    log.now as i64,
+                    &json!({
+                        "system/cpu_utilization_percentage": cpu, "system/system_memory_usage_megabytes": 9000.0 + 300.0 * share, "system/system_memory_usage_percentage": 28.0,
+                        "system/process_memory_megabytes": 3100.0 + 200.0 * share, "system/disk_usage_percentage": 61.0, "system/disk_usage_megabytes": 310_000.0,
+                        "system/disk_available_megabytes": 190_000.0 - 3000.0 * share, "system/network_receive_megabytes": 12.0, "system/network_transmit_megabytes": 3.0,
+                        "system/gpu_0_memory_usage_percentage": 71.0, "system/gpu_0_memory_usage_megabytes": 7100.0, "system/gpu_0_utilization_percentage": 93.0 + 5.0 * random(step, 11),
+                        "system/gpu_0_power_usage_watts": 210.0 + 30.0 * random(step, 12), "system/gpu_0_temperature_celsius": 55.0 + 12.0 * share, "system/gpu_0_energy_joules": 210.0 * log.now,
+                    }),
+                );
+            }
+        }
+        log.metrics(step, &json!({ "epoch": epoch, "validation_loss_mel": 15.0 + 16.0 / epoch as f64 }));
+        log.event("epoch", &json!({ "epoch": epoch, "step": step, "seconds": log.now - began,
+            "metrics": { "loss_mel": sum / per_epoch as f64, "loss_kl": 1.3, "loss_fm": 8.0, "loss_gen": 3.4, "loss_disc": 3.4, "steps_per_second": 4.7 } }));
+        if epoch % 10 == 0 || epoch == epochs {
+            let path = format!("logs/{name}/samples/epoch_{epoch}.wav");
+            io::write_wav(&workspace.path(&path), &voice(3.2, 40_000, 0.2 / epoch as f64), 40_000).unwrap();
+            log.event("checkpoint", &json!({ "epoch": epoch, "step": step, "g": format!("logs/{name}/G_{epoch}.pth"), "d": format!("logs/{name}/D_{epoch}.pth") }));
+            log.event(
+                "sample",
+                &json!({ "epoch": epoch, "step": step, "path": path, "of": format!("logs/{name}/0_gt_wavs/0_0.wav") }),
+            );
+        }
+        if epoch == epochs / 2 {
+            log.now += 3600.0;
+            log.elapsed = 0.0;
+            load = log.now;
+            let again = start(name, params);
+            log.line(
+                "resume",
+                &json!({ "run": run, "tool_version": "0.1.0", "tags": again["tags"], "params": params }),
+            );
+        }
+    }
+    io::write_wav(&workspace.path(format!("logs/{name}/0_gt_wavs/0_0.wav")), &voice(3.2, 40_000, 0.002), 40_000)
+        .unwrap();
+    io::write_wav(&workspace.path("test.wav"), &voice(2.0, 40_000, 0.02), 40_000).unwrap();
+    log.event("self_test", &json!({ "path": "test.wav", "of": format!("logs/{name}/0_gt_wavs/0_0.wav"), "snr": 9.31, "log_mel_distance": 0.412, "f0_rmse_cents": 18.4,
+        "voicing_error": 0.021, "loudness_difference": -0.8, "content_distance": 0.131 }));
+    log.event("index", &json!({ "path": format!("logs/{name}/added_IVF512_Flat_nprobe_1_{name}_v2.index"), "n": 34_211, "n_ivf": 512 }));
+    log.metrics(step, &json!({ "index_recall": 0.987 }));
+    log.line("artifact", &json!({ "path": format!("models/{name}.pth"), "to": "models" }));
+    log.line(
+        "finish",
+        &json!({ "status": "done", "summary": { "epochs": epochs, "gpu_energy_joules": 88_123.412_11 } }),
+    );
+    log.save(workspace, run);
+}
+
+fn dataset() -> Value {
+    json!({
+        "clips": 118, "seconds": 412.4,
+        "recordings": [
+            { "name": "anna_01.flac", "sid": 0, "seconds": 301.22, "clips": 84, "kept_seconds": 280.1, "dropped": [{ "reason": "silent", "count": 2, "seconds": 5.2 }, { "reason": "shorter than 0.1 s", "count": 1, "seconds": 0.08 }], "reason": null },
+            { "name": "anna_02.flac", "sid": 0, "seconds": 140.0, "clips": 34, "kept_seconds": 132.3, "dropped": [], "reason": null },
+            { "name": "broken.mp3", "sid": 0, "seconds": 0.0, "clips": 0, "kept_seconds": 0.0, "dropped": [], "reason": "cannot be decoded: no frame header found" },
+        ],
+        "dropped_clips": [{ "name": "0_17.wav", "reason": "silent" }],
+    })
+}
+
+/// The brightness (palette index) of a pixel, from the left and the bottom, both 0 to 1.
+fn brightness(png: &[u8], across: f64, up: f64) -> u8 {
+    let (width, height, pixels) = decoded(png);
+    let (x, y) = ((across * f64::from(width)) as usize, ((1.0 - up) * f64::from(height)) as usize);
+    pixels[y.min(height as usize - 1) * width as usize + x]
+}
+
+/// Size and palette indices.
+fn decoded(bytes: &[u8]) -> (u32, u32, Vec<u8>) {
+    let mut decoder = png::Decoder::new(std::io::Cursor::new(bytes));
+    decoder.set_transformations(png::Transformations::IDENTITY);
+    let mut reader = decoder.read_info().unwrap();
+    let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
+    let info = reader.next_frame(&mut pixels).unwrap();
+    pixels.truncate(info.buffer_size());
+    (info.width, info.height, pixels)
+}
+
+#[test]
+fn a_tone_is_bright_at_its_frequency_and_dark_elsewhere() {
+    let tone: Vec<f32> = (0..32_000).map(|i| (0.5 * (TAU * 1000.0 * f64::from(i) / 16_000.0).sin()) as f32).collect();
+    let png = picture::spectrogram(&tone, 16_000, None).unwrap();
+    let at = picture::height(1000.0, 16_000);
+    assert_eq!(brightness(&png, 0.5, at), 63, "the peak has the last of 64 levels");
+    assert!(brightness(&png, 0.5, picture::height(500.0, 16_000)) < 20);
+    assert!(brightness(&png, 0.5, picture::height(4000.0, 16_000)) < 20);
+    assert_eq!(decoded(&png).0, 200, "2 s: a column each 10 ms");
+}
+
+#[test]
+fn a_picture_is_at_most_900_by_256_whatever_the_length() {
+    for seconds in [0.005, 1.0, 60.0] {
+        let png = picture::spectrogram(&voice(seconds, 8000, 0.1), 8000, None).unwrap();
+        let (width, height, _) = decoded(&png);
+        assert!(width <= 900 && height == 256, "{seconds} s: {width} x {height}");
+    }
+}
+
+#[test]
+fn silence_nothing_and_broken_samples_give_dark_pictures() {
+    for (value, count) in [(0.0, 8000), (0.0, 0), (f32::NAN, 8000), (f32::INFINITY, 8000)] {
+        let (_, _, pixels) = decoded(&picture::spectrogram(&vec![value; count], 16_000, None).unwrap());
+        assert!(pixels.iter().all(|level| *level == 0));
+    }
+    assert!(picture::spectrogram(&[0.5; 100], 0, Some(&[f64::NAN, 1e300])).is_ok(), "even a rate of 0");
+}
+
+#[test]
+fn the_dither_of_16_bits_is_not_blown_up() {
+    let dither: Vec<f32> = voice(1.0, 16_000, 1.0).iter().map(|x| (x.clamp(-1.0, 1.0).round()) / 32768.0).collect();
+    assert!(dither.iter().any(|x| *x != 0.0));
+    let (_, _, pixels) = decoded(&picture::spectrogram(&dither, 16_000, None).unwrap());
+    assert!(pixels.iter().all(|level| *level < 32), "no brighter than the half: {:?}", pixels.iter().max());
+}
+
+#[test]
+fn the_pitch_is_drawn_where_it_is_voiced() {
+    let f0: Vec<f64> = (0..100).map(|i| if i < 50 { 200.0 } else { 0.0 }).collect();
+    let png = picture::spectrogram(&vec![0.0; 16_000], 16_000, Some(&f0)).unwrap();
+    let at = picture::height(200.0, 16_000);
+    assert_eq!(brightness(&png, 0.25, at), 64, "the colour of the line");
+    assert_eq!(brightness(&png, 0.75, at), 0);
+}
+
+#[test]
+fn a_page_tells_the_whole_run() {
+    let (_keep, workspace) = workspace();
+    realistic(&workspace, RUN, "anna", &json!({ "epochs": 20, "batch_size": 4, "gpu": false }), 20, 10);
+    let path = report::write(&workspace, RUN).unwrap();
+    assert_eq!(path, workspace.tracking().join("reports").join(format!("{RUN}.html")));
+    let page = read(&path);
+    for told in [
+        r#"<span class="status done">done</span>"#,
+        "in 2 processes",
+        "<dd>20</dd>",
+        "Best epoch",
+        "<dd>CPU</dd>",
+        "5.2 s in 2: silent; 0.1 s in 1: shorter than 0.1 s",
+        "not used: cannot be decoded: no frame header found",
+        "0_17.wav",
+        "clipped in 412 samples",
+        "f0_rmse_cents",
+        "18.4",
+        "index_recall",
+        "recipes/train_voice.rhai",
+        "let p = args(PARAMS);",
+        "logs/anna/G_20.pth",
+        "models/anna.pth",
+        "2.11.0",
+        "reading recordings",
+        "epoch 10",
+        "is shown above",
+        "grad_norm_g: not a finite number at step 66",
+    ] {
+        assert!(page.contains(told), "{told:?} is not in the page");
+    }
+}
+
+#[test]
+fn a_page_needs_nothing_but_itself() {
+    let (_keep, workspace) = workspace();
+    realistic(&workspace, RUN, "anna", &json!({}), 10, 5);
+    let page = page(&workspace);
+    for attribute in ["src=\"", "href=\""] {
+        for (at, _) in page.match_indices(attribute) {
+            let target = &page[at + attribute.len()..];
+            assert!(target.starts_with("data:") || target.starts_with('#'), "{}", &target[..40]);
+        }
+    }
+    assert!(!page.contains("url(") && !page.contains("@import") && !page.contains("<link"));
+    // The browser is told to hold it to that, and to run this one script only.
+    let script = page.rsplit_once("<script>").unwrap().1.split_once("</script>").unwrap().0;
+    let digest = files::digest(script);
+    let bytes: Vec<u8> = (0..32).map(|i| u8::from_str_radix(&digest[2 * i..2 * i + 2], 16).unwrap()).collect();
+    let digest = base64::engine::general_purpose::STANDARD.encode(bytes);
+    let policy = page.split_once("Content-Security-Policy\" content=\"").unwrap().1.split_once('"').unwrap().0;
+    assert!(policy.contains(&format!("script-src 'sha256-{digest}'")), "{policy}");
+    assert!(policy.contains("default-src 'none'"));
+}
+
+#[test]
+fn every_curve_is_drawn_without_a_script() {
+    let (_keep, workspace) = workspace();
+    realistic(&workspace, RUN, "anna", &json!({}), 10, 50);
+    let page = page(&workspace);
+    let curves: usize =
+        data(&page)["charts"].as_array().unwrap().iter().map(|c| c["series"].as_array().unwrap().len()).sum();
+    assert!(curves > 15, "{curves}");
+    assert_eq!(page.matches(r#"<path class="line c"#).count(), curves);
+    let first = &data(&page)["charts"][0]["series"];
+    assert_eq!(
+        (&first[0]["name"], &first[1]["name"]),
+        (&json!("loss_mel"), &json!("validation_loss_mel")),
+        "side by side"
+    );
+    assert!(!page.contains("NaN "), "no picture has a place that is no number");
+}
+
+/// What must never reach a browser as it stands.
+const HOSTILE: &str = r#"</script><script>alert(1)</script><img src=x onerror=alert(1)>"'&<!--"#;
+
+/// A log in which every text is hostile.
+fn hostile_log() -> Log {
+    let mut log = Log::empty();
+    let params = json!({ HOSTILE: { HOSTILE: HOSTILE }, "epochs": HOSTILE });
+    let mut opening = start(HOSTILE, &params);
+    opening["tags"] = json!({ HOSTILE: HOSTILE, "rvc_run.gpu": HOSTILE });
+    opening["tool_version"] = HOSTILE.into();
+    log.line("start", &opening);
+    opening["params"] = json!({});
+    log.line("resume", &opening);
+    log.event("recipe", &json!({ "path": HOSTILE, "text": HOSTILE }));
+    log.event("stage", &json!({ "stage": HOSTILE, "seconds": 1.0, "done": HOSTILE, "summary": HOSTILE }));
+    log.event("warning", &json!({ "text": HOSTILE }));
+    let dropped = json!([{ "reason": HOSTILE, "count": HOSTILE, "seconds": HOSTILE }]);
+    log.event("dataset", &json!({ "clips": 1, "seconds": 1.0, "recordings": [{ "name": HOSTILE, "sid": HOSTILE, "dropped": dropped, "reason": HOSTILE }], "dropped_clips": [{ "name": HOSTILE, "reason": HOSTILE }] }));
+    for step in 0..5 {
+        log.metrics(
+            step,
+            &json!({ HOSTILE: step, "system/</script><script>": step, "loss_mel": 1.0, "validation_</script>": 2.0 }),
+        );
+    }
+    log.event("sample", &json!({ "epoch": 1, "path": HOSTILE, "of": HOSTILE }));
+    log.event("self_test", &json!({ "path": HOSTILE, "of": HOSTILE, "snr": 1.0, HOSTILE: 1.0 }));
+    log.event("index", &json!({ HOSTILE: HOSTILE }));
+    log.event("checkpoint", &json!({ "epoch": HOSTILE, "g": HOSTILE, "d": HOSTILE }));
+    log.line("artifact", &json!({ "path": HOSTILE, "to": HOSTILE, "key": HOSTILE, "step": 1 }));
+    log.line("finish", &json!({ "status": HOSTILE, "summary": { HOSTILE: HOSTILE } }));
+    log
+}
+
+fn is_tame(page: &str) {
+    assert_eq!(page.matches("<script").count(), 2, "the data and ours");
+    assert_eq!(page.matches("</script").count(), 2);
+    assert!(!page.contains("<img") && !page.contains("<!--"));
+    assert!(page.contains("alert(1)"), "it is shown as text");
+}
+
+#[test]
+fn hostile_text_stays_text_in_both_pages() {
+    let (_keep, workspace) = workspace();
+    hostile_log().save(&workspace, RUN);
+    let mut other = hostile_log();
+    other.text = other.text.replace("alert(1)", "alert(2)");
+    other.save(&workspace, "other");
+    let page = page(&workspace);
+    is_tame(&page);
+    // The data survives its escaping.
+    assert_eq!(series(&data(&page), HOSTILE)["y"], json!([0.0, 1.0, 2.0, 3.0, 4.0]));
+    is_tame(&read(&report::compare(&workspace, &[RUN.into(), "other".into()]).unwrap()));
+}
+
+#[test]
+fn thinning_keeps_every_peak_and_tells_every_step_that_is_no_number() {
+    let (_keep, workspace) = workspace();
+    let mut log = Log::started();
+    for step in 0..20_000 {
+        log.wait(0.1);
+        let mel = match step {
+            777 | 778 | 15_001 => json!("NaN"),
+            9_999 => json!("Infinity"),
+            12_345 => json!(999.0),
+            12_346 => json!(-999.0),
+            _ => json!(20.0 + f64::from(step % 7)),
+        };
+        log.metrics(i64::from(step), &json!({ "loss_mel": mel, "loss_kl": 1.0 }));
+    }
+    log.save(&workspace, RUN);
+    let page = page(&workspace);
+    let data = data(&page);
+    let mel = series(&data, "loss_mel");
+    let y = mel["y"].as_array().unwrap();
+    assert!(y.len() <= 1500, "{}", y.len());
+    assert!(y.len() > 900, "{}", y.len());
+    assert!(y.contains(&json!(999.0)) && y.contains(&json!(-999.0)));
+    let bad = mel["bad"].as_array().unwrap();
+    assert_eq!(bad.iter().map(|mark| mark[2].as_u64().unwrap()).sum::<u64>(), 4);
+    assert_eq!(bad[0][0], 777);
+    assert!(page.contains("loss_mel: not a finite number at 4 steps from 777 to 15001"));
+    assert!(page.contains(r#"<path class="bad""#), "they are marked without a script too");
+    let steps: Vec<i64> = mel["x"].as_array().unwrap().iter().map(|x| x.as_i64().unwrap()).collect();
+    assert!(steps.is_sorted() && steps[0] <= 7 && steps[steps.len() - 1] > 19_950);
+    assert!(series(&data, "loss_kl")["bad"].is_null());
+}
+
+#[test]
+fn a_run_of_nothing_but_nan_still_gives_a_page() {
+    let (_keep, workspace) = workspace();
+    let mut log = Log::started();
+    (0..5000).for_each(|step| log.metrics(step, &json!({ "loss_mel": "NaN" })));
+    log.save(&workspace, RUN);
+    let page = page(&workspace);
+    assert!(page.contains("not a finite number at 5000 steps from 0 to 4999"));
+    let bad = series(&data(&page), "loss_mel")["bad"].as_array().unwrap().clone();
+    assert_eq!(bad.iter().map(|mark| mark[2].as_u64().unwrap()).sum::<u64>(), 5000);
+}
+
+#[test]
+fn a_run_that_was_killed_says_so_and_one_that_goes_on_too() {
+    let (_keep, workspace) = workspace();
+    let mut log = Log::started();
+    log.metrics(1, &json!({ "loss_mel": 30.0 }));
+    log.save(&workspace, RUN);
+    assert!(page(&workspace).contains("not ended: killed, or busy"));
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
+    log.now = now - START;
+    log.metrics(2, &json!({ "loss_mel": 29.0 }));
+    log.save(&workspace, RUN);
+    assert!(page(&workspace).contains("running when this was made"));
+    log.line("finish", &json!({ "status": "failed", "summary": {} }));
+    log.save(&workspace, RUN);
+    assert!(page(&workspace).contains(r#"<span class="status failed">failed</span>"#));
+}
+
+#[test]
+fn torn_empty_and_headless_logs_give_honest_pages() {
+    let (_keep, workspace) = workspace();
+    let mut log = Log::started();
+    log.text.push_str("{\"type\":\"metr");
+    log.save(&workspace, RUN);
+    let torn = page(&workspace);
+    assert!(torn.contains("1 line of the log cannot be read") && torn.contains("No losses are recorded"));
+    assert!(
+        torn.contains("No curves") && torn.contains("No samples") && torn.contains("does not describe the dataset")
+    );
+
+    let mut log = Log::empty();
+    log.save(&workspace, RUN);
+    let empty = page(&workspace);
+    assert!(empty.contains("nothing recorded") && empty.contains("no start line"));
+
+    (0..3).for_each(|step| log.metrics(step, &json!({ "loss_mel": 2.0 })));
+    log.save(&workspace, RUN);
+    let headless = page(&workspace);
+    assert!(headless.contains("no start line") && headless.contains(&format!("<h1>{RUN}")));
+    assert_eq!(series(&data(&headless), "loss_mel")["x"], json!([0, 1, 2]));
+
+    // Lines of the right type and the wrong shape.
+    log.text =
+        "{\"type\":\"event\"}\n{\"type\":\"metrics\"}\n{\"type\":\"start\",\"time\":1e300}\n[]\n7\n\u{0}\n".into();
+    for event in ["sample", "dataset", "stage", "epoch", "checkpoint", "index", "self_test", "warning", "recipe"] {
+        for data in [json!(null), json!([1]), json!({ "epoch": "x", "recordings": 5, "path": {}, "seconds": "NaN" })] {
+            log.event(event, &data);
+        }
+    }
+    log.save(&workspace, RUN);
+    page(&workspace);
+}
+
+#[test]
+fn values_at_the_edge_of_a_float_are_drawn_or_told() {
+    let (_keep, workspace) = workspace();
+    let mut log = Log::started();
+    for (step, value) in [1e308, -1e308, 0.0, 5e-324].into_iter().enumerate() {
+        log.metrics(step as i64 * (i64::MAX / 4), &json!({ "loss_mel": value }));
+    }
+    log.save(&workspace, RUN);
+    let page = page(&workspace);
+    assert_eq!(series(&data(&page), "loss_mel")["y"].as_array().unwrap().len(), 4);
+    assert!(!page.split("<script").next().unwrap().contains("NaN"), "the picture has places for them");
+}
+
+#[test]
+fn time_does_not_count_the_pause_between_two_processes() {
+    let (_keep, workspace) = workspace();
+    let mut log = Log::started();
+    for step in 1..=3 {
+        log.wait(60.0);
+        log.metrics(step, &json!({ "loss_mel": 30.0 }));
+    }
+    log.now += 100_000.0;
+    log.elapsed = 0.0;
+    log.line("resume", &start("anna", &json!({ "epochs": 30 })));
+    for (step, value) in [(3, 1.0), (4, 2.0)] {
+        log.wait(60.0);
+        log.metrics(step, &json!({ "loss_mel": value }));
+    }
+    log.save(&workspace, RUN);
+    let page = page(&workspace);
+    let data = data(&page);
+    let mel = series(&data, "loss_mel");
+    assert_eq!(mel["t"], json!([1.0, 2.0, 4.0, 5.0]), "the repeated step counts as its last");
+    assert_eq!(mel["y"], json!([30.0, 30.0, 1.0, 2.0]));
+    assert!(page.contains("5 min 00 s") && page.contains("without a last word"));
+}
+
+#[test]
+fn a_metrics_line_says_the_same_however_it_is_written() {
+    let (_keep, workspace) = workspace();
+    let rest = r#""elapsed":2.5,"step":7,"metrics":{"a\u0062\n":1,"b":-2,"c":0.1,"d":"NaN","e":"-Infinity","f":18446744073709551615}}"#;
+    let mut found = Vec::new();
+    // As this program writes it; as any other might; and one with a value that is none.
+    for text in [
+        format!("{{\"type\":\"metrics\",\"time\":5.0,{rest}\n"),
+        format!("{{ \"time\": 5.0, \"type\":\"metrics\",{rest}\n"),
+        format!("{{\"type\":\"metrics\",\"time\":5.0,{}\n", rest.replace("\"b\"", "\"x\":null,\"b\"")),
+    ] {
+        let path = workspace.path("log.jsonl");
+        files::write(&path, text).unwrap();
+        let record = track::read(&path).unwrap();
+        assert_eq!((record.sessions.len(), record.sessions[0].seconds, record.sessions[0].time), (1, 2.5, (5.0, 5.0)));
+        found.push((format!("{:?}", record.metrics), record.damaged));
+    }
+    assert!(found[0].0.contains("ab\\n") && found[0].0.contains("-inf") && found[0].1 == 0, "{found:?}");
+    assert_eq!(found[0], found[1]);
+    assert_eq!((&found[0].0, 1), (&found[2].0, found[2].1), "the rest of the line counts");
+}
+
+#[test]
+fn sounds_are_in_the_page_as_wavs_that_every_browser_plays() {
+    let (_keep, workspace) = workspace();
+    let samples = voice(0.5, 16_000, 0.0);
+    io::write_wav(&workspace.path("a.wav"), &samples, 16_000).unwrap();
+    io::write_wav(&workspace.path("b.wav"), &voice(25.0, 8000, 0.0), 8000).unwrap();
+    let mut log = Log::started();
+    log.event("sample", &json!({ "epoch": 1, "path": "a.wav", "of": "b.wav" }));
+    log.save(&workspace, RUN);
+    let page = page(&workspace);
+    assert!(page.contains("the first 20 s of 25.0 s"));
+    let uris: Vec<&str> = page.split("src=\"data:audio").skip(1).map(|rest| rest.split_once('"').unwrap().0).collect();
+    assert_eq!(uris.len(), 2);
+    let bytes = base64::engine::general_purpose::STANDARD.decode(uris[1].split_once("base64,").unwrap().1).unwrap();
+    let mut reader = hound::WavReader::new(std::io::Cursor::new(bytes)).unwrap();
+    let spec = reader.spec();
+    assert_eq!((spec.channels, spec.sample_rate, spec.bits_per_sample), (1, 16_000, 16));
+    assert_eq!(spec.sample_format, hound::SampleFormat::Int);
+    let read: Vec<f32> = reader.samples::<i16>().map(|x| f32::from(x.unwrap()) / 32767.0).collect();
+    // Half a step of 16 bits.
+    assert!(read.len() == samples.len() && read.iter().zip(&samples).all(|(a, b)| (a - b).abs() <= 0.51 / 32767.0));
+}
+
+#[test]
+fn sounds_that_are_gone_or_no_sounds_are_told() {
+    let (_keep, workspace) = workspace();
+    files::write(&workspace.path("text.wav"), "no sound").unwrap();
+    files::create_folder(&workspace.path("folder")).unwrap();
+    let mut log = Log::started();
+    log.event("sample", &json!({ "epoch": 1, "path": "gone.wav", "of": "folder" }));
+    log.line("artifact", &json!({ "path": "text.wav", "to": "x", "key": "other", "step": 3 }));
+    log.save(&workspace, RUN);
+    let page = page(&workspace);
+    assert!(page.contains("gone.wav is not there any more") && page.contains("folder is no file"));
+    assert!(page.contains("text.wav") && page.contains("No sound is in this page. 3 left out"));
+    assert!(!page.contains("<audio"));
+}
+
+#[test]
+fn the_first_middle_and_last_of_many_samples_are_shown_and_the_rest_is_not() {
+    let (_keep, workspace) = workspace();
+    let mut log = Log::started();
+    for epoch in 1..=9 {
+        let path = format!("epoch_{epoch}.wav");
+        io::write_wav(&workspace.path(&path), &voice(0.1, 8000, 0.0), 8000).unwrap();
+        log.event("sample", &json!({ "epoch": epoch, "path": path, "of": "" }));
+    }
+    log.save(&workspace, RUN);
+    let page = page(&workspace);
+    let shown: Vec<i32> = (1..=9).filter(|epoch| page.contains(&format!("<b>epoch {epoch}</b>"))).collect();
+    assert_eq!(shown, [1, 5, 9]);
+}
+
+#[test]
+fn what_has_no_room_is_left_out_and_told() {
+    let (_keep, workspace) = workspace();
+    let mut log = Log::started();
+    let sound = voice(20.0, 48_000, 0.1);
+    for key in ["a", "b", "c"] {
+        for step in 0..3 {
+            let path = format!("{key}{step}.wav");
+            io::write_wav(&workspace.path(&path), &sound, 48_000).unwrap();
+            log.line("artifact", &json!({ "path": path, "to": "x", "key": key, "step": step }));
+        }
+    }
+    log.save(&workspace, RUN);
+    let page = page(&workspace);
+    assert!(page.len() < 21_000_000, "{}", page.len());
+    assert!(page.matches("<audio").count() >= 6);
+    assert!(page.contains("c2.wav is left out: the page holds at most 20 MB"));
+}
+
+#[test]
+fn a_comparison_shows_what_differs_and_who_is_best() {
+    let (_keep, workspace) = workspace();
+    realistic(
+        &workspace,
+        "one",
+        "anna",
+        &json!({ "epochs": 8, "batch_size": 4, "learning_rate": 1e-4, "seed": 1 }),
+        8,
+        5,
+    );
+    realistic(
+        &workspace,
+        "two",
+        "anna",
+        &json!({ "epochs": 8, "batch_size": 8, "learning_rate": 4e-4, "seed": 1 }),
+        8,
+        5,
+    );
+    let runs = ["one".to_owned(), "two".to_owned(), "one".to_owned()];
+    let path = report::compare(&workspace, &runs).unwrap();
+    assert_eq!(path, report::compare(&workspace, &runs[..2]).unwrap(), "a run that is named twice counts once");
+    assert!(path.starts_with(workspace.tracking().join("reports")));
+    let page = read(&path);
+    let (differs, rest) = page.split_once("What differs").unwrap().1.split_once("settings are equal").unwrap();
+    assert!(differs.contains("batch_size") && differs.contains("learning_rate") && !differs.contains("seed"));
+    assert!(rest.contains("seed") && rest.contains("epochs"));
+    let names: Vec<Value> =
+        data(&page)["charts"][0]["series"].as_array().unwrap().iter().map(|s| s["name"].clone()).collect();
+    assert_eq!(names, ["A", "B"]);
+    // The faster rate has the lower loss.
+    let results = page.split_once("Results").unwrap().1.split_once("What differs").unwrap().0;
+    let rows: Vec<&str> = results.split("<tr>").skip(2).collect();
+    assert!(!rows[0].contains("<strong>") && rows[1].contains(")</strong>"), "{results}");
+}
+
+#[test]
+fn a_run_that_is_not_there_is_named() {
+    let (_keep, workspace) = workspace();
+    files::write(&workspace.path("tracking/secret.jsonl"), "{}").unwrap();
+    for id in ["nobody", "../secret", "", "."] {
+        assert_eq!(report::write(&workspace, id).unwrap_err().kind(), Kind::NotFound, "{id:?}");
+        assert_eq!(report::compare(&workspace, &[id.to_owned()]).unwrap_err().kind(), Kind::NotFound, "{id:?}");
+    }
+    assert_eq!(report::compare(&workspace, &[]).unwrap_err().kind(), Kind::Usage);
+    assert!(!workspace.tracking().join("reports").exists());
+}
