@@ -10,6 +10,7 @@ mod container;
 mod decode;
 pub mod filter;
 pub mod io;
+pub mod measure;
 pub mod picture;
 pub mod resample;
 pub mod slice;

@@ -9,12 +9,14 @@
 //! RVC's names. filelist.txt is there only while it fits what the folders hold: it is removed before the first change and
 //! written last. cache_metadata.json lists which files are ours; others are never touched.
 
+pub mod download;
 mod features;
 mod filelist;
 mod folder;
 mod metadata;
 mod recordings;
 mod slices;
+pub mod survey;
 
 pub use features::{content, f0};
 pub use filelist::{FileList, filelist};

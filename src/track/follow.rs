@@ -52,11 +52,13 @@ pub struct Trouble {
     pub patience: Option<Duration>,
     /// Whether the same may well be taken in a moment.
     pub passing: bool,
+    /// Whether the same will never be taken.
+    pub refused: bool,
 }
 
 impl From<Error> for Trouble {
     fn from(error: Error) -> Self {
-        Self { error, patience: None, passing: false }
+        Self { error, patience: None, passing: false, refused: false }
     }
 }
 

@@ -7,6 +7,7 @@
 #![allow(dead_code, reason = "every test binary uses its own part of this module")]
 
 pub mod mlflow;
+pub mod speech;
 
 use serde_json::Value;
 use std::collections::HashMap;

@@ -15,6 +15,16 @@ pub fn with_faiss() -> Option<PathBuf> {
     that_imports("faiss")
 }
 
+/// The first of them that can import MLflow.
+pub fn with_mlflow() -> Option<PathBuf> {
+    that_imports("mlflow")
+}
+
+/// The first of them that can import TensorBoard.
+pub fn with_tensorboard() -> Option<PathBuf> {
+    that_imports("tensorboard")
+}
+
 fn that_imports(library: &str) -> Option<PathBuf> {
     let named = std::env::var_os("RVC_TEST_PYTHON").map(PathBuf::from);
     let is_named = named.is_some();

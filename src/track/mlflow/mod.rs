@@ -169,7 +169,14 @@ impl Mlflow {
             self.skipped.push(path.to_owned());
             return Ok(());
         }
-        self.store.artifact(&file, to)?;
+        match self.store.artifact(&file, &artifact_path(to)) {
+            // It would be refused tomorrow too, and hold up all that comes behind it.
+            Err(trouble) if trouble.refused => {
+                self.skipped.push(format!("{path} ({})", trouble.error));
+                return Ok(());
+            }
+            stored => stored?,
+        }
         match (line["key"].as_str(), line["step"].as_i64()) {
             (Some(key), Some(step)) if is_png(&file) => {
                 for to in logged_image(key, step, time_ms(line)) {
@@ -238,7 +245,7 @@ impl Target for Mlflow {
             return Ok(());
         }
         let skipped = std::mem::take(&mut self.skipped).join(", ");
-        Err(Error::new(Kind::NotFound, format!("these artefacts were gone before they could be stored: {skipped}")))
+        Err(Error::new(Kind::NotFound, format!("these artefacts could not be stored, gone or refused: {skipped}")))
     }
 }
 
@@ -288,6 +295,13 @@ pub fn metric_name(key: &str) -> String {
     if name.is_empty() { "_".to_owned() } else { cut(&name, MOST_KEY) }
 }
 
+/// A place among the artefacts as MLflow takes it: inside the run's folder, without what its server calls an invalid path.
+fn artifact_path(to: &str) -> String {
+    let safe: String = to.chars().map(|c| if c.is_control() || "#\\:%?*\"<>|".contains(c) { '_' } else { c }).collect();
+    let parts = safe.split('/').filter(|part| !matches!(*part, "" | "." | ".."));
+    parts.collect::<Vec<_>>().join("/")
+}
+
 fn cut(text: &str, most: usize) -> String {
     text.chars().take(most).collect()
 }
@@ -303,7 +317,7 @@ fn is_png(file: &Path) -> bool {
 /// The two names under which MLflow's page looks for an image of a step: itself and a small copy. Browsers look at the content,
 /// so the copy may be the same picture.
 fn logged_image(key: &str, step: i64, time_ms: i64) -> [String; 2] {
-    let key = metric_name(key).replace('/', "#");
+    let key = metric_name(key).replace('/', "~");
     let unique = &files::digest(format!("{key} {step} {time_ms}"))[..32];
     let stem = format!("images/{key}+step+{step}+timestamp+{time_ms}+{unique}");
     [format!("{stem}.png"), format!("{stem}+compressed.webp")]
@@ -339,6 +353,14 @@ mod tests {
         let pairs = flatten(&json!({ "a": { "b": 1, "c": "x" }, "betas": [0.8, 0.99], "none": null }));
         let text: Vec<_> = pairs.iter().map(|(key, value)| format!("{key}={value}")).collect();
         assert_eq!(text, ["a.b=1", "a.c=x", "betas=[0.8,0.99]"]);
+    }
+
+    #[test]
+    fn artefacts_stay_inside_the_runs_folder() {
+        assert_eq!(artifact_path("samples/epoch_1.wav"), "samples/epoch_1.wav");
+        assert_eq!(artifact_path("/../a//b#1\\c:d.wav"), "a/b_1_c_d.wav");
+        let [image, _] = logged_image("slice/mel_gen", 3, 17);
+        assert_eq!(artifact_path(&image), image);
     }
 
     #[test]

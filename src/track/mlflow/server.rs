@@ -200,6 +200,8 @@ impl Server {
         let body = response.body_mut().with_config().limit(MOST_ANSWER).read_to_vec().map_err(unanswered)?;
         let value: Option<Value> = serde_json::from_slice(&body).ok();
         if (200..300).contains(&status) {
+            // MLflow 3.17 has nothing to say about a file that arrived.
+            let value = if body.is_empty() { Some(Value::Null) } else { value };
             return value.ok_or_else(|| Refusal {
                 status: None,
                 code: String::new(),
@@ -224,6 +226,7 @@ impl Server {
 
     fn trouble(&self, refusal: Refusal) -> Trouble {
         let passing = refusal.passes();
+        let refused = matches!(refusal.status, Some(400 | 413));
         let error = Error::new(Kind::Network, format!("{}: {}", self.url, refusal.message));
         let error = match refusal.status {
             Some(401) => {
@@ -236,7 +239,7 @@ impl Server {
             Some(404) => error.hint("is this the address of an MLflow server?"),
             _ => error,
         };
-        Trouble { error, patience: refusal.patience, passing }
+        Trouble { error, patience: refusal.patience, passing, refused }
     }
 
     fn experiment(&self, name: &str) -> Outcome<String> {
@@ -275,6 +278,16 @@ impl Server {
         let search = json!({ "experiment_ids": [experiment], "filter": filter, "max_results": 1 });
         let answer = self.post("runs/search", &search).map_err(|refusal| self.trouble(refusal))?;
         Ok(answer["runs"].get(0).map(|run| run["info"].clone()))
+    }
+
+    fn find_or_create(&self, experiment: &str, run: &Identity) -> Outcome<Value> {
+        if let Some(info) = self.find(experiment, &run.id)? {
+            return Ok(info);
+        }
+        let tags = [("rvc_run.run", &run.id), ("voice", &run.name)].map(|(k, v)| json!({ "key": k, "value": v }));
+        let new = json!({ "experiment_id": experiment, "run_name": run.id, "start_time": run.start_ms, "tags": tags });
+        let answer = self.post("runs/create", &new).map_err(|refusal| self.trouble(refusal))?;
+        Ok(answer["run"]["info"].clone())
     }
 
     fn batch(&self, what: &str, entries: &[Value]) -> std::result::Result<Value, Refusal> {
@@ -409,16 +422,15 @@ impl Store for Server {
             return Ok(());
         }
         let experiment = self.experiment(&run.experiment)?;
-        let info = match self.find(&experiment, &run.id)? {
-            Some(info) => info,
-            None => {
-                let tags =
-                    [("rvc_run.run", &run.id), ("voice", &run.name)].map(|(k, v)| json!({ "key": k, "value": v }));
-                let new = json!({ "experiment_id": experiment, "run_name": run.id, "start_time": run.start_ms, "tags": tags });
-                let answer = self.post("runs/create", &new).map_err(|refusal| self.trouble(refusal))?;
-                answer["run"]["info"].clone()
+        let first = self.find_or_create(&experiment, run);
+        // A run without an answer may be there: it is looked for again before another is made.
+        let info = WAITS.into_iter().fold(first, |info, wait| match info {
+            Err(trouble) if trouble.passing => {
+                std::thread::sleep(wait);
+                self.find_or_create(&experiment, run)
             }
-        };
+            info => info,
+        })?;
         let text = |key: &str| info[key].as_str().map(str::to_owned);
         let run_id = text("run_id").ok_or_else(|| self.odd())?;
         self.artifact_uri = text("artifact_uri").unwrap_or_default();
