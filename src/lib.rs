@@ -12,7 +12,7 @@
 //! voice                       the file of a voice: written, extracted, merged, described
 //! models                      synthesizer, vocoder, discriminator
 //! nn  torchfile  npy          libtorch helpers, spectra; PyTorch files; NumPy files
-//! audio  cache  track  assets   sound; content-addressed stages; run record; pretrained files
+//! audio  cache  track  assets  jobs   sound; content-addressed stages; run record; pretrained files; child runs: local slots and GPUs, Slurm
 //! config                      every setting of the flow, its default and its range
 //! files  task  memory         whole-or-not-at-all files, workspace paths; cancel, progress, worker pool; memory of the process
 //! error                       Error, Kind, Result
@@ -29,6 +29,7 @@ pub mod doctor;
 pub mod error;
 pub mod features;
 pub mod files;
+pub mod jobs;
 pub mod memory;
 pub mod models;
 pub mod nn;

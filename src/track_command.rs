@@ -3,8 +3,8 @@
 use super::terminal::Terminal;
 use clap::{Arg, ArgMatches, Command};
 use rvc_run::files::Workspace;
+use rvc_run::script::bind::text;
 use rvc_run::script::flags::Common;
-use rvc_run::script::text;
 use rvc_run::task::Task;
 use rvc_run::track::mlflow::Place;
 use rvc_run::track::{self, Options, Overview, Scored};

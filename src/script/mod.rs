@@ -21,7 +21,6 @@ pub mod native;
 pub mod params;
 mod resolver;
 pub mod run;
-pub mod text;
 
 pub use bind::{Output, Session};
 pub use diagnostic::Diagnostic;

@@ -16,6 +16,7 @@ mod prepare;
 mod retrieval;
 mod session;
 mod system;
+pub mod text;
 mod track;
 mod train;
 pub mod value;

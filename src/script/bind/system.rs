@@ -1,7 +1,7 @@
 //! Script face of the machine around a recipe: workspace paths, exit codes, tables, warnings.
 
-use super::{At, Fallible, Fault, session};
-use crate::script::text;
+use super::{At, Fallible, Fault, session, text};
+
 use crate::{Error, Kind, memory};
 use rhai::plugin::*;
 use rhai::{Array, Dynamic, ImmutableString, NativeCallContext};

@@ -1,0 +1,240 @@
+//! Child runs of recipes: many at once, each in its own process with its own log, on this machine or through Slurm.
+//!
+//! ```text
+//! jobs::run --+-- plan     names, order, digests: every mistake is found before anything starts
+//!             +-- record   <folder>/<id>.state.json  .result.json  .log  .lock: what a later call goes on from
+//!             +-- board    which jobs may start, how each ended, what is told
+//!             +-- local    slots and GPUs of this machine; process: one child with its group
+//!             +-- slurm    the same jobs as batch scripts; polled through squeue
+//! ```
+//!
+//! A crash, an out-of-memory kill or a hang of one child touches no other. A call that was killed at any moment and is made
+//! again goes on: what is done is not run again, and a child that outlived its controller is waited for, never doubled.
+//!
+//! A child says what it has to say in the file that [`RESULT_VARIABLE`] names, see [`report`]. That file is also the proof
+//! that the work is done: it is written last, and once it says so, no later crash of the process takes it back.
+
+mod board;
+mod local;
+mod plan;
+mod process;
+mod record;
+mod slurm;
+
+use crate::files::Lock;
+use crate::task::Task;
+use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub use record::{Report, read_report, report};
+
+/// The environment variable that tells a child where its result file belongs.
+pub const RESULT_VARIABLE: &str = "RVC_RUN_RESULT";
+
+/// One child run.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Job {
+    /// Any text, unique among the jobs; names the log where it is a plain file name.
+    pub name: String,
+    /// The script that the child runs.
+    pub recipe: PathBuf,
+    /// What follows the recipe on the command line.
+    pub args: Vec<String>,
+    /// Environment variables beside those of this process.
+    pub env: Vec<(String, String)>,
+    /// Names of the jobs that must be done before this one starts.
+    pub after: Vec<String>,
+    /// Whatever else the outcome depends on, such as a digest of the recordings; a job that is done is run again when its
+    /// recipe's text, `args`, `env` or this changes.
+    pub key: String,
+}
+
+/// Where children run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Backend {
+    /// As children of this process.
+    #[default]
+    Local,
+    /// As batch jobs of the Slurm cluster that this machine submits to; the folder must be shared with its nodes.
+    Slurm,
+}
+
+/// How jobs are run.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Options {
+    /// Most jobs at once. 0: `per_gpu` on each GPU, or 1 without GPUs; with Slurm, as many as the cluster takes.
+    /// With Slurm only jobs without `after` are counted.
+    pub parallel: usize,
+    /// The GPUs of this machine that jobs are spread over (0 is the first that this process sees). Empty: children see what
+    /// this process sees.
+    pub gpus: Vec<u32>,
+    /// Most jobs at once on one GPU. 0: one, or what `parallel` needs.
+    pub per_gpu: usize,
+    /// Whether jobs still start after one has failed. Those that run are finished either way.
+    pub keep_going: bool,
+    /// How often a job that failed is tried again. A wrong command line or script (exit 2) is not.
+    pub retries: u32,
+    /// Longest time of one try, in seconds; 0: no limit. It is then asked to stop, and counts as failed.
+    pub timeout_seconds: f64,
+    /// How long a child that was asked to stop may take to finish its step and save, in seconds; then it is killed.
+    pub patience_seconds: f64,
+    /// Whether jobs that are done already count as done; otherwise everything runs again.
+    pub reuse: bool,
+    pub backend: Backend,
+    pub slurm: SlurmOptions,
+    /// Logs, states and results: tracking/jobs/<group>.
+    #[serde(skip)]
+    pub folder: PathBuf,
+    /// What is started, with `flags`, the recipe and its arguments. None: this very program.
+    #[serde(skip)]
+    pub program: Option<PathBuf>,
+    /// What stands before the recipe on the command line, such as --workspace.
+    #[serde(skip)]
+    pub flags: Vec<String>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            parallel: 0,
+            gpus: Vec::new(),
+            per_gpu: 0,
+            keep_going: true,
+            retries: 0,
+            timeout_seconds: 0.0,
+            // A step and a save of both networks take seconds on a GPU and up to a minute on a slow CPU and disk.
+            patience_seconds: 120.0,
+            reuse: true,
+            backend: Backend::Local,
+            slurm: SlurmOptions::default(),
+            folder: PathBuf::new(),
+            program: None,
+            flags: Vec::new(),
+        }
+    }
+}
+
+impl Options {
+    fn patience(&self) -> Duration {
+        Duration::from_secs_f64(self.patience_seconds)
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        (self.timeout_seconds > 0.0).then(|| Duration::from_secs_f64(self.timeout_seconds))
+    }
+
+    fn program(&self) -> Result<PathBuf> {
+        match &self.program {
+            Some(program) => Ok(program.clone()),
+            None => std::env::current_exe().map_err(|e| Error::io("find", Path::new("rvc-run"), e)),
+        }
+    }
+}
+
+/// What only Slurm is told.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SlurmOptions {
+    /// GPUs of each job (`--gres=gpu:N`). None: one if `gpus` names any, else none.
+    pub gpus: Option<u32>,
+    /// Longest time of one start, as sbatch takes it ("4:00:00"); empty: the partition's. Near it the child saves and the job
+    /// is put in the queue again, where it goes on.
+    pub time: String,
+    /// Seconds before the time limit at which the child is asked to save. Slurm may be up to 60 s late.
+    pub signal_seconds: u32,
+    /// Empty: the cluster's default, as for `account`.
+    pub partition: String,
+    pub account: String,
+    /// Further arguments of sbatch, such as "--mem=16G".
+    pub extra: Vec<String>,
+    /// Seconds between two looks at the queue.
+    pub poll_seconds: f64,
+    /// Where sbatch, squeue, scontrol and scancel are. None: on the PATH.
+    #[serde(skip)]
+    pub programs: Option<PathBuf>,
+}
+
+impl Default for SlurmOptions {
+    fn default() -> Self {
+        Self {
+            gpus: None,
+            time: String::new(),
+            signal_seconds: 180,
+            partition: String::new(),
+            account: String::new(),
+            extra: Vec::new(),
+            poll_seconds: 5.0,
+            programs: None,
+        }
+    }
+}
+
+/// How a job ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// Exit 0.
+    Done,
+    /// Exit 3: done, with items of its input left out.
+    DoneWithSkipped,
+    Failed,
+    /// Stopped on request; the next call goes on with it.
+    Cancelled,
+    /// Never started: a job that it needs is not done, or another failed and `keep_going` is off.
+    Skipped,
+}
+
+impl Status {
+    /// Whether the work of the job is there.
+    pub fn is_done(self) -> bool {
+        matches!(self, Status::Done | Status::DoneWithSkipped)
+    }
+}
+
+/// What became of a job.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    pub name: String,
+    pub status: Status,
+    /// Why, in a few words: "exit 1", "killed by signal 9", "not started: anna failed". Empty if done.
+    pub reason: String,
+    /// None if a signal ended it, or if it never ran.
+    pub exit_code: Option<i32>,
+    /// How often it was started by the call that ended it.
+    pub attempts: u32,
+    /// Of all attempts, 0 if unknown.
+    pub seconds: f64,
+    /// Everything the child wrote, of all attempts; it need not exist if it never ran.
+    pub log: PathBuf,
+    /// What the child reported; null if nothing.
+    pub result: Value,
+    /// The end of the log of a job that failed.
+    pub last_lines: Vec<String>,
+    /// Whether it was done already, before this call.
+    pub reused: bool,
+}
+
+/// Runs the jobs and says how each ended, in the order of `jobs`. A failed job is an outcome, not an error; so is a cancelled
+/// one: look at `task` afterwards.
+///
+/// Blocks the thread, which must be the one that lives on: on Linux children are told to stop when it ends.
+///
+/// Errors: `config.value` (names, dependencies, variables, limits), `file.not_found` (a recipe; with Slurm also its
+/// commands), `device.missing` (a GPU that this process may not use), `file.locked` (another controller works in the folder, or
+/// a job is still alive elsewhere), `file.*` while writing states: the children are then stopped as for a cancel.
+pub fn run(task: &Task, jobs: &[Job], options: &Options) -> Result<Vec<Outcome>> {
+    let plan = plan::plan(jobs, options)?;
+    let _lock = Lock::acquire(&options.folder)?;
+    let mut board = board::Board::new(task, &plan, options);
+    match options.backend {
+        Backend::Local => local::run(task, &plan, options, &mut board)?,
+        Backend::Slurm => slurm::run(task, &plan, options, &mut board)?,
+    }
+    board.finish()
+}

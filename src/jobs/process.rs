@@ -1,0 +1,181 @@
+//! One child process: a group of its own, told to stop when its parent dies, and a lock that lives as long as it does.
+
+use std::fs::File;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+/// Time between two tries of a lock.
+const RETRY: Duration = Duration::from_millis(20);
+
+/// A job's lock file, held. A child that is started with it holds it too, until it and all it started are gone: also when this
+/// process was killed. It is never unlocked, only closed, since unlocking would take it from the child as well.
+pub(super) struct Hold(File);
+
+impl Hold {
+    /// The lock at `path`; none if it stays another's for `patience`, or until `stop`.
+    pub fn take(path: &Path, patience: Duration, stop: impl Fn() -> bool) -> std::io::Result<Option<Self>> {
+        let file = File::options().create(true).truncate(false).write(true).open(path)?;
+        let began = Instant::now();
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(Some(Self(file))),
+                Err(std::fs::TryLockError::WouldBlock) if began.elapsed() < patience && !stop() => {
+                    std::thread::sleep(RETRY);
+                }
+                Err(std::fs::TryLockError::WouldBlock) => return Ok(None),
+                Err(std::fs::TryLockError::Error(e)) => return Err(e),
+            }
+        }
+    }
+
+    /// The lock as an input for another program, which then holds it too. It has nothing to read.
+    pub fn share(&self) -> std::io::Result<Stdio> {
+        self.0.try_clone().map(Stdio::from)
+    }
+}
+
+#[cfg(unix)]
+pub(super) use unix::{Child, kill_holders};
+
+#[cfg(not(unix))]
+pub(super) use other::{Child, kill_holders};
+
+#[cfg(unix)]
+mod unix {
+    use super::Hold;
+    use rustix::io::{FdFlags, fcntl_setfd};
+    use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
+    use std::os::unix::process::{CommandExt, ExitStatusExt};
+    use std::path::Path;
+    use std::process::Command;
+
+    /// A running child. It is killed with its group when this value is dropped before [`Child::end`].
+    pub struct Child {
+        process: std::process::Child,
+        group: Pid,
+        ended: bool,
+    }
+
+    impl Child {
+        /// Starts `command` in a process group of its own; `gone` is called on another thread once it has ended.
+        ///
+        /// On Linux the child gets SIGTERM when the *thread* that calls this ends.
+        pub fn start(mut command: Command, hold: &Hold, gone: impl FnOnce() + Send + 'static) -> std::io::Result<Self> {
+            let lock = hold.0.try_clone()?;
+            let parent = rustix::process::getpid();
+            command.process_group(0);
+            let prepare = move || {
+                // Only here, in the child: set in the parent, every program that another thread starts now would get it.
+                fcntl_setfd(&lock, FdFlags::empty())?;
+                stop_with(parent)
+            };
+            // SAFETY: between fork and exec only async-signal-safe calls are allowed; these are three system calls (fcntl,
+            // prctl, getppid) without memory allocation, locks or panics.
+            unsafe { command.pre_exec(prepare) };
+            let process = command.spawn()?;
+            let group = Pid::from_child(&process);
+            let child = Self { process, group, ended: false };
+            std::thread::Builder::new().name("job".into()).stack_size(64 << 10).spawn(move || {
+                // NOWAIT leaves the child a zombie, so that its number cannot become another's while it may be signalled.
+                let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+                while matches!(rustix::process::waitid(WaitId::Pid(group), options), Err(rustix::io::Errno::INTR)) {}
+                gone();
+            })?;
+            Ok(child)
+        }
+
+        /// Asks the child and what it started to stop.
+        pub fn interrupt(&self) {
+            self.signal(Signal::INT);
+        }
+
+        pub fn kill(&self) {
+            self.signal(Signal::KILL);
+        }
+
+        fn signal(&self, signal: Signal) {
+            // It fails only if nobody is left to hear it.
+            let _ = rustix::process::kill_process_group(self.group, signal);
+        }
+
+        /// The exit code or the signal of a child that is gone. What it started and left behind is killed.
+        pub fn end(mut self) -> std::io::Result<Result<i32, i32>> {
+            self.sweep()
+        }
+
+        fn sweep(&mut self) -> std::io::Result<Result<i32, i32>> {
+            self.ended = true;
+            self.kill();
+            let status = self.process.wait()?;
+            Ok(status.code().ok_or_else(|| status.signal().unwrap_or_default()))
+        }
+    }
+
+    impl Drop for Child {
+        fn drop(&mut self) {
+            if !self.ended {
+                let _ = self.sweep();
+            }
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    fn stop_with(parent: Pid) -> std::io::Result<()> {
+        rustix::process::set_parent_process_death_signal(Some(Signal::TERM))?;
+        // It may have died before the kernel was told.
+        if rustix::process::getppid() == Some(parent) { Ok(()) } else { Err(std::io::ErrorKind::BrokenPipe.into()) }
+    }
+
+    /// Elsewhere a child outlives a controller that is killed; the next one waits for it.
+    #[cfg(not(target_os = "linux"))]
+    fn stop_with(_parent: Pid) -> std::io::Result<()> {
+        Ok(())
+    }
+
+    /// Kills the processes that have the lock file open, this one aside. Only where /proc tells which they are.
+    pub fn kill_holders(lock: &Path) {
+        use std::os::unix::fs::MetadataExt;
+        let identity = |path: &Path| std::fs::metadata(path).map(|meta| (meta.dev(), meta.ino())).ok();
+        let Some(wanted) = identity(lock) else { return };
+        let own = rustix::process::getpid();
+        for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let pid = entry.file_name().to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw);
+            let Some(pid) = pid.filter(|pid| *pid != own) else { continue };
+            let open = std::fs::read_dir(entry.path().join("fd")).into_iter().flatten().flatten();
+            if open.into_iter().any(|file| identity(&file.path()) == Some(wanted)) {
+                let _ = rustix::process::kill_process(pid, Signal::KILL);
+            }
+        }
+    }
+}
+
+/// Without process groups nothing can promise that a child stops with all it started.
+#[cfg(not(unix))]
+mod other {
+    use super::Hold;
+    use std::path::Path;
+    use std::process::Command;
+
+    pub enum Child {}
+
+    impl Child {
+        pub fn start(_command: Command, _hold: &Hold, _gone: impl FnOnce() + Send + 'static) -> std::io::Result<Self> {
+            Err(std::io::Error::new(std::io::ErrorKind::Unsupported, "jobs run on Linux and macOS only"))
+        }
+
+        pub fn interrupt(&self) {
+            match *self {}
+        }
+
+        pub fn kill(&self) {
+            match *self {}
+        }
+
+        pub fn end(self) -> std::io::Result<Result<i32, i32>> {
+            match self {}
+        }
+    }
+
+    pub fn kill_holders(_lock: &Path) {}
+}

@@ -1,0 +1,210 @@
+//! What a job leaves in the folder: its state, its result, its log.
+//!
+//! The order of writing makes a kill at any moment harmless. A start removes the old result, writes a state without an end,
+//! then starts the child; the child writes its result last; the end goes into the state. So a state without an end and a
+//! result that says 0 is a job that finished after its controller died.
+
+use super::{Outcome, Status};
+use crate::files;
+use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+/// Bytes of a log that are looked at for its last lines.
+const TAIL: u64 = 8192;
+/// Lines shown of the log of a job that failed.
+const LAST_LINES: usize = 10;
+/// Most characters of such a line.
+const LINE: usize = 500;
+
+/// Exit codes of a child, see DESIGN.md rule 4.
+pub(super) const DONE: i32 = 0;
+pub(super) const WRONG_USE: i32 = 2;
+pub(super) const WITH_SKIPPED: i32 = 3;
+pub(super) const CANCELLED: i32 = 130;
+
+/// What a child says of its work, the content of its result file:
+///
+/// ```json
+/// { "exit": 0, "result": { "metrics": { "loss_mel": 21.3 }, "paths": { "voice": "models/anna.pth" } } }
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// The exit code that the child is about to end with; absent while it still works.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit: Option<i32>,
+    /// Anything; what the script that started the jobs gets to see.
+    #[serde(default)]
+    pub result: Value,
+}
+
+/// Writes a child's report to `path`, the value of [`super::RESULT_VARIABLE`], whole or not at all. A report with an exit code is
+/// the last thing a child does, after everything else is saved. Errors: `file.*`.
+pub fn report(path: &Path, report: &Report) -> Result<()> {
+    files::write(path, serde_json::to_vec(report).map_err(damaged(path))?)
+}
+
+/// The report at `path`; empty if there is none or none that can be read.
+pub fn read_report(path: &Path) -> Report {
+    files::read(path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+}
+
+fn damaged(path: &Path) -> impl FnOnce(serde_json::Error) -> Error + '_ {
+    move |e| Error::io("write", path, e.into())
+}
+
+/// The files of one job.
+#[derive(Clone, Debug)]
+pub(super) struct Files {
+    folder: PathBuf,
+    pub id: String,
+}
+
+impl Files {
+    pub fn new(folder: &Path, id: &str) -> Self {
+        Self { folder: folder.to_owned(), id: id.to_owned() }
+    }
+
+    fn file(&self, ending: &str) -> PathBuf {
+        self.folder.join(format!("{}.{ending}", self.id))
+    }
+
+    pub fn log(&self) -> PathBuf {
+        self.file("log")
+    }
+
+    pub fn result(&self) -> PathBuf {
+        self.file("result.json")
+    }
+
+    pub fn state(&self) -> PathBuf {
+        self.file("state.json")
+    }
+
+    /// Held by the child as long as it lives.
+    pub fn lock(&self) -> PathBuf {
+        self.file("lock")
+    }
+
+    /// The batch script, and how it ended.
+    pub fn script(&self) -> PathBuf {
+        self.file("sh")
+    }
+
+    pub fn exit(&self) -> PathBuf {
+        self.file("exit.json")
+    }
+}
+
+/// What is known of a job beyond the process that runs it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Record {
+    pub digest: String,
+    /// How it ended; none while it runs.
+    pub ended: Option<Outcome>,
+    /// How often it was started so far.
+    pub attempts: u32,
+    /// Where it was handed to Slurm.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slurm: Option<Ticket>,
+}
+
+/// A job in Slurm's hands.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Ticket {
+    /// Slurm's name of the submission, made by us before it, so that it can be found again whatever happened in between.
+    pub name: String,
+    /// Place in the array; none if submitted alone.
+    pub index: Option<usize>,
+    /// Slurm's number: "123", or "123_4" in an array. None until the submission is known to have worked.
+    pub id: Option<String>,
+}
+
+impl Record {
+    /// The record at `path`; none if there is none or none that can be read: the job then is as good as new.
+    pub fn read(path: &Path) -> Option<Self> {
+        serde_json::from_slice(&files::read(path).ok()?).ok()
+    }
+
+    /// Writes the record whole. One that only says that a job runs need not survive a power cut, which ends the job as well.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let bytes = serde_json::to_vec(self).map_err(damaged(path))?;
+        match (&self.ended, &self.slurm) {
+            (None, None) => files::unsynced(|| files::write(path, bytes)),
+            _ => files::write(path, bytes),
+        }
+    }
+}
+
+/// The log, for appending; `fresh` empties it.
+pub(super) fn open_log(path: &Path, fresh: bool) -> Result<File> {
+    let file = File::options().create(true).append(true).open(path).map_err(|e| Error::io("write", path, e))?;
+    if fresh {
+        file.set_len(0).map_err(|e| Error::io("write", path, e))?;
+    }
+    Ok(file)
+}
+
+/// The last lines of a log that say something, oldest first; none if it cannot be read.
+pub(super) fn last_lines(path: &Path) -> Vec<String> {
+    let lines = tail(path);
+    lines[lines.len().saturating_sub(LAST_LINES)..].to_vec()
+}
+
+/// The last line of a log that says something.
+pub(super) fn last_line(path: &Path) -> Option<String> {
+    tail(path).pop()
+}
+
+fn tail(path: &Path) -> Vec<String> {
+    let read = || -> std::io::Result<Vec<u8>> {
+        let mut file = File::open(path)?;
+        let size = file.metadata()?.len();
+        file.seek(SeekFrom::Start(size.saturating_sub(TAIL)))?;
+        let mut bytes = Vec::new();
+        file.take(TAIL).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let bytes = read().unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
+    // Programs that draw progress begin a line again with a carriage return.
+    let lines = text.split(['\n', '\r']).map(|line| line.chars().filter(|c| !c.is_control()).take(LINE).collect());
+    lines.filter(|line: &String| !line.trim().is_empty()).collect()
+}
+
+/// How a process or a batch job came to its end, before it is judged.
+pub(super) struct Ending {
+    /// The exit code, if it had one.
+    pub code: Option<i32>,
+    /// What happened to it otherwise: "killed by signal 9".
+    pub what: String,
+    /// Whether it was asked to stop because the whole work was.
+    pub cancelled: bool,
+    /// Whether it was asked to stop because it took too long.
+    pub late: bool,
+}
+
+/// The status, the exit code that counts and the reason. What the child reported counts before how its process ended: libtorch
+/// may crash while a process is taken down whose work is saved.
+pub(super) fn judge(ending: &Ending, report: &Report) -> (Status, Option<i32>, String) {
+    let code = report.exit.or(ending.code);
+    let status = match code {
+        Some(DONE) => Status::Done,
+        Some(WITH_SKIPPED) => Status::DoneWithSkipped,
+        _ if ending.late => Status::Failed,
+        Some(CANCELLED) => Status::Cancelled,
+        _ if ending.cancelled => Status::Cancelled,
+        _ => Status::Failed,
+    };
+    let reason = match (status, code) {
+        (Status::Done | Status::DoneWithSkipped, _) => String::new(),
+        (Status::Cancelled, _) => "stopped on request".to_owned(),
+        _ if ending.late => "ran past its time limit".to_owned(),
+        (_, Some(code)) if ending.what.is_empty() => format!("exit {code}"),
+        _ => ending.what.clone(),
+    };
+    (status, code, reason)
+}
