@@ -443,6 +443,7 @@ impl Trainer {
         self.position.step_in_epoch += 1;
         metrics.push(("learning_rate", rate));
         let seconds = start.elapsed().as_secs_f64();
+        log::trace!("step {step}: {seconds:.4} s, {:?}", outcome.times);
         let windows = ids.len() as f64 * self.config.segment_seconds();
         metrics.extend(SPEEDS.into_iter().zip([1.0 / seconds, windows / seconds]));
         Ok(StepReport {
@@ -493,7 +494,9 @@ impl Trainer {
         for path in &checkpoint::paths(&self.logs, epoch)[..2] {
             self.log.line(&format!("Saving model and optimizer state at epoch {epoch} to {}", path.display()))?;
         }
+        let start = Instant::now();
         checkpoint::write(&self.logs, &self.engine, &self.layout, manifest)?;
+        log::debug!("checkpoint of epoch {epoch} written in {:.3} s", start.elapsed().as_secs_f64());
         self.saved = Some(self.position);
         Ok(())
     }

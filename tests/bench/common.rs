@@ -2,8 +2,16 @@
 
 #![allow(dead_code, reason = "every benchmark uses its own part of this module")]
 
+use rvc_run::config::Config;
+use rvc_run::models::{Pitch, TrainInput};
+use rvc_run::nn::Spectral;
+use rvc_run::train::data::Batch;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use tch::{Device, Kind, Tensor};
+
+/// Frames of the four clips of a batch: 3.2 to 3.7 s, longest first as collated.
+const LENGTHS: [i64; 4] = [370, 352, 335, 318];
 
 /// The Python for the reference's figures if no flag names one.
 pub fn usual_python() -> Option<String> {
@@ -33,4 +41,25 @@ pub fn median(times: &[f64]) -> f64 {
     sorted.sort_by(f64::total_cmp);
     let n = sorted.len();
     if n == 0 { f64::NAN } else { f64::midpoint(sorted[(n - 1) / 2], sorted[n / 2]) }
+}
+
+/// A batch of made data: the arithmetic of a step is the same for any.
+pub fn training_batch(config: &Config, device: Device) -> Batch {
+    tch::manual_seed(1);
+    let float = (Kind::Float, device);
+    let (n, frames) = (LENGTHS.len() as i64, LENGTHS[0]);
+    let samples = frames * config.hop_length();
+    let time = Tensor::arange(samples, float) * (std::f64::consts::TAU * 220.0 / config.sample_rate as f64);
+    let wave = time.sin().repeat([n, 1]) * 0.3 + Tensor::randn([n, samples], float) * 0.02;
+    let pitch = Tensor::randint_low(1, 256, [n, frames], (Kind::Int64, device));
+    let lengths = Tensor::from_slice(&LENGTHS).to_device(device);
+    let input = TrainInput {
+        phone: Tensor::randn([n, frames, 768], float),
+        phone_lengths: lengths.shallow_clone(),
+        pitch: Some(Pitch { hz: pitch.to_kind(Kind::Float) + 220.0, coarse: pitch }),
+        spec: Spectral::new(config, device).spec(&wave),
+        spec_lengths: lengths,
+        sid: Tensor::zeros([n], (Kind::Int64, device)),
+    };
+    Batch { input, wave: wave.unsqueeze(1) }
 }

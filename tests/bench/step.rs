@@ -6,14 +6,12 @@
 mod common;
 
 use rvc_run::config::Config;
-use rvc_run::models::{Pitch, TrainInput};
-use rvc_run::nn::{Spectral, runtime};
-use rvc_run::train::data::Batch;
+use rvc_run::nn::runtime;
 use rvc_run::train::step::{Engine, Times};
 use std::fmt::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
-use tch::{Device, Kind, Tensor};
+use tch::Device;
 
 const HELP: &str = "\
 cargo xtask bench step [--rounds N] [--threads N] [--gpu] [--python PATH] [--save FILE]
@@ -24,9 +22,6 @@ cargo xtask bench step [--rounds N] [--threads N] [--gpu] [--python PATH] [--sav
   --python PATH   a Python with torch, for the reference's figures (default: RVC_TEST_PYTHON)
   --save FILE     write the table there as well
 ";
-
-/// Frames of the four clips: 3.2 to 3.7 s, longest first as collated.
-const LENGTHS: [i64; 4] = [370, 352, 335, 318];
 
 /// Our parts, and the parts of the reference that do the same work.
 const PARTS: [(&str, &[&str]); 8] = [
@@ -107,7 +102,7 @@ fn bench(options: &Options) -> Result<(), String> {
 /// Seconds of every round, part by part.
 fn rounds(config: &Config, device: Device, n: usize) -> Result<Vec<Vec<f64>>, String> {
     let mut engine = Engine::new(config, device).map_err(|error| error.to_string())?;
-    let batch = batch(config, device);
+    let batch = common::training_batch(config, device);
     let mut parts = vec![Vec::new(); PARTS.len()];
     for round in 0..=n {
         let outcome = engine.step(&batch, 1e-4, round as i64).map_err(|error| error.to_string())?;
@@ -132,26 +127,6 @@ fn by_part(t: &Times) -> [Duration; PARTS.len()] {
         t.generator_backward,
         t.generator_optimizer + t.read,
     ]
-}
-
-fn batch(config: &Config, device: Device) -> Batch {
-    tch::manual_seed(1);
-    let float = (Kind::Float, device);
-    let (n, frames) = (LENGTHS.len() as i64, LENGTHS[0]);
-    let samples = frames * config.hop_length();
-    let time = Tensor::arange(samples, float) * (std::f64::consts::TAU * 220.0 / config.sample_rate as f64);
-    let wave = time.sin().repeat([n, 1]) * 0.3 + Tensor::randn([n, samples], float) * 0.02;
-    let pitch = Tensor::randint_low(1, 256, [n, frames], (Kind::Int64, device));
-    let lengths = Tensor::from_slice(&LENGTHS).to_device(device);
-    let input = TrainInput {
-        phone: Tensor::randn([n, frames, 768], float),
-        phone_lengths: lengths.shallow_clone(),
-        pitch: Some(Pitch { hz: pitch.to_kind(Kind::Float) + 220.0, coarse: pitch }),
-        spec: Spectral::new(config, device).spec(&wave),
-        spec_lengths: lengths,
-        sid: Tensor::zeros([n], (Kind::Int64, device)),
-    };
-    Batch { input, wave: wave.unsqueeze(1) }
 }
 
 /// What step_reference.py printed.
