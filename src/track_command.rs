@@ -231,7 +231,10 @@ pub fn ui(terminal: &Terminal, workspace: &Workspace, task: &Task, common: &Comm
         Error::new(Kind::Usage, format!("port {port} cannot be used: {e}")).hint("give another with --port")
     })?);
     let mut server = mlflow(&folder, port)?;
-    terminal.print(&format!("MLflow shows {} at http://127.0.0.1:{port} (Ctrl-C ends it)", folder.display()));
+    terminal.print(&format!(
+        "MLflow shows {} at http://127.0.0.1:{port} (\"Model training\", top left; Ctrl-C ends it)",
+        folder.display()
+    ));
     let mut child = server.spawn().map_err(|e| Error::new(Kind::NotFound, format!("MLflow cannot be started: {e}")))?;
     loop {
         let ended =

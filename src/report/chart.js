@@ -22,7 +22,7 @@
   const number = (value) => {
     if (value === 0) return '0';
     const size = Math.abs(value);
-    if (size >= 1e7 || size < 1e-4) return value.toExponential(2).replace(/\.?0+e/, 'e');
+    if (size >= 1e7 || size < 1e-3) return value.toExponential(3).replace(/\.?0+e/, 'e');
     if (size >= 1000) return value.toFixed(0);
     return String(Number(value.toPrecision(4)));
   };
@@ -111,7 +111,7 @@
 
     draw() {
       const minutes = page.minutes || this.data.minutes_only;
-      const smoothing = this.data.minutes_only ? 0 : page.smoothing;
+      const smoothing = this.data.minutes_only || this.data.exact ? 0 : page.smoothing;
       const along = (curve) => (minutes ? curve.t : curve.x);
       // Further apart, the difference of two values would be infinite.
       const bounded = (value) => Math.max(-1e300, Math.min(1e300, value));

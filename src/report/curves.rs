@@ -203,6 +203,8 @@ pub fn data(charts: &[(&Chart, Axis)], epochs: &[(i64, i64)]) -> String {
     let chart = |(chart, axis): &(&Chart, Axis)| {
         json!({
             "title": chart.title, "unit": chart.unit, "minutes_only": *axis == Axis::Minutes,
+            // A schedule has no noise to be taken out.
+            "exact": chart.title == LEARNING_RATE,
             "series": chart.series.iter().map(Series::data).collect::<Vec<_>>(),
         })
     };
@@ -215,12 +217,14 @@ fn for_script(value: &Value) -> String {
     value.to_string().replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026")
 }
 
+const LEARNING_RATE: &str = "Learning rate";
+
 /// What is known of the metrics of training: (title, unit, keys); the rest get a chart each.
 const TRAINING: [(&str, &str, &[&str]); 9] = [
     ("Mel loss", "", &["loss_mel", "epoch/loss_mel", "validation_loss_mel"]),
     ("Other losses", "", &["loss_gen", "loss_disc", "loss_fm", "loss_kl"]),
     ("Other losses, means of the epochs", "", &["epoch/loss_gen", "epoch/loss_disc", "epoch/loss_fm", "epoch/loss_kl"]),
-    ("Learning rate", "", &["learning_rate"]),
+    (LEARNING_RATE, "", &["learning_rate"]),
     ("Gradient norms", "", &["grad_norm_g", "grad_norm_d"]),
     ("Speed", "steps/s", &["steps_per_second"]),
     ("Audio trained on", "s of audio/s", &["audio_seconds_per_second"]),

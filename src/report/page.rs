@@ -382,7 +382,7 @@ fn dataset(record: &Record) -> (Table, String, Table) {
             text::seconds(Some(sum("seconds"))),
             text::number(sum("clips")),
             text::seconds(Some(sum("kept_seconds"))),
-            format!("{dropped:.1} s"),
+            if dropped > 0.0 { format!("{dropped:.1} s") } else { String::new() },
         ]);
     }
     let all = list("dropped_clips");
@@ -450,7 +450,8 @@ fn index(record: &Record) -> Table {
     if let Some(data) = events(record, "index").next_back() {
         rows.extend(text::flat(data).into_iter().map(|(name, value)| (name, shorter(value))));
     }
-    for (key, points) in record.metrics.iter().filter(|(key, _)| key.starts_with("index_")) {
+    let told = !rows.is_empty();
+    for (key, points) in record.metrics.iter().filter(|(key, _)| !told && key.starts_with("index_")) {
         rows.extend(points.values().next_back().map(|point| (key.clone(), text::number(point.value))));
     }
     pairs(&["index", "value"], rows)

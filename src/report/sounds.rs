@@ -9,6 +9,7 @@ use base64::Engine;
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 /// Bytes of sounds and pictures in a page, as they stand there (base64). A browser opens more only slowly, and no mail takes it.
 const MOST_BYTES: usize = 20_000_000;
@@ -55,6 +56,9 @@ pub struct Tick {
     pub label: String,
     pub top: f64,
 }
+
+/// Pictures for dashboards of what has its spectrogram beside its player here.
+const SHOWN_WITH_SAMPLES: [&str; 2] = ["all/mel", "sample/mel"];
 
 /// The first, middle and last sample with its original, the self-test's sound, and the first, middle and last of other media.
 pub fn gallery(workspace: &Workspace, record: &Record) -> Gallery {
@@ -115,14 +119,17 @@ impl Packer<'_> {
 
     fn media(&mut self, record: &Record) -> Vec<Group> {
         let mut keys: BTreeMap<&str, BTreeMap<i64, String>> = BTreeMap::new();
-        let known: BTreeSet<&str> = events(record, "sample").filter_map(|data| data["path"].as_str()).collect();
+        // Named from the workspace in one line, in full in another.
+        let known: BTreeSet<PathBuf> =
+            events(record, "sample").filter_map(|data| Some(self.workspace.path(data["path"].as_str()?))).collect();
         for line in record.events.iter().filter(|line| line["type"] == "artifact") {
             let (Some(key), Some(step), Some(path)) =
                 (line["key"].as_str(), line["step"].as_i64(), line["path"].as_str())
             else {
                 continue;
             };
-            if !known.contains(path) && !self.seen.contains(path) {
+            let shown = known.contains(&self.workspace.path(path)) || self.seen.contains(path);
+            if !shown && !SHOWN_WITH_SAMPLES.contains(&key) {
                 keys.entry(key).or_default().insert(step, path.to_owned());
             }
         }
