@@ -3,8 +3,11 @@
 use super::sink::Sink;
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Seconds between two fsyncs: what a power cut can cost.
+const SYNC_EVERY: Duration = Duration::from_secs(5);
 
 pub(super) struct Log {
     id: String,
@@ -32,6 +35,24 @@ impl Log {
 
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Makes the log durable every few seconds, on a thread of its own: an fsync on a busy disk takes as long as a training step,
+    /// on one that hangs it takes for ever. Ends with the log.
+    pub fn sync_in_background(self: &Arc<Self>) {
+        let log = Arc::downgrade(self);
+        let work = move || {
+            loop {
+                std::thread::sleep(SYNC_EVERY);
+                let Some(log) = log.upgrade() else { return };
+                let handle = log.sink().handle();
+                if let Some(Err(e)) = handle.map(|file| file.sync_data()) {
+                    log.sink().fail(e);
+                }
+            }
+        };
+        // Without a thread the log is durable at its end, and at every save that asks for it.
+        drop(std::thread::Builder::new().name("fsync".into()).spawn(work));
     }
 
     /// Values measured now, at `step`.

@@ -604,12 +604,11 @@ mod tests {
 
     #[test]
     fn the_process_is_this_one() {
+        // What other tests of this program hold or let go meanwhile does not count: this much is here for certain.
+        let held = vec![1_u8; 400_000_000];
         let values = Machine::new(Path::new("."), false).sample();
-        let before = value(&values, "system/process_memory_megabytes").unwrap();
-        let held = vec![1_u8; 64_000_000];
-        let values = Machine::new(Path::new("."), false).sample();
-        let after = value(&values, "system/process_memory_megabytes").unwrap();
-        assert!(after > before + 50.0, "{before} {after} {}", held[held.len() - 1]);
+        let resident = value(&values, "system/process_memory_megabytes").unwrap();
+        assert!(resident >= 400.0, "{resident} MB, of which {} bytes are held", held.len());
     }
 
     #[test]

@@ -146,6 +146,7 @@ impl Run {
         opening["params"] = params.clone();
         log.line(kind, &opening);
         log.sync();
+        log.sync_in_background();
         let sampler = machine.map(|(machine, interval)| Sampler::start(machine, &log, started(log.id()), interval));
         let mut followers = Vec::new();
         if options.tensorboard {

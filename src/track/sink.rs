@@ -7,8 +7,6 @@ use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Seconds between two fsyncs: what a power cut can cost. Longer gains nothing (an fsync takes milliseconds).
-const SYNC_EVERY: Duration = Duration::from_secs(5);
 /// Lines kept while the file takes none: about a day of steps. The oldest go first, and their number is told.
 const MOST_WAITING: usize = 64 << 20;
 /// Seconds between two tries to write to a file that failed.
@@ -22,7 +20,6 @@ pub(super) struct Sink {
     waiting: Vec<u8>,
     lost: usize,
     failed: Option<Instant>,
-    synced: Instant,
 }
 
 impl Sink {
@@ -51,8 +48,7 @@ impl Sink {
     }
 
     fn closed(task: &Task, path: PathBuf) -> Self {
-        let (waiting, synced) = (Vec::new(), Instant::now());
-        Self { path, task: task.clone(), file: None, waiting, lost: 0, failed: None, synced }
+        Self { path, task: task.clone(), file: None, waiting: Vec::new(), lost: 0, failed: None }
     }
 
     pub fn path(&self) -> &Path {
@@ -66,19 +62,19 @@ impl Sink {
         if self.failed.is_none_or(|at| at.elapsed() >= RETRY_EVERY) {
             self.flush();
         }
-        if self.synced.elapsed() >= SYNC_EVERY {
-            self.sync();
-        }
     }
 
     /// Writes what waits and makes it durable.
     pub fn sync(&mut self) {
         self.flush();
-        self.synced = Instant::now();
-        // A failed fsync may have dropped the pages for good; told like any other failure, the lines are gone.
         if let Some(Err(e)) = self.file.as_ref().map(File::sync_data) {
             self.fail(e);
         }
+    }
+
+    /// The file, for an fsync that nobody who writes has to wait for.
+    pub fn handle(&self) -> Option<File> {
+        self.file.as_ref()?.try_clone().ok()
     }
 
     fn flush(&mut self) {
@@ -108,8 +104,8 @@ impl Sink {
         Ok(())
     }
 
-    /// Tells the first failure of a row as a warning.
-    fn fail(&mut self, cause: std::io::Error) {
+    /// Tells the first failure of a row as a warning. A failed fsync may have dropped the pages for good; it is told like any other.
+    pub fn fail(&mut self, cause: std::io::Error) {
         if self.failed.replace(Instant::now()).is_none() {
             let error = Error::io("write", &self.path, cause);
             self.task.warn(format!("{error}; training goes on, the metrics wait in memory"));
