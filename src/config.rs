@@ -94,6 +94,8 @@ pub struct Config {
     pub mel_clamp: f64,
     /// Steps between loss lines in train.log. (nothing)
     pub log_interval: i64,
+    /// The metric by which an epoch is best, the smaller the better: one of which every epoch records the mean. (nothing)
+    pub best_metric: String,
     /// Which checkpoints go to MLflow as artefacts: "last" (of the last epoch), "all" or "none". (nothing)
     pub track_checkpoints: String,
     /// Train on the GPU, and fail if there is none. (nothing)
@@ -136,6 +138,7 @@ impl Default for Config {
             spec_eps: 1e-6,
             mel_clamp: 1e-5,
             log_interval: 200,
+            best_metric: "loss_mel".into(),
             track_checkpoints: "last".into(),
             gpu: false,
         }
@@ -185,6 +188,11 @@ impl Config {
         one_of("feature_precision", &self.feature_precision.as_str(), &["fp32", "bf16", "fp16"])?;
         one_of("version", &self.version.as_str(), &["v1", "v2"])?;
         one_of("sine_generator", &self.sine_generator.as_str(), &["2024", "2026"])?;
+        one_of(
+            "best_metric",
+            &self.best_metric.as_str(),
+            &["loss_mel", "loss_kl", "loss_fm", "loss_gen", "loss_disc"],
+        )?;
         one_of("track_checkpoints", &self.track_checkpoints.as_str(), &["last", "all", "none"])?;
         one_of("checkpoint_order", &self.checkpoint_order.as_str(), &["auto", "rvc", "applio"])?;
         base("pretrained_g", &self.pretrained_g)?;

@@ -148,16 +148,17 @@ fn newest(workspace: &Workspace) -> Result<String> {
 }
 
 fn list(terminal: &Terminal, workspace: &Workspace, voice: Option<&str>) -> Result<()> {
-    let head = ["run", "ended", "epoch", "best", "loss_mel", "duration"].map(str::to_owned);
+    let head = ["run", "ended", "epoch", "best", "its mean", "duration"].map(str::to_owned);
     let mut rows = Vec::new();
     for id in track::runs(workspace)? {
         let record = track::read(&track::log_path(workspace, &id))?;
         if voice.is_some_and(|voice| record.start["name"] != voice) {
             continue;
         }
-        let found = Overview::of(&record, "loss_mel");
+        let metric = record.best_metric();
+        let found = Overview::of(&record, metric);
         let epoch = |scored: Option<Scored>| scored.map_or_else(|| "-".to_owned(), |scored| scored.epoch.to_string());
-        let loss = found.best.map_or_else(|| "-".to_owned(), |best| format!("{:.2}", best.value));
+        let loss = found.best.map_or_else(|| "-".to_owned(), |best| format!("{metric} {:.2}", best.value));
         let status = record.status.clone().unwrap_or_else(|| "open".to_owned());
         rows.push(vec![id, status, epoch(found.last), epoch(found.best), loss, duration(record.seconds())]);
     }
@@ -204,7 +205,7 @@ fn sync(terminal: &Terminal, workspace: &Workspace, task: &Task, common: &Common
         return Ok(());
     }
     Err(Error::new(Kind::Network, format!("not everything of {} could be sent", failed.join(", ")))
-        .hint("nothing is lost; the same command tries again"))
+        .hint("nothing is lost; the same command tries again (a place that is gone for good: delete its folder under tracking/follow/<run>)"))
 }
 
 /// Runs MLflow's server on the workspace's runs until Ctrl-C.

@@ -277,3 +277,91 @@ fn a_run_that_is_being_written_is_left_to_its_process() {
     assert_eq!(done[0].error.as_ref().unwrap().kind(), rvc_run::Kind::Locked);
     drop(run);
 }
+
+#[test]
+fn a_file_that_is_not_taken_holds_up_no_number_and_comes_later() {
+    let (_keep, workspace) = workspace();
+    let open = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let gate = open.clone();
+    let server = Server::new(move |_, path| {
+        let shut = path.contains("mlflow-artifacts") && !gate.load(std::sync::atomic::Ordering::Relaxed);
+        if shut { Fault::Status(403) } else { Fault::None }
+    });
+    let run = Run::start(&Task::silent(), &workspace, "anna", &json!({}), &options(&workspace, &server.url())).unwrap();
+    train(&run, &workspace, 0..50);
+    run.end("done", &json!({}));
+    let log = run.path().to_owned();
+    drop(run);
+    assert!(!sync(&workspace), "the file is told to be missing");
+    {
+        let state = server.state();
+        assert_eq!(sorted(&state.points), points_of(&log));
+        assert_eq!((state.status.as_str(), state.artifacts.len()), ("FINISHED", 0));
+    }
+    open.store(true, std::sync::atomic::Ordering::Relaxed);
+    assert!(sync(&workspace));
+    assert_eq!(server.state().artifacts["samples/first.wav"], b"RIFF not really");
+}
+
+#[test]
+fn a_file_that_became_another_is_not_delivered_as_the_one_that_was_recorded() {
+    let (_keep, workspace) = workspace();
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let task = Task::silent();
+    let run =
+        Run::start(&task, &workspace, "anna", &json!({}), &options(&workspace, &format!("http://{nobody}"))).unwrap();
+    let file = workspace.path("models/anna.pth");
+    files::write(&file, b"the first").unwrap();
+    run.artifact(&file, "anna.pth");
+    task.cancel_flag().store(true, std::sync::atomic::Ordering::Relaxed);
+    drop(run);
+    files::write(&file, b"the second").unwrap();
+    let server = Server::new(|_, _| Fault::None);
+    let to = place(&workspace, &server.url());
+    let done = track::sync(&Task::silent(), &workspace, &[], Some(&to), "", &|_| Ok(None)).unwrap();
+    let told = done[0].error.as_ref().unwrap().to_string();
+    assert!(told.contains("anna.pth") && told.contains("another by now"), "{told}");
+    assert!(server.state().artifacts.is_empty());
+}
+
+#[test]
+fn a_name_that_begins_another_costs_no_point_in_the_folder() {
+    let (_keep, workspace) = workspace();
+    let run = Run::start(&Task::silent(), &workspace, "anna", &json!({}), &options(&workspace, "")).unwrap();
+    run.metrics(0, &[("loss", 1.0)]);
+    run.metrics(0, &[("loss/a", 2.0), ("other", 3.0)]);
+    run.metrics(1, &[("loss/a", 4.0)]);
+    run.finish("done", &json!({}));
+    drop(run);
+    let points = folder_points(&workspace.tracking().join("mlruns"));
+    let named: Vec<(&str, &str)> = points.iter().map(|point| (point.0.as_str(), point.3.as_str())).collect();
+    assert_eq!(named, [("loss", "1.0"), ("loss_a", "2.0"), ("loss_a", "4.0"), ("other", "3.0")]);
+}
+
+#[test]
+fn a_cursor_that_is_lost_doubles_nothing_however_long_the_run() {
+    let (_keep, workspace) = workspace();
+    let run = Run::start(&Task::silent(), &workspace, "anna", &json!({}), &options(&workspace, "")).unwrap();
+    train(&run, &workspace, 0..2000);
+    run.finish("done", &json!({}));
+    let log = run.path().to_owned();
+    drop(run);
+    let cursors =
+        all_files(&workspace.tracking().join("follow")).into_keys().filter(|path| path.ends_with("cursor.json"));
+    cursors.for_each(|cursor| std::fs::remove_file(cursor).unwrap());
+    assert!(sync(&workspace));
+    assert_eq!(folder_points(&workspace.tracking().join("mlruns")), points_of(&log));
+}
+
+#[test]
+fn an_address_with_a_slip_in_it_is_not_remembered() {
+    let (_keep, workspace) = workspace();
+    let run = Run::start(&Task::silent(), &workspace, "anna", &json!({}), &options(&workspace, "")).unwrap();
+    run.finish("done", &json!({}));
+    drop(run);
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let wrong = place(&workspace, &format!("http://{nobody}"));
+    let done = track::sync(&Task::silent(), &workspace, &[], Some(&wrong), "", &|_| Ok(None)).unwrap();
+    assert!(done[0].error.is_some());
+    assert!(sync(&workspace), "only the place that took the run is asked again");
+}

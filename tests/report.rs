@@ -171,7 +171,7 @@ pub fn realistic(workspace: &Workspace, run: &str, name: &str, params: &Value, e
                 );
             }
         }
-        log.metrics(step, &json!({ "epoch": epoch, "validation_loss_mel": 15.0 + 16.0 / epoch as f64 }));
+        log.metrics(step, &json!({ "epoch/number": epoch, "validation_loss_mel": 15.0 + 16.0 / epoch as f64 }));
         log.event("epoch", &json!({ "epoch": epoch, "step": step, "seconds": log.now - began,
             "metrics": { "loss_mel": sum / per_epoch as f64, "loss_kl": 1.3, "loss_fm": 8.0, "loss_gen": 3.4, "loss_disc": 3.4, "steps_per_second": 4.7 } }));
         if epoch % 10 == 0 || epoch == epochs {
@@ -304,7 +304,6 @@ fn a_page_tells_the_whole_run() {
         "clipped in 412 samples",
         "f0_rmse_cents",
         "18.4",
-        "index_recall",
         "recipes/train_voice.rhai",
         "let p = args(PARAMS);",
         "logs/anna/G_20.pth",

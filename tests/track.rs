@@ -164,3 +164,20 @@ fn a_name_that_would_leave_the_folder_is_refused() {
     }
     assert!(!workspace.tracking().exists());
 }
+
+#[test]
+fn a_training_goes_on_in_the_run_that_its_folder_names() {
+    let (_keep, workspace) = workspace();
+    let open = |resuming| {
+        let run = Run::open(&Task::silent(), &workspace, "anna", &json!({}), resuming, &Options::default()).unwrap();
+        run.id().to_owned()
+    };
+    let trained = open(false);
+    track::keep(&workspace.logs("anna").unwrap(), &trained).unwrap();
+    // A run that ended before it trained anything, such as one with --fresh that was stopped while slicing.
+    let stopped = open(false);
+    assert_ne!(stopped, trained);
+    assert_eq!(open(true), trained);
+    std::fs::remove_file(track::log_path(&workspace, &trained)).unwrap();
+    assert_eq!(open(true), stopped, "a record that is gone is not gone on with");
+}

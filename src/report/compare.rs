@@ -119,9 +119,11 @@ fn results(records: &[(String, Record)], letters: &[String]) -> Table {
             measures.push((name, better, values, notes));
         }
     };
-    let found: Vec<_> = all.iter().map(|epochs| best(epochs, "loss_mel")).collect();
+    // One column has one measure: the first run's.
+    let metric = records.first().map_or("loss_mel", |(_, record)| record.best_metric());
+    let found: Vec<_> = all.iter().map(|epochs| best(epochs, metric)).collect();
     add(
-        "best loss_mel".into(),
+        format!("best {metric}"),
         Better::Lower,
         found.iter().map(|best| best.map(|(_, value)| value)).collect(),
         found.iter().map(|best| best.map_or_else(String::new, |(epoch, _)| format!(" (epoch {epoch})"))).collect(),

@@ -92,7 +92,7 @@ impl Page {
         let all: Vec<_> = all.chain(system_charts.iter().map(|chart| (chart, Axis::Minutes))).collect();
         let data = curves::data(&all, &epoch_ends(record));
         let (dataset, dataset_note, dropped) = dataset(record);
-        let (epoch_table, epochs_note) = epoch_table(&epochs);
+        let (epoch_table, epochs_note) = epoch_table(&epochs, record.best_metric());
         let (recipe_path, recipe) = recipe(record);
         Self {
             title: voice(record, run),
@@ -187,7 +187,7 @@ pub struct Epoch {
 }
 
 /// The epochs that ended, by number; one that was repeated after a kill counts as its last. Where a log has no epoch events,
-/// they are found from the metric `epoch`, and their means from the steps.
+/// they are found from the metric that numbers them, and their means from the steps.
 pub fn epochs(record: &Record) -> BTreeMap<i64, Epoch> {
     let mut epochs = BTreeMap::new();
     for data in events(record, "epoch") {
@@ -215,7 +215,7 @@ pub fn epochs(record: &Record) -> BTreeMap<i64, Epoch> {
 
 /// (last step, number) of each epoch.
 fn epoch_ends(record: &Record) -> Vec<(i64, i64)> {
-    let ends = record.metrics.get("epoch").into_iter().flatten();
+    let ends = record.metrics.get(crate::track::EPOCH).into_iter().flatten();
     ends.filter(|(_, point)| point.value.is_finite()).map(|(step, point)| (*step, point.value as i64)).collect()
 }
 
@@ -260,8 +260,9 @@ fn facts(record: &Record, epochs: &BTreeMap<i64, Epoch>) -> Vec<Fact> {
             steps.map_or_else(|| "no step recorded".into(), |n| format!("last step {n}")),
         ),
     ];
-    if let Some((number, value)) = best(epochs, "loss_mel") {
-        facts.push(fact("Best epoch", number.to_string(), format!("mean loss_mel {}", text::number(value))));
+    let metric = record.best_metric();
+    if let Some((number, value)) = best(epochs, metric) {
+        facts.push(fact("Best epoch", number.to_string(), format!("mean {metric} {}", text::number(value))));
     }
     for key in LOSSES {
         if let Some((value, when)) = last(record, epochs, key) {
@@ -322,7 +323,7 @@ fn self_test(record: &Record) -> Table {
     table
 }
 
-fn epoch_table(epochs: &BTreeMap<i64, Epoch>) -> (Table, String) {
+fn epoch_table(epochs: &BTreeMap<i64, Epoch>, metric: &str) -> (Table, String) {
     let mut columns = vec!["#epoch", "#step", "#seconds"];
     let found: Vec<&str> =
         LOSSES.into_iter().filter(|key| epochs.values().any(|e| e.means.contains_key(*key))).collect();
@@ -330,7 +331,7 @@ fn epoch_table(epochs: &BTreeMap<i64, Epoch>) -> (Table, String) {
     columns.extend(names.iter().map(String::as_str));
     let mut table = Table::new(&columns);
     let every = epochs.len().div_ceil(MOST_EPOCHS).max(1);
-    let best = best(epochs, "loss_mel").map(|(number, _)| number);
+    let best = best(epochs, metric).map(|(number, _)| number);
     let last = epochs.keys().next_back();
     for (i, (number, epoch)) in epochs.iter().enumerate() {
         if i % every != 0 && best != Some(*number) && last != Some(number) {

@@ -75,6 +75,12 @@ pub trait Target: Send {
     /// Takes any other line; one that arrives twice must do no harm.
     fn line(&mut self, line: &Value) -> Outcome<()>;
 
+    /// Takes what was put off, once there is nothing else: what may fail without holding up the rest. Returns whether there was
+    /// anything.
+    fn settle(&mut self) -> Outcome<bool> {
+        Ok(false)
+    }
+
     /// What the target must know in the next process; saved with the cursor.
     fn state(&self) -> Value {
         Value::Null
@@ -137,7 +143,13 @@ impl Follower {
         while let Some(piece) = self.read()? {
             self.deliver(&piece)?;
         }
-        Ok(())
+        match self.target.settle() {
+            Ok(false) => Ok(()),
+            settled => {
+                self.commit(self.offset)?;
+                settled.map(drop)
+            }
+        }
     }
 
     /// Whole lines that were not delivered yet; none if there are none.

@@ -52,14 +52,18 @@ impl Machine {
     /// Starts measuring: network traffic, GPU energy and CPU utilisation count from here.
     ///
     /// `folder`: the disk it lies on is the one measured (where it does not exist yet: the disk it would be made on).
-    /// `gpus`: also look for NVIDIA GPUs; a driver that is not there is no error.
+    /// `gpus`: also look for the NVIDIA GPU that training uses, the first that this process sees; a driver that is not there is
+    /// no error.
     pub fn new(folder: &Path, gpus: bool) -> Self {
         let nvml = if gpus { Nvml::init().ok() } else { None };
         let visible = std::env::var(VISIBLE).ok();
         let (gpus, driver) = match nvml {
             Some(nvml) => {
                 let driver = nvml.sys_driver_version().ok();
-                (find_gpus(&Arc::new(nvml), visible.as_deref()), driver)
+                let mut gpus = find_gpus(&Arc::new(nvml), visible.as_deref());
+                // Training uses the first card that it sees.
+                gpus.truncate(1);
+                (gpus, driver)
             }
             None => (Vec::new(), None),
         };

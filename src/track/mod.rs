@@ -8,7 +8,7 @@
 //! {"type":"start","time":..,"elapsed":0.0,"schema":1,"run":"20261122-213011-042-anna-9f3c","name":"anna","params":{..}}
 //! {"type":"metrics","time":..,"elapsed":..,"step":12,"metrics":{"loss_mel":31.2,"grad_norm_g":"NaN"}}
 //! {"type":"event","time":..,"elapsed":..,"event":"checkpoint","data":{..}}
-//! {"type":"artifact","time":..,"elapsed":..,"path":"logs/anna/samples/epoch_10.wav","to":"samples/epoch_10.wav","key":"sample","step":110}
+//! {"type":"artifact","time":..,"elapsed":..,"path":"logs/anna/samples/epoch_10.wav","to":"samples/epoch_10.wav","key":"sample","step":110,"stamp":[295724,..]}
 //! {"type":"resume",..}                        the training went on in another process
 //! {"type":"finish","time":..,"elapsed":..,"status":"done","summary":{..}}
 //! ```
@@ -17,6 +17,7 @@
 //! From this file, and only from it, the lines go to everything else: MLflow, TensorBoard, the report (follow.rs).
 //! A training that was killed repeats the steps after its last checkpoint: for one key and step the last line counts.
 
+mod artifact;
 mod ear;
 mod follow;
 mod log;
@@ -108,8 +109,9 @@ impl Run {
         Ok(Self::begin("resume", opening, task, workspace, name, log, params, options))
     }
 
-    /// The newest run of `name` again if `resuming` and there is one, else a new run. The simple rule for recipes: a
-    /// training that resumes from a checkpoint continues the record of the training it resumes.
+    /// If `resuming`, the run in which the voice `name` is trained (see [`keep`]), or its newest, again; else, or if there is
+    /// none, a new run. The simple rule for recipes: a training that resumes from a checkpoint continues the record of the
+    /// training it resumes.
     pub fn open(
         task: &Task,
         workspace: &Workspace,
@@ -118,7 +120,7 @@ impl Run {
         resuming: bool,
         options: &Options,
     ) -> Result<Self> {
-        match latest(workspace, name) {
+        match kept(workspace, name).or_else(|| latest(workspace, name)) {
             Some(id) if resuming => Self::resume(task, workspace, &id, params, options),
             _ => Self::start(task, workspace, name, params, options),
         }
@@ -136,7 +138,9 @@ impl Run {
         params: &Value,
         options: &Options,
     ) -> Self {
-        let machine = options.system_interval.map(|interval| (Machine::new(&folder(workspace), true), interval));
+        // A card that the training does not use has nothing to say about it; params that do not say so leave it in.
+        let gpu = params["gpu"].as_bool().unwrap_or(true);
+        let machine = options.system_interval.map(|interval| (Machine::new(&folder(workspace), gpu), interval));
         let mut tags = options.tags.clone();
         if let Some((machine, _)) = &machine {
             machine.tags(&mut tags);
@@ -181,12 +185,15 @@ impl Run {
 
     /// Records that the file at `path`, as it is now, belongs to the run's artefacts, at `to`.
     pub fn artifact(&self, path: &Path, to: &str) {
-        self.log.line("artifact", &json!({ "path": self.relative(path), "to": to }));
+        let stamp = artifact::stamp(path);
+        self.log.line("artifact", &json!({ "path": self.relative(path), "to": to, "stamp": stamp }));
     }
 
     /// Records a sound or picture of `step`, which dashboards show beside those of other steps under the name `key`.
     pub fn media(&self, path: &Path, to: &str, key: &str, step: i64) {
-        self.log.line("artifact", &json!({ "path": self.relative(path), "to": to, "key": key, "step": step }));
+        let stamp = artifact::stamp(path);
+        let line = json!({ "path": self.relative(path), "to": to, "key": key, "step": step, "stamp": stamp });
+        self.log.line("artifact", &line);
     }
 
     /// Paths in the workspace stand relative to it, so that it can be moved.
@@ -237,6 +244,25 @@ impl Run {
 /// The folder of the event logs: tracking/events.
 pub fn folder(workspace: &Workspace) -> PathBuf {
     workspace.tracking().join("events")
+}
+
+/// The metric that numbers the epochs, at the last step of each.
+pub const EPOCH: &str = "epoch/number";
+
+/// The file in logs/<voice> that names the run in which the voice is trained.
+const RUN_FILE: &str = "run.txt";
+
+/// Notes in logs/<voice> that the voice is trained in this run: a training that goes on there goes on in it.
+///
+/// Errors: `file.write`, `file.disk_full`.
+pub fn keep(logs: &Path, run: &str) -> Result<()> {
+    files::write(&logs.join(RUN_FILE), run)
+}
+
+/// The run in which the voice `name` is trained, if that was noted and the run is there.
+fn kept(workspace: &Workspace, name: &str) -> Option<String> {
+    let id = files::read_text(&workspace.logs(name).ok()?.join(RUN_FILE)).ok()?;
+    runs(workspace).ok()?.into_iter().find(|known| known == id.trim())
 }
 
 /// The file of a run.

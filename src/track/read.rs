@@ -48,6 +48,11 @@ pub struct Record {
 }
 
 impl Record {
+    /// The metric by which its epochs are compared.
+    pub fn best_metric(&self) -> &str {
+        self.start["params"]["best_metric"].as_str().unwrap_or("loss_mel")
+    }
+
     /// How long all processes together worked on the run.
     pub fn seconds(&self) -> f64 {
         self.sessions.iter().map(|session| session.seconds).sum()

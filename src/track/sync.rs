@@ -28,11 +28,14 @@ pub(super) fn start(
     place: &Place,
     experiment: &str,
 ) -> Option<Thread> {
-    let opened = destination(workspace, id, place, experiment)
-        .and_then(|(folder, experiment)| Ok((folder, place.target(workspace, id, name, &experiment)?)));
-    match opened {
-        Ok((folder, target)) => Thread::start(task, log, &folder, Box::new(target)),
-        Err(error) => {
+    let opened = || {
+        let destination = Destination::of(workspace, id, place, experiment);
+        destination.remember()?;
+        Ok((place.target(workspace, id, name, &destination.experiment)?, destination.folder))
+    };
+    match opened() {
+        Ok((target, folder)) => Thread::start(task, log, &folder, Box::new(target)),
+        Err::<_, Error>(error) => {
             task.warn(format!("MLflow gets nothing of this run: {error}"));
             None
         }
@@ -44,20 +47,30 @@ pub(super) fn tensorboard(workspace: &Workspace, id: &str) -> (PathBuf, TensorBo
     (cursors(workspace, id).join("tensorboard"), TensorBoard::new(workspace, id))
 }
 
-/// The folder of the cursor and the experiment: a run stays in the one in which it began.
-fn destination(workspace: &Workspace, id: &str, place: &Place, experiment: &str) -> Result<(PathBuf, String)> {
-    let folder = cursors(workspace, id).join(place.slug(workspace));
-    let path = folder.join(DESTINATION);
-    if let Some(known) = known_destination(&path) {
-        return Ok((folder, known.1));
+/// A place of a run: the folder of its cursor, and the experiment there. A run stays in the one in which it began.
+struct Destination {
+    folder: PathBuf,
+    experiment: String,
+    uri: String,
+}
+
+impl Destination {
+    fn of(workspace: &Workspace, id: &str, place: &Place, experiment: &str) -> Self {
+        let folder = cursors(workspace, id).join(place.slug(workspace));
+        let known = known_destination(&folder.join(DESTINATION)).map(|(_, experiment)| experiment);
+        let named = if experiment.is_empty() { EXPERIMENT } else { experiment };
+        Self { folder, experiment: known.unwrap_or_else(|| named.to_owned()), uri: place.address() }
     }
-    let experiment = if experiment.is_empty() { EXPERIMENT } else { experiment };
-    let uri = match place {
-        Place::Folder(path) => path.display().to_string(),
-        Place::Server { url, .. } => url.clone(),
-    };
-    files::write(&path, serde_json::json!({ "tracking_uri": uri, "experiment": experiment }).to_string())?;
-    Ok((folder, experiment.to_owned()))
+
+    /// From now on the run is sent there whenever runs are sent.
+    fn remember(&self) -> Result<()> {
+        let path = self.folder.join(DESTINATION);
+        if known_destination(&path).is_some() {
+            return Ok(());
+        }
+        let known = serde_json::json!({ "tracking_uri": self.uri, "experiment": self.experiment });
+        files::write(&path, known.to_string())
+    }
 }
 
 fn known_destination(path: &Path) -> Option<(String, String)> {
@@ -130,9 +143,12 @@ fn known_places(workspace: &Workspace, id: &str, parse: &dyn Fn(&str) -> Result<
 }
 
 fn sync_run(workspace: &Workspace, id: &str, place: &Place, experiment: &str) -> Result<usize> {
-    let (folder, experiment) = destination(workspace, id, place, experiment)?;
-    let target = place.target(workspace, id, name_of(id).unwrap_or(id), &experiment)?;
-    follow(workspace, id, &folder, Box::new(target))
+    let destination = Destination::of(workspace, id, place, experiment);
+    let target = place.target(workspace, id, name_of(id).unwrap_or(id), &destination.experiment)?;
+    let points = follow(workspace, id, &destination.folder, Box::new(target))?;
+    // An address with a slip in it is not kept.
+    destination.remember()?;
+    Ok(points)
 }
 
 /// Delivers the rest of a run to a target; returns how many points were looked at.

@@ -14,6 +14,7 @@
 //! is therefore written again behind it.
 //! Source: TensorFlow's event.proto, summary.proto and TFRecord format; tried with TensorBoard 2.21. Tags are RVC's.
 
+use super::artifact;
 use super::follow::{Outcome, Sample, Target};
 use crate::files::{self, Workspace};
 use crate::{Error, Kind, Result};
@@ -222,7 +223,7 @@ impl TensorBoard {
             return Ok(());
         }
         let small = std::fs::metadata(&file).is_ok_and(|metadata| metadata.len() <= MOST_BYTES);
-        let bytes = if small { files::read(&file)? } else { Vec::new() };
+        let bytes = if small && artifact::is_recorded(line, &file) { files::read(&file)? } else { Vec::new() };
         let message = if field == field::IMAGE { image(&bytes) } else { audio(&bytes) };
         let Some(content) = message else {
             self.skipped.push(path.to_owned());
@@ -299,7 +300,10 @@ impl Target for TensorBoard {
         let skipped = std::mem::take(&mut self.skipped).join(", ");
         Err(Error::new(
             Kind::DataDamaged,
-            format!("these pictures and sounds are gone, damaged or larger than {} MB: {skipped}", MOST_BYTES >> 20),
+            format!(
+                "these pictures and sounds are gone, others by now, damaged or larger than {} MB: {skipped}",
+                MOST_BYTES >> 20
+            ),
         ))
     }
 }

@@ -7,6 +7,7 @@ use crate::convert::output::{self, Format};
 use crate::error::nearest;
 use crate::prepare::content_digest;
 use crate::task::Task;
+use crate::track;
 use crate::train::{self as engine, Metrics, Trainer as Engine};
 use crate::{Error, Kind};
 use rhai::plugin::*;
@@ -422,13 +423,14 @@ pub mod api {
 /// An epoch with the numbers of every step, its means and what it cost in the run's record.
 fn run_recorded(t: &TrainerHandle, run: &Run) -> crate::Result<Metrics> {
     let (run, mut trainer) = (run.run(), t.0.trainer.borrow_mut());
+    track::keep(trainer.folder(), run.id())?;
     let (epoch, first, began, energy) = (trainer.next_epoch(), trainer.step(), Instant::now(), run.gpu_energy());
     let means = trainer.run_epoch(&t.0.task, &mut |step| {
         run.metrics(step.step, &step.metrics.iter().collect::<Vec<_>>());
         Ok(())
     })?;
     let (step, seconds) = (trainer.step(), began.elapsed().as_secs_f64());
-    let mut values = vec![("epoch/number".to_owned(), epoch as f64), ("epoch/seconds".to_owned(), seconds)];
+    let mut values = vec![(track::EPOCH.to_owned(), epoch as f64), ("epoch/seconds".to_owned(), seconds)];
     if let (Some(before), Some(after)) = (energy, run.gpu_energy()) {
         values.push(("epoch/energy_joules".to_owned(), after - before));
     }

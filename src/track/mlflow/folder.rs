@@ -8,7 +8,7 @@ use crate::files;
 use crate::track::follow::{Outcome, Sample};
 use crate::{Error, Result};
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -23,6 +23,8 @@ pub(super) struct Folder {
     meta: Meta,
     /// Files that were appended to and are not yet on disk for certain.
     touched: BTreeSet<PathBuf>,
+    /// The lines that metrics' files were found to have, while that matters.
+    there: HashMap<PathBuf, HashSet<String>>,
 }
 
 #[derive(Default)]
@@ -44,6 +46,7 @@ impl Folder {
             experiment_id: String::new(),
             meta: Meta::default(),
             touched: BTreeSet::new(),
+            there: HashMap::new(),
         })
     }
 
@@ -76,9 +79,12 @@ impl Folder {
     }
 
     fn append(&mut self, path: PathBuf, samples: &[&Sample], doubtful: bool) -> Result<()> {
-        let there = if doubtful { existing(&path)? } else { HashSet::new() };
+        if doubtful && !self.there.contains_key(&path) {
+            self.there.insert(path.clone(), existing(&path)?);
+        }
+        let there = self.there.get(&path);
         let lines = samples.iter().map(|s| format!("{} {:?} {}\n", s.time_ms, s.value, s.step));
-        let text: String = lines.filter(|line| !there.contains(line.trim_end())).collect();
+        let text: String = lines.filter(|line| !there.is_some_and(|there| there.contains(line.trim_end()))).collect();
         if let Some(folder) = path.parent() {
             files::create_folder(folder)?;
         }
@@ -90,7 +96,7 @@ impl Folder {
 
     fn pairs(&self, folder: &str, pairs: &[(String, String)]) -> Outcome<()> {
         for (key, value) in pairs {
-            let path = self.run().join(folder).join(super::metric_name(key));
+            let path = free_path(&self.run().join(folder), &super::metric_name(key));
             // One line: MLflow refuses params of several.
             let value = if folder == "params" { value.replace(['\r', '\n'], " ") } else { value.clone() };
             if std::fs::read(&path).ok().as_deref() != Some(value.as_bytes()) {
@@ -150,9 +156,14 @@ impl Store for Folder {
         for sample in points {
             by_key.entry(&sample.key).or_default().push(sample);
         }
+        if !doubtful {
+            self.there.clear();
+        }
         let folder = self.run().join("metrics");
         for (key, samples) in by_key {
-            self.append(folder.join(key), &samples, doubtful)?;
+            let appended = self.append(free_path(&folder, key), &samples, doubtful);
+            // What a failed write left of a line is found when the file is read again.
+            appended.inspect_err(|_| self.there.clear())?;
         }
         Ok(())
     }
@@ -194,6 +205,22 @@ impl Store for Folder {
         }
         Ok(())
     }
+}
+
+/// Where a key's file belongs. A folder cannot be a file too: with "loss" and "loss/a", the second to come is "loss_a", or "loss_".
+fn free_path(folder: &Path, key: &str) -> PathBuf {
+    let mut key = key.to_owned();
+    let parents = |key: &str| -> bool {
+        let ends = key.match_indices('/').map(|(end, _)| end);
+        ends.into_iter().any(|end| folder.join(&key[..end]).is_file())
+    };
+    if parents(&key) {
+        key = key.replace('/', "_");
+    }
+    while folder.join(&key).is_dir() {
+        key.push('_');
+    }
+    folder.join(key)
 }
 
 /// The lines of a metric's file. A line torn by a kill is cut off.
@@ -254,7 +281,10 @@ fn unquoted(text: &str) -> String {
 }
 
 fn file_uri(path: &Path) -> String {
-    format!("file://{}", super::server::encoded(&path.display().to_string()))
+    let text = path.display().to_string();
+    // "C:\\runs" is file:///C:/runs.
+    let text = if cfg!(windows) { format!("/{}", text.replace('\\', "/")) } else { text };
+    format!("file://{}", super::server::encoded(&text).replacen("%3A", ":", usize::from(cfg!(windows))))
 }
 
 fn user() -> String {

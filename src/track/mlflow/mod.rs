@@ -8,10 +8,12 @@ mod server;
 
 pub use server::Access;
 
+use super::artifact;
 use super::follow::{Outcome, Sample, Target};
 use crate::files::{self, Workspace};
 use crate::{Error, Kind, Result};
 use serde_json::{Map, Value};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The experiment that runs belong to if nobody names one.
@@ -44,7 +46,7 @@ impl Place {
             return Ok(Some(Self::Folder(workspace.tracking().join("mlruns"))));
         }
         match text.split_once(':') {
-            Some(("http" | "https", _)) => {
+            Some((scheme, _)) if ["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) => {
                 let (url, access) = Access::of(text, variable)?;
                 Ok(Some(Self::Server { url, access }))
             }
@@ -54,7 +56,8 @@ impl Place {
             }
             // A drive letter is no scheme.
             Some((scheme, _)) if scheme.len() > 1 && scheme.chars().all(|c| c.is_ascii_alphanumeric() || c == '+') => {
-                Err(Error::new(Kind::Usage, format!("{text:?} is no tracking server that can be used"))
+                // The rest may hold a password.
+                Err(Error::new(Kind::Usage, format!("an address that begins with {scheme}: is no tracking server that can be used"))
                     .hint("give http://HOST:PORT or https://..., a folder such as file:tracking/mlruns, or none; a database is MLflow's own: start its server and give that address"))
             }
             _ => Ok(Some(Self::Folder(workspace.path(text)))),
@@ -89,7 +92,15 @@ impl Place {
             Self::Folder(path) => Box::new(folder::Folder::new(path)?),
             Self::Server { url, access } => Box::new(server::Server::new(url, access)),
         };
-        Ok(Mlflow { store, identity, params: Map::new(), workspace: workspace.clone(), skipped: Vec::new() })
+        Ok(Mlflow {
+            store,
+            identity,
+            params: Map::new(),
+            workspace: workspace.clone(),
+            skipped: Vec::new(),
+            pending: Vec::new(),
+            outdated: BTreeSet::new(),
+        })
     }
 }
 
@@ -136,6 +147,10 @@ pub(super) struct Mlflow {
     workspace: Workspace,
     /// Artefacts that were not there any more when their turn came.
     skipped: Vec<String>,
+    /// Lines of artefacts that were not taken yet.
+    pending: Vec<Value>,
+    /// Files that had changed when their turn came.
+    outdated: BTreeSet<String>,
 }
 
 impl Mlflow {
@@ -165,18 +180,19 @@ impl Mlflow {
     fn artifact(&mut self, line: &Value) -> Outcome<()> {
         let (Some(path), Some(to)) = (line["path"].as_str(), line["to"].as_str()) else { return Ok(()) };
         let file = self.workspace.path(path);
-        if !file.is_file() {
-            self.skipped.push(path.to_owned());
+        if !artifact::is_recorded(line, &file) {
+            // A log that grows, a page that is renewed: a later line brings the newer one. What has none is told at the end.
+            self.outdated.insert(path.to_owned());
             return Ok(());
         }
         match self.store.artifact(&file, &artifact_path(to)) {
-            // It would be refused tomorrow too, and hold up all that comes behind it.
             Err(trouble) if trouble.refused => {
                 self.skipped.push(format!("{path} ({})", trouble.error));
                 return Ok(());
             }
             stored => stored?,
         }
+        self.outdated.remove(path);
         match (line["key"].as_str(), line["step"].as_i64()) {
             (Some(key), Some(step)) if is_png(&file) => {
                 for to in logged_image(key, step, time_ms(line)) {
@@ -221,7 +237,11 @@ impl Target for Mlflow {
                 self.store.ensure(&self.identity)?;
                 match kind {
                     "resume" => self.resume(line),
-                    "artifact" => self.artifact(line),
+                    // A file that is not taken must not hold up the numbers behind it.
+                    "artifact" => self.artifact(line).or_else(|_| {
+                        self.pending.push(line.clone());
+                        Ok(())
+                    }),
                     _ => self.finish(line),
                 }
             }
@@ -229,23 +249,38 @@ impl Target for Mlflow {
         }
     }
 
+    fn settle(&mut self) -> Outcome<bool> {
+        let any = !self.pending.is_empty();
+        while let Some(line) = self.pending.first().cloned() {
+            self.store.ensure(&self.identity)?;
+            self.artifact(&line)?;
+            self.pending.remove(0);
+        }
+        Ok(any)
+    }
+
     fn state(&self) -> Value {
-        serde_json::json!({ "start_ms": self.identity.start_ms, "params": self.params, "store": self.store.state() })
+        serde_json::json!({
+            "start_ms": self.identity.start_ms, "params": self.params, "pending": self.pending, "store": self.store.state()
+        })
     }
 
     fn open(&mut self, state: &Value, clean: bool) -> Result<bool> {
         self.identity.start_ms = state["start_ms"].as_i64().unwrap_or_default();
         self.params = state["params"].as_object().cloned().unwrap_or_default();
+        self.pending = state["pending"].as_array().cloned().unwrap_or_default();
         self.store.open(&state["store"], clean)
     }
 
     fn close(&mut self) -> Result<()> {
         self.store.close()?;
-        if self.skipped.is_empty() {
+        let outdated =
+            std::mem::take(&mut self.outdated).into_iter().map(|path| format!("{path} (gone, or another by now)"));
+        let skipped: Vec<String> = std::mem::take(&mut self.skipped).into_iter().chain(outdated).collect();
+        if skipped.is_empty() {
             return Ok(());
         }
-        let skipped = std::mem::take(&mut self.skipped).join(", ");
-        Err(Error::new(Kind::NotFound, format!("these artefacts could not be stored, gone or refused: {skipped}")))
+        Err(Error::new(Kind::NotFound, format!("these artefacts could not be stored: {}", skipped.join(", "))))
     }
 }
 
@@ -345,6 +380,11 @@ mod tests {
         };
         assert_eq!(url, "http://host:5000/base");
         assert_ne!(access, Access::default());
+        let told = parse("postgresql://mlflow:hunter2@db/mlflow").unwrap_err().to_string();
+        assert!(!told.contains("hunter2") && told.contains("postgresql"), "{told}");
+        assert_eq!(parse("http://host/?token=hunter2").unwrap_err().kind(), Kind::Usage);
+        let Some(Place::Server { url, .. }) = parse("HTTP://anna:a/b@host:5000").unwrap() else { panic!() };
+        assert_eq!(url, "http://host:5000");
         assert!(!format!("{access:?}").contains("secret"));
     }
 

@@ -6,11 +6,12 @@
 use super::{Identity, Status, Store};
 use crate::track::follow::{Outcome, Sample, Trouble};
 use crate::{Error, Kind, Result};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde_json::{Map, Value, json};
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use ureq::http::{Method, Request, Response, header};
 use ureq::{Body, SendBody, tls};
@@ -56,9 +57,18 @@ impl Access {
     pub fn of(address: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<(String, Self)> {
         let variable = |name: &str| variable(name).filter(|value| !value.is_empty());
         let (scheme, rest) = address.split_once("://").unwrap_or(("http", address));
-        let (authority, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
-        let (user, host) = authority.rsplit_once('@').map_or((None, authority), |(user, host)| (Some(user), host));
-        let url = format!("{scheme}://{host}{}", path.trim_end_matches('/'));
+        // A password may hold anything, a slash too.
+        let (user, rest) = rest.rsplit_once('@').map_or((None, rest), |(user, rest)| (Some(user), rest));
+        let (host, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
+        let url = format!("{}://{host}{}", scheme.to_ascii_lowercase(), path.trim_end_matches('/'));
+        if url.contains(['?', '#']) {
+            let told = url.split(['?', '#']).next().unwrap_or_default();
+            return Err(Error::new(
+                Kind::Usage,
+                format!("the address {told} goes on with ? or #, which a tracking server has no use for"),
+            )
+            .hint("a token goes into MLFLOW_TRACKING_TOKEN"));
+        }
         if host.is_empty() || url.parse::<ureq::http::Uri>().is_err() {
             return Err(Error::new(Kind::Usage, format!("{url:?} is no address of a tracking server"))
                 .hint("give one such as http://127.0.0.1:5000"));
@@ -94,6 +104,8 @@ pub(super) struct Server {
     artifact_uri: String,
     /// What the server was found to have of each key, while that matters.
     history: HashMap<String, HashSet<PointId>>,
+    /// The first point that the server will never take, and why.
+    refused: Option<String>,
 }
 
 /// What makes two points of a key the same: step, milliseconds, bits of the value.
@@ -139,6 +151,7 @@ impl Server {
             run_id: None,
             artifact_uri: String::new(),
             history: HashMap::new(),
+            refused: None,
         }
     }
 
@@ -274,7 +287,8 @@ impl Server {
 
     /// A run that an earlier request made, whose answer did not arrive.
     fn find(&self, experiment: &str, id: &str) -> Outcome<Option<Value>> {
-        let filter = format!("tags.`rvc_run.run` = '{}'", id.replace('\'', ""));
+        let quote = if id.contains('\'') { '"' } else { '\'' };
+        let filter = format!("tags.`rvc_run.run` = {quote}{id}{quote}");
         let search = json!({ "experiment_ids": [experiment], "filter": filter, "max_results": 1 });
         let answer = self.post("runs/search", &search).map_err(|refusal| self.trouble(refusal))?;
         Ok(answer["runs"].get(0).map(|run| run["info"].clone()))
@@ -345,11 +359,11 @@ impl Server {
         self.send("metrics", &entries, &mut wrong)?;
         match wrong.first() {
             None => Ok(()),
-            Some(first) => Err(Error::new(
-                Kind::Network,
-                format!("{}: {} of {} points are refused, such as {first}", self.url, wrong.len(), entries.len()),
-            )
-            .into()),
+            // The same again would be refused again, and hold up all that comes behind it.
+            Some(first) => {
+                self.refused.get_or_insert_with(|| first.clone());
+                Ok(())
+            }
         }
     }
 
@@ -521,23 +535,29 @@ impl Store for Server {
     }
 
     fn close(&mut self) -> Result<()> {
-        Ok(())
+        match self.refused.take() {
+            None => Ok(()),
+            Some(first) => Err(Error::new(Kind::Network, format!("{} refuses some points, such as {first}", self.url))),
+        }
     }
 }
 
 /// A server on this machine may keep artefacts in a folder that the client writes itself.
 fn local_copy(uri: &str, file: &Path, to: &str) -> Outcome<()> {
     let folder = uri.strip_prefix("file://").or_else(|| uri.starts_with('/').then_some(uri));
-    let Some(folder) = folder.map(Path::new).filter(|folder| folder.is_absolute()) else {
-        return Err(Error::new(
+    let folder = folder.map(|folder| percent_decode_str(folder).decode_utf8_lossy().into_owned()).map(PathBuf::from);
+    let Some(folder) = folder.filter(|folder| folder.is_absolute()) else {
+        let error = Error::new(
             Kind::Network,
-            format!("artefacts of this server lie at {uri}, which rvc-run cannot write"),
-        )
-        .hint("start the server with --serve-artifacts, MLflow's default")
-        .into());
+            format!(
+                "artefacts of this server lie at {uri}, which rvc-run cannot write; start it with --serve-artifacts, MLflow's default"
+            ),
+        );
+        return Err(Trouble { refused: true, ..error.into() });
     };
-    let bytes = crate::files::read(file)?;
-    Ok(crate::files::write(&folder.join(to), bytes)?)
+    let mut source = File::open(file).map_err(|e| Error::io("read", file, e))?;
+    crate::files::write_with(&folder.join(to), |out| std::io::copy(&mut source, out))?;
+    Ok(())
 }
 
 fn pairs(pairs: &[(String, String)]) -> Vec<Value> {
@@ -589,9 +609,7 @@ pub(super) fn encoded(path: &str) -> String {
 }
 
 fn encoded_whole(text: &str) -> String {
-    let escaped = |byte: &u8| match byte {
-        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => char::from(*byte).to_string(),
-        other => format!("%{other:02X}"),
-    };
-    text.as_bytes().iter().map(escaped).collect()
+    /// Everything but RFC 3986's unreserved characters.
+    const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+    utf8_percent_encode(text, ESCAPED).to_string()
 }
