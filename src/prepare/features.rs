@@ -59,8 +59,8 @@ pub fn f0(task: &Task, clips: &mut Clips, models: &Models, config: &Config) -> R
     clips.params.insert("f0_unvoiced".into(), Value::from(unvoiced));
     let files = |of: fn(&Pitch) -> &Object| named(&clips.clips, ".wav.npy", |clip| clip.f0.as_ref().map(of));
     let wanted = [
-        folder::Wanted { folder: F0_COARSE, files: files(|pitch| &pitch.coarse) },
-        folder::Wanted { folder: F0_HZ, files: files(|pitch| &pitch.hz) },
+        folder::Wanted::new(F0_COARSE, files(|pitch| &pitch.coarse)),
+        folder::Wanted::new(F0_HZ, files(|pitch| &pitch.hz)),
     ];
     folder::publish(task, &clips.folder, &clips.cache, &wanted)?;
     Ok(counts)
@@ -107,7 +107,7 @@ pub fn content(task: &Task, clips: &mut Clips, models: &Models, config: &Config)
     clips.params.insert("content_encoder".into(), Value::from(encoder.name()));
     clips.params.insert("content_digest".into(), Value::from(digest.as_str()));
     let files = named(&clips.clips, ".npy", |clip| clip.content.as_ref());
-    folder::publish(task, &clips.folder, &clips.cache, &[folder::Wanted { folder: content_folder(config), files }])?;
+    folder::publish(task, &clips.folder, &clips.cache, &[folder::Wanted::new(content_folder(config), files)])?;
     Ok(counts)
 }
 
