@@ -13,6 +13,7 @@ pub mod download;
 mod features;
 mod filelist;
 mod folder;
+pub mod inspect;
 mod metadata;
 mod recordings;
 mod slices;

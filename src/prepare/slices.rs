@@ -281,7 +281,7 @@ pub(super) fn key_with(pcm: &str, params: &Map<String, Value>) -> Key {
 }
 
 /// The settings that decide the slices. Nothing else of the config may be read by this stage.
-fn params(config: &Config) -> Map<String, Value> {
+pub(super) fn params(config: &Config) -> Map<String, Value> {
     let params = json!({
         "sample_rate": config.sample_rate,
         "slice_seconds": config.slice_seconds,
@@ -319,8 +319,11 @@ fn gt_name(index: usize) -> String {
     format!("{index}.gt.wav")
 }
 
+/// The end of the names of the 16 kHz wavs.
+pub(super) const WAV16: &str = ".16k.wav";
+
 fn wav16_name(index: usize) -> String {
-    format!("{index}.16k.wav")
+    format!("{index}{WAV16}")
 }
 
 fn notes_of(cut: &Cut) -> std::result::Result<Notes, String> {
