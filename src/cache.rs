@@ -66,6 +66,32 @@ impl Key {
         &self.stage
     }
 
+    pub fn inputs(&self) -> &BTreeMap<String, String> {
+        &self.inputs
+    }
+
+    pub fn params(&self) -> &BTreeMap<String, Value> {
+        &self.params
+    }
+
+    /// What this key has otherwise than `other`, each as "name: theirs -> ours"; empty for equal keys.
+    pub fn differences(&self, other: &Self) -> Vec<String> {
+        let parts = |key: &Self| {
+            let mut parts = BTreeMap::from([
+                ("stage".to_owned(), key.stage.clone()),
+                ("version".to_owned(), key.version.to_string()),
+            ]);
+            parts.extend(key.inputs.iter().map(|(name, digest)| (name.clone(), digest.chars().take(10).collect())));
+            parts.extend(key.params.iter().map(|(name, value)| (name.clone(), value.to_string())));
+            parts
+        };
+        let (ours, theirs) = (parts(self), parts(other));
+        let names: std::collections::BTreeSet<&String> = ours.keys().chain(theirs.keys()).collect();
+        let text = |part: Option<&String>| part.map_or("nothing", String::as_str).to_owned();
+        let changed = names.into_iter().filter(|name| ours.get(*name) != theirs.get(*name));
+        changed.map(|name| format!("{name}: {} -> {}", text(theirs.get(name)), text(ours.get(name)))).collect()
+    }
+
     /// The SHA-256 of the whole key, 64 hexadecimal digits: the name of its entry.
     pub fn digest(&self) -> Result<String> {
         Ok(files::digest(json(self)?))
@@ -225,6 +251,18 @@ enum Found {
     Damaged(String),
 }
 
+/// An entry as it lies in the cache: its record is intact, its outputs were not looked at.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    pub folder: PathBuf,
+    pub key: Key,
+    pub notes: Value,
+    /// Name of each output -> its SHA-256.
+    pub outputs: BTreeMap<String, String>,
+    /// Of the outputs together.
+    pub bytes: u64,
+}
+
 /// What [`Cache::prune`] removed, or [`Cache::check`] saw.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
@@ -316,9 +354,48 @@ impl Cache {
         Ok(digests)
     }
 
+    /// All entries whose record can be read, in the order of their folders.
+    pub fn stored(&self) -> Result<Vec<Stored>> {
+        let mut folders = self.entries()?;
+        folders.sort();
+        let stored = folders.into_iter().filter_map(|folder| {
+            let Record { key, files, notes, .. } = read_record(&folder).ok()?;
+            let bytes = files.values().map(|output| output.size).sum();
+            let outputs = files.into_iter().map(|(name, output)| (name, output.sha256)).collect();
+            Some(Stored { folder, key, notes, outputs, bytes })
+        });
+        Ok(stored.collect())
+    }
+
+    /// Removes these entries. Hard-linked copies in logs/ stay as they are.
+    ///
+    /// Errors: `file.write`.
+    pub fn remove(&self, entries: &[Stored]) -> Result<Tally> {
+        let mut tally = Tally::default();
+        for entry in entries {
+            self.discard(&entry.folder)?;
+            tally.entries += 1;
+            tally.bytes += entry.bytes;
+        }
+        Ok(tally)
+    }
+
+    /// Out of the way in one rename, then deleted: no other process ever sees half of an entry.
+    fn discard(&self, folder: &Path) -> Result<()> {
+        let aside = self.session.fresh();
+        std::fs::rename(folder, &aside).map_err(|e| Error::io("remove", folder, e))?;
+        std::fs::remove_dir_all(&aside).map_err(|e| Error::io("remove", &aside, e))
+    }
+
     /// Reads every output of every entry against its digest, in parallel.
     pub fn check(&self, task: &Task) -> Result<Tally> {
-        let folders = self.entries()?;
+        self.check_part(task, 1.0)
+    }
+
+    /// As [`Cache::check`], of a share of the entries from 0 to 1: always the same ones, spread evenly.
+    pub fn check_part(&self, task: &Task, share: f64) -> Result<Tally> {
+        let mut folders = self.entries()?;
+        folders.retain(|folder| place_in_order(folder) < share);
         let results = task.map("checking the cache", &folders, |folder| {
             Ok(verify(folder).map(|record| record.files.values().map(|o| o.size).sum::<u64>()))
         })?;
@@ -345,9 +422,7 @@ impl Cache {
                 continue;
             }
             let outputs = read_record(&folder).map(|r| r.files).unwrap_or_default();
-            let aside = self.session.fresh();
-            std::fs::rename(&folder, &aside).map_err(|e| Error::io("remove", &folder, e))?;
-            std::fs::remove_dir_all(&aside).map_err(|e| Error::io("remove", &aside, e))?;
+            self.discard(&folder)?;
             tally.entries += 1;
             tally.bytes += outputs.values().map(|o| o.size).sum::<u64>();
         }
@@ -474,6 +549,13 @@ fn sweep(sessions: &Path) {
 
 fn folders_in(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(files::list(folder)?.into_iter().filter(|path| path.is_dir()).collect())
+}
+
+/// Where an entry's digest lies between the lowest and the highest, from 0 to below 1.
+fn place_in_order(folder: &Path) -> f64 {
+    let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    let digits = name.get(..8).and_then(|digits| u32::from_str_radix(digits, 16).ok()).unwrap_or_default();
+    f64::from(digits) / (f64::from(u32::MAX) + 1.0)
 }
 
 /// The record of an entry whose outputs all have their digests, or what is wrong.

@@ -1,6 +1,7 @@
 //! The command line: which command or recipe, signals, exit codes. Only this file and `terminal` print or exit.
 
 mod assets_command;
+mod cache_command;
 mod terminal;
 mod track_command;
 
@@ -24,7 +25,7 @@ use std::sync::{Arc, OnceLock, mpsc};
 use std::time::{Duration, Instant};
 use terminal::Terminal;
 
-const COMMANDS: &[&str] = &["check", "list", "docs", "eject", "doctor", "assets", "track", "ui", "help"];
+const COMMANDS: &[&str] = &["check", "list", "docs", "eject", "doctor", "assets", "cache", "track", "ui", "help"];
 
 /// How often the main thread looks whether a signal came.
 const SIGNAL_INTERVAL: Duration = Duration::from_millis(100);
@@ -104,6 +105,11 @@ fn command(terminal: &Arc<Terminal>) -> u8 {
         Some(("eject", given)) => eject(terminal, &common, given),
         Some(("doctor", _)) => return doctor(terminal, &common),
         Some(("assets", given)) => return assets(terminal, &common, given),
+        Some(("cache", given)) => {
+            return interruptible(terminal, &common, |task| {
+                cache_command::run(terminal, &workspace(&common), task, given)
+            });
+        }
         Some(("track", given)) => {
             return interruptible(terminal, &common, |task| {
                 track_command::run(terminal, &workspace(&common), task, &common, given)
@@ -161,6 +167,7 @@ fn outer() -> Command {
         )
         .subcommand(Command::new("doctor").about("Show what was found on this machine, and what is missing"))
         .subcommand(assets_command::command())
+        .subcommand(cache_command::command())
         .subcommand(track_command::command())
         .subcommand(track_command::ui_command())
 }

@@ -164,14 +164,24 @@ fn rows(room: &Room) -> Vec<String> {
     files::read_text(&room.logs().join("filelist.txt")).unwrap().split('\n').map(str::to_owned).collect()
 }
 
+/// The name of a recording's first clip.
+fn clip(room: &Room, recording: &str) -> String {
+    let text = files::read_text(&room.logs().join("cache_metadata.json")).unwrap();
+    let metadata: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let record = metadata["files"].as_array().unwrap().iter().find(|record| record["path"] == recording).unwrap();
+    record["slices"][0].as_str().unwrap().to_owned()
+}
+
 // What is made and what is reused.
 
 #[test]
 fn the_second_run_makes_nothing_and_writes_nothing() {
     let room = five();
     assert_eq!(room.run().done(), (5, 5, 5));
+    let (first, last) = (clip(&room, "b.wav"), clip(&room, "f.wav"));
+    let (wav, feature) = (format!("0_gt_wavs/{first}.wav"), format!("3_feature768/{last}.npy"));
     let written = || {
-        ["filelist.txt", "cache_metadata.json", "0_gt_wavs/0_0.wav", "3_feature768/4_0.npy"]
+        ["filelist.txt", "cache_metadata.json", &wav, &feature]
             .map(|name| std::fs::metadata(room.logs().join(name)).unwrap().modified().unwrap())
     };
     let before = written();
@@ -373,7 +383,7 @@ fn deleting_results_from_the_voices_folder_makes_nothing() {
     let room = five();
     room.run();
     let before = snapshot(&room);
-    std::fs::remove_file(room.logs().join("2a_f0/1_0.wav.npy")).unwrap();
+    std::fs::remove_file(room.logs().join(format!("2a_f0/{}.wav.npy", clip(&room, "c.wav")))).unwrap();
     std::fs::remove_dir_all(room.logs().join("3_feature768")).unwrap();
     std::fs::remove_file(room.logs().join("filelist.txt")).unwrap();
     assert_eq!(room.run().done(), (0, 0, 0));
@@ -385,7 +395,7 @@ fn one_truncated_feature_makes_one_feature() {
     let room = five();
     room.run();
     let before = snapshot(&room);
-    let path = room.logs().join("3_feature768/2_0.npy");
+    let path = room.logs().join(format!("3_feature768/{}.npy", clip(&room, "d.wav")));
     std::fs::File::options().write(true).open(&path).unwrap().set_len(1000).unwrap();
     assert_eq!(room.run().done(), (0, 0, 1));
     assert_eq!(snapshot(&room), before);
@@ -395,11 +405,11 @@ fn one_truncated_feature_makes_one_feature() {
 #[test]
 fn one_flipped_bit_in_any_kind_of_result_is_found_and_repaired() {
     let cases = [
-        ("0_gt_wavs/3_0.wav", (1, 0, 0)),
-        ("1_16k_wavs/3_0.wav", (1, 0, 0)),
-        ("2a_f0/3_0.wav.npy", (0, 1, 0)),
-        ("2b-f0nsf/3_0.wav.npy", (0, 1, 0)),
-        ("3_feature768/3_0.npy", (0, 0, 1)),
+        ("0_gt_wavs/CLIP.wav", (1, 0, 0)),
+        ("1_16k_wavs/CLIP.wav", (1, 0, 0)),
+        ("2a_f0/CLIP.wav.npy", (0, 1, 0)),
+        ("2b-f0nsf/CLIP.wav.npy", (0, 1, 0)),
+        ("3_feature768/CLIP.npy", (0, 0, 1)),
         ("mute/3_feature768/mute.npy", (0, 0, 0)),
     ];
     for (name, done) in cases {
@@ -407,7 +417,7 @@ fn one_flipped_bit_in_any_kind_of_result_is_found_and_repaired() {
         let room = room(&[("a.wav", 1), ("b.wav", 2), ("c.wav", 3), ("d.wav", 4)]);
         room.run();
         let before = snapshot(&room);
-        let path = room.logs().join(name);
+        let path = room.logs().join(name.replace("CLIP", &clip(&room, "d.wav")));
         let mut bytes = files::read(&path).unwrap();
         bytes[333] ^= 4;
         std::fs::write(&path, bytes).unwrap();
@@ -425,13 +435,14 @@ fn a_file_replaced_by_another_tool_is_put_back() {
     let room = five();
     room.run();
     let before = snapshot(&room);
-    let path = room.logs().join("0_gt_wavs/0_0.wav");
+    let name = clip(&room, "b.wav");
+    let path = room.logs().join(format!("0_gt_wavs/{name}.wav"));
     // A new file under the name: the cache does not share it.
     files::write(&path, "something else").unwrap();
     assert_eq!(room.run().done(), (0, 0, 0));
     assert_eq!(snapshot(&room), before);
     let warnings = room.warnings();
-    assert!(warnings.len() == 1 && warnings[0].contains("0_0.wav"), "{warnings:?}");
+    assert!(warnings.len() == 1 && warnings[0].contains(&name), "{warnings:?}");
 }
 
 #[test]
@@ -645,12 +656,15 @@ fn foreign_files_stay_and_are_told() {
 
 #[test]
 fn a_foreign_file_under_a_name_we_need_is_set_aside() {
+    let other = five();
+    other.run();
+    let name = format!("0_gt_wavs/{}.wav", clip(&other, "b.wav"));
     let room = five();
-    files::write(&room.logs().join("0_gt_wavs/0_0.wav"), "from python").unwrap();
+    files::write(&room.logs().join(&name), "from python").unwrap();
     files::write(&room.logs().join("filelist.txt"), "from python").unwrap();
     room.run();
     let aside = room.logs().join("set_aside");
-    assert_eq!(files::read(&aside.join("0_gt_wavs/0_0.wav")).unwrap(), b"from python");
+    assert_eq!(files::read(&aside.join(&name)).unwrap(), b"from python");
     assert_eq!(files::read(&aside.join("filelist.txt")).unwrap(), b"from python");
     assert_eq!(room.warnings().len(), 2);
     assert_eq!(room.run().done(), (0, 0, 0));
@@ -670,18 +684,39 @@ fn a_file_list_edited_by_hand_is_set_aside() {
 }
 
 #[test]
-fn a_spectrogram_that_python_made_of_a_changed_clip_is_told() {
+fn spectrograms_that_python_made_of_clips_that_are_gone_are_told_and_kept() {
     let room = five();
     room.run();
-    for name in ["0_0.spec.pt", "4_0.spec.pt"] {
-        files::write(&room.logs().join("0_gt_wavs").join(name), "spectrogram").unwrap();
+    let (gone, stays) = (clip(&room, "b.wav"), clip(&room, "f.wav"));
+    for name in [&gone, &stays] {
+        files::write(&room.logs().join(format!("0_gt_wavs/{name}.spec.pt")), "spectrogram").unwrap();
     }
     room.run();
-    assert_eq!(room.warnings(), Vec::<String>::new());
     record(&room.data().join("b.wav"), 30, 2.0);
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let ear = told.clone();
+    let task = Task::new(2, move |event| {
+        if let Event::Info(text) = event {
+            ear.lock().unwrap().push(text.clone());
+        }
+    });
+    let cache = Cache::open(room.workspace.cache()).unwrap();
+    prepare::all(&task, &room.workspace, &cache, "anna", Path::new("data/anna"), &config()).unwrap();
+    let told = told.lock().unwrap();
+    assert!(told.iter().any(|text| text.contains(&gone) && !text.contains(&stays)), "{told:?}");
+    assert!(room.logs().join(format!("0_gt_wavs/{gone}.spec.pt")).exists());
+}
+
+#[test]
+fn a_spectrogram_of_a_clip_that_was_put_right_is_told() {
+    let room = five();
+    room.run();
+    let name = clip(&room, "b.wav");
+    files::write(&room.logs().join(format!("0_gt_wavs/{name}.spec.pt")), "spectrogram").unwrap();
+    files::write(&room.logs().join(format!("0_gt_wavs/{name}.wav")), "something else").unwrap();
     room.run();
     let warnings = room.warnings();
-    assert!(warnings.len() == 1 && warnings[0].contains("0_0.spec.pt") && !warnings[0].contains("4_0"), "{warnings:?}");
+    assert!(warnings.iter().any(|w| w.contains(&format!("{name}.spec.pt"))), "{warnings:?}");
 }
 
 // The file list.
@@ -746,9 +781,55 @@ fn each_subfolder_is_a_speaker() {
     files::create_folder(&room.data().join("nobody")).unwrap();
     let clips = room.slices(&config()).unwrap();
     assert_eq!(clips.speakers, ["max", "zoe"]);
-    let sids: Vec<_> = clips.clips.iter().map(|clip| (clip.name.as_str(), clip.sid)).collect();
-    assert_eq!(sids, [("0_0", 0), ("1_0", 1), ("2_0", 1)]);
+    assert_eq!(clips.clips.iter().map(|clip| clip.sid).collect::<Vec<_>>(), [0, 1, 1]);
     assert_eq!(room.run().list.mute_rows, 4);
+}
+
+#[test]
+fn a_trained_voice_keeps_the_numbers_of_its_speakers() {
+    let room = room(&[("max/1.wav", 1), ("zoe/1.wav", 2)]);
+    room.run();
+    files::write(&room.logs().join("G_1.pth"), "a training").unwrap();
+    record(&room.data().join("anna/1.wav"), 3, 2.0);
+    std::fs::remove_dir_all(room.data().join("max")).unwrap();
+    let clips = room.slices(&config()).unwrap();
+    assert_eq!(clips.speakers, ["max", "zoe", "anna"]);
+    assert_eq!(clips.clips.iter().map(|clip| clip.sid).collect::<Vec<_>>(), [2, 1]);
+    let list = room.run().list;
+    assert_eq!(list.mute_rows, 4, "none for the speaker that is gone");
+    assert!(rows(&room).iter().all(|row| !row.ends_with("|0")));
+}
+
+#[test]
+fn a_folder_with_clips_under_their_former_names_is_taken_over() {
+    let room = five();
+    room.run();
+    // As version 0.1 left it: "<number of the recording>_<chunk>", and records without the digest of the sound.
+    let path = room.logs().join("cache_metadata.json");
+    let mut text = files::read_text(&path).unwrap();
+    for (number, recording) in ["b.wav", "c.wav", "d.wav", "e.wav", "f.wav"].into_iter().enumerate() {
+        let name = clip(&room, recording);
+        for (folder, ending) in [
+            ("0_gt_wavs", ".wav"),
+            ("1_16k_wavs", ".wav"),
+            ("2a_f0", ".wav.npy"),
+            ("2b-f0nsf", ".wav.npy"),
+            ("3_feature768", ".npy"),
+        ] {
+            let at = room.logs().join(folder);
+            std::fs::rename(at.join(format!("{name}{ending}")), at.join(format!("{number}_0{ending}"))).unwrap();
+        }
+        text = text.replace(&name, &format!("{number}_0"));
+    }
+    let mut metadata: serde_json::Value = serde_json::from_str(&text).unwrap();
+    for record in metadata["files"].as_array_mut().unwrap() {
+        record.as_object_mut().unwrap().remove("pcm_id");
+    }
+    std::fs::write(&path, metadata.to_string()).unwrap();
+    assert_eq!(room.run().done(), (0, 0, 0));
+    assert_eq!(snapshot(&room), clean_rebuild(&room));
+    let warnings = room.warnings();
+    assert!(warnings.iter().all(|w| w.contains("filelist.txt")), "{warnings:?}");
 }
 
 #[test]

@@ -30,10 +30,7 @@ pub fn f0(task: &Task, clips: &mut Clips, models: &Models, config: &Config) -> R
     let extractor = models.extractor(config)?;
     let digest = extractor.digest();
     let unvoiced = config.f0_unvoiced.as_str();
-    let key = |clip: &Object| {
-        let key = Key::new("f0", F0_VERSION).input("clip", &clip.digest);
-        key.param("method", digest.as_str()).param("unvoiced", unvoiced)
-    };
+    let key = |clip: &Object| f0_key(&clip.digest, &digest, unvoiced);
     let found = each_once(task, "f0", clips, key, |todo| {
         extractor.extract(task, "f0", todo, n_samples, load, |clip, f0| {
             let f0 = f0.and_then(|f0| finished(f0, unvoiced == "interpolate"));
@@ -59,8 +56,8 @@ pub fn f0(task: &Task, clips: &mut Clips, models: &Models, config: &Config) -> R
     clips.params.insert("f0_unvoiced".into(), Value::from(unvoiced));
     let files = |of: fn(&Pitch) -> &Object| named(&clips.clips, ".wav.npy", |clip| clip.f0.as_ref().map(of));
     let wanted = [
-        folder::Wanted { folder: F0_COARSE, files: files(|pitch| &pitch.coarse) },
-        folder::Wanted { folder: F0_HZ, files: files(|pitch| &pitch.hz) },
+        folder::Wanted::new(F0_COARSE, files(|pitch| &pitch.coarse)),
+        folder::Wanted::new(F0_HZ, files(|pitch| &pitch.hz)),
     ];
     folder::publish(task, &clips.folder, &clips.cache, &wanted)?;
     Ok(counts)
@@ -83,9 +80,7 @@ pub fn content(task: &Task, clips: &mut Clips, models: &Models, config: &Config)
         ));
     }
     let (digest, dim) = (encoder.digest(), encoder.dim());
-    let key = |clip: &Object| {
-        Key::new("content", CONTENT_VERSION).input("clip", &clip.digest).param("encoder", digest.as_str())
-    };
+    let key = |clip: &Object| content_key(&clip.digest, &digest);
     let found = each_once(task, "content", clips, key, |todo| {
         encoder.extract(task, "content", todo, n_samples, load, |clip, values| {
             one_clip(values, |values| make_content(task, &clips.cache, &key(clip), &values, dim))
@@ -107,8 +102,16 @@ pub fn content(task: &Task, clips: &mut Clips, models: &Models, config: &Config)
     clips.params.insert("content_encoder".into(), Value::from(encoder.name()));
     clips.params.insert("content_digest".into(), Value::from(digest.as_str()));
     let files = named(&clips.clips, ".npy", |clip| clip.content.as_ref());
-    folder::publish(task, &clips.folder, &clips.cache, &[folder::Wanted { folder: content_folder(config), files }])?;
+    folder::publish(task, &clips.folder, &clips.cache, &[folder::Wanted::new(content_folder(config), files)])?;
     Ok(counts)
+}
+
+pub(super) fn f0_key(clip: &str, method: &str, unvoiced: &str) -> Key {
+    Key::new("f0", F0_VERSION).input("clip", clip).param("method", method).param("unvoiced", unvoiced)
+}
+
+pub(super) fn content_key(clip: &str, encoder: &str) -> Key {
+    Key::new("content", CONTENT_VERSION).input("clip", clip).param("encoder", encoder)
 }
 
 impl Counts {

@@ -22,6 +22,7 @@ use crate::npy;
 use crate::task::Task;
 use crate::{Error, Kind, Result};
 use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Raise it when the silent clip changes.
@@ -75,14 +76,16 @@ pub fn filelist(task: &Task, clips: &mut Clips, models: &Models, config: &Config
     // Another process may have worked on this voice between the stages: put everything right under one lock.
     folder::publish(task, &clips.folder, &clips.cache, &wanted)?;
 
-    let text = rows(&clips.folder, &complete, &mute, clips.speakers.len(), config)?;
+    // Speakers that are gone keep their numbers, but have no rows.
+    let sids: BTreeSet<i64> = complete.iter().map(|clip| clip.sid).collect();
+    let text = rows(&clips.folder, &complete, &mute, &sids, config)?;
     let path = clips.folder.join(folder::FILE_LIST);
     let content_root = content_root(clips, &complete, &mute);
     write(task, clips, config, &path, &text, &content_root)?;
     Ok(FileList {
         path,
         count: complete.len(),
-        mute_rows: MUTE_ROWS * clips.speakers.len(),
+        mute_rows: MUTE_ROWS * sids.len(),
         seconds: complete.iter().map(|clip| clip.seconds).sum(),
         skipped: clips.clips.len() - complete.len(),
         content_root,
@@ -117,8 +120,8 @@ fn write(task: &Task, clips: &Clips, config: &Config, path: &Path, text: &str, c
 }
 
 fn source_record(source: &super::Source) -> SourceRecord {
-    let (path, raw_id) = (source.shown.clone(), source.digest.clone());
-    SourceRecord { path, raw_id, sid: source.sid, slices: source.clips.clone() }
+    let (path, raw_id, pcm_id) = (source.shown.clone(), source.digest.clone(), source.pcm.clone());
+    SourceRecord { path, raw_id, pcm_id, sid: source.sid, slices: source.clips.clone() }
 }
 
 /// The guide's names first, then everything that went into the files.
@@ -158,16 +161,16 @@ fn clip_folders<'a>(clips: &'a Clips, config: &Config) -> Vec<folder::Wanted<'a>
         clips.clips.iter().filter_map(|clip| Some((format!("{}{ending}", clip.name), of(clip)?))).collect()
     };
     vec![
-        folder::Wanted { folder: GT_WAVS, files: files(".wav", |c| Some(&c.gt)) },
-        folder::Wanted { folder: WAVS_16K, files: files(".wav", |c| Some(&c.wav16)) },
-        folder::Wanted { folder: F0_COARSE, files: files(".wav.npy", |c| c.f0.as_ref().map(|f| &f.coarse)) },
-        folder::Wanted { folder: F0_HZ, files: files(".wav.npy", |c| c.f0.as_ref().map(|f| &f.hz)) },
-        folder::Wanted { folder: content_folder(config), files: files(".npy", |c| c.content.as_ref()) },
+        folder::Wanted::new(GT_WAVS, files(".wav", |c| Some(&c.gt))),
+        folder::Wanted::new(WAVS_16K, files(".wav", |c| Some(&c.wav16))),
+        folder::Wanted::new(F0_COARSE, files(".wav.npy", |c| c.f0.as_ref().map(|f| &f.coarse))),
+        folder::Wanted::new(F0_HZ, files(".wav.npy", |c| c.f0.as_ref().map(|f| &f.hz))),
+        folder::Wanted::new(content_folder(config), files(".npy", |c| c.content.as_ref())),
     ]
 }
 
 /// The rows in training order, joined by line breaks without one at the end, as RVC writes them.
-fn rows(logs: &Path, clips: &[&Clip], mute: &Mute, speakers: usize, config: &Config) -> Result<String> {
+fn rows(logs: &Path, clips: &[&Clip], mute: &Mute, sids: &BTreeSet<i64>, config: &Config) -> Result<String> {
     let seed = config.seed;
     let root = std::path::absolute(logs).map_err(|e| Error::io("look at", logs, e))?;
     let root = root.to_string_lossy().replace('\\', "/");
@@ -186,8 +189,8 @@ fn rows(logs: &Path, clips: &[&Clip], mute: &Mute, speakers: usize, config: &Con
         keyed.push((order(&[&seed, &clip.gt.digest]), row(&root, &clip.name, &clip.name, clip.sid)));
     }
     let silence = format!("{root}/mute");
-    for (sid, copy) in (0..speakers as i64).flat_map(|sid| (0..MUTE_ROWS).map(move |copy| (sid, copy))) {
-        keyed.push((order(&[&seed, &"mute", &sid, &copy]), row(&silence, &mute.gt_name, "mute", sid)));
+    for (sid, copy) in sids.iter().flat_map(|sid| (0..MUTE_ROWS).map(move |copy| (sid, copy))) {
+        keyed.push((order(&[&seed, &"mute", sid, &copy]), row(&silence, &mute.gt_name, "mute", *sid)));
     }
     keyed.sort();
     Ok(keyed.into_iter().map(|(_, row)| row).collect::<Vec<_>>().join("\n"))
@@ -244,7 +247,7 @@ impl Mute {
 
     fn folders(&self, config: &Config) -> Vec<folder::Wanted<'_>> {
         let content = if config.version == "v1" { "mute/3_feature256" } else { "mute/3_feature768" };
-        let one = |folder, name: &str, object| folder::Wanted { folder, files: vec![(name.to_owned(), object)] };
+        let one = |folder, name: &str, object| folder::Wanted::new(folder, vec![(name.to_owned(), object)]);
         vec![
             one("mute/0_gt_wavs", &format!("{}.wav", self.gt_name), &self.gt),
             one("mute/1_16k_wavs", "mute.wav", &self.wav16),

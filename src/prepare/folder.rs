@@ -23,6 +23,15 @@ pub(super) struct Wanted<'a> {
     pub files: Vec<(String, &'a Object)>,
 }
 
+impl<'a> Wanted<'a> {
+    /// The files of clips, by name; recordings of equal sound name the same ones, which are wanted once.
+    pub fn new(folder: &'static str, files: Vec<(String, &'a Object)>) -> Self {
+        let mut seen = HashSet::new();
+        let files = files.into_iter().filter(|(name, _)| seen.insert(name.clone())).collect();
+        Self { folder, files }
+    }
+}
+
 /// The work in one folder.
 #[derive(Default)]
 struct Plan {
@@ -33,8 +42,9 @@ struct Plan {
     altered: Vec<String>,
     /// Foreign files that are in nobody's way.
     foreign: Vec<String>,
-    /// Sidecars of clips that change.
+    /// Sidecars of clips that change, and of clips that are gone.
     stale_sidecars: Vec<String>,
+    idle_sidecars: Vec<String>,
 }
 
 impl Plan {
@@ -154,6 +164,7 @@ fn plan(
     }
     let names: HashSet<&str> = wanted.files.iter().map(|(name, _)| name.as_str()).collect();
     let mut sidecars = Vec::new();
+    let mut gone = HashSet::new();
     for path in list_or_nothing(&folder)? {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if names.contains(name.as_str()) {
@@ -164,13 +175,14 @@ fn plan(
         } else if name.ends_with(SIDECAR) {
             sidecars.push(name);
         } else if path.is_file() && ours(&name, &path)? {
-            changed.insert(stem(&name));
+            gone.insert(stem(&name));
             plan.remove.push(path);
         } else if !path.is_dir() {
             plan.foreign.push(name);
         }
     }
-    plan.stale_sidecars = sidecars.into_iter().filter(|name| changed.contains(&stem(name))).collect();
+    plan.stale_sidecars = sidecars.iter().filter(|name| changed.contains(&stem(name))).cloned().collect();
+    plan.idle_sidecars = sidecars.into_iter().filter(|name| gone.contains(&stem(name))).collect();
     Ok(plan)
 }
 
@@ -206,6 +218,13 @@ fn warn(task: &Task, logs: &Path, wanted: &[Wanted], plans: &[Plan]) {
                 folder.display(),
                 plan.set_aside.len(),
                 logs.join(SET_ASIDE).join(wanted.folder).display()
+            ));
+        }
+        if !plan.idle_sidecars.is_empty() {
+            let (n, some) = (plan.idle_sidecars.len(), some_of(&plan.idle_sidecars));
+            task.info(format!(
+                "{} has {n} spectrograms of clips that are gone, made by Python RVC; nothing reads them: {some}",
+                folder.display()
             ));
         }
         if !plan.stale_sidecars.is_empty() {

@@ -39,8 +39,13 @@ pub(super) struct Metadata {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SourceRecord {
+    /// Below the voice's folder of recordings.
     pub path: String,
+    /// Digest of its bytes.
     pub raw_id: String,
+    /// Digest of the sound in it; empty in files from before there was one.
+    #[serde(default)]
+    pub pcm_id: String,
     pub sid: i64,
     pub slices: Vec<String>,
 }

@@ -1,7 +1,7 @@
 //! Recordings to training data, stage by stage, through the cache.
 //!
 //! ```text
-//! data/<voice>/*  --slices-->  0_gt_wavs, 1_16k_wavs  --f0-->       2a_f0, 2b-f0nsf
+//! data/<voice>/*  --decode, slices-->  0_gt_wavs, 1_16k_wavs  --f0-->       2a_f0, 2b-f0nsf
 //!                                                     --content-->  3_feature768      --filelist-->  filelist.txt
 //! ```
 //!
@@ -13,6 +13,7 @@ pub mod download;
 mod features;
 mod filelist;
 mod folder;
+pub mod inspect;
 mod metadata;
 mod recordings;
 mod slices;
@@ -59,7 +60,8 @@ pub struct Counts {
 /// One clip of a voice and its files.
 #[derive(Clone, Debug)]
 pub struct Clip {
-    /// RVC's name, "<recording>_<chunk>", both counted from 0.
+    /// "<ten digits of what it was made of>_<chunk>": the same samples by the same settings are always called the same.
+    /// Recordings of equal sound share their clips.
     pub name: String,
     /// Speaker.
     pub sid: i64,
@@ -123,6 +125,7 @@ struct Pitch {
 struct Source {
     shown: String,
     digest: String,
+    pcm: String,
     sid: i64,
     clips: Vec<String>,
 }
@@ -131,15 +134,17 @@ struct Source {
 pub struct Clips {
     /// logs/<voice>.
     pub folder: PathBuf,
-    /// In order of their names: recording, then chunk.
+    /// In the order of the recordings' names, then of chunks.
     pub clips: Vec<Clip>,
     /// Recordings found, usable or not.
     pub recordings: usize,
     /// What slicing did, in recordings.
     pub counts: Counts,
+    /// Recordings whose bytes were not known: decoded, and sliced only if their sound was not known either.
+    pub decoded: usize,
     /// Chunks that were cut but not used: silent, too loud, too short, not finite.
     pub dropped: usize,
-    /// Names of the speaker folders by sid; one empty name if there are none.
+    /// Names of the speaker folders by sid; the empty name is that of loose recordings.
     pub speakers: Vec<String>,
     /// What became of each recording.
     pub table: Vec<RecordingRow>,

@@ -54,19 +54,24 @@ pub(super) fn find(task: &Task, workspace: &Workspace, folder: &Path) -> Result<
             .path(folder)
             .hint("put sound files into this folder (wav, flac, mp3, m4a, ogg, aiff); a few minutes of clean speech"));
     }
-    if speakers.len() > MOST_SPEAKERS {
-        let message =
-            format!("{} has {} speakers, but may have at most {MOST_SPEAKERS}", folder.display(), speakers.len());
-        return Err(Error::new(Kind::ConfigValue, message)
-            .path(folder)
-            .hint("each subfolder is a speaker; to train one voice, put the files into the folder itself"));
-    }
+    check_speakers(speakers.len(), folder)?;
     if !level.ignored.is_empty() {
         task.info(format!("not recordings, left alone in {}: {}", folder.display(), some_of(&level.ignored)));
     }
     let recordings =
         groups.into_iter().zip(0..).flat_map(|(group, sid)| group.into_iter().map(move |r| Recording { sid, ..r }));
     Ok(Found { recordings: recordings.collect(), speakers })
+}
+
+/// Errors: `config.value` for more speakers than RVC has rows.
+pub(super) fn check_speakers(speakers: usize, folder: &Path) -> Result<()> {
+    if speakers > MOST_SPEAKERS {
+        let message = format!("{} has {} speakers, but may have at most {MOST_SPEAKERS}", folder.display(), speakers);
+        return Err(Error::new(Kind::ConfigValue, message)
+            .path(folder)
+            .hint("each subfolder is a speaker; to train one voice, put the files into the folder itself"));
+    }
+    Ok(())
 }
 
 #[derive(Default)]

@@ -1,10 +1,15 @@
-//! Recordings to clips: one cached result for each recording, found by the digest of its bytes.
+//! Recordings to clips, in two cached stages: bytes -> digest of the sound in them -> slices.
+//!
+//! A recording whose bytes changed and whose sound did not (another tag, a flac of the same wav) is decoded again and all
+//! that follows is found. Clips are called by content, not by position: `<first digits of their stage's key>_<chunk>`, so
+//! that no file that comes or goes renames the clips of another, and a name never stands for other samples.
 
-use super::recordings::{self, Recording};
+use super::metadata::Metadata;
+use super::recordings::{self, Found, Recording};
 use super::{
     Clip, Clips, Counts, GT_WAVS, Loss, RecordingRow, Source, WAVS_16K, concerns_one_item, folder, some_of, warn_each,
 };
-use crate::audio::{io, slice};
+use crate::audio::{Audio, io, slice};
 use crate::cache::{Cache, Entry, Key, Origin, Pending};
 use crate::config::Config;
 use crate::files::{self, Lock, Workspace};
@@ -15,12 +20,26 @@ use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 use std::path::Path;
 
-/// Raise it with every change of audio/ that can change a sample of a slice.
-const VERSION: u32 = 2;
+/// Raise it with every change of audio/ that can change a sample of a decoded recording.
+const DECODE_VERSION: u32 = 1;
+/// Raise it with every change of audio/ that can change a sample of a slice, given the same recording.
+const VERSION: u32 = 3;
+/// Digits of the key that a clip is called by: with 1000 recordings the chance that two share them is one in two million;
+/// then the second is called by all 64.
+const NAME_DIGITS: usize = 10;
 /// Rate of the files in 1_16k_wavs.
 const FEATURE_RATE: u32 = 16000;
 /// How often a recording that changes while it is read is tried again.
 const TRIES: usize = 3;
+
+/// What is kept of decoding a recording.
+#[derive(Serialize, Deserialize)]
+struct Decoded {
+    /// See [`pcm_digest`].
+    pcm: String,
+    sample_rate: u32,
+    seconds: f64,
+}
 
 /// What is kept with the slices of a recording.
 #[derive(Default, Serialize, Deserialize)]
@@ -60,9 +79,10 @@ pub fn slices(
     let logs = workspace.logs(voice)?;
     folder::check_name(&logs)?;
     let recordings = workspace.path(recordings);
-    let found = recordings::find(task, workspace, &recordings)?;
+    let mut found = recordings::find(task, workspace, &recordings)?;
     refuse_own_output(&recordings, &logs)?;
     let _lock = Lock::acquire(&logs)?;
+    keep_speakers(task, &logs, &mut found)?;
 
     let read = task.map("reading recordings", &found.recordings, |recording| one_item(read(recording)))?;
     // The same recording twice is cut once.
@@ -84,6 +104,7 @@ pub fn slices(
         clips: Vec::new(),
         recordings: found.recordings.len(),
         counts: Counts::default(),
+        decoded: 0,
         dropped: 0,
         speakers: found.speakers,
         table: Vec::new(),
@@ -92,11 +113,13 @@ pub fn slices(
         params: params(config),
     };
     clips.counts.done = cut.iter().filter(|c| matches!(c, Ok(c) if c.origin == Origin::Made)).count();
+    clips.decoded = cut.iter().flatten().filter(|cut| cut.decoded).count();
     let mut losses = Losses::default();
-    for (number, (recording, digest)) in found.recordings.iter().zip(&read).enumerate() {
+    let mut names = Names::default();
+    for (recording, digest) in found.recordings.iter().zip(&read) {
         let result =
             digest.as_ref().map_err(String::clone).and_then(|d| cut[position[d]].as_ref().map_err(String::clone));
-        if let Err(reason) = result.clone().and_then(|cut| add(&mut clips, &mut losses, number, recording, cut)) {
+        if let Err(reason) = result.clone().and_then(|cut| add(&mut clips, &mut losses, &mut names, recording, cut)) {
             let dropped = result.map(|cut| notes_of(cut).map(|n| n.dropped)).ok().and_then(std::result::Result::ok);
             clips.table.push(RecordingRow {
                 reason: Some(reason),
@@ -118,6 +141,36 @@ pub fn slices(
     Ok(clips)
 }
 
+/// Gives every speaker the number that a training of this voice knows it by: new ones get the next free numbers, and the
+/// number of one that is gone stays empty. Without a training the numbers follow the names.
+///
+/// Errors: `config.value` for more speakers than RVC has rows.
+fn keep_speakers(task: &Task, logs: &Path, found: &mut Found) -> Result<()> {
+    let trained = files::list(logs).unwrap_or_default().into_iter().any(|path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        name.starts_with("G_") && name.ends_with(".pth")
+    });
+    if !trained {
+        return Ok(());
+    }
+    let mut speakers = Metadata::load(task, logs)?.speakers;
+    let sids: Vec<i64> = std::mem::take(&mut found.speakers)
+        .into_iter()
+        .map(|name| {
+            let known = speakers.iter().position(|speaker| *speaker == name);
+            known.unwrap_or_else(|| {
+                speakers.push(name);
+                speakers.len() - 1
+            }) as i64
+        })
+        .collect();
+    for recording in &mut found.recordings {
+        recording.sid = sids[recording.sid as usize];
+    }
+    found.speakers = speakers;
+    recordings::check_speakers(found.speakers.len(), logs)
+}
+
 /// The outcome for one item: only errors about more than this item end the stage.
 fn one_item<T>(result: Result<T>) -> Result<std::result::Result<T, String>> {
     match result {
@@ -137,7 +190,12 @@ fn read(recording: &Recording) -> Result<String> {
 struct Cut {
     entry: Entry,
     origin: Origin,
+    /// Whether the decode stage ran.
+    decoded: bool,
+    /// Of the bytes, of the sound in them, and of the slices' key.
     digest: String,
+    pcm: String,
+    key: String,
 }
 
 /// The slices of a recording whose content has `digest`. If it changes while it is read, the result is thrown away and
@@ -145,28 +203,85 @@ struct Cut {
 fn cut(task: &Task, cache: &Cache, recording: &Recording, digest: &str, config: &Config) -> Result<Cut> {
     let mut digest = digest.to_owned();
     for _ in 0..TRIES {
-        let mut now = String::new();
-        let made = cache.once(task, &key(&digest, config), |pending| {
-            let notes = make(task, pending, &recording.path, config)?;
-            now = files::digest_file(&recording.path)?;
-            if now == digest { Ok(notes) } else { Err(Error::new(Kind::Read, "it changes while it is being read")) }
-        });
-        match made {
-            Ok((entry, origin)) => return Ok(Cut { entry, origin, digest }),
-            Err(_) if !now.is_empty() && now != digest => digest = now,
-            Err(e) => return Err(e),
+        match cut_as(task, cache, &recording.path, &digest, config) {
+            Ok(cut) => return Ok(cut),
+            // A file that is being written is often no sound file at all for a moment.
+            Err(e) => match files::digest_file(&recording.path)? {
+                now if now == digest => return Err(e),
+                now => digest = now,
+            },
         }
     }
     Err(Error::new(Kind::Read, "it changes while it is being read").hint("run again when it is complete"))
 }
 
-fn key(digest: &str, config: &Config) -> Key {
-    let key = Key::new("slices", VERSION).input("recording", digest);
-    params(config).into_iter().fold(key, |key, (name, value)| key.param(&name, value))
+/// As [`cut`]; an error if the content has another digest.
+fn cut_as(task: &Task, cache: &Cache, path: &Path, digest: &str, config: &Config) -> Result<Cut> {
+    let mut sound = None;
+    let (decoded, decoding) = cache.once(task, &decode_key(digest), |_| {
+        let audio = io::load(path)?;
+        // Bazel's guard: what was decoded is what was digested only if that is still there.
+        if files::digest_file(path)? != digest {
+            return Err(Error::new(Kind::Read, "it changes while it is being read"));
+        }
+        let notes = Decoded { pcm: pcm_digest(&audio), sample_rate: audio.sample_rate, seconds: audio.seconds() };
+        sound = Some(audio);
+        notes_json(&notes)
+    })?;
+    let Decoded { pcm, .. } = Decoded::deserialize(decoded.notes())
+        .map_err(|e| Error::new(Kind::DataDamaged, format!("what is kept of decoding it is damaged: {e}")))?;
+    let key = key(&pcm, config);
+    let (entry, origin) = cache.once(task, &key, |pending| {
+        let audio = match sound.take() {
+            Some(audio) => audio,
+            None => load_again(path, &pcm)?,
+        };
+        make(task, pending, audio, config)
+    })?;
+    Ok(Cut { entry, origin, decoded: decoding == Origin::Made, digest: digest.to_owned(), pcm, key: key.digest()? })
+}
+
+/// A recording that was decoded in an earlier run.
+fn load_again(path: &Path, pcm: &str) -> Result<Audio> {
+    let audio = io::load(path)?;
+    if pcm_digest(&audio) == pcm {
+        return Ok(audio);
+    }
+    Err(Error::new(Kind::DataDamaged, "its sound is not what was decoded from it before")
+        .hint("`rvc-run cache prune --keep-days 0` forgets what was decoded; then run again"))
+}
+
+/// The stage that reads a recording. Decoders round alike on one kind of machine only.
+pub(super) fn decode_key(digest: &str) -> Key {
+    let machine = format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS);
+    Key::new("decode", DECODE_VERSION).input("recording", digest).param("machine", machine)
+}
+
+/// The SHA-256 of a sound: its rate and every bit of its samples.
+fn pcm_digest(audio: &Audio) -> String {
+    let mut digest = files::Hasher::default();
+    digest.update(&audio.sample_rate.to_le_bytes());
+    let mut bytes = Vec::with_capacity(1 << 16);
+    for part in audio.samples.chunks(1 << 14) {
+        bytes.clear();
+        bytes.extend(part.iter().flat_map(|x| x.to_bits().to_le_bytes()));
+        digest.update(&bytes);
+    }
+    digest.finish()
+}
+
+fn key(pcm: &str, config: &Config) -> Key {
+    key_with(pcm, &params(config))
+}
+
+/// The stage that cuts a sound, with the settings of [`params`].
+pub(super) fn key_with(pcm: &str, params: &Map<String, Value>) -> Key {
+    let key = Key::new("slices", VERSION).input("pcm", pcm);
+    params.iter().fold(key, |key, (name, value)| key.param(name, value.clone()))
 }
 
 /// The settings that decide the slices. Nothing else of the config may be read by this stage.
-fn params(config: &Config) -> Map<String, Value> {
+pub(super) fn params(config: &Config) -> Map<String, Value> {
     let params = json!({
         "sample_rate": config.sample_rate,
         "slice_seconds": config.slice_seconds,
@@ -177,9 +292,9 @@ fn params(config: &Config) -> Map<String, Value> {
     params.as_object().cloned().unwrap_or_default()
 }
 
-fn make(task: &Task, pending: &Pending, recording: &Path, config: &Config) -> Result<Value> {
+fn make(task: &Task, pending: &Pending, sound: Audio, config: &Config) -> Result<Value> {
     let sample_rate = config.sample_rate as u32;
-    let audio = io::load(recording)?.at_rate(sample_rate);
+    let audio = sound.at_rate(sample_rate);
     let mut notes = Notes { seconds: audio.seconds(), ..Notes::default() };
     let plan = slice::Plan::new(&audio, config)?;
     drop(audio);
@@ -193,15 +308,22 @@ fn make(task: &Task, pending: &Pending, recording: &Path, config: &Config) -> Re
     for dropped in &plan.dropped {
         Loss::add(&mut notes.dropped, &dropped.reason.to_string(), 1, dropped.seconds);
     }
-    serde_json::to_value(notes).map_err(|e| Error::new(Kind::Internal, format!("notes of slices: {e}")).source(e))
+    notes_json(&notes)
+}
+
+fn notes_json(notes: &impl Serialize) -> Result<Value> {
+    serde_json::to_value(notes).map_err(|e| Error::new(Kind::Internal, format!("notes of a stage: {e}")).source(e))
 }
 
 fn gt_name(index: usize) -> String {
     format!("{index}.gt.wav")
 }
 
+/// The end of the names of the 16 kHz wavs.
+pub(super) const WAV16: &str = ".16k.wav";
+
 fn wav16_name(index: usize) -> String {
-    format!("{index}.16k.wav")
+    format!("{index}{WAV16}")
 }
 
 fn notes_of(cut: &Cut) -> std::result::Result<Notes, String> {
@@ -214,11 +336,24 @@ impl RecordingRow {
     }
 }
 
+/// Which key each start of a clip's name stands for.
+#[derive(Default)]
+struct Names(HashMap<String, String>);
+
+impl Names {
+    /// How the clips of this key are called, up to the chunk.
+    fn of(&mut self, key: &str) -> String {
+        let short = key[..NAME_DIGITS].to_owned();
+        let taken = self.0.entry(short.clone()).or_insert_with(|| key.to_owned());
+        if taken == key { short } else { key.to_owned() }
+    }
+}
+
 /// Adds the clips of one recording, or says why there are none.
 fn add(
     clips: &mut Clips,
     losses: &mut Losses,
-    number: usize,
+    names: &mut Names,
     recording: &Recording,
     cut: &Cut,
 ) -> std::result::Result<(), String> {
@@ -226,11 +361,12 @@ fn add(
     if notes.chunks.is_empty() {
         return Err(format!("no chunk of it can be used ({})", notes.losses()));
     }
+    let start = names.of(&cut.key);
     let mut names = Vec::new();
     for chunk in &notes.chunks {
         let object = |name: String| cut.entry.object(&name).map_err(|e| e.to_string());
         let (gt, wav16) = (object(gt_name(chunk.index))?, object(wav16_name(chunk.index))?);
-        let name = format!("{number}_{}", chunk.index);
+        let name = format!("{start}_{}", chunk.index);
         names.push(name.clone());
         let (sid, seconds) = (recording.sid, chunk.seconds);
         clips.clips.push(Clip { name, sid, seconds, gt, wav16, f0: None, content: None });
@@ -243,8 +379,8 @@ fn add(
         dropped: notes.dropped,
         ..RecordingRow::of(recording)
     });
-    let (shown, digest) = (recording.shown.clone(), cut.digest.clone());
-    clips.sources.push(Source { shown, digest, sid: recording.sid, clips: names });
+    let (shown, digest, pcm) = (recording.shown.clone(), cut.digest.clone(), cut.pcm.clone());
+    clips.sources.push(Source { shown, digest, pcm, sid: recording.sid, clips: names });
     Ok(())
 }
 
@@ -287,10 +423,8 @@ fn publish(task: &Task, clips: &Clips) -> Result<()> {
     let wavs = |of: fn(&Clip) -> &crate::cache::Object| {
         clips.clips.iter().map(|clip| (format!("{}.wav", clip.name), of(clip))).collect()
     };
-    let wanted = [
-        folder::Wanted { folder: GT_WAVS, files: wavs(|clip| &clip.gt) },
-        folder::Wanted { folder: WAVS_16K, files: wavs(|clip| &clip.wav16) },
-    ];
+    let wanted =
+        [folder::Wanted::new(GT_WAVS, wavs(|clip| &clip.gt)), folder::Wanted::new(WAVS_16K, wavs(|clip| &clip.wav16))];
     folder::publish(task, &clips.folder, &clips.cache, &wanted)
 }
 

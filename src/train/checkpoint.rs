@@ -71,11 +71,37 @@ pub struct Manifest {
     pub config: Map<String, serde_json::Value>,
     pub config_digest: String,
     pub data_digest: String,
+    /// Which clips the epochs were trained on, oldest first; empty in manifests from before there was this record.
+    #[serde(default)]
+    pub lineage: Vec<DataSpan>,
     pub tool: String,
     pub libtorch: String,
     pub device: String,
     /// Threads of one libtorch operation: sums are split among them, so their number shows in the last bits.
     pub threads: usize,
+}
+
+/// The epochs from one on, up to the next span's: trained on the clips with this digest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DataSpan {
+    pub from_epoch: i64,
+    pub data_digest: String,
+}
+
+impl Manifest {
+    /// The lineage of a training that goes on from here, with the clips of `data_digest` from epoch `next` on.
+    pub fn lineage_with(&self, data_digest: &str) -> Vec<DataSpan> {
+        let mut spans = self.lineage.clone();
+        if spans.is_empty() {
+            spans.push(DataSpan { from_epoch: 1, data_digest: self.data_digest.clone() });
+        }
+        // Nothing was trained on what would begin with the very epoch that is next.
+        spans.retain(|span| span.from_epoch < self.next.epoch.max(2));
+        if spans.last().is_some_and(|span| span.data_digest != data_digest) {
+            spans.push(DataSpan { from_epoch: self.next.epoch, data_digest: data_digest.to_owned() });
+        }
+        spans
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -174,6 +200,7 @@ pub fn manifest(config: &Config, data_digest: &str, next: Position, device: tch:
         config_digest: files::digest(serde_json::Value::from(settings.clone()).to_string()),
         config: settings,
         data_digest: data_digest.to_owned(),
+        lineage: Vec::new(),
         tool: format!("rvc-run {}", env!("CARGO_PKG_VERSION")),
         libtorch: runtime::libtorch_version().unwrap_or_default(),
         device: format!("{device:?}"),

@@ -87,6 +87,7 @@ pub struct Trainer {
     saved: Option<Position>,
     layout: Layout,
     base: BaseRecord,
+    lineage: Vec<checkpoint::DataSpan>,
     /// The recipe that trains, for the record.
     recipe: Option<String>,
     /// Why the networks are no longer to be used.
@@ -138,6 +139,7 @@ impl Trainer {
             losses: BTreeMap::new(),
             saved: None,
             base: BaseRecord::default(),
+            lineage: Vec::new(),
             recipe: None,
             broken: None,
             progress: None,
@@ -269,6 +271,7 @@ impl Trainer {
         let layout = checkpoint::load(&self.logs, manifest, &mut self.engine)?;
         self.keep_layout(layout);
         self.base = manifest.base.clone();
+        self.lineage = manifest.lineage_with(self.data.digest());
         self.position = manifest.next;
         self.losses = manifest.losses.clone();
         self.saved = Some(manifest.next);
@@ -544,6 +547,11 @@ impl Trainer {
         }
         manifest.losses = self.losses.clone();
         manifest.base = self.base.clone();
+        manifest.lineage = self.lineage.clone();
+        if manifest.lineage.is_empty() {
+            let data_digest = self.data.digest().to_owned();
+            manifest.lineage.push(checkpoint::DataSpan { from_epoch: 1, data_digest });
+        }
         manifest.content_digest = self.data.content_digest().map(str::to_owned);
         manifest.recipe.clone_from(&self.recipe);
         // A speed is no part of the state: two trainings that did the same have the same files.

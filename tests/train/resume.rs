@@ -256,6 +256,29 @@ fn changed_settings_and_clips_are_told_on_resume() {
 }
 
 #[test]
+fn a_checkpoint_tells_which_epochs_saw_which_clips() {
+    let _turn = alone();
+    let room = after_one_epoch();
+    let lineage = |epoch: i64| {
+        let text = std::fs::read_to_string(room.path(&format!("checkpoint_{epoch}.json"))).unwrap();
+        let manifest: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let spans = manifest["lineage"].as_array().unwrap().clone();
+        spans.iter().map(|s| (s["from_epoch"].as_i64().unwrap(), s["data_digest"].clone())).collect::<Vec<_>>()
+    };
+    let first = lineage(1);
+    assert_eq!(first.len(), 1);
+    let text = std::fs::read_to_string(room.list()).unwrap();
+    std::fs::write(room.list(), text.lines().skip(1).collect::<Vec<_>>().join("\n")).unwrap();
+    let task = Task::silent();
+    let mut trainer = room.open(&task, &config(json!({ "epochs": 3 })), false).unwrap();
+    trainer.run_epoch(&task, &mut |_| Ok(())).unwrap();
+    trainer.save().unwrap();
+    let second = lineage(2);
+    assert_eq!(second[..1], first);
+    assert!(second.len() == 2 && second[1].0 == 2 && second[1].1 != first[0].1, "{second:?}");
+}
+
+#[test]
 fn an_epoch_under_way_starts_again_when_its_batches_would_be_others() {
     let _turn = alone();
     let room = Room::new();

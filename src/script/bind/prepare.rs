@@ -175,6 +175,18 @@ pub mod api {
         clips.0.borrow().counts.cached as i64
     }
 
+    /// Returns the number of recordings that were decoded in this run, because their bytes were new.
+    ///
+    /// # Example
+    /// ```rhai
+    /// prepare::slices("anna", "data/anna", #{});
+    /// prepare::slices("anna", "data/anna", #{}).decoded == 0
+    /// ```
+    #[rhai_fn(get = "decoded", pure)]
+    pub fn decoded(clips: &mut Clips) -> i64 {
+        clips.0.borrow().decoded as i64
+    }
+
     /// Returns the number of recordings that could not be used.
     ///
     /// # Example

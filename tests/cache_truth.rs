@@ -1,0 +1,516 @@
+//! R16, R18, R19, R6: which stages run after which change, counted; and nothing the cache gives back is ever another's.
+//!
+//! Recordings are tones of a second; f0 by yin and the built-in mel content need no file.
+
+use rvc_run::assets::Store;
+use rvc_run::audio::io;
+use rvc_run::cache::Cache;
+use rvc_run::config::Config;
+use rvc_run::features::Models;
+use rvc_run::files::{self, Workspace};
+use rvc_run::prepare::{self, inspect};
+use rvc_run::task::Task;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+const RATE: u32 = 16000;
+
+/// Runs of each stage: decode and slices in recordings, f0 and content in clips.
+type Done = (usize, usize, usize, usize);
+
+struct Room {
+    _folder: tempfile::TempDir,
+    workspace: Workspace,
+    config: Config,
+}
+
+/// A voice of as many recordings.
+fn voice(recordings: u32) -> Room {
+    let folder = tempfile::tempdir().unwrap();
+    let workspace = Workspace::new(folder.path().join("work"));
+    let config = Config { sample_rate: 32000, f0_method: "yin".into(), ..Config::default() };
+    let room = Room { _folder: folder, workspace, config };
+    files::create_folder(&room.data()).unwrap();
+    for sound in 0..recordings {
+        record(&room.recording(sound), sound, 1.0);
+    }
+    room
+}
+
+impl Room {
+    fn data(&self) -> PathBuf {
+        self.workspace.data("anna").unwrap()
+    }
+
+    fn logs(&self) -> PathBuf {
+        self.workspace.logs("anna").unwrap()
+    }
+
+    fn recording(&self, number: u32) -> PathBuf {
+        self.data().join(format!("m{number}.wav"))
+    }
+
+    fn first_in(&self, folder: &str) -> PathBuf {
+        files::list(&self.logs().join(folder)).unwrap().remove(0)
+    }
+
+    fn run(&self) -> Done {
+        self.run_as("anna", &self.config)
+    }
+
+    fn run_as(&self, name: &str, config: &Config) -> Done {
+        let (task, models) = (Task::new(2, |_| {}), Models::new(Store::new(&self.workspace)));
+        let cache = Cache::open(self.workspace.cache()).unwrap();
+        let mut clips = prepare::slices(&task, &self.workspace, &cache, name, Path::new("data/anna"), config).unwrap();
+        let (decoded, sliced) = (clips.decoded, clips.counts.done);
+        let f0 = prepare::f0(&task, &mut clips, &models, config).unwrap().done;
+        let content = prepare::content(&task, &mut clips, &models, config).unwrap().done;
+        prepare::filelist(&task, &mut clips, &models, config).unwrap();
+        (decoded, sliced, f0, content)
+    }
+
+    /// Every file that training reads; paths in the list made relative.
+    fn snapshot(&self) -> BTreeMap<String, String> {
+        let mut all = BTreeMap::new();
+        let mut folders = vec![self.logs()];
+        while let Some(folder) = folders.pop() {
+            for path in files::list(&folder).unwrap() {
+                let name = path.strip_prefix(self.logs()).unwrap().to_str().unwrap().to_owned();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if name == "filelist.txt" {
+                    let text = files::read_text(&path).unwrap();
+                    all.insert(name, text.replace(self.logs().to_str().unwrap(), "LOGS"));
+                } else if name != "cache_metadata.json" && name != ".lock" {
+                    all.insert(name, files::digest_file(&path).unwrap());
+                }
+            }
+        }
+        all
+    }
+
+    fn rebuilt(&self) -> BTreeMap<String, String> {
+        let other = Room { config: self.config.clone(), ..voice(0) };
+        copy_tree(&self.data(), &other.data());
+        other.run();
+        other.snapshot()
+    }
+}
+
+fn copy_tree(from: &Path, to: &Path) {
+    files::create_folder(to).unwrap();
+    for path in files::list(from).unwrap() {
+        let target = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy_tree(&path, &target);
+        } else {
+            std::fs::copy(&path, &target).unwrap();
+        }
+    }
+}
+
+fn samples(sound: u32, seconds: f64) -> Vec<f32> {
+    let base = 90.0 + 17.0 * f64::from(sound);
+    (0..(seconds * f64::from(RATE)) as usize)
+        .map(|i| {
+            let t = i as f64 / f64::from(RATE);
+            let phase = std::f64::consts::TAU * (base * t + 8.0 * t * t);
+            (0.3 * phase.sin() + 0.15 * (2.0 * phase).sin()) as f32
+        })
+        .collect()
+}
+
+fn record(path: &Path, sound: u32, seconds: f64) {
+    io::write_wav(path, &samples(sound, seconds), RATE).unwrap();
+}
+
+/// The same samples in other bytes: a chunk that readers skip, as a tag is.
+fn retag(path: &Path) {
+    let mut bytes = files::read(path).unwrap();
+    bytes.extend(b"note\x04\0\0\0tag!");
+    let size = (bytes.len() as u32 - 8).to_le_bytes();
+    bytes[4..8].copy_from_slice(&size);
+    std::fs::write(path, bytes).unwrap();
+}
+
+fn set_time(path: &Path, time: std::time::SystemTime) {
+    std::fs::File::options().append(true).open(path).unwrap().set_modified(time).unwrap();
+}
+
+fn every(folder: &Path, change: impl Fn(&Path)) {
+    files::list(folder).unwrap().iter().for_each(|path| change(path));
+}
+
+fn swap(a: &Path, b: &Path) {
+    let aside = a.with_extension("aside");
+    for (from, to) in [(a, aside.as_path()), (b, a), (aside.as_path(), b)] {
+        std::fs::rename(from, to).unwrap();
+    }
+}
+
+fn flip(path: &Path, at: usize) {
+    let mut bytes = files::read(path).unwrap();
+    let at = at % bytes.len();
+    bytes[at] ^= 1 << (at % 8);
+    // In place, as a failing disk would: the cache's hard link changes with it.
+    std::fs::write(path, bytes).unwrap();
+}
+
+const NOTHING: Done = (0, 0, 0, 0);
+
+/// A row of the table: what it is called, what is changed, and what then runs.
+type Row = (&'static str, fn(&mut Room), Done);
+
+/// reliability.md, R16, in its order.
+const TABLE: [Row; 24] = [
+    ("touch all", |r| every(&r.data(), |path| set_time(path, std::time::SystemTime::now())), NOTHING),
+    (
+        "change content keeping size and time",
+        |r| {
+            let path = r.recording(4);
+            let time = std::fs::metadata(&path).unwrap().modified().unwrap();
+            record(&path, 40, 1.0);
+            set_time(&path, time);
+        },
+        (1, 1, 1, 1),
+    ),
+    ("rename", |r| std::fs::rename(r.recording(0), r.data().join("z.wav")).unwrap(), NOTHING),
+    ("swap two names", |r| swap(&r.recording(1), &r.recording(2)), NOTHING),
+    ("add a file that sorts first", |r| record(&r.data().join("a.wav"), 50, 1.0), (1, 1, 1, 1)),
+    ("delete", |r| std::fs::remove_file(r.recording(3)).unwrap(), NOTHING),
+    ("duplicate", |r| assert!(std::fs::copy(r.recording(3), r.data().join("copy.wav")).is_ok()), NOTHING),
+    ("the same sound in other bytes", |r| retag(&r.recording(5)), (1, 0, 0, 0)),
+    ("a setting of f0", |r| r.config.f0_unvoiced = "interpolate".into(), (0, 0, 10, 0)),
+    // Another network, or other weights of one: another digest of the method, which is all that the key sees.
+    ("another f0 model", |r| r.config.f0_method = "pm".into(), (0, 0, 10, 0)),
+    ("--gpu", |r| r.config.gpu = true, NOTHING),
+    // 16 kHz clips are made of the clips at the voice's rate, as RVC does: all that follows decoding.
+    ("sample rate", |r| (r.config.sample_rate, r.config.segment_size) = (40000, 12800), (0, 10, 10, 10)),
+    ("epochs", |r| r.config.epochs += 100, NOTHING),
+    (
+        "delete one feature, in the cache too",
+        |r| {
+            let digest = files::digest_file(&r.first_in("3_feature768")).unwrap();
+            std::fs::remove_file(r.first_in("3_feature768")).unwrap();
+            let cache = Cache::open(r.workspace.cache()).unwrap();
+            let stored = cache.stored().unwrap();
+            let entry = stored.iter().find(|entry| entry.outputs.values().any(|output| *output == digest)).unwrap();
+            std::fs::remove_file(entry.folder.join("content.npy")).unwrap();
+        },
+        (0, 0, 0, 1),
+    ),
+    (
+        "truncate one feature",
+        |r| std::fs::File::options().write(true).open(r.first_in("2b-f0nsf")).unwrap().set_len(90).unwrap(),
+        (0, 0, 1, 0),
+    ),
+    ("delete cache_metadata.json", |r| std::fs::remove_file(r.logs().join("cache_metadata.json")).unwrap(), NOTHING),
+    ("corrupt cache_metadata.json", |r| flip(&r.logs().join("cache_metadata.json"), 0), NOTHING),
+    (
+        "empty the feature stage",
+        |r| {
+            std::fs::remove_dir_all(r.logs().join("3_feature768")).unwrap();
+            std::fs::remove_dir_all(r.workspace.cache().join("content")).unwrap();
+        },
+        (0, 0, 0, 10),
+    ),
+    (
+        "restore old settings",
+        |r| {
+            let former = r.config.clone();
+            r.config.f0_method = "pm".into();
+            r.config.slice_seconds = 0.7;
+            r.run();
+            r.config = former;
+        },
+        NOTHING,
+    ),
+    (
+        "clock to 1970",
+        |r| {
+            every(&r.data(), |path| set_time(path, UNIX_EPOCH));
+            every(&r.logs().join("2a_f0"), |path| set_time(path, UNIX_EPOCH));
+        },
+        NOTHING,
+    ),
+    (
+        "copy the workspace elsewhere",
+        |r| {
+            let folder = tempfile::tempdir().unwrap();
+            let workspace = Workspace::new(folder.path().join("moved"));
+            copy_tree(r.workspace.root(), workspace.root());
+            (r._folder, r.workspace) = (folder, workspace);
+        },
+        NOTHING,
+    ),
+    (
+        "other permissions",
+        |r| {
+            #[cfg(unix)]
+            every(&r.data(), |path| {
+                std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o400)).unwrap();
+            });
+            let _ = r;
+        },
+        NOTHING,
+    ),
+    (
+        "a link in place of the file",
+        |r| {
+            #[cfg(unix)]
+            for (number, link) in [(0, true), (1, false)] {
+                let aside = r.workspace.path(format!("elsewhere{number}.wav"));
+                std::fs::rename(r.recording(number), &aside).unwrap();
+                let at = r.recording(number);
+                if link { std::os::unix::fs::symlink(aside, at) } else { std::fs::hard_link(aside, at) }.unwrap();
+            }
+            let _ = r;
+        },
+        NOTHING,
+    ),
+    ("rename by case alone", |r| std::fs::rename(r.recording(6), r.data().join("M6.WAV")).unwrap(), NOTHING),
+];
+
+#[test]
+fn the_truth_table_of_24_changes_holds() {
+    let mut wrong = Vec::new();
+    let base = voice(10);
+    assert_eq!(base.run(), (10, 10, 10, 10));
+    for (name, change, expected) in TABLE {
+        let mut room = Room { config: base.config.clone(), ..voice(0) };
+        copy_tree(base.workspace.root(), room.workspace.root());
+        // Copies became files of their own: the first run links them again, and must run no stage.
+        assert_eq!(room.run(), NOTHING, "{name}: before");
+        change(&mut room);
+        let done = room.run();
+        if done != expected {
+            wrong.push(format!("{name}: {done:?}, expected {expected:?}"));
+        }
+        if room.snapshot() != room.rebuilt() {
+            wrong.push(format!("{name}: not what a clean run makes"));
+        }
+        if room.run() != NOTHING {
+            wrong.push(format!("{name}: the second run is not idle"));
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+/// A seeded generator of its own: the same sequences in every run.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ((self.0 >> 33) as usize) % n
+    }
+}
+
+/// Not a test of its own: what the next one starts and kills.
+#[test]
+fn child_that_prepares() {
+    if let Some(root) = std::env::var_os("RVC_TEST_CACHE_TRUTH") {
+        let room = Room { workspace: Workspace::new(PathBuf::from(root)), ..voice(0) };
+        room.run();
+    }
+}
+
+/// R18 asks for 2000 sequences; so many in every run of the tests, more with RVC_TEST_SEQUENCES.
+const SEQUENCES: usize = 12;
+const MOST_CHANGES: usize = 30;
+
+#[test]
+fn after_any_sequence_of_changes_the_result_is_that_of_a_clean_run() {
+    let many = std::env::var("RVC_TEST_SEQUENCES").ok().and_then(|n| n.parse().ok()).unwrap_or(SEQUENCES);
+    for seed in 0..many {
+        let mut dice = Dice(seed as u64);
+        let mut room = voice(3);
+        let mut story = Vec::new();
+        for step in 0..1 + dice.below(MOST_CHANGES) {
+            let all = files::list(&room.data()).unwrap();
+            let one = all[dice.below(all.len())].clone();
+            let fresh = room.data().join(format!("{}{step}.wav", ["a", "m", "z"][dice.below(3)]));
+            let sound = dice.below(6) as u32;
+            let what = dice.below(10);
+            story.push(what);
+            match what {
+                0 => record(&fresh, sound, 0.6),
+                1 => record(&one, sound, 0.8),
+                2 => std::fs::rename(&one, &fresh).unwrap(),
+                3 if all.len() > 1 => std::fs::remove_file(&one).unwrap(),
+                4 => set_time(&one, UNIX_EPOCH),
+                5 => room.config.f0_method = ["yin", "pm"][dice.below(2)].into(),
+                6 => room.config.slice_seconds = [3.0, 0.5][dice.below(2)],
+                7 => retag(&one),
+                8 => assert!(room.run() >= NOTHING),
+                _ => {
+                    let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+                        .args(["--exact", "child_that_prepares"])
+                        .env("RVC_TEST_CACHE_TRUTH", room.workspace.root())
+                        .stdout(std::process::Stdio::null())
+                        .spawn()
+                        .unwrap();
+                    std::thread::sleep(std::time::Duration::from_millis(dice.below(80) as u64));
+                    child.kill().unwrap();
+                    child.wait().unwrap();
+                }
+            }
+        }
+        room.run();
+        assert_eq!(room.snapshot(), room.rebuilt(), "seed {seed}: {story:?}");
+        assert_eq!(room.run(), NOTHING, "seed {seed}: {story:?}");
+    }
+}
+
+/// R19: how often recordings are prepared while another thread writes into them.
+const EDITS: usize = 200;
+
+#[test]
+fn a_recording_edited_while_it_is_read_is_never_kept_under_another_content() {
+    let room = voice(1);
+    let (path, stop) = (room.recording(0), std::sync::atomic::AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut sound = 0;
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                sound += 1;
+                // In place and in pieces, as a recorder does; always other samples.
+                let whole = room.workspace.path("next.wav");
+                record(&whole, sound % 5000, 0.3);
+                std::fs::write(&path, files::read(&whole).unwrap()).unwrap();
+                std::thread::sleep(std::time::Duration::from_micros(300));
+            }
+        });
+        let task = Task::new(1, |_| {});
+        let cache = Cache::open(room.workspace.cache()).unwrap();
+        for _ in 0..EDITS {
+            // Nothing to use is a fair answer at such a moment.
+            let _ = prepare::slices(&task, &room.workspace, &cache, "anna", Path::new("data/anna"), &room.config);
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    // Whatever was kept says which bytes it is of: those bytes, decoded in peace, must give the same.
+    let cache = Cache::open(room.workspace.cache()).unwrap();
+    let decoded: BTreeMap<String, String> = cache
+        .stored()
+        .unwrap()
+        .into_iter()
+        .filter(|entry| entry.key.stage() == "decode")
+        .map(|entry| (entry.key.inputs()["recording"].clone(), entry.notes["pcm"].as_str().unwrap().to_owned()))
+        .collect();
+    let quiet = voice(0);
+    let peace = Cache::open(quiet.workspace.cache()).unwrap();
+    let task = Task::new(2, |_| {});
+    let mut compared = 0;
+    for sound in 1..5000 {
+        let path = quiet.recording(0);
+        record(&path, sound, 0.3);
+        let digest = files::digest_file(&path).unwrap();
+        let Some(kept) = decoded.get(&digest) else { continue };
+        prepare::slices(&task, &quiet.workspace, &peace, "anna", Path::new("data/anna"), &quiet.config).unwrap();
+        let stored = peace.stored().unwrap();
+        let entry = stored.iter().find(|entry| entry.key.inputs().get("recording") == Some(&digest)).unwrap();
+        assert_eq!(entry.notes["pcm"].as_str(), Some(kept.as_str()), "sound {sound}");
+        compared += 1;
+        if compared == 20 {
+            break;
+        }
+    }
+    assert!(compared > 0, "nothing was kept at all");
+}
+
+/// The issue asks for 200 flips a kind; so many in every run of the tests, more with RVC_TEST_FLIPS.
+const FLIPS: usize = 10;
+
+#[test]
+fn a_flipped_bit_in_any_kind_of_file_is_found_and_one_object_is_made_again() {
+    let room = voice(2);
+    room.run();
+    let whole = room.snapshot();
+    let flips = std::env::var("RVC_TEST_FLIPS").ok().and_then(|n| n.parse().ok()).unwrap_or(FLIPS);
+    let kinds = ["0_gt_wavs", "1_16k_wavs", "2a_f0", "2b-f0nsf", "3_feature768", "entry", "metadata", "filelist"];
+    let mut dice = Dice(6);
+    for kind in kinds {
+        for flip_number in 0..flips {
+            let at = dice.below(1 << 24);
+            let expected = match kind {
+                "0_gt_wavs" | "1_16k_wavs" => (0, 1, 0, 0),
+                "2a_f0" | "2b-f0nsf" => (0, 0, 1, 0),
+                "3_feature768" => (0, 0, 0, 1),
+                _ => NOTHING,
+            };
+            let mut expected = expected;
+            match kind {
+                "entry" => {
+                    let cache = Cache::open(room.workspace.cache()).unwrap();
+                    let stored: Vec<_> =
+                        cache.stored().unwrap().into_iter().filter(|e| e.key.stage() != "mute").collect();
+                    let entry = &stored[dice.below(stored.len())];
+                    expected = match entry.key.stage() {
+                        "decode" => (1, 0, 0, 0),
+                        "slices" => (0, 1, 0, 0),
+                        "f0" => (0, 0, 1, 0),
+                        _ => (0, 0, 0, 1),
+                    };
+                    flip(&entry.folder.join("entry.json"), at);
+                }
+                "metadata" => flip(&room.logs().join("cache_metadata.json"), at),
+                "filelist" => flip(&room.logs().join("filelist.txt"), at),
+                folder => {
+                    let cache = Cache::open(room.workspace.cache()).unwrap();
+                    let name = match folder {
+                        "0_gt_wavs" => "0.gt.wav",
+                        "1_16k_wavs" => "0.16k.wav",
+                        "2a_f0" => "coarse.npy",
+                        "2b-f0nsf" => "hz.npy",
+                        _ => "content.npy",
+                    };
+                    let stored: Vec<_> = cache
+                        .stored()
+                        .unwrap()
+                        .into_iter()
+                        .filter(|entry| entry.key.stage() != "mute" && entry.outputs.contains_key(name))
+                        .collect();
+                    flip(&stored[dice.below(stored.len())].folder.join(name), at);
+                }
+            }
+            assert_eq!(room.run(), expected, "{kind}, flip {flip_number} at {at}");
+            let now = room.snapshot();
+            let now: BTreeMap<_, _> = now.into_iter().filter(|(name, _)| !name.starts_with("set_aside")).collect();
+            assert_eq!(now, whole, "{kind}, flip {flip_number} at {at}");
+        }
+    }
+}
+
+#[test]
+fn clearing_a_voice_leaves_the_entries_of_another() {
+    let room = voice(2);
+    room.run();
+    record(&room.recording(9), 9, 1.0);
+    room.run_as("bert", &room.config);
+    std::fs::remove_file(room.recording(9)).unwrap();
+    let (task, cache) = (Task::new(1, |_| {}), Cache::open(room.workspace.cache()).unwrap());
+    let cleared = inspect::clear(&task, &room.workspace, &cache, "bert").unwrap();
+    assert_eq!(cleared.entries, 4, "decode, slices, f0 and content of what bert alone has");
+    assert_eq!(room.run(), NOTHING);
+}
+
+#[test]
+fn explain_tells_a_hit_a_changed_recording_and_an_altered_clip() {
+    let room = voice(2);
+    room.run();
+    let (task, cache) = (Task::new(1, |_| {}), Cache::open(room.workspace.cache()).unwrap());
+    let explain = |path: &Path| inspect::explain(&task, &room.workspace, &cache, path).unwrap();
+    let lines = explain(&room.recording(0));
+    assert_eq!(lines.iter().map(|line| line.stage.as_str()).collect::<Vec<_>>(), ["decode", "slices", "f0", "content"]);
+    assert!(lines.iter().all(|line| line.state == "hit"), "{lines:?}");
+    record(&room.recording(0), 30, 1.0);
+    let lines = explain(&room.recording(0));
+    assert!(lines.len() == 1 && lines[0].state == "miss" && lines[0].why.starts_with("recording: "), "{lines:?}");
+    let clip = room.first_in("3_feature768");
+    assert_eq!(explain(&clip)[0].state, "hit");
+    flip(&clip, 200);
+    let lines = explain(&clip);
+    assert!(lines[0].state == "damaged" && lines[0].why.contains("when it was written"), "{lines:?}");
+}
