@@ -96,8 +96,8 @@ pub fn report(workspace: &Path, store: &Store) -> Report {
         store.warnings().iter().map(|what| Line::missing("assets", what, "make the folder, or correct RVC_RUN_ASSETS")),
     );
     lines.extend([
-        program("ffmpeg", "-version", "not needed: wav, flac, mp3, m4a, ogg and aiff are read without it"),
-        program("yt-dlp", "--version", "only for fetching recordings: pip install \"yt-dlp[default]\""),
+        program("ffmpeg", "-version", "not needed for wav, flac, mp3, m4a, ogg and aiff; for other formats, and parts of long links: your system's package ffmpeg"),
+        downloader(),
         program("mlflow", "--version", "only for browsing runs: pip install mlflow"),
     ]);
     Report { lines, to_fetch: to_fetch(store) }
@@ -246,6 +246,27 @@ fn program(name: &'static str, version_flag: &str, advice: &str) -> Line {
     let text = output(name, &[version_flag]).unwrap_or_default();
     let version = text.lines().next().unwrap_or_default();
     Line::ok(name, format!("{}: {version}", path.display()).trim_end_matches(": "))
+}
+
+/// yt-dlp as `prepare::download` finds it: on the PATH, by uvx, as a module of Python.
+fn downloader() -> Line {
+    const FLAGS: [&str; 2] = ["--ignore-config", "--version"];
+    let version = |text: String| text.lines().last().map(str::to_owned);
+    if let (Ok(path), Some(version)) = (which::which("yt-dlp"), output("yt-dlp", &FLAGS).and_then(version)) {
+        return Line::ok("yt-dlp", format!("{}: {version}", path.display()));
+    }
+    if which::which("uvx").is_ok() {
+        // Not asked for its version: that would fetch it.
+        return Line::ok("yt-dlp", "by uvx, which fetches it when it is needed");
+    }
+    for python in ["python3", "python"] {
+        let flags = [&["-m", "yt_dlp"][..], &FLAGS].concat();
+        if let Some(version) = output(python, &flags).and_then(version) {
+            return Line::ok("yt-dlp", format!("{python} -m yt_dlp: {version}"));
+        }
+    }
+    let advice = "only for recordings from links: uv tool install \"yt-dlp[default]\", or pipx or pip install the same";
+    Line::missing("yt-dlp", "not on the PATH, nor by uvx or python (optional)", advice)
 }
 
 /// What a program prints, if it ends well.

@@ -833,6 +833,19 @@ fn a_folder_with_clips_under_their_former_names_is_taken_over() {
 }
 
 #[test]
+fn folders_in_a_speakers_folder_belong_to_the_speaker() {
+    let room = room(&[("zoe/1.wav", 1), ("zoe/2020/live/2.wav", 2), ("max/a/1.wav", 3)]);
+    #[cfg(unix)]
+    for (link, to) in [("zoe/2020/back", "zoe"), ("max/a/all", "")] {
+        std::os::unix::fs::symlink(room.data().join(to), room.data().join(link)).unwrap();
+    }
+    let clips = room.slices(&config()).unwrap();
+    assert_eq!(clips.speakers, ["max", "zoe"]);
+    let used: Vec<_> = clips.table.iter().map(|row| (row.name.as_str(), row.sid)).collect();
+    assert_eq!(used, [("max/a/1.wav", 0), ("zoe/1.wav", 1), ("zoe/2020/live/2.wav", 1)]);
+}
+
+#[test]
 fn loose_recordings_beside_speaker_folders_are_speaker_0() {
     let room = room(&[("loose.wav", 1), ("max/1.wav", 2)]);
     let clips = room.slices(&config()).unwrap();

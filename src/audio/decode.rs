@@ -1,6 +1,6 @@
-//! Decoding of sound files to mono by symphonia, with everything that a hostile or damaged file may do turned into an error.
+//! Decoding of sound files to mono by symphonia (what it does not know: [`foreign`]), with everything that a hostile or damaged file may do turned into an error.
 
-use super::{Audio, container};
+use super::{Audio, container, foreign};
 use crate::{Error, Kind, Result, task};
 use std::fs::File;
 use std::path::Path;
@@ -29,9 +29,15 @@ const REENCODE: &str = "if it plays elsewhere, convert it, for instance: ffmpeg 
 /// The sound of a regular file, mixed down to mono, at its own rate.
 pub(super) fn decode(path: &Path) -> Result<Audio> {
     let file = open(path)?;
-    // Decoders of untrusted files may panic on what their authors did not think of.
-    let decoded = task::catch(|| decode_file(path, file))
-        .unwrap_or_else(|panic| Err(damaged(path, &format!("its decoder gave up ({panic})"))))?;
+    let decoded = match decode_safely(path, file) {
+        Ok(decoded) => decoded,
+        Err(Failure::Final(e)) => return Err(e),
+        Err(Failure::Unknown(e)) => match foreign::to_wav(path) {
+            Ok(Some(wav)) => decode_safely(path, wav).map_err(Failure::into_error)?,
+            Ok(None) => return Err(e.also("or install ffmpeg: then it is read as it is")),
+            Err(why) => return Err(e.also(why)),
+        },
+    };
     if decoded.samples.is_empty() {
         return Err(Error::new(Kind::AudioEmpty, format!("{} has no sound in it", path.display()))
             .path(path)
@@ -54,7 +60,34 @@ fn open(path: &Path) -> Result<File> {
     File::open(path).map_err(|e| Error::io("open", path, e))
 }
 
-fn decode_file(path: &Path, file: File) -> Result<Audio> {
+/// Why a file gave no sound.
+enum Failure {
+    /// Of a kind that another program may know.
+    Unknown(Error),
+    /// Damaged, or not to be had: another program that makes do with half of it would only hide that.
+    Final(Error),
+}
+
+impl Failure {
+    fn into_error(self) -> Error {
+        let (Self::Unknown(e) | Self::Final(e)) = self;
+        e
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Final(error)
+    }
+}
+
+/// The sound of a file. Decoders of untrusted files may panic on what their authors did not think of.
+fn decode_safely(path: &Path, file: File) -> std::result::Result<Audio, Failure> {
+    task::catch(|| decode_file(path, file))
+        .unwrap_or_else(|panic| Err(damaged(path, &format!("its decoder gave up ({panic})")).into()))
+}
+
+fn decode_file(path: &Path, file: File) -> std::result::Result<Audio, Failure> {
     let mut second = file.try_clone().map_err(|e| Error::io("open", path, e))?;
     let (mut reader, mut decoder, track) = start(path, file)?;
     let mut mono = Mono { path, samples: Vec::new(), sample_rate: 0 };
@@ -68,16 +101,16 @@ fn decode_file(path: &Path, file: File) -> Result<Audio> {
         match decoder.decode(&packet) {
             Ok(buffer) => mono.push(&buffer, &mut interleaved, std::mem::take(&mut unreadable))?,
             Err(Cause::DecodeError(_)) if mono.samples.is_empty() => unreadable += packet.dur.get(),
-            Err(cause) => return Err(broken(path, &mono, &cause)),
+            Err(cause) => return Err(broken(path, &mono, &cause).into()),
         }
     }
     if mono.samples.is_empty() && unreadable > 0 {
-        return Err(damaged(path, "nothing in it can be decoded"));
+        return Err(damaged(path, "nothing in it can be decoded").into());
     }
     let format = reader.format_info().short_name;
     check_end(path, format, &track, &mono)?;
     if format == "ogg" && container::ogg_is_cut_off(&mut second) == Some(true) {
-        return Err(damaged(path, &format!("its last page, after {:.2} s, is incomplete", mono.seconds())));
+        return Err(damaged(path, &format!("its last page, after {:.2} s, is incomplete", mono.seconds())).into());
     }
     let mut audio = Audio { samples: mono.samples, sample_rate: mono.sample_rate };
     if let Some(heard) = container::heard(&mut second, audio.sample_rate) {
@@ -101,7 +134,7 @@ fn next_packet(path: &Path, reader: &mut dyn FormatReader, mono: &Mono) -> Resul
 }
 
 /// The container's reader, the decoder of its first sound track, and that track.
-fn start(path: &Path, file: File) -> Result<Source> {
+fn start(path: &Path, file: File) -> std::result::Result<Source, Failure> {
     let stream = MediaSourceStream::new(Box::new(file), MediaSourceStreamOptions::default());
     let probe = symphonia::default::get_probe();
     let reader = probe
@@ -109,18 +142,22 @@ fn start(path: &Path, file: File) -> Result<Source> {
         .map_err(|e| not_sound(path, &e))?;
     let track = reader.default_track(TrackType::Audio).cloned();
     let Some(track) = track else {
-        return Err(error(path, format!("{} has no sound track that can be read", path.display())).hint(REENCODE));
+        let error = error(path, format!("{} has no sound track that can be read", path.display()));
+        return Err(Failure::Unknown(error.hint(REENCODE)));
     };
     let Some(parameters) = track.codec_params.as_ref().and_then(|p| p.audio()) else {
-        return Err(error(path, format!("{} has a sound track of an unknown kind", path.display())).hint(REENCODE));
+        let error = error(path, format!("{} has a sound track of an unknown kind", path.display()));
+        return Err(Failure::Unknown(error.hint(REENCODE)));
     };
     if let Some(rate) = parameters.sample_rate {
         check_rate(path, rate)?;
     }
-    let decoder =
-        symphonia::default::get_codecs().make_audio_decoder(parameters, &AudioDecoderOptions::default()).map_err(
-            |e| error(path, format!("{} is coded in a way that cannot be read ({e})", path.display())).hint(REENCODE),
-        )?;
+    let decoder = symphonia::default::get_codecs()
+        .make_audio_decoder(parameters, &AudioDecoderOptions::default())
+        .map_err(|e| {
+            let message = format!("{} is coded in a way that cannot be read ({e})", path.display());
+            Failure::Unknown(error(path, message).hint(REENCODE))
+        })?;
     Ok((reader, decoder, track))
 }
 
@@ -242,11 +279,13 @@ fn damaged(path: &Path, why: &str) -> Error {
     error(path, format!("{} is damaged: {why}", path.display())).hint(REENCODE)
 }
 
-fn not_sound(path: &Path, cause: &Cause) -> Error {
+fn not_sound(path: &Path, cause: &Cause) -> Failure {
     match cause {
-        Cause::IoError(e) if e.kind() != std::io::ErrorKind::UnexpectedEof => system(path, e),
-        _ => error(path, format!("{} is no sound file that can be read ({cause})", path.display()))
-            .hint(format!("wav, flac, mp3, m4a, ogg (Vorbis) and aiff can be read; {REENCODE}")),
+        Cause::IoError(e) if e.kind() != std::io::ErrorKind::UnexpectedEof => system(path, e).into(),
+        _ => Failure::Unknown(
+            error(path, format!("{} is no sound file that can be read ({cause})", path.display()))
+                .hint(format!("wav, flac, mp3, m4a, ogg (Vorbis) and aiff can be read; {REENCODE}")),
+        ),
     }
 }
 

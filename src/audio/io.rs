@@ -5,8 +5,8 @@ use crate::{Error, Kind, Result, files};
 use std::io::Write;
 use std::path::Path;
 
-/// File names that are taken for recordings. Some are kinds that cannot be decoded (opus, wma): they are tried, so that
-/// they are reported and not passed over in silence.
+/// File names that are taken for recordings. Some are kinds that only ffmpeg decodes (opus, wma): without it they are
+/// reported and not passed over in silence.
 const EXTENSIONS: [&str; 28] = [
     "wav", "wave", "flac", "mp3", "mp2", "m4a", "m4b", "mp4", "mov", "aac", "adts", "ogg", "oga", "aif", "aiff",
     "aifc", "mka", "mkv", "webm", "caf", "opus", "wma", "amr", "ac3", "ape", "wv", "au", "w64",
@@ -26,7 +26,8 @@ pub fn is_audio(path: &Path) -> bool {
 /// A recording's sound, mono, at its own rate. The content decides about the format, not the name.
 ///
 /// Samples may exceed full scale or not be finite (float wavs); nothing is clipped. Stereo becomes (L + R) * 0.7071.
-/// AAC's run-in and padding are cut off where the container tells them.
+/// AAC's run-in and padding are cut off where the container tells them. Formats that are not known here are decoded by ffmpeg, if
+/// it is on the PATH.
 ///
 /// Errors: `file.not_found`, `file.read`; `audio.decode` if it is no sound file, damaged, cut off, coded in a way that
 /// cannot be read, or over 4 hours long; `audio.empty` if there is no sample in it.

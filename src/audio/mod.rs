@@ -9,6 +9,7 @@
 mod container;
 mod decode;
 pub mod filter;
+mod foreign;
 pub mod io;
 pub mod measure;
 pub mod picture;

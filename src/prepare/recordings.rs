@@ -7,6 +7,8 @@ use crate::task::Task;
 use crate::{Error, Kind, Result};
 use std::path::{Path, PathBuf};
 
+/// Folders in folders of a speaker; deeper ones are left alone.
+const MOST_DEPTH: usize = 9;
 /// Rows of RVC's speaker table (`spk_embed_dim`, spec D.2).
 const MOST_SPEAKERS: usize = 109;
 
@@ -25,7 +27,8 @@ pub(super) struct Found {
     pub speakers: Vec<String>,
 }
 
-/// The recordings in `folder`. A subfolder with recordings is a speaker of its own; sids follow the sorted names. Loose
+/// The recordings in `folder`. A subfolder with recordings is a speaker of its own, with all that is in folders below it; sids
+/// follow the sorted names. Loose
 /// files are sid 0, and then the folders begin at 1.
 ///
 /// Errors: `file.not_found` with the voices that exist; `data.empty`; `config.value` for more speakers than RVC has rows.
@@ -34,6 +37,7 @@ pub(super) fn find(task: &Task, workspace: &Workspace, folder: &Path) -> Result<
         return Err(missing(workspace, folder));
     }
     let mut level = Level::read(folder, "")?;
+    let mut above = vec![folder.canonicalize().unwrap_or_else(|_| folder.to_owned())];
     let mut speakers = Vec::new();
     let mut groups = Vec::new();
     if !level.recordings.is_empty() {
@@ -41,9 +45,8 @@ pub(super) fn find(task: &Task, workspace: &Workspace, folder: &Path) -> Result<
         groups.push(std::mem::take(&mut level.recordings));
     }
     for name in std::mem::take(&mut level.folders) {
-        let mut inner = Level::read(&folder.join(&name), &format!("{name}/"))?;
+        let mut inner = Level::read_deep(&folder.join(&name), &format!("{name}/"), &mut above)?;
         level.ignored.append(&mut inner.ignored);
-        level.ignored.extend(inner.folders.into_iter().map(|deeper| format!("{name}/{deeper}/")));
         if !inner.recordings.is_empty() {
             speakers.push(name);
             groups.push(inner.recordings);
@@ -82,6 +85,27 @@ struct Level {
 }
 
 impl Level {
+    /// What is in `folder` and in the folders below it, each folder's own files first. `above` are the folders on the way.
+    fn read_deep(folder: &Path, prefix: &str, above: &mut Vec<PathBuf>) -> Result<Self> {
+        let mut level = Self::read(folder, prefix)?;
+        let real = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+        above.push(real);
+        for name in std::mem::take(&mut level.folders) {
+            let (inner, prefix) = (folder.join(&name), format!("{prefix}{name}/"));
+            // A link to a folder that it lies in would lead on for ever.
+            let is_loop = inner.canonicalize().is_ok_and(|real| above.contains(&real));
+            if is_loop || above.len() > MOST_DEPTH {
+                level.ignored.push(prefix);
+                continue;
+            }
+            let inner = Self::read_deep(&inner, &prefix, above)?;
+            level.recordings.extend(inner.recordings);
+            level.ignored.extend(inner.ignored);
+        }
+        above.pop();
+        Ok(level)
+    }
+
     fn read(folder: &Path, prefix: &str) -> Result<Self> {
         let mut level = Self::default();
         for path in files::list(folder)? {

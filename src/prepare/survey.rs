@@ -8,18 +8,19 @@
 //! What is measured on a file is kept in the cache under the digest of its bytes, so a second look only reads the files.
 //! [`Survey`] is plain data: its JSON is the report; [`Survey::rows`] and [`Survey::lines`] are the terminal's view of it.
 
-use super::{Loss, some_of};
+use super::{Clips, Loss, recordings, some_of};
 use crate::audio::measure::{self, F0Histogram, Measures};
 use crate::audio::{Audio, io};
 use crate::cache::{Cache, Key};
 use crate::error::nearest;
-use crate::files;
+use crate::files::{self, Workspace};
+use crate::npy;
 use crate::task::Task;
 use crate::{Error, Kind, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Layout of the JSON.
 const SCHEMA: u32 = 1;
@@ -68,6 +69,9 @@ pub struct Survey {
 pub struct Row {
     pub name: String,
     pub sid: i64,
+    /// Seconds of its clips, if it was sliced; they overlap a little.
+    #[serde(default)]
+    pub kept_seconds: Option<f64>,
     #[serde(flatten)]
     pub measures: Measures,
 }
@@ -86,6 +90,9 @@ pub struct Unusable {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Speaker {
     pub sid: i64,
+    /// The name of its folder; empty for recordings in the voice's folder itself.
+    #[serde(default)]
+    pub name: String,
     pub recordings: u64,
     pub seconds: f64,
 }
@@ -193,7 +200,7 @@ pub fn survey(task: &Task, cache: &Cache, subjects: &[Subject]) -> Result<Survey
         let (seconds, reason) = match result {
             Ok(measures) if measures.is_silent() => (Some(measures.seconds), "it is silent throughout".to_owned()),
             Ok(measures) => {
-                survey.recordings.push(Row { name, sid, measures });
+                survey.recordings.push(Row { name, sid, kept_seconds: None, measures });
                 continue;
             }
             Err(reason) => (None, reason),
@@ -203,6 +210,21 @@ pub fn survey(task: &Task, cache: &Cache, subjects: &[Subject]) -> Result<Survey
     survey.duplicates = duplicates(&survey.recordings);
     survey.speakers = speakers(&survey.recordings);
     survey.totals = totals(&survey);
+    Ok(survey)
+}
+
+/// Looks at every recording in a folder (relative to the workspace), as [`super::slices`] finds them.
+///
+/// Errors: `file.not_found`, `data.empty`, and as [`survey`].
+pub fn folder(task: &Task, workspace: &Workspace, cache: &Cache, folder: &Path) -> Result<Survey> {
+    let found = recordings::find(task, workspace, &workspace.path(folder))?;
+    let subject = |r: recordings::Recording| Subject { name: r.shown, sid: r.sid, sound: Sound::File(r.path) };
+    let subjects: Vec<Subject> = found.recordings.into_iter().map(subject).collect();
+    let mut survey = survey(task, cache, &subjects)?;
+    for speaker in &mut survey.speakers {
+        let name = usize::try_from(speaker.sid).ok().and_then(|sid| found.speakers.get(sid));
+        speaker.name = name.cloned().unwrap_or_default();
+    }
     Ok(survey)
 }
 
@@ -262,7 +284,7 @@ fn speakers(rows: &[Row]) -> Vec<Speaker> {
     let mut speakers: BTreeMap<i64, Speaker> = BTreeMap::new();
     for row in rows {
         let sid = row.sid;
-        let speaker = speakers.entry(sid).or_insert(Speaker { sid, recordings: 0, seconds: 0.0 });
+        let speaker = speakers.entry(sid).or_insert(Speaker { sid, name: String::new(), recordings: 0, seconds: 0.0 });
         speaker.recordings += 1;
         speaker.seconds += row.measures.seconds;
     }
@@ -322,14 +344,34 @@ impl Spread {
 
 impl Survey {
     /// The headings of [`Survey::rows`].
-    pub const COLUMNS: [&str; 9] =
-        ["recording", "seconds", "rate", "bandwidth", "clipped", "noise", "SNR", "loudness", "silence"];
+    pub const COLUMNS: [&str; 10] =
+        ["recording", "seconds", "kept", "rate", "bandwidth", "clipped", "noise", "SNR", "loudness", "silence"];
 
     /// The report with what slicing made of the recordings: how many clips, their seconds, and what was left out.
     #[must_use]
     pub fn with_clips(mut self, clips: usize, seconds: f64, dropped: &[Loss]) -> Self {
         self.clips = Some(Kept { clips: clips as u64, seconds, dropped: dropped.to_vec() });
         self
+    }
+
+    /// The report with what became of each recording in `clips`, and with their f0 as far as it was extracted.
+    ///
+    /// Errors: `file.read`, `data.damaged` for a file of f0.
+    pub fn with_clips_of(self, clips: &Clips) -> Result<Self> {
+        let mut dropped = Vec::new();
+        for loss in clips.table.iter().flat_map(|row| &row.dropped) {
+            Loss::add(&mut dropped, &loss.reason, loss.count, loss.seconds);
+        }
+        let mut survey = self.with_clips(clips.clips.len(), clips.seconds(), &dropped);
+        let kept: HashMap<&str, f64> = clips.table.iter().map(|row| (row.name.as_str(), row.kept_seconds)).collect();
+        for row in &mut survey.recordings {
+            row.kept_seconds = kept.get(row.name.as_str()).copied();
+        }
+        let mut f0 = Vec::new();
+        for pitch in clips.clips.iter().filter_map(|clip| clip.f0.as_ref()) {
+            f0.extend(npy::read_f64(&pitch.hz.path)?.into_iter().map(|hz| hz as f32));
+        }
+        Ok(if f0.is_empty() { survey } else { survey.with_f0(f0) })
     }
 
     /// The report with the f0 of all frames, in Hz, 0 for unvoiced.
@@ -357,12 +399,13 @@ impl Survey {
     }
 
     /// A line of the terminal's table for each usable recording, under [`Survey::COLUMNS`].
-    pub fn rows(&self) -> impl Iterator<Item = [String; 9]> {
+    pub fn rows(&self) -> impl Iterator<Item = [String; 10]> {
         let db = |value: Option<f64>| value.map_or("-".to_owned(), |db| format!("{db:.1}"));
-        self.recordings.iter().map(move |Row { name, measures: m, .. }| {
+        self.recordings.iter().map(move |Row { name, kept_seconds, measures: m, .. }| {
             [
                 name.clone(),
                 format!("{:.1}", m.seconds),
+                db(*kept_seconds),
                 m.sample_rate.to_string(),
                 m.bandwidth_hz.map_or("-".to_owned(), |hz| format!("{hz:.0}")),
                 if m.clipped_runs == 0 {
@@ -388,7 +431,8 @@ impl Survey {
             percent(t.silence_share)
         )];
         if self.speakers.len() > 1 {
-            let each = self.speakers.iter().map(|s| format!("{}: {:.1} s", s.sid, s.seconds)).collect::<Vec<_>>();
+            let name = |s: &Speaker| if s.name.is_empty() { s.sid.to_string() } else { s.name.clone() };
+            let each = self.speakers.iter().map(|s| format!("{}: {:.1} s", name(s), s.seconds)).collect::<Vec<_>>();
             lines.push(format!("{} speakers ({})", each.len(), each.join(", ")));
         }
         if let Some(kept) = &self.clips {

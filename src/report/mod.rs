@@ -168,7 +168,7 @@ impl Table {
     }
 
     /// A last row that stands out.
-    fn total<const N: usize>(&mut self, cells: [String; N]) {
+    fn total(&mut self, cells: impl IntoIterator<Item = String>) {
         self.rows.push(cells.into_iter().map(|text| Cell { text, strong: true }).collect());
     }
 }

@@ -347,10 +347,33 @@ fn epoch_table(epochs: &BTreeMap<i64, Epoch>, metric: &str) -> (Table, String) {
     (table, note)
 }
 
+/// What the report on the data says of a recording: heading, name there, factor.
+const MEASURES: [(&str, &str, f64); 6] = [
+    ("#bandwidth Hz", "bandwidth_hz", 1.0),
+    ("#clipped %", "clipped_share", 100.0),
+    ("#noise dB", "noise_db", 1.0),
+    ("#SNR dB", "snr_db", 1.0),
+    ("#loudness LUFS", "loudness_lufs", 1.0),
+    ("#silence %", "silence_share", 100.0),
+];
+
 fn dataset(record: &Record) -> (Table, String, Table) {
-    let mut table = Table::new(&["recording", "#speaker", "#seconds", "#clips", "#kept seconds", "dropped, and why"]);
+    let mut columns = vec!["recording", "#speaker", "#seconds", "#clips", "#kept seconds"];
     let mut clips = Table::new(&["clip", "reason"]);
-    let Some(data) = events(record, "dataset").next_back() else { return (table, String::new(), clips) };
+    let data = events(record, "dataset").next_back();
+    let survey = data.map_or(&Value::Null, |data| &data["survey"]);
+    if !survey.is_null() {
+        columns.extend(MEASURES.map(|(title, _, _)| title));
+    }
+    columns.push("dropped, and why");
+    let mut table = Table::new(&columns);
+    let Some(data) = data else { return (table, String::new(), clips) };
+    let measured: BTreeMap<&str, &Value> = survey["recordings"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|one| Some((one["name"].as_str()?, one)))
+        .collect();
     let list = |name: &str| data[name].as_array().map_or(&[] as &[Value], Vec::as_slice);
     let recordings = list("recordings");
     let sum = |key: &str| recordings.iter().filter_map(|one| one[key].as_f64()).sum::<f64>();
@@ -362,14 +385,23 @@ fn dataset(record: &Record) -> (Table, String, Table) {
         let mut why: Vec<String> = dropped.collect();
         let unusable = one["reason"].as_str();
         why.extend(unusable.map(|reason| format!("not used: {reason}")));
-        let texts = [
+        let mut texts = vec![
             text::value(&one["name"]),
             text::value(&one["sid"]),
             text::seconds(one["seconds"].as_f64()),
             text::value(&one["clips"]),
             text::seconds(one["kept_seconds"].as_f64()),
-            why.join("; "),
         ];
+        if !survey.is_null() {
+            let measures = one["name"].as_str().and_then(|name| measured.get(name));
+            let shown = |(_, key, factor): (&str, &str, f64)| {
+                let value = measures.and_then(|all| all[key].as_f64());
+                value
+                    .map_or_else(|| text::NONE.to_owned(), |value| text::number((value * factor * 10.0).round() / 10.0))
+            };
+            texts.extend(MEASURES.map(shown));
+        }
+        texts.push(why.join("; "));
         let strong = unusable.is_some();
         let cell = |(i, text)| Cell { text, strong: strong && i == texts.len() - 1 };
         table.rows.push(texts.iter().cloned().enumerate().map(cell).collect());
@@ -377,14 +409,16 @@ fn dataset(record: &Record) -> (Table, String, Table) {
     if recordings.len() > 1 {
         let dropped = recordings.iter().flat_map(|one| one["dropped"].as_array().into_iter().flatten());
         let dropped: f64 = dropped.filter_map(|dropped| dropped["seconds"].as_f64()).sum();
-        table.total([
+        let mut all = vec![
             format!("all {}", recordings.len()),
             String::new(),
             text::seconds(Some(sum("seconds"))),
             text::number(sum("clips")),
             text::seconds(Some(sum("kept_seconds"))),
-            if dropped > 0.0 { format!("{dropped:.1} s") } else { String::new() },
-        ]);
+        ];
+        all.resize(columns.len() - 1, String::new());
+        all.push(if dropped > 0.0 { format!("{dropped:.1} s") } else { String::new() });
+        table.total(all);
     }
     let all = list("dropped_clips");
     for one in all.iter().take(MOST_ROWS) {
@@ -395,7 +429,15 @@ fn dataset(record: &Record) -> (Table, String, Table) {
     }
     let clip_count = data["clips"].as_i64().map(|clips| format!("{clips} clips"));
     let length = data["seconds"].as_f64().map(|seconds| format!("{} of sound", text::duration(seconds)));
-    (table, clip_count.into_iter().chain(length).collect::<Vec<_>>().join(", "), clips)
+    let f0 = &survey["f0"];
+    let pitch = f0["median_hz"].as_f64().map(|median| {
+        let [low, high] = ["low_hz", "high_hz"].map(|key| f0[key].as_f64().unwrap_or(median));
+        format!("pitch {low:.0} to {high:.0} Hz, median {median:.0}")
+    });
+    let copies = survey["duplicates"].as_array().map_or(0, Vec::len);
+    let copies = (copies > 0).then(|| format!("{copies} recordings are there more than once"));
+    let notes = clip_count.into_iter().chain(length).chain(pitch).chain(copies);
+    (table, notes.collect::<Vec<_>>().join(", "), clips)
 }
 
 fn stages(record: &Record, epochs: &BTreeMap<i64, Epoch>) -> Table {

@@ -130,7 +130,11 @@ pub fn command(name: &str, doc: &str, params: &[Param]) -> Command {
 pub fn values(params: &[Param], matches: &ArgMatches) -> BTreeMap<String, Value> {
     let mut values = BTreeMap::new();
     for param in params {
-        if let Some(value) = matches.get_one::<Value>(&param.name) {
+        if param.kind == Kind::Texts {
+            if let Some(entries) = matches.get_many::<Value>(&param.name) {
+                values.insert(param.name.clone(), entries.cloned().collect());
+            }
+        } else if let Some(value) = matches.get_one::<Value>(&param.name) {
             values.insert(param.name.clone(), value.clone());
         }
         let opposite = format!("no-{}", dashed(&param.name));
@@ -161,6 +165,7 @@ fn argument(param: &Param) -> Arg {
         Kind::Int => argument.value_name("N").allow_negative_numbers(true),
         Kind::Float => argument.value_name("X").allow_negative_numbers(true),
         Kind::Text => argument.value_name("TEXT"),
+        Kind::Texts => argument.value_name("TEXT").num_args(1..).action(ArgAction::Append),
     }
 }
 
@@ -173,7 +178,8 @@ fn help(param: &Param) -> String {
     if !param.range().is_empty() {
         parts.push(format!("[{}]", param.range()));
     }
-    if let Some(value) = param.value.as_ref().filter(|v| **v != Value::Bool(false) && v.as_str() != Some("")) {
+    let is_nothing = |v: &Value| *v == Value::Bool(false) || v.as_str() == Some("") || v.is_array();
+    if let Some(value) = param.value.as_ref().filter(|v| !is_nothing(v)) {
         parts.push(format!("[default: {}]", shown(value)));
     }
     parts.retain(|part| !part.is_empty());

@@ -8,6 +8,7 @@ use std::path::{Component, Path, PathBuf};
 /// The standard library as shipped: (name without "stdlib/", text). tests/script.rs compares it with the folder.
 pub const STDLIB: &[(&str, &str)] = &[
     ("conversion", include_str!("../../stdlib/conversion.rhai")),
+    ("dataset", include_str!("../../stdlib/dataset.rhai")),
     ("extraction", include_str!("../../stdlib/extraction.rhai")),
     ("indexing", include_str!("../../stdlib/indexing.rhai")),
     ("presets", include_str!("../../stdlib/presets.rhai")),

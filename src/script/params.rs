@@ -17,13 +17,15 @@ const KEYS: &[&str] = &["name", "help", "value", "min", "max", "one_of", "positi
 /// Flags that every recipe has (see `flags`), which no parameter may take.
 pub const TAKEN: &[&str] = &["help", "workspace", "threads", "quiet", "version"];
 
-/// The type of a parameter: that of its `value`, or of the entries of `one_of`, or text.
+/// The type of a parameter: that of its `value`, or of the entries of `one_of`, or text. An array is a list of texts:
+/// `--urls A B`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Flag,
     Int,
     Float,
     Text,
+    Texts,
 }
 
 /// One parameter of a recipe.
@@ -43,7 +45,7 @@ pub struct Param {
 }
 
 impl Param {
-    /// `text` from the command line as a value of this parameter, or what is wrong with it.
+    /// `text` from the command line as a value of this parameter (of a list: as an entry), or what is wrong with it.
     pub fn parse(&self, text: &str) -> Result<Value, String> {
         let value = match self.kind {
             Kind::Flag => match text {
@@ -56,7 +58,7 @@ impl Param {
                 let number = text.parse::<f64>().ok().and_then(Number::from_f64);
                 Value::Number(number.ok_or_else(|| "must be a finite number".to_owned())?)
             }
-            Kind::Text => Value::from(text),
+            Kind::Text | Kind::Texts => Value::from(text),
         };
         self.check(&value)?;
         Ok(value)
@@ -266,9 +268,10 @@ impl Reader<'_> {
             Some(Value::Bool(_)) => Kind::Flag,
             Some(Value::Number(n)) if n.is_f64() => Kind::Float,
             Some(Value::Number(_)) => Kind::Int,
+            Some(Value::Array(_)) if fields.contains_key("value") => Kind::Texts,
             Some(_) => {
                 let at = fields.get("value").or(fields.get("one_of")).map_or(Position::NONE, |(_, at)| *at);
-                self.mistake(at, "a value must be a text, a number, true or false");
+                self.mistake(at, "a value must be a text, a number, true or false, or an array of texts");
                 Kind::Text
             }
         }
@@ -292,8 +295,19 @@ impl Reader<'_> {
         if param.positional && param.kind == Kind::Flag {
             self.mistake(at("positional"), "a parameter that is true or false cannot be positional");
         }
+        if param.positional && param.kind == Kind::Texts {
+            self.mistake(at("positional"), "a list cannot be positional");
+        }
+        if param.kind == Kind::Texts && !param.value.iter().all(is_texts) {
+            self.mistake(at("value"), "a list may have nothing but texts in it");
+            return;
+        }
+        let entries = match &param.value {
+            Some(Value::Array(entries)) => entries.iter().collect(),
+            value => Vec::from_iter(value),
+        };
         if let Some(value) = &param.value
-            && let Err(message) = param.check(value)
+            && let Some(message) = entries.into_iter().find_map(|entry| param.check(entry).err())
         {
             self.mistake(at("value"), format!("`value` is {value}, but {message}"));
         }
@@ -305,8 +319,12 @@ fn fits(kind: Kind, value: &Value) -> bool {
         Kind::Flag => value.is_boolean(),
         Kind::Int => value.is_i64(),
         Kind::Float => value.is_number(),
-        Kind::Text => value.is_string(),
+        Kind::Text | Kind::Texts => value.is_string(),
     }
+}
+
+fn is_texts(value: &Value) -> bool {
+    value.as_array().is_some_and(|entries| entries.iter().all(Value::is_string))
 }
 
 /// Parsed values as the map that `args(PARAMS)` gives; whole numbers become floats where the default is one.

@@ -1,4 +1,4 @@
-//! What scripts can call: one file a script module, each function convert, call, convert.
+//! What scripts can call: one file a script module (three for `prepare`), each function convert, call, convert.
 //!
 //! [`Session`] (what a recipe runs in) and [`Fault`] (an error as scripts see it) are shared by all of them.
 
@@ -9,12 +9,14 @@ mod assets;
 mod audio;
 mod cache;
 mod config;
+mod download;
 mod fault;
 mod globals;
 mod model;
 mod prepare;
 mod retrieval;
 mod session;
+mod survey;
 mod system;
 pub mod text;
 mod track;
@@ -24,7 +26,7 @@ pub mod value;
 pub use fault::{At, Fallible, Fault};
 pub use session::{Output, Session, session};
 
-use rhai::{Engine, exported_module};
+use rhai::{Engine, combine_with_exported_module, exported_module};
 
 /// Registers every native module and type with `engine`.
 pub fn register(engine: &mut Engine) {
@@ -35,7 +37,10 @@ pub fn register(engine: &mut Engine) {
     engine.register_static_module("cache", exported_module!(cache::api).into());
     engine.register_static_module("config", exported_module!(config::api).into());
     engine.register_static_module("model", exported_module!(model::api).into());
-    engine.register_static_module("prepare", exported_module!(prepare::api).into());
+    let mut preparation = exported_module!(prepare::api);
+    combine_with_exported_module!(&mut preparation, "download", download::api);
+    combine_with_exported_module!(&mut preparation, "survey", survey::api);
+    engine.register_static_module("prepare", preparation.into());
     engine.register_static_module("retrieval", exported_module!(retrieval::api).into());
     engine.register_static_module("system", exported_module!(system::api).into());
     engine.register_static_module("track", exported_module!(track::api).into());

@@ -4,13 +4,19 @@ use super::{At, Fallible, session, value};
 use crate::prepare as stages;
 use rhai::plugin::*;
 use rhai::{Array, Dynamic, ImmutableString, Map, NativeCallContext};
-use std::cell::RefCell;
+use std::cell::{Ref, RefCell};
 use std::path::Path;
 use std::rc::Rc;
 
 /// Clips of a voice; clones are the same clips, which the stages complete.
 #[derive(Clone)]
 pub struct ClipsHandle(Rc<RefCell<stages::Clips>>);
+
+impl ClipsHandle {
+    pub fn clips(&self) -> Ref<'_, stages::Clips> {
+        self.0.borrow()
+    }
+}
 
 /// A written file list.
 #[derive(Clone)]

@@ -1,0 +1,90 @@
+//! Script face of [`crate::prepare::download`]: recordings from links.
+
+use super::{At, Fallible, session, value};
+use crate::error::nearest;
+use crate::prepare::download as engine;
+use crate::{Error, Kind, Result};
+use rhai::plugin::*;
+use rhai::{Array, Dynamic, Map, NativeCallContext};
+
+#[export_module]
+pub mod api {
+    /// Fetches the recordings behind links into data/<voice>, several at a time, and returns what became of each: maps with
+    /// `url`, `status` (done, cached, failed), `path`, `seconds`, `title` and `reason`.
+    ///
+    /// yt-dlp does it, which must be installed (`rvc-run doctor` says how). What is done is not fetched again; what was broken
+    /// off goes on. A link that fails is a row with the reason, and the others go on.
+    ///
+    /// * `links`: http and https only. `options`: `duration`, at most so many seconds of each (600); `timeout`, the seconds after
+    ///   which a link has failed (3600).
+    /// * Fails with `file.not_found` without yt-dlp, `config.*`, `file.*`.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let rows = prepare::download("anna", ["--exec=rm", "ftp://host/song.wav"], #{ duration: 60 });
+    /// rows.len() == 2 && rows[0].status == "failed" && rows[1].reason == "refused: it is no http or https link"
+    /// ```
+    #[rhai_fn(return_raw, volatile)]
+    pub fn download(ctx: NativeCallContext, voice: &str, links: Array, options: Map) -> Fallible<Array> {
+        let session = session(&ctx);
+        let fetch = || {
+            let (links, limits) = (super::texts(&links)?, super::limits(&options)?);
+            engine::download(session.task(), session.workspace(), voice, &links, &limits, None)
+        };
+        fetch().and_then(|rows| rows.iter().map(super::row).collect()).at(&ctx)
+    }
+
+    /// Returns the links of a text file: one a line; empty lines, and what follows a `#`, are comments.
+    ///
+    /// * `file`: relative paths start at the workspace. Fails with `file.not_found`, `file.read`, `data.damaged`, `data.empty`.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let found = "";
+    /// try { prepare::read_links("no such list.txt"); } catch (e) { found = e.kind; }
+    /// found == "file.not_found"
+    /// ```
+    #[rhai_fn(return_raw, volatile)]
+    pub fn read_links(ctx: NativeCallContext, file: &str) -> Fallible<Array> {
+        let links = engine::read_links(&session(&ctx).workspace().path(file));
+        links.map(|links| links.into_iter().map(Dynamic::from).collect()).at(&ctx)
+    }
+}
+
+fn texts(links: &Array) -> Result<Vec<String>> {
+    let text = |link: &Dynamic| {
+        link.clone().into_string().map_err(|kind| {
+            Error::new(Kind::ConfigValue, format!("a link is a {kind}, but must be a text: \"https://...\""))
+        })
+    };
+    links.iter().map(text).collect()
+}
+
+fn limits(options: &Map) -> Result<engine::Limits> {
+    const NAMES: [&str; 2] = ["duration", "timeout"];
+    let mut limits = engine::Limits::default();
+    for (name, value) in options {
+        let slot = match name.as_str() {
+            "duration" => &mut limits.duration_seconds,
+            "timeout" => &mut limits.timeout_seconds,
+            other => {
+                let error = Error::new(Kind::ConfigUnknownKey, format!("a download has no option {other:?}"));
+                return Err(match nearest(other, NAMES) {
+                    Some(name) => error.hint(format!("did you mean {name:?}?")),
+                    None => error.hint(format!("the options are {}", NAMES.join(" and "))),
+                });
+            }
+        };
+        let number = value.as_float().or_else(|_| value.as_int().map(|whole| whole as f64));
+        *slot = number.map_err(|kind| {
+            Error::new(Kind::ConfigValue, format!("{name} of a download is a {kind}, but must be a number of seconds"))
+        })?;
+    }
+    Ok(limits)
+}
+
+fn row(fetched: &engine::Fetched) -> Result<Dynamic> {
+    serde_json::to_value(fetched)
+        .map(|json| value::from_json(&json))
+        .map_err(|e| Error::new(Kind::Internal, format!("what became of a link: {e}")).source(e))
+}

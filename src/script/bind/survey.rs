@@ -1,0 +1,162 @@
+//! Script face of [`crate::prepare::survey`]: what a data set is like, before it is trained on.
+
+use super::{At, Fallible, prepare, session, value};
+use crate::prepare::survey as engine;
+use crate::{Error, Kind, Result, files};
+use rhai::plugin::*;
+use rhai::{Array, Dynamic, ImmutableString, Map, NativeCallContext};
+use std::cell::RefCell;
+use std::path::Path;
+use std::rc::Rc;
+
+/// A report on a data set; clones are the same report.
+#[derive(Clone)]
+pub struct SurveyHandle(Rc<RefCell<engine::Survey>>);
+
+impl SurveyHandle {
+    /// Replaces the report by what is made of it; on an error it stays as it was.
+    fn change(&self, with: impl FnOnce(engine::Survey) -> Result<engine::Survey>) -> Result<()> {
+        let changed = with(self.0.borrow().clone())?;
+        *self.0.borrow_mut() = changed;
+        Ok(())
+    }
+
+    fn json(&self) -> Result<serde_json::Value> {
+        serde_json::to_value(&*self.0.borrow())
+            .map_err(|e| Error::new(Kind::Internal, format!("the report on the data: {e}")).source(e))
+    }
+}
+
+#[export_module]
+pub mod api {
+    /// A report on the recordings of a voice.
+    pub type Survey = super::SurveyHandle;
+
+    /// Returns a report on the recordings in a folder: for each its length, true bandwidth, clipping, noise, SNR, loudness, silence.
+    ///
+    /// Files that were measured before come from the cache, whatever they are called by now.
+    ///
+    /// * `folder`: relative paths start at the workspace; a subfolder is a speaker of its own.
+    /// * Fails with `file.not_found`, `data.empty` if there is no recording, `file.*`.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let report = prepare::survey("data/anna");
+    /// report.data.totals.recordings == 1 && report.data.recordings[0].sample_rate == 48000
+    /// ```
+    #[rhai_fn(return_raw, volatile)]
+    pub fn survey(ctx: NativeCallContext, folder: &str) -> Fallible<Survey> {
+        let session = session(&ctx);
+        let look =
+            || engine::folder(session.task(), session.workspace(), &session.cache()?, std::path::Path::new(folder));
+        look().map(|survey| SurveyHandle(Rc::new(RefCell::new(survey)))).at(&ctx)
+    }
+
+    /// Adds to a report what slicing made of the recordings, and, if it was extracted by now, their pitch.
+    ///
+    /// * Fails with `file.read`, `data.damaged` for a file of pitch.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let report = prepare::survey("data/anna");
+    /// report.add(prepare::slices("anna", "data/anna", #{}));
+    /// report.data.clips.clips == 1 && report.data.recordings[0].kept_seconds > 0.5
+    /// ```
+    #[rhai_fn(global, return_raw, volatile)]
+    pub fn add(ctx: NativeCallContext, survey: Survey, clips: prepare::ClipsHandle) -> Fallible<()> {
+        survey.change(|report| report.with_clips_of(&clips.clips())).at(&ctx)
+    }
+
+    /// Judges a report by limits and returns the findings: maps with `severity`, `gate`, `message`, `hint`, `value`, `allowed`,
+    /// `recordings`. They stay in the report, in place of earlier ones.
+    ///
+    /// * `limits`: any of `refuse_below_seconds`, `warn_below_seconds`, `refuse_below_clips`, `warn_below_clips`,
+    ///   `warn_below_snr_db`, `warn_below_bandwidth_hz`, `warn_above_clipped_share`, `warn_above_silence_share`,
+    ///   `warn_above_loudness_spread_lu`, `warn_above_duplicate_seconds`, `warn_above_unusable`.
+    /// * Fails with `data.empty` if a limit refuses the data, `config.*` for a limit that there is not.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let report = prepare::survey("data/anna");
+    /// let refused = "";
+    /// try { report.judge(#{ refuse_below_seconds: 300 }); } catch (e) { refused = e.kind; }
+    /// refused == "data.empty" && report.judge(#{ warn_below_seconds: 300 })[0].gate == "warn_below_seconds"
+    /// ```
+    #[rhai_fn(global, return_raw, volatile)]
+    pub fn judge(ctx: NativeCallContext, survey: Survey, limits: Map) -> Fallible<Array> {
+        let judge = || {
+            let gates = engine::Gates::from_json(&value::map_to_json(&limits)?)?;
+            survey.change(|report| Ok(report.judge(&gates)))?;
+            survey.0.borrow().check()?;
+            let findings = survey.json()?["findings"].take();
+            Ok(findings.as_array().into_iter().flatten().map(value::from_json).collect())
+        };
+        judge().at(&ctx)
+    }
+
+    /// Writes a report as JSON, whole or not at all.
+    ///
+    /// * `path`: relative paths start at the workspace. Fails with `file.write`, `file.disk_full`.
+    ///
+    /// # Example
+    /// ```rhai
+    /// prepare::survey("data/anna").save("logs/anna/dataset.json");
+    /// system::file_exists("logs/anna/dataset.json")
+    /// ```
+    #[rhai_fn(global, return_raw, volatile)]
+    pub fn save(ctx: NativeCallContext, survey: Survey, path: &str) -> Fallible<()> {
+        let save = || {
+            let text = serde_json::to_string_pretty(&survey.json()?)
+                .map_err(|e| Error::new(Kind::Internal, format!("the report on the data: {e}")).source(e))?;
+            files::write(&session(&ctx).workspace().path(Path::new(path)), text)
+        };
+        save().at(&ctx)
+    }
+
+    /// Returns the whole report as a map: `totals`, `recordings`, `unusable`, `duplicates`, `speakers`, `clips`, `f0`, `findings`.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let data = prepare::survey("data/anna").data;
+    /// data.totals.seconds == 1.0 && data.duplicates.is_empty() && data.clips == ()
+    /// ```
+    #[rhai_fn(get = "data", return_raw)]
+    pub fn data(ctx: NativeCallContext, survey: &mut Survey) -> Fallible<Dynamic> {
+        survey.json().map(|json| value::from_json(&json)).at(&ctx)
+    }
+
+    /// Returns the report's table for `system::table`: an array of texts for each usable recording, under `columns`.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let report = prepare::survey("data/anna");
+    /// report.rows[0][0] == "tone.wav" && report.rows[0].len() == report.columns.len()
+    /// ```
+    #[rhai_fn(get = "rows", pure)]
+    pub fn rows(survey: &mut Survey) -> Array {
+        let texts = |row: [String; 10]| Dynamic::from_array(row.into_iter().map(Dynamic::from).collect());
+        survey.0.borrow().rows().map(texts).collect()
+    }
+
+    /// Returns the headings of the report's table.
+    ///
+    /// # Example
+    /// ```rhai
+    /// prepare::survey("data/anna").columns.contains("bandwidth")
+    /// ```
+    #[rhai_fn(get = "columns", pure)]
+    pub fn columns(_survey: &mut Survey) -> Array {
+        engine::Survey::COLUMNS.iter().map(|name| ImmutableString::from(*name).into()).collect()
+    }
+
+    /// Returns what is to be said about all recordings together, as texts.
+    ///
+    /// # Example
+    /// ```rhai
+    /// prepare::survey("data/anna").lines[0] == "1 recordings, 1.0 s, 0.0 % of it silence"
+    /// ```
+    #[rhai_fn(get = "lines", pure)]
+    pub fn lines(survey: &mut Survey) -> Array {
+        survey.0.borrow().lines().into_iter().map(Dynamic::from).collect()
+    }
+}
