@@ -11,6 +11,7 @@ mod cache;
 mod config;
 mod fault;
 mod globals;
+mod jobs;
 mod model;
 mod prepare;
 mod retrieval;
@@ -22,7 +23,7 @@ mod train;
 pub mod value;
 
 pub use fault::{At, Fallible, Fault};
-pub use session::{Output, Session, session};
+pub use session::{Child, Output, Session, session};
 
 use rhai::{Engine, exported_module};
 
@@ -34,6 +35,7 @@ pub fn register(engine: &mut Engine) {
     engine.register_static_module("audio", exported_module!(audio::api).into());
     engine.register_static_module("cache", exported_module!(cache::api).into());
     engine.register_static_module("config", exported_module!(config::api).into());
+    engine.register_static_module("jobs", exported_module!(jobs::api).into());
     engine.register_static_module("model", exported_module!(model::api).into());
     engine.register_static_module("prepare", exported_module!(prepare::api).into());
     engine.register_static_module("retrieval", exported_module!(retrieval::api).into());
