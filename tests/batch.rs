@@ -240,3 +240,48 @@ fn a_sweep_that_is_killed_again_and_again_ends_as_the_undisturbed_one() {
     ended_with(0, &disturbed.run("sweep", &SWEEP));
     assert_eq!(ended, states(&disturbed));
 }
+
+#[test]
+fn a_training_judges_itself_on_recordings_that_it_never_heard_and_keeps_the_best() {
+    let workspace = Workspace::new();
+    for (n, file) in ["a.wav", "b.wav", "c.wav", "d.wav"].into_iter().enumerate() {
+        workspace.record("anna", file, 9.0, 140.0 + 20.0 * n as f64);
+    }
+    let arguments = ["anna", "--epochs=3", "--save-every=1", "--batch-size=4", "--segment-size=3200"];
+    let policy = ["--validation=0.3", "--keep-last=1", "--patience=9", "--budget=2h", "--no-index"];
+    let text = ended_with(0, &workspace.run("train_voice", &[&arguments[..], &policy, &TINY].concat()));
+    assert!(text.contains(" fit into the budget"), "{text}");
+    let scores = workspace.json("logs/anna/validation.json");
+    let scores: Vec<(i64, f64)> = scores
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|score| (score["epoch"].as_i64().unwrap(), score["value"].as_f64().unwrap()))
+        .collect();
+    assert_eq!(scores.iter().map(|(epoch, _)| *epoch).collect::<Vec<_>>(), [1, 2, 3]);
+    let (best, _) = *scores.iter().min_by(|a, b| a.1.total_cmp(&b.1)).unwrap();
+    for epoch in 0..=3 {
+        let there = workspace.path(&format!("logs/anna/checkpoint_{epoch}.json")).exists();
+        assert_eq!(there, epoch == 3 || epoch == best, "epoch {epoch}, best {best}: {text}");
+        assert_eq!(there, workspace.path(&format!("logs/anna/G_{epoch}.pth")).exists());
+    }
+
+    // No clip of a recording that is held out is trained on: its neighbours overlap with it.
+    let settings = serde_json::json!({ "preset": "tiny", "segment_size": 3200 });
+    let config = rvc_run::config::Config::from_json(settings.as_object().unwrap()).unwrap();
+    let list = workspace.path("logs/anna/filelist.txt");
+    let open = || rvc_run::train::dataset(&rvc_run::task::Task::silent(), &workspace.path(""), &list, &config).unwrap();
+    let (mut data, all) = (open(), open().len());
+    let held = data.hold_out(0.3, 1234).unwrap();
+    assert!(held.len() > held.recordings().len(), "several clips of a recording: {}", held.len());
+    assert!(held.recordings().iter().all(|recording| !data.recordings().contains(recording)));
+    assert_eq!((held.len() + data.len(), held.recordings().len() + data.recordings().len()), (all, 4));
+    assert_eq!(held.digest(), open().hold_out(0.3, 1234).unwrap().digest());
+
+    // A budget that is spent ends the training after one epoch, with a voice.
+    let text = ended_with(
+        0,
+        &workspace.run("train_voice", &[&["anna", "--epochs=300", "--budget=1s"], &TINY[..], &arguments[2..]].concat()),
+    );
+    assert!(text.contains("training stops after epoch 4: the next epoch does not fit into the budget"), "{text}");
+}

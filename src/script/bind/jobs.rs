@@ -4,7 +4,6 @@ use super::track::Handle as Run;
 use super::{At, Fallible, Session, session, value};
 use crate::files;
 use crate::jobs::{self as engine, Job, Options, Outcome, Report};
-use crate::script::catalog;
 use crate::{Error, Kind, Result};
 use rhai::plugin::*;
 use rhai::{Array, Dynamic, Map, NativeCallContext};
@@ -96,15 +95,10 @@ fn read_job(session: &Session, job: &Dynamic) -> Result<Job> {
     Ok(Job { args, env, ..job })
 }
 
-/// The file of a recipe: as the command line finds it, else beside the recipe that runs.
+/// The absolute path of a recipe: jobs may start in another folder.
 fn find_recipe(session: &Session, word: &str) -> Result<PathBuf> {
-    let absolute = |path: PathBuf| std::path::absolute(&path).map_err(|e| Error::io("find", &path, e));
-    catalog::find(session.workspace(), word, &[])
-        .or_else(|error| {
-            let beside = session.recipe_folder().join(format!("{word}.rhai"));
-            if session.recipe_file().is_some() && beside.is_file() { Ok(beside) } else { Err(error) }
-        })
-        .and_then(absolute)
+    let path = session.find_recipe(word)?;
+    std::path::absolute(&path).map_err(|e| Error::io("find", &path, e))
 }
 
 /// The command line of a map of flags, or of a list of texts and such maps.

@@ -23,7 +23,7 @@ mod train;
 pub mod value;
 
 pub use fault::{At, Fallible, Fault};
-pub use session::{Child, Output, Session, session};
+pub use session::{Child, Finder, Output, Session, session};
 
 use rhai::{Engine, exported_module};
 

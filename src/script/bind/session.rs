@@ -15,6 +15,9 @@ use std::sync::Arc;
 /// Where `print` of a script goes; one call is one line.
 pub type Output = Arc<dyn Fn(&str) + Send + Sync>;
 
+/// Finds the recipe that a word means, as on the command line.
+pub type Finder = fn(&Workspace, &str) -> crate::Result<PathBuf>;
+
 /// What jobs that a recipe starts are made of, and whose job this program is.
 #[derive(Clone, Debug, Default)]
 pub struct Child {
@@ -46,6 +49,7 @@ struct Inner {
     models: Models,
     tracking: RefCell<Options>,
     child: RefCell<Child>,
+    finder: Cell<Option<Finder>>,
 }
 
 impl Session {
@@ -68,6 +72,7 @@ impl Session {
             cache: OnceCell::new(),
             tracking: RefCell::default(),
             child: RefCell::default(),
+            finder: Cell::new(None),
         }))
     }
 
@@ -128,6 +133,23 @@ impl Session {
 
     pub fn set_tracking(&self, options: Options) {
         *self.0.tracking.borrow_mut() = options;
+    }
+
+    /// The file of a recipe: as the command line finds it, else beside the recipe that runs. Errors: `usage`.
+    pub fn find_recipe(&self, word: &str) -> crate::Result<PathBuf> {
+        let found = match self.0.finder.get() {
+            Some(find) => find(self.workspace(), word),
+            None => Ok(PathBuf::from(word)),
+        };
+        let beside = self.recipe_file().map(|file| file.with_file_name(format!("{word}.rhai")));
+        match (found, beside.filter(|path| path.is_file())) {
+            (Err(_), Some(path)) => Ok(path),
+            (found, _) => found,
+        }
+    }
+
+    pub fn set_finder(&self, finder: Finder) {
+        self.0.finder.set(Some(finder));
     }
 
     /// What jobs are made of.
