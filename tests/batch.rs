@@ -283,5 +283,5 @@ fn a_training_judges_itself_on_recordings_that_it_never_heard_and_keeps_the_best
         0,
         &workspace.run("train_voice", &[&["anna", "--epochs=300", "--budget=1s"], &TINY[..], &arguments[2..]].concat()),
     );
-    assert!(text.contains("training stops after epoch 4: the next epoch does not fit into the budget"), "{text}");
+    assert!(text.contains("training stops after epoch ") && text.contains("does not fit into the budget"), "{text}");
 }
