@@ -100,7 +100,7 @@ mod tests {
             };
             assert!(!places.held.contains(&0) && places.left_out.is_empty());
             assert!(of(true).is_disjoint(&of(false)), "seed {seed}");
-            assert!(places.held.len() >= 6 && of(false).len() >= 1, "at least 0.3 of 20 clips: {places:?}");
+            assert!(places.held.len() >= 6 && !of(false).is_empty(), "at least 0.3 of 20 clips: {places:?}");
         }
     }
 
