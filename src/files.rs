@@ -124,6 +124,27 @@ pub fn digest_file(path: &Path) -> Result<String> {
     }
 }
 
+/// A digest of the names, sizes and times of the files at or below `path`: other once one is added, removed or written to, without
+/// reading any. "" if there is nothing. Errors: `file.read`.
+pub fn fingerprint(path: &Path) -> Result<String> {
+    if !path.exists() {
+        return Ok(String::new());
+    }
+    let (mut waiting, mut lines) = (vec![path.to_owned()], Vec::new());
+    while let Some(at) = waiting.pop() {
+        if at.is_dir() {
+            waiting.extend(list(&at)?);
+            continue;
+        }
+        let about = std::fs::metadata(&at).map_err(|e| Error::io("look at", &at, e))?;
+        let since = about.modified().ok().and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
+        let name = at.strip_prefix(path).unwrap_or(&at).display().to_string();
+        lines.push(format!("{name} {} {}", about.len(), since.unwrap_or_default().as_nanos()));
+    }
+    lines.sort();
+    Ok(digest(lines.join("\n")))
+}
+
 /// The SHA-256 of bytes that come in pieces.
 #[derive(Clone, Default)]
 pub struct Hasher(Sha256);

@@ -8,12 +8,13 @@ mod track_command;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use rvc_run::assets::Store;
 use rvc_run::files::{self, Workspace};
+use rvc_run::jobs;
 use rvc_run::nn::runtime;
 use rvc_run::script::diagnostic::Severity;
 use rvc_run::script::flags::{self, Common};
 use rvc_run::script::native::Natives;
 use rvc_run::script::run::{self, CANCELLED, DONE, FAILED, WRONG_USE};
-use rvc_run::script::{Diagnostic, Host, Session, catalog, check, docs, library, params};
+use rvc_run::script::{Child, Diagnostic, Host, Session, catalog, check, docs, library, params};
 use rvc_run::task::Task;
 use rvc_run::track::machine::Machine;
 use rvc_run::{Error, Kind};
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
         match receive.recv_timeout(SIGNAL_INTERVAL) {
             Ok(code) => {
                 terminal.exit(code);
+                report(&terminal, code);
                 return ExitCode::from(code);
             }
             // The thread ended without a code: it panicked, and Rust has printed why.
@@ -69,6 +71,52 @@ fn main() -> ExitCode {
             told = true;
             terminal.tell("stopping: the step is finished and saved first; press Ctrl-C again to stop at once");
         }
+    }
+}
+
+/// Tells whoever started this program as a job how it ended: the very last act, since it says that all else is done and saved.
+fn report(terminal: &Terminal, code: u8) {
+    let Some(path) = result_file() else { return };
+    let said = jobs::Report { exit: Some(i32::from(code)), ..jobs::read_report(&path) };
+    if let Err(error) = jobs::report(&path, &said) {
+        terminal.diagnostic(&Diagnostic::from(&error));
+    }
+}
+
+/// Adds the error that stopped the recipe to what it said, as `error`: `code`, `message` and, where there is one, `hint`.
+fn report_error(terminal: &Terminal, diagnostics: &[Diagnostic]) {
+    let stopped = diagnostics.iter().rfind(|diagnostic| diagnostic.severity == Severity::Error);
+    let (Some(path), Some(error)) = (result_file(), stopped) else { return };
+    let mut said = jobs::read_report(&path);
+    if !said.result.is_object() {
+        said.result = serde_json::json!({});
+    }
+    said.result["error"] = error.to_json();
+    if let Err(error) = jobs::report(&path, &said) {
+        terminal.diagnostic(&Diagnostic::from(&error));
+    }
+}
+
+/// Where a job says what it came to, if this program is one.
+fn result_file() -> Option<PathBuf> {
+    std::env::var_os(jobs::RESULT_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from)
+}
+
+/// What jobs that a recipe starts get from this command line. Their output is a log for people, so never --json.
+fn child(common: &Common) -> Child {
+    let mut flags: Vec<String> = Vec::new();
+    let mut add = |flag: &str, value: Option<String>| flags.extend(value.map(|value| format!("--{flag}={value}")));
+    add("workspace", common.workspace.is_some().then(|| workspace(common).root().display().to_string()));
+    add("tracking-uri", common.tracking_uri.clone());
+    add("experiment", common.experiment.clone());
+    flags.extend(common.quiet.then(|| "--quiet".to_owned()));
+    flags.extend((0..common.verbose).map(|_| "--verbose".to_owned()));
+    Child {
+        program: None,
+        flags,
+        threads: common.threads.filter(|&n| n > 0),
+        parent: common.parent.clone(),
+        report: result_file(),
     }
 }
 
@@ -235,6 +283,7 @@ fn recipe(terminal: &Arc<Terminal>, outer: Common, word: &str, rest: Vec<OsStrin
         Ok(options) => host.session.set_tracking(options),
         Err(error) => return fail(terminal, &error),
     }
+    host.session.set_child(child(&common));
     if let Err(error) = answer_signals(host.session.task()) {
         return fail(terminal, &error);
     }
@@ -248,6 +297,7 @@ fn recipe(terminal: &Arc<Terminal>, outer: Common, word: &str, rest: Vec<OsStrin
     for diagnostic in &outcome.diagnostics {
         terminal.diagnostic(diagnostic);
     }
+    report_error(terminal, &outcome.diagnostics);
     match terminal.warnings() {
         0 => {}
         1 => terminal.tell("1 warning, see above"),

@@ -5,6 +5,9 @@
 
 #![cfg(unix)]
 
+#[path = "support/speech.rs"]
+mod speech;
+
 use rvc_run::Kind;
 use rvc_run::jobs::{self, Backend, Job, Options, Outcome, SlurmOptions, Status};
 use rvc_run::task::{Event, Task};
@@ -926,4 +929,41 @@ fn a_real_slurm_runs_the_same_jobs() {
     assert_eq!(place.lines("saved"), ["saved"]);
     let queue = Command::new(place.path("bin").join("squeue")).arg("-h").output().unwrap();
     assert!(queue.stdout.is_empty(), "{}", String::from_utf8_lossy(&queue.stdout));
+}
+
+#[test]
+fn a_real_slurm_runs_the_sweep_recipe() {
+    let place = Place::new();
+    let _cluster = match Cluster::start(&place) {
+        Ok(cluster) => cluster,
+        Err(why) => return println!("skipped: {why}"),
+    };
+    for (file, pitch) in [("a.wav", 140.0), ("b.wav", 170.0)] {
+        let path = place.path("data/anna").join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        speech::write_wav(&path, &speech::voice_like(3.0, pitch), 32000);
+    }
+    let settings = r#"{"preset":"tiny","segment_size":3200,"f0_method":"pm","content_encoder":"mel","pretrained_g":"none","pretrained_d":"none"}"#;
+    let sweep = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rvc-run"));
+        command.args(["--threads=1", "--tracking-uri=none"]).arg(format!("--workspace={}", place.0.path().display()));
+        command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes/sweep.rhai"));
+        command.args(["anna", "--name=s", "--trials=2", "--epochs=2", "--min-epochs=1", "--eta=2", "--validation=0.3"]);
+        command.args(["--backend=slurm", r#"--slurm={"poll_seconds":0.3,"time":"10"}"#, "--settings", settings]);
+        let path = format!("{}:{}", place.path("bin").display(), std::env::var("PATH").unwrap_or_default());
+        let output = command.env("PATH", path).stdin(Stdio::null()).output().unwrap();
+        let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert_eq!(output.status.code(), Some(0), "{text}");
+        std::fs::read_to_string(place.path("tracking/sweeps/s/leaderboard.json")).unwrap()
+    };
+    let text = sweep();
+    let board: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let statuses: Vec<&str> =
+        board["trials"].as_array().unwrap().iter().map(|trial| trial["status"].as_str().unwrap()).collect();
+    assert_eq!(statuses, ["finished", "stopped"], "{text}");
+    // Slurm ran them: their states say by which batch script, and nothing is run a second time.
+    assert!(place.path("tracking/jobs/sweep-s/t01-e1.sh").exists());
+    let before = lines(&place.path("tracking/jobs/sweep-s/t01-e1.log"));
+    assert_eq!(text, sweep());
+    assert_eq!(before, lines(&place.path("tracking/jobs/sweep-s/t01-e1.log")));
 }

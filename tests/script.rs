@@ -6,7 +6,7 @@ use rvc_run::files::Workspace;
 use rvc_run::script::native::{self, Natives};
 use rvc_run::script::params::{self, Param};
 use rvc_run::script::run::{self, CANCELLED, DONE, FAILED, Outcome, Recipe, WRONG_USE};
-use rvc_run::script::{Diagnostic, Host, Session, check, docs, flags, library};
+use rvc_run::script::{Child, Diagnostic, Host, Session, check, docs, flags, library};
 use rvc_run::task::{Event, Task};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -36,6 +36,12 @@ impl Stage {
             lines.1.notify_all();
         });
         let host = Host::new(Session::new(Workspace::new(folder.path()), task, output));
+        // This program is no rvc-run: jobs that examples start are.
+        host.session.set_child(Child {
+            program: Some(env!("CARGO_BIN_EXE_rvc-run").into()),
+            flags: vec!["--tracking-uri=none".into(), format!("--workspace={}", folder.path().display())],
+            ..Child::default()
+        });
         Self { folder, host, printed, told }
     }
 
@@ -655,6 +661,13 @@ fn recordings(stage: &Stage) {
 /// Runs an example in a new workspace with the recordings that the docs speak of; its last line must be true.
 fn example(stage: &Stage, text: &str) -> Result<(), String> {
     recordings(stage);
+    // The recipes that jobs of examples run.
+    for name in ["prepare", "sweep_trial"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("recipes/{name}.rhai"));
+        if path.exists() {
+            stage.file(&format!("recipes/{name}.rhai"), &std::fs::read_to_string(path).unwrap());
+        }
+    }
     let recipe = stage.load(text).map_err(|found| found.join("\n"))?;
     let found = check::script(&stage.host, &Natives::of(&stage.host.engine), &recipe.source, text);
     if !found.is_empty() {

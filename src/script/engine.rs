@@ -1,6 +1,7 @@
 //! The one place that builds a Rhai engine: limits, strictness, modules, cancel; and the texts of what it compiled.
 
 use super::bind::{self, Session};
+use super::catalog;
 use super::diagnostic::{self, Diagnostic};
 use super::resolver::Resolver;
 use rhai::{AST, Dynamic, Engine, OptimizationLevel};
@@ -70,6 +71,7 @@ impl Host {
             .disable_symbol("eval");
         bind::register(&mut engine);
         connect(&mut engine, &session);
+        session.set_finder(|workspace, word| catalog::find(workspace, word, &[]));
         engine.set_module_resolver(Resolver::new(session.clone(), sources.clone()));
         Self { engine, session, sources }
     }

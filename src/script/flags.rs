@@ -23,6 +23,8 @@ pub struct Common {
     /// Where MLflow keeps the runs; see [`crate::track::mlflow::Place::parse`].
     pub tracking_uri: Option<String>,
     pub experiment: Option<String>,
+    /// The run that this program's runs belong to; jobs are told by the recipe that starts them.
+    pub parent: Option<String>,
 }
 
 impl Common {
@@ -35,6 +37,7 @@ impl Common {
             json: matches.get_flag("json"),
             tracking_uri: matches.get_one("tracking-uri").cloned(),
             experiment: matches.get_one("experiment").cloned(),
+            parent: matches.get_one("parent").cloned(),
         }
     }
 
@@ -49,12 +52,13 @@ impl Common {
             json: self.json || outer.json,
             tracking_uri: self.tracking_uri.or(outer.tracking_uri),
             experiment: self.experiment.or(outer.experiment),
+            parent: self.parent.or(outer.parent),
         }
     }
 }
 
-/// `--workspace`, `--threads`, `--quiet`, `--verbose`, `--json`, `--tracking-uri`, `--experiment`.
-pub fn common() -> [Arg; 7] {
+/// `--workspace`, `--threads`, `--quiet`, `--verbose`, `--json`, `--tracking-uri`, `--experiment`; hidden `--parent`.
+pub fn common() -> [Arg; 8] {
     [
         Arg::new("workspace")
             .long("workspace")
@@ -95,6 +99,12 @@ pub fn common() -> [Arg; 7] {
             .long("experiment")
             .value_name("NAME")
             .help("MLflow's experiment for the runs [default: MLFLOW_EXPERIMENT_NAME, else rvc-run]")
+            .help_heading(COMMON_HEADING),
+        Arg::new("parent")
+            .long("parent")
+            .value_name("RUN")
+            .hide(true)
+            .help("name of the run that this recipe's runs belong to, for MLflow")
             .help_heading(COMMON_HEADING),
     ]
 }

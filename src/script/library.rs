@@ -7,13 +7,16 @@ use std::path::{Component, Path, PathBuf};
 
 /// The standard library as shipped: (name without "stdlib/", text). tests/script.rs compares it with the folder.
 pub const STDLIB: &[(&str, &str)] = &[
+    ("batch", include_str!("../../stdlib/batch.rhai")),
     ("conversion", include_str!("../../stdlib/conversion.rhai")),
     ("dataset", include_str!("../../stdlib/dataset.rhai")),
     ("extraction", include_str!("../../stdlib/extraction.rhai")),
     ("indexing", include_str!("../../stdlib/indexing.rhai")),
     ("presets", include_str!("../../stdlib/presets.rhai")),
     ("proof", include_str!("../../stdlib/proof.rhai")),
+    ("search", include_str!("../../stdlib/search.rhai")),
     ("slicing", include_str!("../../stdlib/slicing.rhai")),
+    ("sweep", include_str!("../../stdlib/sweep.rhai")),
     ("tracking", include_str!("../../stdlib/tracking.rhai")),
     ("training", include_str!("../../stdlib/training.rhai")),
     ("voice", include_str!("../../stdlib/voice.rhai")),

@@ -22,6 +22,6 @@ pub mod params;
 mod resolver;
 pub mod run;
 
-pub use bind::{Output, Session};
+pub use bind::{Child, Output, Session};
 pub use diagnostic::Diagnostic;
 pub use engine::Host;

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// The native modules, as scripts name them; a test compares the list with the engine.
 pub const MODULES: &[&str] =
-    &["assets", "audio", "cache", "config", "model", "prepare", "retrieval", "system", "track", "train"];
+    &["assets", "audio", "cache", "config", "jobs", "model", "prepare", "retrieval", "system", "track", "train"];
 
 /// Words that Rhai treats as functions without listing them.
 const KEYWORDS: &[(&str, &[usize])] = &[

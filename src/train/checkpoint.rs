@@ -250,6 +250,20 @@ pub fn newest(task: &Task, logs: &Path) -> Result<Option<Manifest>> {
     }
 }
 
+/// Removes the checkpoints of ours whose epochs are not to be kept, manifest first: what is half removed vouches for nothing. Returns
+/// the epochs removed. Errors: `file.read`, `file.write`.
+pub fn prune(logs: &Path, keep: impl Fn(i64) -> bool) -> Result<Vec<i64>> {
+    let mut epochs = numbered(logs, "checkpoint_", ".json")?;
+    epochs.sort_unstable();
+    epochs.retain(|&epoch| !keep(epoch));
+    for &epoch in &epochs {
+        for path in paths(logs, epoch).iter().rev() {
+            files::remove(path)?;
+        }
+    }
+    Ok(epochs)
+}
+
 /// The epochs that have a manifest, oldest first, as text: "0, 10, 20". Errors: `file.read`.
 pub fn saved_epochs(logs: &Path) -> Result<String> {
     let mut epochs = numbered(logs, "checkpoint_", ".json")?;

@@ -8,10 +8,11 @@ use crate::config::Config;
 use crate::models::{Pitch, SynthesizerConfig, TrainInput};
 use crate::nn::Spectral;
 use crate::task::Task;
-use crate::train::order;
+use crate::train::{holdout, order};
 use crate::{Error, Kind, Result, files, nn, npy};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use tch::{Device, Tensor};
 
 /// Frames of 10 ms that RVC uses of a clip at most.
@@ -68,15 +69,24 @@ pub struct Dataset {
     items: Vec<Item>,
     /// In memory, or None where memory did not suffice: read again when its turn comes.
     clips: Vec<Option<Clip>>,
+    facts: Vec<Fact>,
     buckets: Vec<Vec<usize>>,
     batch_size: usize,
     dropped: Vec<Dropped>,
     seconds: f64,
     digest: String,
     limits: Limits,
-    spectral: Spectral,
+    spectral: Rc<Spectral>,
     room: usize,
     content_digest: Option<String>,
+}
+
+/// What stays known of a clip that does not stay in memory.
+#[derive(Clone)]
+struct Fact {
+    length: i64,
+    frames: usize,
+    digest: String,
 }
 
 /// What a clip must fit.
@@ -305,6 +315,14 @@ impl Clip {
     }
 }
 
+/// The recording that a clip is cut from and the clip's place in it, by RVC's names: 0_gt_wavs/<recording>_<place>.wav. None for
+/// others, such as silence.
+fn recording_of(wave: &Path) -> Option<(String, i64)> {
+    let stem = wave.file_stem()?.to_string_lossy();
+    let (recording, place) = stem.rsplit_once('_')?;
+    Some((recording.to_owned(), place.parse().ok()?))
+}
+
 impl Dataset {
     fn new(
         task: &Task,
@@ -315,10 +333,8 @@ impl Dataset {
         limits: Limits,
         room: usize,
     ) -> Self {
-        let present = || clips.iter().flatten();
-        let lengths: Vec<i64> = present().map(|clip| clip.length).collect();
-        let seconds = present().map(|clip| clip.frames as f64).sum::<f64>() / 100.0;
-        let digest = files::digest(present().map(|clip| clip.digest.as_str()).collect::<String>());
+        let fact = |clip: &Clip| Fact { length: clip.length, frames: clip.frames, digest: clip.digest.clone() };
+        let facts = clips.iter().flatten().map(fact).collect();
         let mut left = room;
         let bins = config.n_fft() / 2 + 1;
         for clip in &mut clips {
@@ -336,19 +352,99 @@ impl Dataset {
                 room >> 20
             ));
         }
-        Self {
+        let mut set = Self {
             items,
             clips,
-            buckets: order::buckets(&lengths),
+            facts,
+            buckets: Vec::new(),
             batch_size: config.batch_size as usize,
             dropped,
-            seconds,
-            digest,
+            seconds: 0.0,
+            digest: String::new(),
             limits,
-            spectral: Spectral::new(config, Device::Cpu),
+            spectral: Rc::new(Spectral::new(config, Device::Cpu)),
             room,
             content_digest: None,
+        };
+        set.count();
+        set
+    }
+
+    /// Renews what is derived from the clips.
+    fn count(&mut self) {
+        let lengths: Vec<i64> = self.facts.iter().map(|fact| fact.length).collect();
+        self.buckets = order::buckets(&lengths);
+        self.seconds = self.facts.iter().map(|fact| fact.frames as f64).sum::<f64>() / 100.0;
+        self.digest = files::digest(self.facts.iter().map(|fact| fact.digest.as_str()).collect::<String>());
+    }
+
+    /// Takes clips out for validation, about `fraction` of the sound, and returns them as a set of their own.
+    ///
+    /// Whole recordings are taken, since neighbouring clips of one overlap and share its room and mood: what is held out was never heard. Which
+    /// ones depends on `seed` and the recordings' numbers alone. Of a single recording the end is taken, and the clip before it is left
+    /// out of both sets; silence that was added to the list is never taken.
+    ///
+    /// Errors: `config.value` if `fraction` is not above 0 and below 1; `data.empty` if there are too few clips for two sets.
+    pub fn hold_out(&mut self, fraction: f64, seed: i64) -> Result<Self> {
+        if !(fraction > 0.0 && fraction < 1.0) {
+            return Err(Error::new(
+                Kind::ConfigValue,
+                format!("the part that is held out is {fraction}, but must be above 0.0 and below 1.0"),
+            ));
         }
+        let names: Vec<Option<(String, i64)>> = self.items.iter().map(|item| recording_of(&item.wave)).collect();
+        let places =
+            holdout::choose(&names, &self.facts.iter().map(|fact| fact.frames).collect::<Vec<_>>(), fraction, seed);
+        let Some(holdout::Places { held, left_out }) = places else {
+            return Err(Error::new(Kind::DataEmpty, format!("{} clips are too few to hold some out", self.len()))
+                .hint("add recordings, or train without validation"));
+        };
+        let (mut rest, mut taken) = (self.emptied(), self.emptied());
+        let old = std::mem::take(&mut self.items)
+            .into_iter()
+            .zip(std::mem::take(&mut self.clips))
+            .zip(std::mem::take(&mut self.facts));
+        for (place, ((item, clip), fact)) in old.enumerate() {
+            let set = match (held.contains(&place), left_out.contains(&place)) {
+                (true, _) => &mut taken,
+                (_, true) => continue,
+                _ => &mut rest,
+            };
+            set.items.push(item);
+            set.clips.push(clip);
+            set.facts.push(fact);
+        }
+        taken.count();
+        rest.count();
+        rest.dropped = std::mem::take(&mut self.dropped);
+        *self = rest;
+        Ok(taken)
+    }
+
+    /// A set with the same settings and no clips.
+    fn emptied(&self) -> Self {
+        Self {
+            items: Vec::new(),
+            clips: Vec::new(),
+            facts: Vec::new(),
+            buckets: Vec::new(),
+            batch_size: self.batch_size,
+            dropped: Vec::new(),
+            seconds: 0.0,
+            digest: String::new(),
+            limits: self.limits,
+            spectral: self.spectral.clone(),
+            room: self.room,
+            content_digest: self.content_digest.clone(),
+        }
+    }
+
+    /// The recordings that the clips are cut from, by their numbers in the clips' names, each once.
+    pub fn recordings(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.items.iter().filter_map(|item| Some(recording_of(&item.wave)?.0)).collect();
+        names.sort();
+        names.dedup();
+        names
     }
 
     /// The same clips, with the digest of the encoder that made their content.

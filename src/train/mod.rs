@@ -7,6 +7,7 @@ pub mod config_json;
 pub mod data;
 pub mod export;
 pub mod foreign;
+mod holdout;
 pub mod log;
 pub mod loss;
 pub mod optim;

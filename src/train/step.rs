@@ -92,6 +92,20 @@ impl Engine {
         nn::guard(|| self.step_unguarded(batch, learning_rate, seed))?
     }
 
+    /// Mean distance of the log-mels of what a batch holds and what was made of it, unweighted.
+    ///
+    /// Shapes: y_hat [batch, 1, samples]; what one is longer than the other does not count.
+    /// Errors: `device.memory`, `torch`.
+    pub fn mel_distance(&self, batch: &Batch, y_hat: &Tensor) -> Result<f64> {
+        nn::guard(|| {
+            let real = self.spectral.mel_from_spec(&batch.input.spec);
+            let made = self.spectral.mel(&y_hat.squeeze_dim(1));
+            let frames = real.size()[2].min(made.size()[2]);
+            let distance = loss::mel_l1(&real.narrow(2, 0, frames), &made.narrow(2, 0, frames));
+            f64::try_from(distance.to_kind(tch::Kind::Double)).unwrap_or(f64::NAN)
+        })
+    }
+
     fn step_unguarded(&mut self, batch: &Batch, learning_rate: f64, seed: i64) -> Result<Outcome> {
         let mut clock = Clock::new();
         let mut times = Times::default();

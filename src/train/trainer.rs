@@ -5,10 +5,11 @@ use crate::audio::Audio;
 use crate::config::Config;
 use crate::files::{self, Lock};
 use crate::models::synthesizer::InferInput;
-use crate::models::{Discriminator, Synthesizer, SynthesizerConfig};
+use crate::models::{Discriminator, Pitch, Synthesizer, SynthesizerConfig};
 use crate::nn::{self, runtime};
 use crate::task::{Stage, Task};
 use crate::train::checkpoint::{self, Layout, Manifest, Position};
+use crate::train::data::Batch;
 use crate::train::foreign::{self, Pair};
 use crate::train::log::{Shown, TrainLog};
 use crate::train::pretrained::{self, Base, BaseRecord};
@@ -19,7 +20,10 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
-use tch::Device;
+use tch::{Device, Tensor};
+
+/// RVC's weight of the mel loss.
+const VALIDATION_WEIGHT: f64 = 45.0;
 
 /// How fast it goes: steps, and seconds of windows that the decoder makes.
 const SPEEDS: [&str; 2] = ["steps_per_second", "audio_seconds_per_second"];
@@ -520,18 +524,59 @@ impl Trainer {
     /// Errors: `data.*` if the clip cannot be read any more; `device.memory`, `torch`; after `train.not_finite` that error again.
     pub fn sample(&mut self) -> Result<Audio> {
         self.usable()?;
-        let input = self.data.collate(&[0], self.engine.device())?.input;
-        nn::guard(|| tch::manual_seed(self.config.seed))?;
-        let input = InferInput {
-            phone: input.phone,
-            lengths: input.phone_lengths,
-            pitch: input.pitch,
-            sid: input.sid,
-            window: None,
-        };
-        let wave = self.engine.generator.infer(&input)?.y_hat;
+        let batch = self.data.collate(&[0], self.engine.device())?;
+        let wave = self.speak(&batch, self.config.seed)?;
         let samples = nn::guard(|| Vec::try_from(wave.flatten(0, -1).to_device(Device::Cpu)).unwrap_or_default())?;
         Ok(Audio { samples, sample_rate: self.config.sample_rate as u32 })
+    }
+
+    /// How well the generator speaks clips that it does not train on, from their content and pitch alone, as a conversion does:
+    /// validation_loss_mel, the mean over all frames of the distance of log-mels times RVC's weight of 45, whatever `c_mel` is, so that trainings
+    /// with other weights can be compared. It lies above the training's loss_mel, which hears the posterior's help.
+    ///
+    /// Draws of its own: every step seeds anew, so the training does not change by it.
+    /// Errors: `data.*` if a clip cannot be read any more; `cancelled`; `device.memory`, `torch`; after `train.not_finite` that error again.
+    pub fn validate(&mut self, task: &Task, held: &mut Dataset) -> Result<Metrics> {
+        self.usable()?;
+        let mut stage = task.stage("validation", held.len() as u64);
+        let (mut sum, mut frames) = (0.0, 0.0);
+        for clip in 0..held.len() {
+            task.check()?;
+            let batch = held.collate(&[clip], self.engine.device())?;
+            let length = batch.input.spec.size()[2] as f64;
+            let made = self.speak(&batch, self.config.seed)?;
+            sum += self.engine.mel_distance(&batch, &made)? * length;
+            frames += length;
+            stage.advance(1, "");
+        }
+        let loss = VALIDATION_WEIGHT * sum / frames;
+        stage.finish(format!("validation_loss_mel {loss:.2}"));
+        Ok(Metrics(vec![("validation_loss_mel", loss)]))
+    }
+
+    /// What the generator makes of the content and pitch of a batch: [batch, 1, samples].
+    fn speak(&self, batch: &Batch, seed: i64) -> Result<Tensor> {
+        nn::guard(|| tch::manual_seed(seed))?;
+        let input = &batch.input;
+        let input = InferInput {
+            phone: input.phone.shallow_clone(),
+            lengths: input.phone_lengths.shallow_clone(),
+            pitch: input
+                .pitch
+                .as_ref()
+                .map(|pitch| Pitch { coarse: pitch.coarse.shallow_clone(), hz: pitch.hz.shallow_clone() }),
+            sid: input.sid.shallow_clone(),
+            window: None,
+        };
+        Ok(self.engine.generator.infer(&input)?.y_hat)
+    }
+
+    /// Removes checkpoints of ours but those of the epochs in `keep` and the newest; returns the epochs removed.
+    ///
+    /// Errors: `file.read`, `file.write`.
+    pub fn prune(&mut self, keep: &[i64]) -> Result<Vec<i64>> {
+        let newest = self.saved.map(Position::name);
+        checkpoint::prune(&self.logs, |epoch| keep.contains(&epoch) || newest.is_none_or(|newest| epoch >= newest))
     }
 
     /// Names the recipe that trains, for manifests and model cards.

@@ -12,6 +12,7 @@ mod config;
 mod download;
 mod fault;
 mod globals;
+mod jobs;
 mod model;
 mod prepare;
 mod retrieval;
@@ -24,7 +25,7 @@ mod train;
 pub mod value;
 
 pub use fault::{At, Fallible, Fault};
-pub use session::{Output, Session, session};
+pub use session::{Child, Finder, Output, Session, session};
 
 use rhai::{Engine, combine_with_exported_module, exported_module};
 
@@ -36,6 +37,7 @@ pub fn register(engine: &mut Engine) {
     engine.register_static_module("audio", exported_module!(audio::api).into());
     engine.register_static_module("cache", exported_module!(cache::api).into());
     engine.register_static_module("config", exported_module!(config::api).into());
+    engine.register_static_module("jobs", exported_module!(jobs::api).into());
     engine.register_static_module("model", exported_module!(model::api).into());
     let mut preparation = exported_module!(prepare::api);
     combine_with_exported_module!(&mut preparation, "download", download::api);

@@ -15,6 +15,24 @@ use std::sync::Arc;
 /// Where `print` of a script goes; one call is one line.
 pub type Output = Arc<dyn Fn(&str) + Send + Sync>;
 
+/// Finds the recipe that a word means, as on the command line.
+pub type Finder = fn(&Workspace, &str) -> crate::Result<PathBuf>;
+
+/// What jobs that a recipe starts are made of, and whose job this program is.
+#[derive(Clone, Debug, Default)]
+pub struct Child {
+    /// What is started; none: this very program.
+    pub program: Option<PathBuf>,
+    /// What stands before the recipe on its command line.
+    pub flags: Vec<String>,
+    /// The --threads that this program was told; none: children share the machine.
+    pub threads: Option<usize>,
+    /// The run that runs of this program belong to.
+    pub parent: Option<String>,
+    /// Where this program tells its result, if it is a job itself.
+    pub report: Option<PathBuf>,
+}
+
 /// The state that every native function can reach through `ctx.tag()`. Cloning is cheap.
 #[derive(Clone)]
 pub struct Session(Rc<Inner>);
@@ -30,6 +48,8 @@ struct Inner {
     cache: OnceCell<Cache>,
     models: Models,
     tracking: RefCell<Options>,
+    child: RefCell<Child>,
+    finder: Cell<Option<Finder>>,
 }
 
 impl Session {
@@ -51,6 +71,8 @@ impl Session {
             exit_code: Cell::new(0),
             cache: OnceCell::new(),
             tracking: RefCell::default(),
+            child: RefCell::default(),
+            finder: Cell::new(None),
         }))
     }
 
@@ -111,6 +133,32 @@ impl Session {
 
     pub fn set_tracking(&self, options: Options) {
         *self.0.tracking.borrow_mut() = options;
+    }
+
+    /// The file of a recipe: as the command line finds it, else beside the recipe that runs. Errors: `usage`.
+    pub fn find_recipe(&self, word: &str) -> crate::Result<PathBuf> {
+        let found = match self.0.finder.get() {
+            Some(find) => find(self.workspace(), word),
+            None => Ok(PathBuf::from(word)),
+        };
+        let beside = self.recipe_file().map(|file| file.with_file_name(format!("{word}.rhai")));
+        match (found, beside.filter(|path| path.is_file())) {
+            (Err(_), Some(path)) => Ok(path),
+            (found, _) => found,
+        }
+    }
+
+    pub fn set_finder(&self, finder: Finder) {
+        self.0.finder.set(Some(finder));
+    }
+
+    /// What jobs are made of.
+    pub fn child(&self) -> Child {
+        self.0.child.borrow().clone()
+    }
+
+    pub fn set_child(&self, child: Child) {
+        *self.0.child.borrow_mut() = child;
     }
 
     /// The networks of feature extraction, each opened when it is first needed.

@@ -1,8 +1,8 @@
 //! Script face of the machine around a recipe: workspace paths, exit codes, tables, warnings.
 
-use super::{At, Fallible, Fault, session, text};
+use super::{At, Fallible, Fault, session, text, value};
 
-use crate::{Error, Kind, memory};
+use crate::{Error, Kind, files, memory};
 use rhai::plugin::*;
 use rhai::{Array, Dynamic, ImmutableString, NativeCallContext};
 use std::path::Path;
@@ -272,6 +272,24 @@ pub mod api {
         text::minutes(seconds as f64).into()
     }
 
+    /// Returns the seconds that a length of time such as "90s", "30m", "2h" or "1h30m" has; a bare number is seconds.
+    ///
+    /// * Fails with `config.value` for anything else.
+    ///
+    /// # Example
+    /// ```rhai
+    /// system::seconds_of("1h30m") == 5400.0 && system::seconds_of("2.5s") == 2.5
+    /// ```
+    #[rhai_fn(return_raw)]
+    pub fn seconds_of(ctx: NativeCallContext, text: &str) -> Fallible<f64> {
+        text::seconds(text)
+            .ok_or_else(|| {
+                Error::new(Kind::ConfigValue, format!("{text:?} is no length of time"))
+                    .hint("such as 90s, 30m, 2h or 1h30m")
+            })
+            .at(&ctx)
+    }
+
     /// Returns the most memory that the program has held at once so far: "1.9 GB", or "unknown" where the system does not tell.
     ///
     /// # Example
@@ -291,6 +309,108 @@ pub mod api {
     /// ```
     pub fn split_names(names: &str) -> Array {
         names.split(',').map(str::trim).filter(|name| !name.is_empty()).map(|name| name.to_owned().into()).collect()
+    }
+
+    /// Returns a text that changes when a file in `path`, or the file itself, is added, removed or written to: what the outcome of a job
+    /// depends on besides its arguments. "" if there is nothing.
+    ///
+    /// Files are told apart by name, size and time, not read.
+    ///
+    /// # Example
+    /// ```rhai
+    /// system::fingerprint("data/anna") != system::fingerprint("data/ben") && system::fingerprint("nowhere") == ""
+    /// ```
+    #[rhai_fn(return_raw, volatile)]
+    pub fn fingerprint(ctx: NativeCallContext, path: &str) -> Fallible<ImmutableString> {
+        files::fingerprint(&session(&ctx).workspace().path(path)).map(Into::into).at(&ctx)
+    }
+
+    /// Returns a number of at least 0.0 and below 1.0 that looks random but depends on `text` alone: a draw that is the same on every
+    /// machine, and again after a restart.
+    ///
+    /// # Example
+    /// ```rhai
+    /// system::fraction_of("seed 1, trial 3") == system::fraction_of("seed 1, trial 3") && system::fraction_of("a") != system::fraction_of("b")
+    /// ```
+    pub fn fraction_of(text: &str) -> f64 {
+        let digest = files::digest(text);
+        // As many bits as a float holds, so that it never rounds to 1.
+        u64::from_str_radix(&digest[..13], 16).unwrap_or_default() as f64 / (1u64 << 52) as f64
+    }
+
+    /// Returns a plain value as JSON, on one line.
+    ///
+    /// * Fails with `config.value` for a handle or a function.
+    ///
+    /// # Example
+    /// ```rhai
+    /// system::to_json(#{ learning_rate: 0.0001, batch_size: 4 }) == "{\"batch_size\":4,\"learning_rate\":0.0001}"
+    /// ```
+    #[rhai_fn(return_raw)]
+    pub fn to_json(ctx: NativeCallContext, value: Dynamic) -> Fallible<ImmutableString> {
+        value::to_json(&value).map(|json| json.to_string().into()).at(&ctx)
+    }
+
+    /// Returns the value that a JSON text holds; null is ().
+    ///
+    /// * Fails with `config.value` if it is no JSON.
+    ///
+    /// # Example
+    /// ```rhai
+    /// system::from_json("{\"learning_rate\": 1e-4}").learning_rate == 0.0001
+    /// ```
+    #[rhai_fn(return_raw)]
+    pub fn from_json(ctx: NativeCallContext, text: &str) -> Fallible<Dynamic> {
+        parse_json(text).at(&ctx)
+    }
+
+    /// Returns the value in a JSON file; () if there is no such file.
+    ///
+    /// * `path`: relative paths start at the workspace.
+    /// * Fails with `config.value` if it is no JSON, `file.read`.
+    ///
+    /// # Example
+    /// ```rhai
+    /// system::write_text("tracking/note.json", "[1, 2]");
+    /// system::read_json("tracking/note.json") == [1, 2] && system::read_json("nowhere.json") == ()
+    /// ```
+    #[rhai_fn(return_raw, volatile)]
+    pub fn read_json(ctx: NativeCallContext, path: &str) -> Fallible<Dynamic> {
+        let path = session(&ctx).workspace().path(path);
+        if !path.exists() {
+            return Ok(Dynamic::UNIT);
+        }
+        files::read_text(&path).and_then(|text| parse_json(&text).map_err(|e| e.path(&path))).at(&ctx)
+    }
+
+    /// Writes a text file, whole or not at all; its folder is made.
+    ///
+    /// * `path`: relative paths start at the workspace.
+    /// * Fails with `file.write`, `file.disk_full`.
+    ///
+    /// # Example
+    /// ```rhai
+    /// system::write_text("tracking/note.txt", "hello");
+    /// system::file_exists("tracking/note.txt")
+    /// ```
+    #[rhai_fn(return_raw, volatile)]
+    pub fn write_text(ctx: NativeCallContext, path: &str, text: &str) -> Fallible<()> {
+        files::write(&session(&ctx).workspace().path(path), text).at(&ctx)
+    }
+
+    /// Writes a plain value as a JSON file of several lines, whole or not at all; its folder is made.
+    ///
+    /// * Fails with `config.value` for a handle or a function, `file.write`, `file.disk_full`.
+    ///
+    /// # Example
+    /// ```rhai
+    /// system::write_json("tracking/best.json", #{ learning_rate: 0.0001 });
+    /// system::read_json("tracking/best.json").learning_rate == 0.0001
+    /// ```
+    #[rhai_fn(return_raw, volatile)]
+    pub fn write_json(ctx: NativeCallContext, path: &str, value: Dynamic) -> Fallible<()> {
+        let path = session(&ctx).workspace().path(path);
+        value::to_json(&value).and_then(|json| files::write(&path, format!("{json:#}\n"))).at(&ctx)
     }
 
     /// Prints a table: one line for the head, one for each row, columns as wide as their longest entry.
@@ -313,6 +433,12 @@ pub mod api {
             session(&ctx).print(&line);
         }
     }
+}
+
+fn parse_json(text: &str) -> crate::Result<Dynamic> {
+    serde_json::from_str(text)
+        .map(|json| value::from_json(&json))
+        .map_err(|e| Error::new(Kind::ConfigValue, format!("this is no JSON: {e}")))
 }
 
 /// The names of what `wanted` accepts in `folder`, sorted, without hidden ones.

@@ -33,6 +33,30 @@ pub fn minutes(seconds: f64) -> String {
     }
 }
 
+/// The seconds of "90s", "30m", "2h", "1h30m"; a bare number is seconds. None for anything else.
+pub fn seconds(text: &str) -> Option<f64> {
+    let mut rest = text.trim();
+    let mut sum = 0.0;
+    if rest.is_empty() {
+        return None;
+    }
+    while !rest.is_empty() {
+        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+        let number: f64 = rest[..end].parse().ok()?;
+        let mut chars = rest[end..].chars();
+        sum += number
+            * match chars.next() {
+                None | Some('s') => 1.0,
+                Some('m') => 60.0,
+                Some('h') => 3600.0,
+                Some('d') => 86400.0,
+                Some(_) => return None,
+            };
+        rest = chars.as_str();
+    }
+    Some(sum)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

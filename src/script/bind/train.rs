@@ -13,13 +13,13 @@ use crate::{Error, Kind};
 use rhai::plugin::*;
 use rhai::{Array, Dynamic, ImmutableString, Map, NativeCallContext};
 use serde_json::json;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Instant;
 
 /// The options of `train::trainer`.
-const OPTIONS: &[&str] = &["fresh"];
+const OPTIONS: &[&str] = &["fresh", "voice"];
 
 /// The clips to train on. A trainer takes them over; what can be asked of them stays.
 #[derive(Clone)]
@@ -29,8 +29,9 @@ struct Data {
     set: RefCell<Option<engine::Dataset>>,
     /// logs/<voice>, where the list lies.
     folder: PathBuf,
-    count: i64,
-    seconds: f64,
+    /// Of what is left after some was held out.
+    count: Cell<i64>,
+    seconds: Cell<f64>,
     dropped: Vec<engine::data::Dropped>,
 }
 
@@ -162,7 +163,8 @@ pub mod api {
 
     /// Returns a training, with options.
     ///
-    /// * `options`: `fresh` true starts again from epoch 1; old checkpoints are moved aside.
+    /// * `options`: `fresh` true starts again from epoch 1, old checkpoints are moved aside; `voice` trains in logs/<voice> instead of the
+    ///   folder of the data set's list, so that many trainings share one voice's clips.
     /// * Fails as without options, and with `config.unknown_key`, `config.value`.
     ///
     /// # Example
@@ -213,7 +215,7 @@ pub mod api {
     /// ```
     #[rhai_fn(get = "count", pure)]
     pub fn count(data: &mut Dataset) -> i64 {
-        data.0.count
+        data.0.count.get()
     }
 
     /// Returns the length of all clips together, in seconds.
@@ -225,7 +227,7 @@ pub mod api {
     /// ```
     #[rhai_fn(get = "seconds", pure)]
     pub fn seconds(data: &mut Dataset) -> f64 {
-        data.0.seconds
+        data.0.seconds.get()
     }
 
     /// Returns the clips that are not trained on, as maps with `name` and `reason`.
@@ -238,6 +240,27 @@ pub mod api {
     #[rhai_fn(get = "dropped", pure)]
     pub fn dropped(data: &mut Dataset) -> Array {
         data.0.dropped.iter().map(super::dropped_map).collect()
+    }
+
+    /// Takes clips out of a data set for validation, about `fraction` of the sound, and returns them as a data set of their own.
+    ///
+    /// Whole recordings are taken, never single clips, which overlap with their neighbours; which ones depends on `seed` alone. Of a single
+    /// recording its end is taken, and one clip before it is left out.
+    ///
+    /// * Fails with `config.value` if `fraction` is not above 0.0 and below 1.0, `data.empty` if there are too few clips.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let cfg = #{ preset: "tiny", segment_size: 1600 };
+    /// prepare::filelist(prepare::slices("anna", "data/anna", cfg), cfg);
+    /// let data = train::dataset("logs/anna/filelist.txt", cfg);
+    /// let kind = "";
+    /// try { data.hold_out(0.2, 1234); } catch (e) { kind = e.kind; }
+    /// kind == "data.empty"                 // one clip of one recording
+    /// ```
+    #[rhai_fn(global, pure, return_raw, volatile)]
+    pub fn hold_out(ctx: NativeCallContext, data: &mut Dataset, fraction: f64, seed: i64) -> Fallible<Dataset> {
+        super::hold_out(data, fraction, seed).at(&ctx)
     }
 
     /// Runs the next epoch and returns the means of its numbers: loss_disc, loss_gen, loss_fm, loss_mel, loss_kl,
@@ -287,6 +310,42 @@ pub mod api {
     #[rhai_fn(global, pure, return_raw, volatile)]
     pub fn save(ctx: NativeCallContext, t: &mut Trainer) -> Fallible<()> {
         t.0.trainer.borrow_mut().save().at(&ctx)
+    }
+
+    /// Returns how well the generator speaks clips that it does not train on, from their content and pitch alone: validation_loss_mel, the distance
+    /// of log-mels times 45 whatever `c_mel` is, so that trainings with other weights compare. Lower is better.
+    ///
+    /// * `held`: what `hold_out` returned.
+    /// * Fails with `data.damaged`, `device.memory`, `train.not_finite`, `script` if another trainer took the clips.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let cfg = #{ preset: "tiny", segment_size: 1600, slice_seconds: 1.0 };
+    /// let data = train::dataset(prepare::filelist(prepare::slices("anna", "data/anna", cfg), cfg), cfg);
+    /// let t = train::trainer(data, cfg);
+    /// let other = train::dataset("logs/anna/filelist.txt", cfg);      // here the same clips; `hold_out` gives others
+    /// t.validate(other).validation_loss_mel > 0.0
+    /// ```
+    #[rhai_fn(global, pure, return_raw, volatile)]
+    pub fn validate(ctx: NativeCallContext, t: &mut Trainer, held: Dataset) -> Fallible<Map> {
+        super::validate(t, &held).map(|m| super::metrics(&m)).at(&ctx)
+    }
+
+    /// Removes the checkpoints of a training but those of the epochs in `keep` and the newest; returns the epochs removed.
+    ///
+    /// * Fails with `config.value` for what is no whole number, `file.write`.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let cfg = #{ preset: "tiny", segment_size: 1600 };
+    /// let files = prepare::filelist(prepare::slices("anna", "data/anna", cfg), cfg);
+    /// let t = train::trainer(train::dataset(files, cfg), cfg);
+    /// for n in 0..2 { t.run_epoch(); t.save(); }
+    /// t.keep([1]) == [0] && t.keep([]) == [1] && system::file_exists("logs/anna/G_2.pth")
+    /// ```
+    #[rhai_fn(global, pure, return_raw, volatile)]
+    pub fn keep(ctx: NativeCallContext, t: &mut Trainer, keep: Array) -> Fallible<Array> {
+        super::keep(t, &keep).at(&ctx)
     }
 
     /// Writes the voice as it is now as a small fp16 file, which RVC WebUI, Applio and w-okada open.
@@ -451,11 +510,44 @@ fn open_data(ctx: &NativeCallContext, list: &Path, cfg: &Map) -> crate::Result<D
         .encoded_by(list.parent().and_then(content_digest));
     Ok(DataHandle(Rc::new(Data {
         folder: list.parent().unwrap_or(Path::new("")).to_owned(),
-        count: set.len() as i64,
-        seconds: set.seconds(),
+        count: Cell::new(set.len() as i64),
+        seconds: Cell::new(set.seconds()),
         dropped: set.dropped().to_vec(),
         set: RefCell::new(Some(set)),
     })))
+}
+
+fn hold_out(data: &DataHandle, fraction: f64, seed: i64) -> crate::Result<DataHandle> {
+    let mut set = data.0.set.borrow_mut();
+    let rest = set.as_mut().ok_or_else(taken)?;
+    let held = rest.hold_out(fraction, seed)?;
+    data.0.count.set(rest.len() as i64);
+    data.0.seconds.set(rest.seconds());
+    Ok(DataHandle(Rc::new(Data {
+        folder: data.0.folder.clone(),
+        count: Cell::new(held.len() as i64),
+        seconds: Cell::new(held.seconds()),
+        dropped: Vec::new(),
+        set: RefCell::new(Some(held)),
+    })))
+}
+
+fn validate(t: &TrainerHandle, held: &DataHandle) -> crate::Result<Metrics> {
+    let mut set = held.0.set.borrow_mut();
+    let mut trainer = t.0.trainer.borrow_mut();
+    trainer.validate(&t.0.task, set.as_mut().ok_or_else(taken)?)
+}
+
+fn taken() -> Error {
+    Error::new(Kind::Script, "this data set belongs to another trainer already").hint("call train::dataset again")
+}
+
+fn keep(t: &TrainerHandle, epochs: &Array) -> crate::Result<Array> {
+    let whole = |epoch: &Dynamic| {
+        epoch.as_int().map_err(|_| Error::new(Kind::ConfigValue, format!("{epoch} is no epoch, a whole number is")))
+    };
+    let epochs = epochs.iter().map(whole).collect::<crate::Result<Vec<_>>>()?;
+    Ok(t.0.trainer.borrow_mut().prune(&epochs)?.into_iter().map(Dynamic::from).collect())
 }
 
 fn settings(ctx: &NativeCallContext, voice: &str) -> crate::Result<Map> {
@@ -474,14 +566,14 @@ fn check_training(ctx: &NativeCallContext, voice: &str, cfg: &Map, options: &Map
 
 fn open_trainer(ctx: &NativeCallContext, data: &DataHandle, cfg: &Map, options: &Map) -> crate::Result<TrainerHandle> {
     let (config, fresh) = (value::config(cfg)?, fresh(options)?);
-    let set = data.0.set.borrow_mut().take().ok_or_else(|| {
-        Error::new(Kind::Script, "this data set belongs to another trainer already").hint("call train::dataset again")
-    })?;
+    let own = options.get("voice").map(|voice| session(ctx).workspace().logs(&voice.to_string())).transpose()?;
+    let folder = own.as_deref().unwrap_or(&data.0.folder);
+    let set = data.0.set.borrow_mut().take().ok_or_else(taken)?;
     let session = session(ctx);
     let task = session.task().clone();
     // Training wants the memory that the networks of the features hold.
     session.models().release();
-    let mut trainer = Engine::open(&task, &config, set, &data.0.folder, session.models().store(), fresh)?;
+    let mut trainer = Engine::open(&task, &config, set, folder, session.models().store(), fresh)?;
     if let Some(recipe) = session.recipe_name() {
         trainer.set_recipe(&recipe);
     }

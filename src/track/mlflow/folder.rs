@@ -128,7 +128,7 @@ impl Store for Folder {
             id
         };
         self.identity.clone_from(&run.id);
-        files::digest(&run.id)[..32].clone_into(&mut self.meta.run_id);
+        self.meta.run_id = super::folder_run_id(&run.id);
         self.meta.start_ms = run.start_ms;
         let folder = self.root.join(&self.experiment_id).join(&self.meta.run_id);
         for part in ["metrics", "params", "tags", "artifacts"] {

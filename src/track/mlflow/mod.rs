@@ -32,6 +32,11 @@ pub enum Place {
     Server { url: String, access: Access },
 }
 
+/// MLflow's id, in a folder, of the run `id`: the same from every process.
+pub fn folder_run_id(id: &str) -> String {
+    files::digest(id)[..32].to_owned()
+}
+
 impl Place {
     /// The place that a `--tracking-uri` names: "" is the workspace's tracking/mlruns, "none" is no place.
     ///

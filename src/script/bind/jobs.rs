@@ -1,0 +1,203 @@
+//! Script face of [`crate::jobs`]: child runs of recipes, and what a child says to the recipe that started it.
+
+use super::track::Handle as Run;
+use super::{At, Fallible, Session, session, value};
+use crate::files;
+use crate::jobs::{self as engine, Job, Options, Outcome, Report};
+use crate::{Error, Kind, Result};
+use rhai::plugin::*;
+use rhai::{Array, Dynamic, Map, NativeCallContext};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+
+/// Where logs and states of jobs lie, a folder for each group.
+const FOLDER: &str = "jobs";
+
+#[export_module]
+pub mod api {
+    /// Runs recipes as processes of their own, several at once, and returns how each ended, in the order of `jobs`.
+    ///
+    /// A crash or kill of one touches no other. Called again, it goes on: a job that is done is not run again unless its recipe,
+    /// arguments, variables or `key` changed.
+    ///
+    /// * `jobs`: maps with `name`, `recipe` (as on the command line, or beside the running recipe), and where wanted `args`, `after`
+    ///   (names of jobs that come first), `env` (a map), `key` (what else the outcome depends on, see `system::fingerprint`). `args` is a map,
+    ///   whose entries become flags (`batch_size: 4` is `--batch-size=4`, `gpu: true` is `--gpu`, `()` is left out), or an array of
+    ///   texts and such maps.
+    /// * `options`: `parent` (a run, see `track::start`, that the jobs' runs belong to: in MLflow's folder they stand below it), `group` (names the folder tracking/jobs/<group>; default: this recipe's name), `parallel`, `gpus` (such as `[0, 1]`), `per_gpu`,
+    ///   `keep_going` (true), `retries`, `timeout_seconds`, `patience_seconds` (120), `reuse` (true), `backend` ("local" or "slurm"),
+    ///   `slurm` (`gpus`, `time`, `signal_seconds`, `partition`, `account`, `extra`, `poll_seconds`).
+    /// * Returns maps: `name`, `status` ("done", "done_with_skipped", "failed", "cancelled", "skipped"), `done`, `reason`, `exit_code`,
+    ///   `attempts`, `seconds`, `log`, `result` (see `jobs::result`; () if none), `last_lines`, `reused`.
+    /// * Fails with `config.unknown_key`, `config.value`, `file.not_found`, `file.locked`, `device.missing`, `usage` for an unknown
+    ///   recipe. A job that fails is no error.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let voices = [#{ name: "anna", recipe: "prepare", args: ["anna", #{ sample_rate: 32000 }] }, #{ name: "eve", recipe: "prepare", args: ["eve"] }];
+    /// let made = jobs::run(voices, #{ parallel: 2, group: "clips" });
+    /// made[0].done && made[1].status == "failed"        // there are no recordings of eve
+    /// ```
+    #[rhai_fn(return_raw, volatile)]
+    pub fn run(ctx: NativeCallContext, jobs: Array, options: Map) -> Fallible<Array> {
+        super::run_jobs(&session(&ctx), &jobs, &options).at(&ctx)
+    }
+
+    /// Says what this recipe came to: the `result` that the recipe sees which started it by `jobs::run`. The last call counts; without
+    /// such a recipe nothing happens.
+    ///
+    /// * `result`: a map of plain values.
+    /// * Fails with `config.value` for anything else, `file.*`.
+    ///
+    /// # Example
+    /// ```rhai
+    /// jobs::result(#{ metrics: #{ loss_mel: 21.3 }, paths: #{ voice: "models/anna.pth" } });
+    /// true
+    /// ```
+    #[rhai_fn(return_raw, volatile)]
+    pub fn result(ctx: NativeCallContext, result: Map) -> Fallible<()> {
+        super::say(&session(&ctx), &result).at(&ctx)
+    }
+}
+
+fn run_jobs(session: &Session, jobs: &Array, options: &Map) -> Result<Array> {
+    let jobs = jobs.iter().map(|job| read_job(session, job)).collect::<Result<Vec<_>>>()?;
+    let options = read_options(session, options)?;
+    files::create_folder(&options.folder)?;
+    let outcomes = engine::run(session.task(), &jobs, &options)?;
+    session.task().check()?;
+    outcomes.iter().map(outcome_map).collect()
+}
+
+fn say(session: &Session, result: &Map) -> Result<()> {
+    let result = Value::Object(value::map_to_json(result)?);
+    match &session.child().report {
+        Some(path) => engine::report(path, &Report { exit: None, result }),
+        None => Ok(()),
+    }
+}
+
+fn read_job(session: &Session, job: &Dynamic) -> Result<Job> {
+    let map = job
+        .read_lock::<Map>()
+        .ok_or_else(|| wrong(format!("a job is {job}, but must be a map with name, recipe and args")))?;
+    let mut given = map.clone();
+    let name = given.get("name").map_or_else(|| "?".to_owned(), ToString::to_string);
+    let of_job = |e: Error| e.context(format!("job {name:?}"));
+    let args = given.remove("args").map_or(Ok(Vec::new()), |args| arguments(&args)).map_err(of_job)?;
+    let env = given.remove("env").map_or(Ok(Vec::new()), |env| variables(&env)).map_err(of_job)?;
+    let Some(recipe) = given.remove("recipe") else {
+        return Err(of_job(wrong("it names no recipe".into())));
+    };
+    let mut fields = value::map_to_json(&given)?;
+    fields.insert("recipe".into(), json!(find_recipe(session, &recipe.to_string()).map_err(of_job)?));
+    let job: Job = serde_json::from_value(Value::Object(fields)).map_err(|e| of_job(misfit(&e)))?;
+    Ok(Job { args, env, ..job })
+}
+
+/// The absolute path of a recipe: jobs may start in another folder.
+fn find_recipe(session: &Session, word: &str) -> Result<PathBuf> {
+    let path = session.find_recipe(word)?;
+    std::path::absolute(&path).map_err(|e| Error::io("find", &path, e))
+}
+
+/// The command line of a map of flags, or of a list of texts and such maps.
+fn arguments(args: &Dynamic) -> Result<Vec<String>> {
+    if let Some(flags) = args.read_lock::<Map>() {
+        return flags_of(&flags);
+    }
+    let Some(items) = args.read_lock::<Array>() else {
+        return Err(wrong(format!("args is {args}, but must be a map or an array")));
+    };
+    let mut line = Vec::new();
+    for item in items.iter() {
+        match item.read_lock::<Map>() {
+            Some(flags) => line.extend(flags_of(&flags)?),
+            None => line.push(plain(item)?),
+        }
+    }
+    Ok(line)
+}
+
+fn flags_of(flags: &Map) -> Result<Vec<String>> {
+    let mut line = Vec::new();
+    for (name, given) in flags {
+        let flag = format!("--{}", name.replace('_', "-"));
+        match given.as_bool() {
+            Ok(true) => line.push(flag),
+            _ if given.is_unit() => {}
+            _ => line.push(format!("{flag}={}", plain(given).map_err(|e| e.context(&flag))?)),
+        }
+    }
+    Ok(line)
+}
+
+/// A text, number or choice as the command line spells it; numbers come back exactly.
+fn plain(given: &Dynamic) -> Result<String> {
+    match value::to_json(given)? {
+        Value::String(text) => Ok(text),
+        Value::Bool(on) => Ok(on.to_string()),
+        Value::Number(number) => Ok(number.to_string()),
+        _ => Err(wrong(format!("{given} is no argument: a text, a number, true or false is"))),
+    }
+}
+
+fn variables(env: &Dynamic) -> Result<Vec<(String, String)>> {
+    let map = env.read_lock::<Map>().ok_or_else(|| wrong(format!("env is {env}, but must be a map")))?;
+    map.iter().map(|(name, given)| Ok((name.to_string(), plain(given)?))).collect()
+}
+
+fn read_options(session: &Session, options: &Map) -> Result<Options> {
+    let mut given = options.clone();
+    let group = match given.remove("group") {
+        Some(group) => group.to_string(),
+        None => session.recipe_name().filter(|name| !name.is_empty()).unwrap_or_else(|| "jobs".to_owned()),
+    };
+    let parent = given.remove("parent").filter(|parent| !parent.is_unit());
+    let parent = parent
+        .map(|run| run.try_cast_result::<Run>().map_or_else(|name| name.to_string(), |run| run.run().id().to_owned()));
+    files::voice_name(&group).map_err(|e| e.context("the group of the jobs"))?;
+    let options: Options =
+        serde_json::from_value(Value::Object(value::map_to_json(&given)?)).map_err(|e| misfit(&e))?;
+    let child = session.child();
+    let mut flags = child.flags.clone();
+    flags.extend(parent.or_else(|| child.parent.clone()).map(|parent| format!("--parent={parent}")));
+    if let Some(threads) = threads(&options, child.threads, session.task().threads()) {
+        flags.push(format!("--threads={threads}"));
+    }
+    let folder = session.workspace().tracking().join(FOLDER).join(group);
+    let folder = std::path::absolute(&folder).map_err(|e| Error::io("find", &folder, e))?;
+    Ok(Options { folder, program: child.program.clone(), flags, ..options })
+}
+
+/// What --threads children get: as this program was told, else their share of this machine.
+fn threads(options: &Options, told: Option<usize>, cores: usize) -> Option<usize> {
+    let shared = options.backend == engine::Backend::Local && options.parallel > 1;
+    told.or_else(|| shared.then(|| (cores / options.parallel).max(1)))
+}
+
+fn outcome_map(outcome: &Outcome) -> Result<Dynamic> {
+    let Ok(Value::Object(mut fields)) = serde_json::to_value(outcome) else {
+        return Err(Error::new(Kind::Internal, "an outcome is not an object"));
+    };
+    fields.insert("done".into(), outcome.status.is_done().into());
+    fields.insert("log".into(), shown(&outcome.log).into());
+    Ok(value::map_from_json(&fields).into())
+}
+
+/// A path as short as it can be said from here.
+fn shown(path: &Path) -> String {
+    let here = std::env::current_dir().unwrap_or_default();
+    path.strip_prefix(&here).unwrap_or(path).display().to_string()
+}
+
+/// serde names the unknown key and those that there are.
+fn misfit(error: &serde_json::Error) -> Error {
+    let text = error.to_string();
+    let kind = if text.starts_with("unknown field") { Kind::ConfigUnknownKey } else { Kind::ConfigValue };
+    Error::new(kind, text)
+}
+
+fn wrong(message: String) -> Error {
+    Error::new(Kind::ConfigValue, message)
+}

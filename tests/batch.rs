@@ -1,0 +1,287 @@
+//! Many trainings at once, through the program: batches of voices and sweeps, with failures and kills.
+//!
+//! Tiny networks and seconds of made speech-like sound; every run is its own process in its own workspace.
+
+#![cfg(unix)]
+
+mod support;
+
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use support::speech::{voice_like, write_wav};
+
+/// A workspace in a temp folder, with the project's recipes.
+struct Workspace {
+    folder: tempfile::TempDir,
+}
+
+impl Workspace {
+    fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap() }
+    }
+
+    fn path(&self, relative: &str) -> PathBuf {
+        self.folder.path().join(relative)
+    }
+
+    /// Puts a recording of `seconds` of voice-like sound at data/<voice>/<file>.
+    fn record(&self, voice: &str, file: &str, seconds: f64, pitch: f64) {
+        let path = self.path(&format!("data/{voice}/{file}"));
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        write_wav(&path, &voice_like(seconds, pitch), 32000);
+    }
+
+    /// One libtorch thread: sums then have one order, and bit-identity does not depend on the machine's load.
+    fn command(&self, recipe: &str, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rvc-run"));
+        command.args(["--threads", "1", "--tracking-uri", "none", "--workspace"]).arg(self.folder.path());
+        command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes").join(format!("{recipe}.rhai")));
+        command.args(arguments).stdin(Stdio::null());
+        // The user's own pretrained files are out of sight.
+        command.env_remove("RVC_RUN_ASSETS").env("XDG_CACHE_HOME", self.path("cache_home"));
+        command
+    }
+
+    fn run(&self, recipe: &str, arguments: &[&str]) -> Output {
+        self.command(recipe, arguments).output().unwrap()
+    }
+
+    fn json(&self, path: &str) -> Value {
+        serde_json::from_str(&self.text(path)).unwrap()
+    }
+
+    fn text(&self, path: &str) -> String {
+        std::fs::read_to_string(self.path(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
+    }
+
+    /// When a file was written last.
+    fn written(&self, path: &str) -> std::time::SystemTime {
+        std::fs::metadata(self.path(path)).unwrap().modified().unwrap()
+    }
+}
+
+/// The text of a run that must end with `code`.
+fn ended_with(code: i32, output: &Output) -> String {
+    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(code), "{text}");
+    text
+}
+
+/// Needs no download, trains in seconds.
+const TINY: [&str; 6] = ["--preset", "tiny", "--f0-method", "pm", "--content-encoder", "mel"];
+
+#[test]
+fn a_batch_trains_what_it_can_names_the_rest_and_touches_only_that_again() {
+    let workspace = Workspace::new();
+    let good = ["anna", "ben", "eve", "fred"];
+    for (n, voice) in good.iter().enumerate() {
+        workspace.record(voice, "a.wav", 6.0, 120.0 + 30.0 * n as f64);
+    }
+    std::fs::create_dir_all(workspace.path("data/carl")).unwrap();
+    std::fs::create_dir_all(workspace.path("data/dora")).unwrap();
+    std::fs::write(workspace.path("data/dora/a.wav"), "RIFF but nothing else").unwrap();
+    let arguments = [&TINY[..], &["--epochs", "1", "--batch-size", "2", "--parallel", "2"]].concat();
+
+    let text = ended_with(3, &workspace.run("train_all", &arguments));
+    let table: Vec<&str> = text.lines().skip_while(|line| !line.starts_with("voice ")).skip(2).take(6).collect();
+    for (row, voice) in table.iter().zip(["anna", "ben", "carl", "dora", "eve", "fred"]) {
+        let what = if good.contains(&voice) { "trained" } else { "failed" };
+        assert!(row.starts_with(voice) && row.contains(&format!("  {what}  ")), "{row:?} of {voice}:\n{text}");
+    }
+    assert!(table[2].contains("data.empty: ") && table[3].contains("data.empty: "), "{text}");
+    for voice in good {
+        assert!(workspace.path(&format!("models/{voice}.pth")).is_file(), "{voice}");
+        assert!(workspace.text(&format!("tracking/jobs/train_all/{voice}.log")).contains("epoch 1/1"));
+    }
+
+    // Only the two are started again; one of them now has something to train on.
+    workspace.record("carl", "a.wav", 6.0, 170.0);
+    let logs = |voice: &str| workspace.written(&format!("tracking/jobs/train_all/{voice}.log"));
+    let before = good.map(logs);
+    let text = ended_with(3, &workspace.run("train_all", &arguments));
+    assert_eq!(before, good.map(logs), "{text}");
+    let rows: Vec<&str> = text.lines().skip_while(|line| !line.starts_with("voice ")).skip(2).take(6).collect();
+    assert_eq!(rows.iter().filter(|row| row.contains("  trained before  ")).count(), 4, "{text}");
+    assert!(rows[2].contains("  trained  ") && rows[3].contains("  failed  "), "{text}");
+
+    // --only-failed leaves out the others altogether.
+    let text = ended_with(3, &workspace.run("train_all", &[&arguments[..], &["--only-failed"]].concat()));
+    assert!(text.contains("dora") && !text.contains("anna"), "{text}");
+    std::fs::remove_dir_all(workspace.path("data/dora")).unwrap();
+    workspace.record("dora", "a.wav", 6.0, 200.0);
+    ended_with(0, &workspace.run("train_all", &[&arguments[..], &["--only-failed"]].concat()));
+    let text = ended_with(0, &workspace.run("train_all", &[&arguments[..], &["--only-failed"]].concat()));
+    assert!(text.contains("no voice failed in the last call"), "{text}");
+}
+
+/// Kills of the sweep that is disturbed. 20 take minutes on a small machine: `RVC_TEST_KILLS=20` asks for them.
+const KILLS: usize = 6;
+
+/// Three rungs: 12 trials to epoch 1, 6 to epoch 2, 3 to epoch 4.
+const SWEEP: [&str; 17] = [
+    "anna",
+    "--space=learning_rate=log(1e-4,1e-2); batch_size=choice(1,2)",
+    "--trials=12",
+    "--epochs=4",
+    "--min-epochs=1",
+    "--eta=2",
+    "--validation=0.3",
+    "--parallel=2",
+    "--name=s",
+    "--settings",
+    r#"{"preset":"tiny","segment_size":3200,"f0_method":"pm","content_encoder":"mel","pretrained_g":"none","pretrained_d":"none","save_every":1}"#,
+    "--max-minutes=0",
+    "--sweep-seed=5",
+    "--goal=min",
+    "--search=halving",
+    "--backend=local",
+    "--objective=validation_loss_mel",
+];
+
+/// A workspace with three short recordings, so that one can be held out.
+fn for_sweeps() -> Workspace {
+    let workspace = Workspace::new();
+    for (n, file) in ["a.wav", "b.wav", "c.wav"].into_iter().enumerate() {
+        workspace.record("anna", file, 3.0, 140.0 + 20.0 * n as f64);
+    }
+    workspace
+}
+
+/// Processes that work in the workspace: its path is in their command line or environment.
+fn workers(workspace: &Workspace) -> Vec<u32> {
+    let mark = workspace.folder.path().display().to_string();
+    let here = std::process::id();
+    let own = |pid: u32| {
+        let read = |what: &str| std::fs::read(format!("/proc/{pid}/{what}")).unwrap_or_default();
+        pid != here && String::from_utf8_lossy(&[read("cmdline"), read("environ")].concat()).contains(&mark)
+    };
+    let pids = std::fs::read_dir("/proc").unwrap().flatten().filter_map(|e| e.file_name().to_str()?.parse().ok());
+    pids.filter(|&pid| own(pid)).collect()
+}
+
+fn kill(pid: u32) {
+    let _ = Command::new("kill").args(["-KILL", &pid.to_string()]).stderr(Stdio::null()).status();
+}
+
+/// The states of all jobs of the sweep: file name, content.
+fn states(workspace: &Workspace) -> Vec<(String, String)> {
+    let folder = workspace.path("tracking/jobs/sweep-s");
+    let mut states: Vec<(String, String)> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.to_string_lossy().ends_with(".state.json"))
+        .map(|path| (path.file_name().unwrap().to_string_lossy().into_owned(), std::fs::read_to_string(path).unwrap()))
+        .collect();
+    states.sort();
+    states
+}
+
+#[test]
+fn a_sweep_that_is_killed_again_and_again_ends_as_the_undisturbed_one() {
+    let undisturbed = for_sweeps();
+    let text = ended_with(0, &undisturbed.run("sweep", &SWEEP));
+    let board = undisturbed.json("tracking/sweeps/s/leaderboard.json");
+    assert_eq!(board["rungs"], serde_json::json!([1, 2, 4]));
+    let trials = board["trials"].as_array().unwrap();
+    let of = |status: &str| trials.iter().filter(|trial| trial["status"] == status).count();
+    assert_eq!((trials.len(), of("finished"), of("stopped")), (12, 3, 9), "{text}");
+    assert_eq!(states(&undisturbed).len(), 12 + 6 + 3);
+    assert!(undisturbed.text("tracking/sweeps/s/leaderboard.csv").lines().count() == 13);
+    // The trials shared the clips of the voice: its folder holds no checkpoint, theirs no clip.
+    assert!(!undisturbed.path("logs/anna/G_0.pth").exists() && !undisturbed.path("logs/s-t01/0_gt_wavs").exists());
+
+    let disturbed = for_sweeps();
+    let kills = std::env::var("RVC_TEST_KILLS").map_or(KILLS, |n| n.parse().expect("RVC_TEST_KILLS is a number"));
+    let mut random = u64::from(std::process::id()) | 1;
+    println!("random numbers from {random}");
+    let mut below = |n: u64| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        random % n
+    };
+    let mut killed = 0;
+    while killed < kills {
+        let mut child = disturbed.command("sweep", &SWEEP).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        // One worker, then the controller alone or everything at once.
+        for round in 0..2 {
+            std::thread::sleep(std::time::Duration::from_millis(500 + below(6000)));
+            let others: Vec<u32> = workers(&disturbed).into_iter().filter(|&pid| pid != child.id()).collect();
+            if round == 0 && !others.is_empty() {
+                kill(others[below(others.len() as u64) as usize]);
+            } else {
+                kill(child.id());
+                if below(2) == 0 {
+                    others.into_iter().for_each(kill);
+                }
+            }
+            killed += 1;
+        }
+        kill(child.id());
+        child.wait().unwrap();
+    }
+    // A worker that was killed more often than it is tried again is a failed trial until the next call.
+    let mut output = disturbed.run("sweep", &SWEEP);
+    for _ in 0..3 {
+        if output.status.code() == Some(3) {
+            output = disturbed.run("sweep", &SWEEP);
+        }
+    }
+    ended_with(0, &output);
+    for file in ["tracking/sweeps/s/leaderboard.json", "tracking/sweeps/s/leaderboard.csv"] {
+        assert_eq!(undisturbed.text(file), disturbed.text(file));
+    }
+    // Each trial ended once at each rung, and another call starts none again.
+    let ended = states(&disturbed);
+    assert!(ended.iter().all(|(_, state)| state.contains(r#""status":"done""#)), "{ended:#?}");
+    let names = |states: &[(String, String)]| states.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+    assert_eq!(names(&ended), names(&states(&undisturbed)));
+    ended_with(0, &disturbed.run("sweep", &SWEEP));
+    assert_eq!(ended, states(&disturbed));
+}
+
+#[test]
+fn a_training_judges_itself_on_recordings_that_it_never_heard_and_keeps_the_best() {
+    let workspace = Workspace::new();
+    for (n, file) in ["a.wav", "b.wav", "c.wav", "d.wav"].into_iter().enumerate() {
+        workspace.record("anna", file, 9.0, 140.0 + 20.0 * n as f64);
+    }
+    let arguments = ["anna", "--epochs=3", "--save-every=1", "--batch-size=4", "--segment-size=3200"];
+    let policy = ["--validation=0.3", "--keep-last=1", "--patience=9", "--budget=2h", "--no-index"];
+    let text = ended_with(0, &workspace.run("train_voice", &[&arguments[..], &policy, &TINY].concat()));
+    assert!(text.contains(" fit into the budget"), "{text}");
+    let scores = workspace.json("logs/anna/validation.json");
+    let scores: Vec<(i64, f64)> = scores
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|score| (score["epoch"].as_i64().unwrap(), score["value"].as_f64().unwrap()))
+        .collect();
+    assert_eq!(scores.iter().map(|(epoch, _)| *epoch).collect::<Vec<_>>(), [1, 2, 3]);
+    let (best, _) = *scores.iter().min_by(|a, b| a.1.total_cmp(&b.1)).unwrap();
+    for epoch in 0..=3 {
+        let there = workspace.path(&format!("logs/anna/checkpoint_{epoch}.json")).exists();
+        assert_eq!(there, epoch == 3 || epoch == best, "epoch {epoch}, best {best}: {text}");
+        assert_eq!(there, workspace.path(&format!("logs/anna/G_{epoch}.pth")).exists());
+    }
+
+    // No clip of a recording that is held out is trained on: its neighbours overlap with it.
+    let settings = serde_json::json!({ "preset": "tiny", "segment_size": 3200 });
+    let config = rvc_run::config::Config::from_json(settings.as_object().unwrap()).unwrap();
+    let list = workspace.path("logs/anna/filelist.txt");
+    let open = || rvc_run::train::dataset(&rvc_run::task::Task::silent(), &workspace.path(""), &list, &config).unwrap();
+    let (mut data, all) = (open(), open().len());
+    let held = data.hold_out(0.3, 1234).unwrap();
+    assert!(held.len() > held.recordings().len(), "several clips of a recording: {}", held.len());
+    assert!(held.recordings().iter().all(|recording| !data.recordings().contains(recording)));
+    assert_eq!((held.len() + data.len(), held.recordings().len() + data.recordings().len()), (all, 4));
+    assert_eq!(held.digest(), open().hold_out(0.3, 1234).unwrap().digest());
+
+    // A budget that is spent ends the training after one epoch, with a voice.
+    let text = ended_with(
+        0,
+        &workspace.run("train_voice", &[&["anna", "--epochs=300", "--budget=1s"], &TINY[..], &arguments[2..]].concat()),
+    );
+    assert!(text.contains("training stops after epoch ") && text.contains("does not fit into the budget"), "{text}");
+}
