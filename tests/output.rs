@@ -185,5 +185,5 @@ fn tracking_goes_where_it_is_told_and_nowhere_else() {
     assert!(!place.path("mlruns").exists(), "its mere presence changes MLflow's default");
     let refused = place.run(&["tell.rhai", "--tracking-uri", "sqlite:///x.db"], None);
     assert_eq!(refused.code, 2);
-    assert!(refused.err.contains("sqlite:///x.db"), "{}", refused.err);
+    assert!(refused.err.contains("sqlite:"), "{}", refused.err);
 }
