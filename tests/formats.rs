@@ -43,7 +43,7 @@ fn shift(early: Audio, late: Audio) -> i64 {
     let (early, late) = (early.at_rate(COMPARED).samples, late.at_rate(COMPARED).samples);
     let fit = |by: i64| {
         (4000..24000i64)
-            .step_by(11)
+            .step_by(37)
             .filter_map(|i| Some(f64::from(*early.get(i as usize)?) * f64::from(*late.get((i + by) as usize)?)))
             .sum::<f64>()
     };
