@@ -89,7 +89,9 @@ fn within(given: &ArgMatches, name: &str, most: f64) -> Result<f64> {
 
 fn print(terminal: &Terminal, head: &[&str], rows: &[Vec<String>]) {
     let head: Vec<String> = head.iter().map(|&title| title.to_owned()).collect();
-    text::table(&head, rows).iter().for_each(|line| terminal.print(line));
+    for line in text::table(&head, rows) {
+        terminal.print(&line);
+    }
 }
 
 fn status(terminal: &Terminal, workspace: &Workspace, task: &Task, cache: &Cache) -> Result<()> {

@@ -75,7 +75,9 @@ impl Task {
         (self.sink)(event);
         // Called outside the lock: a listener may tell something itself.
         let listening: Vec<Arc<Sink>> = self.listeners().iter().filter_map(Weak::upgrade).collect();
-        listening.iter().for_each(|listener| listener(event));
+        for listener in listening {
+            listener(event);
+        }
     }
 
     /// Lets `listener` hear the events too, until its last owner drops it: the record of a run, which opens after the task.

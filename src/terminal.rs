@@ -109,7 +109,7 @@ impl Terminal {
     /// One line of result.
     pub fn print(&self, line: &str) {
         if self.is_json() {
-            return self.object(json!({ "event": "print", "text": line }));
+            return object(&json!({ "event": "print", "text": line }));
         }
         // A closed pipe (`rvc-run list | head -1`) is no reason to stop a training.
         self.between_bars(|| drop(writeln!(std::io::stdout().lock(), "{line}")));
@@ -118,14 +118,14 @@ impl Terminal {
     /// One line about what happens.
     pub fn tell(&self, line: &str) {
         if self.is_json() {
-            return self.object(json!({ "event": "info", "text": line }));
+            return object(&json!({ "event": "info", "text": line }));
         }
         self.between_bars(|| drop(writeln!(std::io::stderr().lock(), "{line}")));
     }
 
     pub fn diagnostic(&self, diagnostic: &Diagnostic) {
         if self.is_json() {
-            return self.object(diagnostic.to_json());
+            return object(&diagnostic.to_json());
         }
         self.tell(&diagnostic.render(self.colour));
     }
@@ -134,12 +134,8 @@ impl Terminal {
     pub fn exit(&self, code: u8) {
         if self.is_json() {
             let (warnings, seconds) = (self.warnings(), seconds(self.began.elapsed()));
-            self.object(json!({ "event": "exit", "code": code, "warnings": warnings, "seconds": seconds }));
+            object(&json!({ "event": "exit", "code": code, "warnings": warnings, "seconds": seconds }));
         }
-    }
-
-    fn object(&self, object: Value) {
-        drop(writeln!(std::io::stdout().lock(), "{object}"));
     }
 
     /// How many warnings were told.
@@ -153,7 +149,7 @@ impl Terminal {
             Event::Warning(text) => {
                 self.warnings.fetch_add(1, Ordering::Relaxed);
                 if self.is_json() {
-                    self.object(json!({ "event": "warning", "text": text }));
+                    object(&json!({ "event": "warning", "text": text }));
                 } else if self.shows(Level::Warn) {
                     self.tell(&format!("warning: {text}"));
                 }
@@ -172,7 +168,7 @@ impl Terminal {
         let begun = Stage { bar, total, began: Instant::now(), told: None };
         self.stages().insert(stage.to_owned(), begun);
         if json {
-            self.object(json!({ "event": "begin", "stage": stage, "total": total }));
+            object(&json!({ "event": "begin", "stage": stage, "total": total }));
         }
     }
 
@@ -232,9 +228,9 @@ impl Terminal {
             known.told = Some(Instant::now());
             if json {
                 let eta = known.left(done).map(seconds);
-                let object = json!({ "event": "progress", "stage": stage, "done": done, "note": note, "eta": eta });
+                let told = json!({ "event": "progress", "stage": stage, "done": done, "note": note, "eta": eta });
                 drop(stages);
-                return self.object(object);
+                return object(&told);
             }
             known.line(stage, done, &self.with_status(note))
         };
@@ -249,8 +245,8 @@ impl Terminal {
         let took = known.began.elapsed();
         if self.is_json() {
             let seconds = seconds(took);
-            return self.object(
-                json!({ "event": "end", "stage": stage, "done": done, "summary": summary, "seconds": seconds }),
+            return object(
+                &json!({ "event": "end", "stage": stage, "done": done, "summary": summary, "seconds": seconds }),
             );
         }
         if summary.is_empty() && known.told.is_none() {
@@ -306,7 +302,7 @@ impl Log for Ear {
         let (level, target, text) =
             (record.level().as_str().to_lowercase(), record.target(), record.args().to_string());
         if self.0.is_json() {
-            return self.0.object(json!({ "event": "log", "level": level, "target": target, "text": text }));
+            return object(&json!({ "event": "log", "level": level, "target": target, "text": text }));
         }
         self.0.tell(&format!("{level} {target}: {text}"));
     }
@@ -329,6 +325,11 @@ fn filter(quiet: bool, verbose: u8) -> env_filter::Filter {
         _ => (LevelFilter::Trace, LevelFilter::Debug),
     };
     builder.filter_level(others).filter_module(OWN, own).build()
+}
+
+/// A line for a program. A closed pipe is no reason to stop a training.
+fn object(object: &Value) {
+    drop(writeln!(std::io::stdout().lock(), "{object}"));
 }
 
 fn seconds(time: Duration) -> f64 {

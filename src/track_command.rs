@@ -132,12 +132,14 @@ fn ids(workspace: &Workspace, named: &[String]) -> Result<Vec<String>> {
     let all = track::runs(workspace)?;
     named
         .iter()
-        .map(|name| match all.contains(name) {
-            true => Ok(name.clone()),
-            false => track::latest(workspace, name).ok_or_else(|| {
+        .map(|name| {
+            if all.contains(name) {
+                return Ok(name.clone());
+            }
+            track::latest(workspace, name).ok_or_else(|| {
                 Error::new(Kind::NotFound, format!("{name:?} is neither a run nor a voice that was trained"))
                     .hint("`rvc-run track list` shows the runs")
-            }),
+            })
         })
         .collect()
 }
@@ -166,7 +168,9 @@ fn list(terminal: &Terminal, workspace: &Workspace, voice: Option<&str>) -> Resu
         terminal.print("no run was recorded here");
         return Ok(());
     }
-    text::table(&head, &rows).iter().for_each(|line| terminal.print(line));
+    for line in text::table(&head, &rows) {
+        terminal.print(&line);
+    }
     Ok(())
 }
 

@@ -20,7 +20,7 @@ const RATE: u32 = 16000;
 type Done = (usize, usize, usize, usize);
 
 struct Room {
-    _folder: tempfile::TempDir,
+    keep_folder: tempfile::TempDir,
     workspace: Workspace,
     config: Config,
 }
@@ -30,7 +30,7 @@ fn voice(recordings: u32) -> Room {
     let folder = tempfile::tempdir().unwrap();
     let workspace = Workspace::new(folder.path().join("work"));
     let config = Config { sample_rate: 32000, f0_method: "yin".into(), ..Config::default() };
-    let room = Room { _folder: folder, workspace, config };
+    let room = Room { keep_folder: folder, workspace, config };
     files::create_folder(&room.data()).unwrap();
     for sound in 0..recordings {
         record(&room.recording(sound), sound, 1.0);
@@ -240,7 +240,7 @@ const TABLE: [Row; 24] = [
             let folder = tempfile::tempdir().unwrap();
             let workspace = Workspace::new(folder.path().join("moved"));
             copy_tree(r.workspace.root(), workspace.root());
-            (r._folder, r.workspace) = (folder, workspace);
+            (r.keep_folder, r.workspace) = (folder, workspace);
         },
         NOTHING,
     ),
@@ -327,7 +327,7 @@ fn after_any_sequence_of_changes_the_result_is_that_of_a_clean_run() {
         let mut dice = Dice(seed as u64);
         let mut room = voice(3);
         let mut story = Vec::new();
-        for step in 0..1 + dice.below(MOST_CHANGES) {
+        for step in 0..=dice.below(MOST_CHANGES) {
             let all = files::list(&room.data()).unwrap();
             let one = all[dice.below(all.len())].clone();
             let fresh = room.data().join(format!("{}{step}.wav", ["a", "m", "z"][dice.below(3)]));

@@ -136,7 +136,7 @@ fn every_format_keeps_its_duration_and_its_place() {
         };
         let missing = source.seconds() - audio.seconds();
         let moved = shift(source, audio);
-        println!("{name}: {:.4} s shorter, {moved} samples late", missing);
+        println!("{name}: {missing:.4} s shorter, {moved} samples late");
         let (seconds, samples) = if lossy { (LOSSY_SECONDS, LOSSY_SHIFT) } else { (0.0, 0) };
         if missing.abs() > seconds || moved.abs() > samples {
             wrong.push(format!("{name}: {missing:.4} s shorter, {moved} samples late"));

@@ -17,7 +17,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// How long MLflow may take to answer after its start: 15 s on two idle cores.
-const START: Duration = Duration::from_secs(180);
+const START: Duration = Duration::from_mins(3);
 
 /// `mlflow server` on a database of its own; killed with all its workers when dropped.
 struct Server {

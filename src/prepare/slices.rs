@@ -14,6 +14,7 @@ use crate::cache::{Cache, Entry, Key, Origin, Pending};
 use crate::config::Config;
 use crate::files::{self, Lock, Workspace};
 use crate::task::Task;
+use crate::train::Trainer;
 use crate::{Error, Kind, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -146,10 +147,7 @@ pub fn slices(
 ///
 /// Errors: `config.value` for more speakers than RVC has rows.
 fn keep_speakers(task: &Task, logs: &Path, found: &mut Found) -> Result<()> {
-    let trained = files::list(logs).unwrap_or_default().into_iter().any(|path| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        name.starts_with("G_") && name.ends_with(".pth")
-    });
+    let trained = Trainer::begun(logs)?;
     if !trained {
         return Ok(());
     }

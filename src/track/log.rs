@@ -83,7 +83,9 @@ impl Log {
 
     fn write_soon(&self, sink: &mut Sink) {
         let waiting = std::mem::take(&mut *self.queue());
-        waiting.iter().for_each(|line| sink.write(line));
+        for line in waiting {
+            sink.write(&line);
+        }
     }
 
     fn queue(&self) -> MutexGuard<'_, Vec<String>> {

@@ -592,7 +592,7 @@ impl Trainer {
         }
         manifest.losses = self.losses.clone();
         manifest.base = self.base.clone();
-        manifest.lineage = self.lineage.clone();
+        manifest.lineage.clone_from(&self.lineage);
         if manifest.lineage.is_empty() {
             let data_digest = self.data.digest().to_owned();
             manifest.lineage.push(checkpoint::DataSpan { from_epoch: 1, data_digest });

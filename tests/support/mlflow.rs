@@ -166,7 +166,7 @@ impl State {
             }
             "runs/log-batch" => self.batch(&body),
             "runs/update" => {
-                self.status = body["status"].as_str().unwrap().to_owned();
+                body["status"].as_str().unwrap().clone_into(&mut self.status);
                 (200, json!({}))
             }
             "metrics/get-history" => {

@@ -189,11 +189,14 @@ impl Server {
         let agent = &self.agent;
         let response = if body.is_some() {
             let request = request.header(header::CONTENT_TYPE, "application/json").body(text.as_str());
-            request.map_err(unsendable).and_then(|request| agent.run(request).map_err(unanswered))
+            request.map_err(|error| unsendable(&error)).and_then(|request| agent.run(request).map_err(unanswered))
         } else {
-            request.body(()).map_err(unsendable).and_then(|request| agent.run(request).map_err(unanswered))
+            request
+                .body(())
+                .map_err(|error| unsendable(&error))
+                .and_then(|request| agent.run(request).map_err(unanswered))
         };
-        self.answer(response?)
+        Self::answer(response?)
     }
 
     fn request(&self, method: Method, path: &str) -> ureq::http::request::Builder {
@@ -207,7 +210,7 @@ impl Server {
         request
     }
 
-    fn answer(&self, mut response: Response<Body>) -> std::result::Result<Value, Refusal> {
+    fn answer(mut response: Response<Body>) -> std::result::Result<Value, Refusal> {
         let status = response.status().as_u16();
         let patience = response.headers().get(header::RETRY_AFTER).and_then(|v| v.to_str().ok()?.trim().parse().ok());
         let body = response.body_mut().with_config().limit(MOST_ANSWER).read_to_vec().map_err(unanswered)?;
@@ -237,7 +240,7 @@ impl Server {
         })
     }
 
-    fn trouble(&self, refusal: Refusal) -> Trouble {
+    fn trouble(&self, refusal: &Refusal) -> Trouble {
         let passing = refusal.passes();
         let refused = matches!(refusal.status, Some(400 | 413));
         let error = Error::new(Kind::Network, format!("{}: {}", self.url, refusal.message));
@@ -269,13 +272,13 @@ impl Server {
                 }
                 Ok(answer) => return id(&answer["experiment"]).ok_or_else(|| self.odd()),
                 Err(refusal) if refusal.code == "RESOURCE_DOES_NOT_EXIST" => {}
-                Err(refusal) => return Err(self.trouble(refusal)),
+                Err(refusal) => return Err(self.trouble(&refusal)),
             }
             match self.post("experiments/create", &json!({ "name": name })) {
                 Ok(answer) => return id(&answer).ok_or_else(|| self.odd()),
                 // Another run made it in between.
                 Err(refusal) if refusal.code == "RESOURCE_ALREADY_EXISTS" => {}
-                Err(refusal) => return Err(self.trouble(refusal)),
+                Err(refusal) => return Err(self.trouble(&refusal)),
             }
         }
         Err(self.odd())
@@ -290,7 +293,7 @@ impl Server {
         let quote = if id.contains('\'') { '"' } else { '\'' };
         let filter = format!("tags.`rvc_run.run` = {quote}{id}{quote}");
         let search = json!({ "experiment_ids": [experiment], "filter": filter, "max_results": 1 });
-        let answer = self.post("runs/search", &search).map_err(|refusal| self.trouble(refusal))?;
+        let answer = self.post("runs/search", &search).map_err(|refusal| self.trouble(&refusal))?;
         Ok(answer["runs"].get(0).map(|run| run["info"].clone()))
     }
 
@@ -300,7 +303,7 @@ impl Server {
         }
         let tags = [("rvc_run.run", &run.id), ("voice", &run.name)].map(|(k, v)| json!({ "key": k, "value": v }));
         let new = json!({ "experiment_id": experiment, "run_name": run.id, "start_time": run.start_ms, "tags": tags });
-        let answer = self.post("runs/create", &new).map_err(|refusal| self.trouble(refusal))?;
+        let answer = self.post("runs/create", &new).map_err(|refusal| self.trouble(&refusal))?;
         Ok(answer["run"]["info"].clone())
     }
 
@@ -323,7 +326,7 @@ impl Server {
                 self.send(what, first, wrong)?;
                 self.send(what, second, wrong)
             }
-            Err(refusal) => Err(self.trouble(refusal)),
+            Err(refusal) => Err(self.trouble(&refusal)),
         }
     }
 
@@ -338,11 +341,11 @@ impl Server {
             // A log that grows meanwhile is sent as long as it was.
             .body(SendBody::from_owned_reader(source.take(length)));
         let limit = Duration::from_secs(length / SLOWEST_UPLOAD) + self.access.timeout.unwrap_or(ANSWER);
-        let response = request.map_err(unsendable).and_then(|request| {
+        let response = request.map_err(|error| unsendable(&error)).and_then(|request| {
             let request = self.agent.configure_request(request).timeout_send_body(Some(limit)).build();
             self.agent.run(request).map_err(unanswered)
         });
-        response.and_then(|response| self.answer(response)).map(drop).map_err(|refusal| self.trouble(refusal))
+        response.and_then(Self::answer).map(drop).map_err(|refusal| self.trouble(&refusal))
     }
 
     fn send_points(&mut self, points: &[Sample], doubtful: bool) -> Outcome<()> {
@@ -391,12 +394,12 @@ impl Server {
             }
             let answer = match self.get("metrics/get-history", &query) {
                 Err(refusal) if refusal.code == "RESOURCE_DOES_NOT_EXIST" => return Ok(there),
-                answer => answer.map_err(|refusal| self.trouble(refusal))?,
+                answer => answer.map_err(|refusal| self.trouble(&refusal))?,
             };
             let known = answer["metrics"].as_array().map(Vec::as_slice).unwrap_or_default();
             there.extend(known.iter().filter_map(known_point));
             match answer["next_page_token"].as_str() {
-                Some(next) if !next.is_empty() => page = next.to_owned(),
+                Some(next) if !next.is_empty() => next.clone_into(&mut page),
                 _ => return Ok(there),
             }
         }
@@ -501,7 +504,7 @@ impl Store for Server {
         if let Some(ms) = end_ms {
             body["end_time"] = ms.into();
         }
-        self.post("runs/update", &body).map(drop).map_err(|refusal| self.trouble(refusal))
+        self.post("runs/update", &body).map(drop).map_err(|refusal| self.trouble(&refusal))
     }
 
     fn artifact(&mut self, file: &Path, to: &str) -> Outcome<()> {
@@ -530,7 +533,7 @@ impl Store for Server {
 
     fn open(&mut self, state: &Value, _clean: bool) -> Result<bool> {
         self.run_id = state["run_id"].as_str().map(str::to_owned);
-        self.artifact_uri = state["artifact_uri"].as_str().unwrap_or_default().to_owned();
+        state["artifact_uri"].as_str().unwrap_or_default().clone_into(&mut self.artifact_uri);
         Ok(true)
     }
 
@@ -587,7 +590,7 @@ fn known_point(metric: &Value) -> Option<PointId> {
     Some(identity(integer(&metric["step"]).unwrap_or(0), integer(&metric["timestamp"])?, value))
 }
 
-fn unsendable(error: ureq::http::Error) -> Refusal {
+fn unsendable(error: &ureq::http::Error) -> Refusal {
     let message = format!("cannot be asked: {error}");
     Refusal { status: None, code: String::new(), message, patience: None, broken: false }
 }
