@@ -687,3 +687,36 @@ fn a_run_that_is_not_there_is_named() {
     assert_eq!(report::compare(&workspace, &[]).unwrap_err().kind(), Kind::Usage);
     assert!(!workspace.tracking().join("reports").exists());
 }
+
+/// The page as Chromium has it once its script has run; none, with a line, where there is no Chromium.
+fn in_chromium(path: &Path) -> Option<String> {
+    let Some(chromium) =
+        ["chromium", "chromium-browser", "google-chrome"].iter().find_map(|name| which::which(name).ok())
+    else {
+        eprintln!("skipped: no Chromium on PATH");
+        return None;
+    };
+    let profile = tempfile::tempdir().unwrap();
+    let flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking \
+                 --disable-component-update --disable-sync --window-size=1280,2400 --virtual-time-budget=5000 --dump-dom";
+    let output = std::process::Command::new(chromium)
+        .args(flags.split_whitespace())
+        .arg(format!("--user-data-dir={}", profile.path().display()))
+        .arg(format!("file://{}", path.display()))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Some(String::from_utf8(output.stdout).unwrap())
+}
+
+#[test]
+fn the_pages_script_draws_every_chart_in_a_browser() {
+    let (_keep, workspace) = workspace();
+    realistic(&workspace, RUN, "anna", &json!({ "epochs": 20, "batch_size": 4, "gpu": false }), 20, 10);
+    let path = report::write(&workspace, RUN).unwrap();
+    let data = data(&read(&path));
+    assert_eq!(data["epochs"].as_array().unwrap().len(), 20, "the pointer says which epoch a step is of");
+    let Some(dom) = in_chromium(&path) else { return };
+    // Only the script makes the plane that follows the pointer; the page's own policy lets no other script run.
+    assert_eq!(dom.matches("class=\"over\"").count(), data["charts"].as_array().unwrap().len());
+}
