@@ -769,11 +769,16 @@ fn slurm_that_is_absent_or_refuses_is_said_clearly() {
 /// A real cluster of one node, which is this machine: munge, controller and node daemon with all they write in one folder.
 struct Cluster {
     daemons: Vec<std::process::Child>,
+    /// Two clusters at once on two cores starve each other: a job then is not put back in time (seen once).
+    _alone: std::sync::MutexGuard<'static, ()>,
 }
+
+static ALONE: Mutex<()> = Mutex::new(());
 
 impl Cluster {
     /// Starts one, with wrappers of Slurm's commands in `bin`; says why not if it cannot be had here.
     fn start(place: &Place) -> Result<Self, String> {
+        let alone = ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let programs = ["munged", "slurmctld", "slurmd", "sbatch", "squeue", "scontrol", "scancel", "sinfo"];
         let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
         let found = programs
@@ -818,7 +823,7 @@ impl Cluster {
             std::fs::write(&wrapper, text).unwrap();
             std::fs::set_permissions(&wrapper, PermissionsExt::from_mode(0o755)).unwrap();
         }
-        let mut cluster = Self { daemons: Vec::new() };
+        let mut cluster = Self { daemons: Vec::new(), _alone: alone };
         let munge = ["socket", "key", "pid", "log", "seed"].map(|what| match what {
             "socket" => format!("--socket={}", at("munge.socket")),
             what => format!("--{what}-file={}", at(&format!("munge.{what}"))),
