@@ -318,7 +318,9 @@ pub mod api {
     ///
     /// # Example
     /// ```rhai
-    /// system::fingerprint("data/anna") != system::fingerprint("data/ben") && system::fingerprint("nowhere") == ""
+    /// let before = system::fingerprint("data/anna");
+    /// system::write_text("data/anna/notes.txt", "recorded in May");
+    /// system::fingerprint("data/anna") != before && system::fingerprint("nowhere") == ""
     /// ```
     #[rhai_fn(return_raw, volatile)]
     pub fn fingerprint(ctx: NativeCallContext, path: &str) -> Fallible<ImmutableString> {
