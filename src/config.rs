@@ -30,14 +30,33 @@ pub const CONTENT_ENCODERS: [&str; 8] = [
 pub struct Config {
     /// Rate of the voice, in Hz: 32000, 40000 or 48000. (everything)
     pub sample_rate: i64,
-    /// Longest chunk of a slice, in seconds; RVC's `per`. (slices, features)
+    /// How recordings become clips: "automatic" cuts at silences, then to length (RVC); "fixed" cuts every `slice_seconds`,
+    /// whatever sounds there; "none" takes a recording as one clip. (slices, features)
+    pub slicing: String,
+    /// Longest chunk of a slice, in seconds; RVC's `per`. Training reads the first 9 s of a clip. (slices, features)
     pub slice_seconds: f64,
+    /// Shortest clip, in seconds, at most half of `slice_seconds` in automatic slicing: then a silence ends a slice only when that is
+    /// long enough, and a long slice is cut into equal chunks. 0: RVC's rule, what is left of a slice is a clip. (slices, features)
+    pub min_slice_seconds: f64,
     /// Overlap of neighbouring chunks, in seconds. (slices, features)
     pub overlap_seconds: f64,
     /// "fixed" numbers every chunk once; "rvc" repeats the reference's numbering, which overwrites chunks (spec A.6). (slices)
     pub numbering: String,
     /// Louder peaks are rejected, as a factor of full scale. (slices)
     pub max_peak: f64,
+    /// Level of the clips: "rvc" (each clip three quarters towards a peak of 0.9), "peak" (each clip to `target_peak_dbfs`), "lufs"
+    /// (each recording to `target_lufs`, no clip's true peak over `target_peak_dbfs`), "none". (slices, features)
+    pub normalization: String,
+    /// Integrated loudness (ITU-R BS.1770) that recordings are brought to, in LUFS. (slices, features; with "lufs")
+    pub target_lufs: f64,
+    /// Highest peak of a clip, in dB re full scale. (slices, features; with "peak" and "lufs")
+    pub target_peak_dbfs: f64,
+    /// Share of the noise suppression (RNNoise) in the sound, from 0 (off) to 1; it alters clean speech too. (slices, features)
+    pub noise_reduction: f64,
+    /// Clips with a smaller share of voice are left out: 0 keeps all, 0.3 leaves out noise and pauses. (slices)
+    pub min_voice_share: f64,
+    /// Silent clips in the file list for each speaker, as RVC adds them. (file list)
+    pub mute_clips: i64,
     /// One of [`F0_METHODS`]; rmvpe, fcpe and crepe need a file of weights. (f0)
     pub f0_method: String,
     /// What unvoiced frames hold: "zero" (RVC 2024, Applio) or "interpolate" between voiced ones (RVC 2026). (f0, conversion)
@@ -106,10 +125,19 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             sample_rate: 40000,
+            slicing: "automatic".into(),
             slice_seconds: 3.7,
+            min_slice_seconds: 0.0,
             overlap_seconds: 0.3,
             numbering: "fixed".into(),
             max_peak: 2.5,
+            normalization: "rvc".into(),
+            // EBU R 128's level of programmes and its highest true peak.
+            target_lufs: -23.0,
+            target_peak_dbfs: -1.0,
+            noise_reduction: 0.0,
+            min_voice_share: 0.0,
+            mute_clips: 2,
             // The methods that need no download; `presets::for_rate` has the field's own.
             f0_method: "pm".into(),
             f0_unvoiced: "zero".into(),
@@ -199,9 +227,7 @@ impl Config {
         base("pretrained_d", &self.pretrained_d)?;
         between("spk_embed_dim", self.spk_embed_dim as f64, 1.0, 100_000.0)?;
         one_of("preset", &self.preset.as_str(), &["full", "tiny"])?;
-        between("slice_seconds", self.slice_seconds, 1.0, 30.0)?;
-        between("overlap_seconds", self.overlap_seconds, 0.0, self.slice_seconds / 2.0)?;
-        between("max_peak", self.max_peak, 0.1, 1000.0)?;
+        self.validate_slicing()?;
         between("epochs", self.epochs as f64, 1.0, 1e6)?;
         between("batch_size", self.batch_size as f64, 1.0, 4096.0)?;
         between("save_every", self.save_every as f64, 1.0, 1e6)?;
@@ -218,6 +244,29 @@ impl Config {
         between("mel_clamp", self.mel_clamp, 1e-12, 1.0)?;
         between("log_interval", self.log_interval as f64, 1.0, 1e9)?;
         self.validate_segment_size()
+    }
+
+    fn validate_slicing(&self) -> Result<()> {
+        one_of("slicing", &self.slicing.as_str(), &["automatic", "fixed", "none"])?;
+        one_of("normalization", &self.normalization.as_str(), &["rvc", "peak", "lufs", "none"])?;
+        between("slice_seconds", self.slice_seconds, 1.0, 30.0)?;
+        between("overlap_seconds", self.overlap_seconds, 0.0, self.slice_seconds / 2.0)?;
+        // A slice just too long for one chunk becomes two of half the length.
+        let shortest = if self.slicing == "automatic" { self.slice_seconds / 2.0 } else { self.slice_seconds };
+        between("min_slice_seconds", self.min_slice_seconds, 0.0, shortest).map_err(|e| {
+            if self.slicing == "automatic" && self.min_slice_seconds <= 15.0 {
+                let enough = 2.0 * self.min_slice_seconds;
+                e.hint(format!("clips from {} s on need slice_seconds of {enough} or more", self.min_slice_seconds))
+            } else {
+                e
+            }
+        })?;
+        between("max_peak", self.max_peak, 0.1, 1000.0)?;
+        between("target_lufs", self.target_lufs, -60.0, -5.0)?;
+        between("target_peak_dbfs", self.target_peak_dbfs, -60.0, 0.0)?;
+        between("noise_reduction", self.noise_reduction, 0.0, 1.0)?;
+        between("min_voice_share", self.min_voice_share, 0.0, 1.0)?;
+        between("mute_clips", self.mute_clips as f64, 0.0, 100.0)
     }
 
     fn validate_segment_size(&self) -> Result<()> {
@@ -391,6 +440,15 @@ mod tests {
         assert_eq!(error.hint_text(), Some("did you mean harvest?"));
         let error = config(&json!({ "epochs": "many" })).unwrap_err();
         assert_eq!(error.message(), "epochs is \"many\", but must be a whole number");
+    }
+
+    #[test]
+    fn a_shortest_clip_that_the_longest_cannot_keep_names_the_longest_that_can() {
+        let error = config(&json!({ "min_slice_seconds": 3 })).unwrap_err();
+        assert_eq!(error.message(), "min_slice_seconds is 3, but must be between 0 and 1.85");
+        assert_eq!(error.hint_text(), Some("clips from 3 s on need slice_seconds of 6 or more"));
+        assert!(config(&json!({ "min_slice_seconds": 3, "slice_seconds": 10 })).is_ok());
+        assert!(config(&json!({ "min_slice_seconds": 3, "slicing": "fixed" })).is_ok());
     }
 
     #[test]

@@ -16,9 +16,8 @@ mod pitch;
 
 pub use pitch::{F0Histogram, f0_histogram};
 
-use super::Audio;
+use super::{Audio, loudness};
 use crate::files::Hasher;
-use ebur128::{EbuR128, Mode};
 use serde::{Deserialize, Serialize};
 
 /// Raise it with every change that can change a number of [`Measures`].
@@ -106,7 +105,7 @@ pub fn measure(audio: &Audio) -> Measures {
         noise_db: levels.noise_db,
         speech_db: levels.speech_db,
         snr_db: levels.snr_db,
-        loudness_lufs: loudness(&centred, *sample_rate),
+        loudness_lufs: loudness::integrated(&centred, *sample_rate),
         peak_dbfs: (peak > 0.0).then(|| 20.0 * f64::from(peak).log10()),
         dc_offset,
         silence_share: levels.silence_share,
@@ -126,13 +125,6 @@ pub fn pcm_digest(audio: &Audio) -> String {
         hasher.update(&bytes);
     }
     hasher.finish()
-}
-
-/// Integrated loudness in LUFS of finite samples.
-fn loudness(samples: &[f32], sample_rate: u32) -> Option<f64> {
-    let mut meter = EbuR128::new(1, sample_rate, Mode::I).ok()?;
-    meter.add_frames_f32(samples).ok()?;
-    meter.loudness_global().ok().filter(|lufs| lufs.is_finite())
 }
 
 #[derive(Default)]

@@ -1,20 +1,28 @@
 //! Sound: files in, mono samples out, and from them the training chunks of a voice.
 //!
 //! ```text
-//! recording --io::load--> mono, own rate --resample--> mono, voice's rate --slice::Plan--> chunks --io::write_wav--> 0_gt_wavs, 1_16k_wavs
+//! recording --io::load--> mono, own rate --(denoise), resample--> mono, voice's rate --slice::Plan--> chunks --io::write_wav--> 0_gt_wavs, 1_16k_wavs
 //! ```
+//!
+//! The plan cuts, leaves out what is of no use (with `activity` what is no voice) and sets the level of the chunks (`normalize`).
 //!
 //! Source: spec section A (RVC `infer/lib/audio.py`, `infer/lib/slicer2.py`, `infer/modules/train/preprocess.py`).
 
+pub mod activity;
 mod container;
 mod decode;
+pub mod denoise;
 pub mod filter;
 mod foreign;
 pub mod io;
+pub mod loudness;
 pub mod measure;
+pub mod normalize;
 pub mod picture;
 pub mod resample;
 pub mod slice;
+
+use std::ops::Range;
 
 /// Mono sound.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,6 +46,25 @@ impl Audio {
         let begin = at(from).min(self.samples.len());
         let end = begin.saturating_add(at(seconds)).min(self.samples.len());
         Self { samples: self.samples[begin..end].to_vec(), sample_rate: self.sample_rate }
+    }
+
+    /// The sound with silence in place of samples that are NaN or infinite.
+    #[must_use]
+    pub fn finite(mut self) -> Self {
+        self.samples.iter_mut().filter(|x| !x.is_finite()).for_each(|x| *x = 0.0);
+        self
+    }
+
+    /// The runs of samples that are NaN or infinite.
+    pub fn runs_not_finite(&self) -> Vec<Range<usize>> {
+        let mut runs: Vec<Range<usize>> = Vec::new();
+        for (i, _) in self.samples.iter().enumerate().filter(|(_, x)| !x.is_finite()) {
+            match runs.last_mut() {
+                Some(run) if run.end == i => run.end += 1,
+                _ => runs.push(i..i + 1),
+            }
+        }
+        runs
     }
 
     /// The same sound at `sample_rate`; see [`resample::resample`]. At its own rate it is handed through untouched.

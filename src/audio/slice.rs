@@ -1,9 +1,12 @@
 //! From one recording to its training chunks: high-pass, cut at silences, cut to length, normalise, reject.
 //!
 //! Source: spec A.4 to A.7 (RVC `infer/lib/slicer2.py`, `infer/modules/train/preprocess.py`). Departures: numbering (see
-//! [`Plan::new`]) and what is rejected (see [`Reason`]).
+//! [`Plan::new`]) and what is rejected (see [`Reason`]). Slicing "fixed" and "none" are Applio's "Simple" and "Skip", but for the rest
+//! of a recording: Applio drops what does not fill a chunk.
 
-use super::{Audio, filter, resample};
+use super::activity::Activity;
+use super::normalize::{Level, Levelled};
+use super::{Audio, denoise, filter, resample};
 use crate::config::Config;
 use crate::{Error, Kind, Result};
 use std::ops::Range;
@@ -15,9 +18,6 @@ const MIN_LENGTH_MS: f64 = 1500.0;
 const MIN_INTERVAL_MS: f64 = 400.0;
 const HOP_MS: f64 = 15.0;
 const MAX_SILENCE_MS: f64 = 500.0;
-/// The normalised chunk: this much of full scale from its peak, the rest from its own level (spec A.7).
-const PEAK_SHARE: f64 = 0.9 * 0.75;
-const OWN_SHARE: f64 = 1.0 - 0.75;
 /// A chunk whose peak is lower holds no speech (-80 dB re full scale, 3 steps of 16 bits); normalising it would blow up
 /// dither to full volume.
 const SILENT_PEAK: f64 = 1e-4;
@@ -30,7 +30,12 @@ const FEATURE_RATE: u32 = 16000;
 ///
 /// A signal without a silence to cut at is one piece; a signal that is silent throughout may have none.
 pub fn pieces(samples: &[f64], sample_rate: u32) -> Vec<Range<usize>> {
-    let slicer = Slicer::new(sample_rate);
+    long_pieces(samples, sample_rate, 0.0)
+}
+
+/// As [`pieces`], cut only where a piece of at least `min_seconds` ends. What is behind the last cut may be shorter.
+pub fn long_pieces(samples: &[f64], sample_rate: u32, min_seconds: f64) -> Vec<Range<usize>> {
+    let slicer = Slicer::new(sample_rate, min_seconds);
     let whole = 0..samples.len();
     // The reference compares samples with frames here; kept, as it only concerns signals of 100 samples.
     if samples.len() <= slicer.min_length {
@@ -60,10 +65,12 @@ struct Slicer {
     min_length: usize,
     min_interval: usize,
     max_silence: usize,
+    /// What is left of a piece when its silence is taken off; the reference has no such bound.
+    min_left: usize,
 }
 
 impl Slicer {
-    fn new(sample_rate: u32) -> Self {
+    fn new(sample_rate: u32, min_seconds: f64) -> Self {
         // Python's round: halves go to the even neighbour.
         let samples = |ms: f64| f64::from(sample_rate) * ms / 1000.0;
         let hop = samples(HOP_MS).round_ties_even().max(1.0);
@@ -74,6 +81,7 @@ impl Slicer {
             min_length: frames(MIN_LENGTH_MS),
             min_interval: frames(MIN_INTERVAL_MS),
             max_silence: frames(MAX_SILENCE_MS),
+            min_left: (f64::from(sample_rate) * min_seconds / hop).ceil() as usize,
         }
     }
 
@@ -106,8 +114,10 @@ impl Slicer {
             let middle = i - start >= self.min_interval && i - piece_start >= self.min_length;
             if leading || middle {
                 let silence = self.cut(rms, start, i);
-                silences.push(silence);
-                piece_start = silence.1;
+                if leading || silence.0.saturating_sub(piece_start) >= self.min_left {
+                    silences.push(silence);
+                    piece_start = silence.1;
+                }
             }
         }
         let count = rms.len();
@@ -154,8 +164,10 @@ pub enum Reason {
     NotFinite,
     /// Its peak is over `max_peak`, as in RVC.
     TooLoud,
-    /// It is shorter than 0.1 s.
+    /// It is shorter than 0.1 s, or than `min_slice_seconds`.
     TooShort,
+    /// Less of it is voice than `min_voice_share`.
+    NoVoice,
     /// Another chunk got its number; only with `numbering: "rvc"`.
     Overwritten,
 }
@@ -168,6 +180,7 @@ impl Reason {
             Reason::NotFinite => "not finite",
             Reason::TooLoud => "too loud",
             Reason::TooShort => "too short",
+            Reason::NoVoice => "without voice",
             Reason::Overwritten => "overwritten",
         }
     }
@@ -201,6 +214,8 @@ pub struct Chunk {
     pub gt: Vec<f32>,
     /// The same at 16 kHz, for 1_16k_wavs: ceil(n * 16000 / rate) samples.
     pub wav16: Vec<f32>,
+    /// How much quieter it is than the loudness asked for, in dB, so that it does not clip; see [`Level`].
+    pub held_db: f64,
 }
 
 /// All that came of a recording.
@@ -208,6 +223,15 @@ pub struct Chunk {
 pub struct Cut {
     pub chunks: Vec<Chunk>,
     pub dropped: Vec<Dropped>,
+}
+
+/// A recording as [`Plan::new`] takes it: without noise, if so asked for, and at the voice's rate. `go_on` may end the work.
+pub fn ready(audio: Audio, config: &Config, go_on: impl Fn() -> Result<()>) -> Result<Audio> {
+    let rate = config.sample_rate as u32;
+    if config.noise_reduction > 0.0 {
+        return Ok(denoise::at_48k(audio, config.noise_reduction, go_on)?.at_rate(rate));
+    }
+    Ok(audio.at_rate(rate))
 }
 
 /// The chunks of a recording that is at the voice's rate already, all at once; see [`Plan`] for one at a time.
@@ -221,6 +245,7 @@ pub fn cut(audio: &Audio, config: &Config) -> Result<Cut> {
 pub struct Plan {
     filtered: Vec<f64>,
     sample_rate: u32,
+    level: Level,
     kept: Vec<Planned>,
     /// The chunks that are not used, in order, with reasons.
     pub dropped: Vec<Dropped>,
@@ -246,15 +271,15 @@ impl Plan {
             return Err(Error::new(Kind::ConfigMismatch, message).hint("resample it first"));
         }
         let sample_rate = audio.sample_rate;
-        let broken = runs_not_finite(&audio.samples);
+        let broken = audio.runs_not_finite();
         let filtered = if broken.is_empty() {
             filter::highpass(&audio.samples, sample_rate)
         } else {
             // Silence in their place, or the recursive filter would lose everything that follows.
-            let finite: Vec<f32> = audio.samples.iter().map(|x| if x.is_finite() { *x } else { 0.0 }).collect();
-            filter::highpass(&finite, sample_rate)
+            filter::highpass(&audio.clone().finite().samples, sample_rate)
         };
-        let mut plan = Self { filtered, sample_rate, kept: Vec::new(), dropped: Vec::new() };
+        let level = Level::new(&filtered, sample_rate, config);
+        let mut plan = Self { filtered, sample_rate, level, kept: Vec::new(), dropped: Vec::new() };
         for (index, range) in chunk_ranges(&plan.filtered, config) {
             plan.judge(index, range, &broken, config);
         }
@@ -263,15 +288,19 @@ impl Plan {
             plan.drop_chunk(0, &(0..audio.samples.len()), Reason::Silent);
         }
         plan.drop_overwritten();
+        if config.min_voice_share > 0.0 {
+            plan.drop_without_voice(config.min_voice_share);
+        }
         plan.dropped.sort_by(|a, b| a.start_seconds.total_cmp(&b.start_seconds));
         Ok(plan)
     }
 
     fn judge(&mut self, index: usize, range: Range<usize>, broken: &[Range<usize>], config: &Config) {
         let peak = self.filtered[range.clone()].iter().fold(0.0f64, |peak, x| peak.max(x.abs()));
+        let shortest = MIN_CHUNK_SECONDS.max(config.min_slice_seconds);
         let reason = if broken.iter().any(|b| b.start < range.end && range.start < b.end) {
             Reason::NotFinite
-        } else if (range.len() as f64) < MIN_CHUNK_SECONDS * f64::from(self.sample_rate) {
+        } else if (range.len() as f64) < shortest * f64::from(self.sample_rate) {
             Reason::TooShort
         } else if peak < SILENT_PEAK {
             Reason::Silent
@@ -300,6 +329,16 @@ impl Plan {
         }
     }
 
+    fn drop_without_voice(&mut self, min_share: f64) {
+        let activity = Activity::new(&self.filtered, self.sample_rate);
+        let seconds = |samples: usize| samples as f64 / f64::from(self.sample_rate);
+        let is_voice = |range: &Range<usize>| activity.share(seconds(range.start), seconds(range.len())) >= min_share;
+        let (kept, dropped) = std::mem::take(&mut self.kept).into_iter().partition(|chunk| is_voice(&chunk.range));
+        self.kept = kept;
+        let dropped: Vec<Planned> = dropped;
+        dropped.iter().for_each(|chunk| self.drop_chunk(chunk.index, &chunk.range, Reason::NoVoice));
+    }
+
     /// How many chunks will be used.
     pub fn len(&self) -> usize {
         self.kept.len()
@@ -313,16 +352,52 @@ impl Plan {
     pub fn chunk(&self, i: usize) -> Option<Chunk> {
         let Planned { index, range, peak } = self.kept.get(i)?;
         let source = &self.filtered[range.clone()];
-        let normal: Vec<f64> = source.iter().map(|x| x / peak * PEAK_SHARE + OWN_SHARE * x).collect();
-        let gt = normal.iter().map(|&x| x as f32).collect();
+        let Levelled { samples, held_db } = self.level.apply(source, *peak, self.sample_rate);
+        let gt = samples.iter().map(|&x| x as f32).collect();
         // From float64, like the reference: not from the rounded copy.
-        let wav16 = resample::resample(&normal, self.sample_rate, FEATURE_RATE);
-        Some(Chunk { index: *index, start: range.start, gt, wav16 })
+        let wav16 = resample::resample(&samples, self.sample_rate, FEATURE_RATE);
+        Some(Chunk { index: *index, start: range.start, gt, wav16, held_db })
     }
 }
 
-/// The chunks of all pieces with their numbers, in order (spec A.5, A.6).
+/// The chunks of a recording with their numbers, in order.
 fn chunk_ranges(filtered: &[f64], config: &Config) -> Vec<(usize, Range<usize>)> {
+    let samples = |seconds: f64| (seconds * config.sample_rate as f64).round() as usize;
+    let (longest, overlap) = (samples(config.slice_seconds), samples(config.overlap_seconds));
+    let ranges: Vec<Range<usize>> = match config.slicing.as_str() {
+        "none" => vec![0..filtered.len()],
+        "fixed" => fixed(filtered.len(), longest, overlap),
+        _ if config.min_slice_seconds > 0.0 => {
+            let pieces = long_pieces(filtered, config.sample_rate as u32, config.min_slice_seconds);
+            pieces.into_iter().flat_map(|piece| equal(&piece, longest, overlap)).collect()
+        }
+        _ => return rvc_ranges(filtered, config),
+    };
+    ranges.into_iter().enumerate().collect()
+}
+
+/// Chunks of `longest` samples, each `overlap` before the end of the one before; the last one is what is left.
+fn fixed(length: usize, longest: usize, overlap: usize) -> Vec<Range<usize>> {
+    // Settings keep the overlap to half of a chunk, so that a step is never 0.
+    let step = longest.saturating_sub(overlap).max(1);
+    let count = length.saturating_sub(overlap).div_ceil(step).max(1);
+    (0..count).map(|i| i * step..(i * step + longest).min(length)).collect()
+}
+
+/// As few chunks of equal length as cover a piece, none longer than `longest`, each beginning at least `overlap` before the end of
+/// the one before.
+fn equal(piece: &Range<usize>, longest: usize, overlap: usize) -> Vec<Range<usize>> {
+    let count = piece.len().saturating_sub(overlap).div_ceil(longest.saturating_sub(overlap).max(1));
+    if count <= 1 {
+        return vec![piece.clone()];
+    }
+    let length = (piece.len() + (count - 1) * overlap).div_ceil(count);
+    let start = |i: usize| piece.start + i * (piece.len() - length) / (count - 1);
+    (0..count).map(|i| start(i)..start(i) + length).collect()
+}
+
+/// RVC's chunks of all pieces with their numbers, in order (spec A.5, A.6).
+fn rvc_ranges(filtered: &[f64], config: &Config) -> Vec<(usize, Range<usize>)> {
     let rate = config.sample_rate as f64;
     let (per, overlap) = (config.slice_seconds, config.overlap_seconds);
     let longest = (per + overlap) * rate;
@@ -348,16 +423,4 @@ fn chunk_ranges(filtered: &[f64], config: &Config) -> Vec<(usize, Range<usize>)>
         }
     }
     chunks
-}
-
-/// The runs of samples that are NaN or infinite.
-fn runs_not_finite(samples: &[f32]) -> Vec<Range<usize>> {
-    let mut runs: Vec<Range<usize>> = Vec::new();
-    for (i, _) in samples.iter().enumerate().filter(|(_, x)| !x.is_finite()) {
-        match runs.last_mut() {
-            Some(run) if run.end == i => run.end += 1,
-            _ => runs.push(i..i + 1),
-        }
-    }
-    runs
 }

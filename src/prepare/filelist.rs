@@ -1,4 +1,4 @@
-//! filelist.txt (spec D.1): one row for each complete clip, and RVC's two rows of silence for each speaker.
+//! filelist.txt (spec D.1): one row for each complete clip, and rows of silence for each speaker: RVC's two, or as many as asked for.
 //!
 //! Paths are absolute, as RVC writes them, with "/" on every system: both RVC and this program open them from any
 //! working folder. A copied workspace gets its own paths at its next run.
@@ -29,8 +29,8 @@ use std::path::{Path, PathBuf};
 const MUTE_VERSION: u32 = 1;
 /// Seconds of the silent clip, as RVC's.
 const MUTE_SECONDS: usize = 3;
-/// Rows of silence for each speaker, as RVC and Applio. More teach nothing further and take steps from the voice.
-const MUTE_ROWS: usize = 2;
+/// Rows of silence for each speaker in RVC. More teach nothing further and take steps from the voice.
+const RVC_MUTE_CLIPS: i64 = 2;
 const FEATURE_RATE: usize = 16000;
 
 /// The written file list.
@@ -61,15 +61,19 @@ pub fn filelist(task: &Task, clips: &mut Clips, models: &Models, config: &Config
         content(task, clips, models, config)?;
     }
     let _lock = Lock::acquire(&clips.folder)?;
-    let has_pitch = |c: &Clip| c.f0.is_some() || !config.if_f0;
-    let complete: Vec<&Clip> = clips.clips.iter().filter(|c| has_pitch(c) && c.content.is_some()).collect();
-    if complete.is_empty() {
+    let is_complete = |clip: &&Clip| clip.content.is_some() && (clip.f0.is_some() || !config.if_f0);
+    if !clips.clips.iter().any(|clip| is_complete(&clip)) {
         let what =
             if config.if_f0 { "no clip has both f0 and content features" } else { "no clip has content features" };
         return Err(Error::new(Kind::DataEmpty, what)
             .path(&clips.folder)
             .hint("the warnings above name the reason for each clip"));
     }
+    // In the record and in the digest of the data; RVC's number goes without saying.
+    let mute_clips = Some(config.mute_clips).filter(|clips| *clips != RVC_MUTE_CLIPS);
+    clips.params.retain(|name, _| name != "mute_clips");
+    clips.params.extend(mute_clips.map(|number| ("mute_clips".to_owned(), number.into())));
+    let complete: Vec<&Clip> = clips.clips.iter().filter(is_complete).collect();
     let mute = Mute::make(task, clips, models, config)?;
     let mut wanted = clip_folders(clips, config);
     wanted.extend(mute.folders(config));
@@ -85,7 +89,7 @@ pub fn filelist(task: &Task, clips: &mut Clips, models: &Models, config: &Config
     Ok(FileList {
         path,
         count: complete.len(),
-        mute_rows: MUTE_ROWS * sids.len(),
+        mute_rows: config.mute_clips as usize * sids.len(),
         seconds: complete.iter().map(|clip| clip.seconds).sum(),
         skipped: clips.clips.len() - complete.len(),
         content_root,
@@ -189,7 +193,7 @@ fn rows(logs: &Path, clips: &[&Clip], mute: &Mute, sids: &BTreeSet<i64>, config:
         keyed.push((order(&[&seed, &clip.gt.digest]), row(&root, &clip.name, &clip.name, clip.sid)));
     }
     let silence = format!("{root}/mute");
-    for (sid, copy) in sids.iter().flat_map(|sid| (0..MUTE_ROWS).map(move |copy| (sid, copy))) {
+    for (sid, copy) in sids.iter().flat_map(|sid| (0..config.mute_clips).map(move |copy| (sid, copy))) {
         keyed.push((order(&[&seed, &"mute", sid, &copy]), row(&silence, &mute.gt_name, "mute", *sid)));
     }
     keyed.sort();

@@ -5,7 +5,6 @@
 use super::metadata::{Metadata, SourceRecord};
 use super::{features, slices};
 use crate::cache::{Cache, Key, Stored};
-use crate::config::Config;
 use crate::files::{self, Lock, Workspace};
 use crate::task::Task;
 use crate::{Error, Kind, Result};
@@ -159,13 +158,7 @@ fn recording(
     let Some(decoded) = cache.get(&decode)? else { return Ok(lines) };
     let pcm = decoded.notes().get("pcm").and_then(Value::as_str).unwrap_or_default();
     // Of the last preparation where there was one; names come from the stage itself.
-    let mut params = slices::params(&Config::default());
-    for (name, value) in &mut params {
-        if let Some(used) = voice.metadata.preprocessing_params.get(name) {
-            value.clone_from(used);
-        }
-    }
-    let key = slices::key_with(pcm, &params);
+    let key = slices::key_with(pcm, &slices::params_used(&voice.metadata.preprocessing_params));
     lines.push(stage(cache, stored, voice, &key)?);
     let Some(cut) = cache.get(&key)? else { return Ok(lines) };
     let clips: Vec<String> = cut.names().filter(|name| name.ends_with(slices::WAV16)).map(str::to_owned).collect();

@@ -30,6 +30,7 @@ use crate::config::Config;
 use crate::features::Models;
 use crate::files::Workspace;
 use crate::task::Task;
+use crate::train::data;
 use crate::{Kind, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -142,7 +143,7 @@ pub struct Clips {
     pub counts: Counts,
     /// Recordings whose bytes were not known: decoded, and sliced only if their sound was not known either.
     pub decoded: usize,
-    /// Chunks that were cut but not used: silent, too loud, too short, not finite.
+    /// Chunks that were cut but not used: silent, too loud, too short, without voice, not finite.
     pub dropped: usize,
     /// Names of the speaker folders by sid; the empty name is that of loose recordings.
     pub speakers: Vec<String>,
@@ -158,6 +159,11 @@ impl Clips {
     /// Length of all clips together.
     pub fn seconds(&self) -> f64 {
         self.clips.iter().map(|clip| clip.seconds).sum()
+    }
+
+    /// Length of what is behind the part of each clip that training reads.
+    pub fn seconds_not_trained(&self) -> f64 {
+        self.clips.iter().map(|clip| (clip.seconds - data::MAX_SECONDS).max(0.0)).sum()
     }
 
     /// Recordings that could not be used: name and reason.

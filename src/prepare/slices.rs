@@ -9,15 +9,15 @@ use super::recordings::{self, Found, Recording};
 use super::{
     Clip, Clips, Counts, GT_WAVS, Loss, RecordingRow, Source, WAVS_16K, concerns_one_item, folder, some_of, warn_each,
 };
-use crate::audio::{Audio, io, slice};
+use crate::audio::{Audio, activity, denoise, io, slice};
 use crate::cache::{Cache, Entry, Key, Origin, Pending};
 use crate::config::Config;
 use crate::files::{self, Lock, Workspace};
 use crate::task::Task;
-use crate::train::Trainer;
+use crate::train::{Trainer, data};
 use crate::{Error, Kind, Result};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -49,6 +49,27 @@ struct Notes {
     seconds: f64,
     chunks: Vec<ChunkNote>,
     dropped: Vec<Loss>,
+    /// Chunks that are quieter than the loudness asked for, and by how much at most; see [`crate::audio::normalize`].
+    #[serde(default, skip_serializing_if = "Held::is_empty")]
+    held: Held,
+}
+
+/// Clips that a limit of the peaks keeps below the loudness asked for.
+#[derive(Clone, Copy, Default, Serialize, Deserialize)]
+struct Held {
+    clips: usize,
+    most_db: f64,
+}
+
+impl Held {
+    fn is_empty(&self) -> bool {
+        self.clips == 0
+    }
+
+    fn add(&mut self, clips: usize, db: f64) {
+        self.clips += clips;
+        self.most_db = self.most_db.max(db);
+    }
 }
 
 impl Notes {
@@ -133,7 +154,8 @@ pub fn slices(
     clips.counts.cached = clips.recordings.saturating_sub(clips.counts.done + clips.counts.skipped);
     let skipped: Vec<String> = clips.unusable().map(|(name, reason)| format!("{name} is skipped: {reason}")).collect();
     warn_each(task, skipped.into_iter());
-    losses.warn(task, clips.clips.len());
+    losses.warn(task, clips.clips.len(), config);
+    warn_of_long_clips(task, &clips);
     clips.dropped = losses.chunks();
     if clips.clips.is_empty() {
         return Err(nothing_usable(&recordings, &clips));
@@ -279,20 +301,78 @@ pub(super) fn key_with(pcm: &str, params: &Map<String, Value>) -> Key {
 }
 
 /// The settings that decide the slices. Nothing else of the config may be read by this stage.
+///
+/// RVC's rule is told by the first five alone. Another one is told by its name, and only with the settings that it reads, so that
+/// no other change cuts anything again.
 pub(super) fn params(config: &Config) -> Map<String, Value> {
-    let params = json!({
-        "sample_rate": config.sample_rate,
-        "slice_seconds": config.slice_seconds,
-        "overlap_seconds": config.overlap_seconds,
-        "numbering": config.numbering,
-        "max_peak": config.max_peak,
-    });
-    params.as_object().cloned().unwrap_or_default()
+    let mut params = Map::new();
+    let mut add = |name: &str, value: Value| drop(params.insert(name.to_owned(), value));
+    let automatic = config.slicing == "automatic";
+    add("sample_rate", config.sample_rate.into());
+    if config.slicing != "none" {
+        add("slice_seconds", config.slice_seconds.into());
+        add("overlap_seconds", config.overlap_seconds.into());
+    }
+    if automatic && config.min_slice_seconds == 0.0 {
+        add("numbering", config.numbering.as_str().into());
+    }
+    add("max_peak", config.max_peak.into());
+    if !automatic {
+        add("slicing", config.slicing.as_str().into());
+    }
+    if config.min_slice_seconds > 0.0 {
+        add("min_slice_seconds", config.min_slice_seconds.into());
+    }
+    if config.normalization != "rvc" {
+        add("normalization", config.normalization.as_str().into());
+    }
+    if config.normalization == "lufs" {
+        add("target_lufs", config.target_lufs.into());
+    }
+    if ["peak", "lufs"].contains(&config.normalization.as_str()) {
+        add("target_peak_dbfs", config.target_peak_dbfs.into());
+    }
+    if config.noise_reduction > 0.0 {
+        add("noise_reduction", config.noise_reduction.into());
+        add("denoiser", denoise::NAME.into());
+    }
+    if config.min_voice_share > 0.0 {
+        add("min_voice_share", config.min_voice_share.into());
+        add("voice_detector", activity::NAME.into());
+    }
+    params
+}
+
+/// All names that [`params`] may give.
+const PARAMS: [&str; 14] = [
+    "sample_rate",
+    "slice_seconds",
+    "overlap_seconds",
+    "numbering",
+    "max_peak",
+    "slicing",
+    "min_slice_seconds",
+    "normalization",
+    "target_lufs",
+    "target_peak_dbfs",
+    "noise_reduction",
+    "denoiser",
+    "min_voice_share",
+    "voice_detector",
+];
+
+/// [`params`] of a voice's last preparation, from its record; the defaults where there was none.
+pub(super) fn params_used(record: &Map<String, Value>) -> Map<String, Value> {
+    if !record.contains_key("max_peak") {
+        return params(&Config::default());
+    }
+    let used = PARAMS.iter().filter_map(|name| Some(((*name).to_owned(), record.get(*name)?.clone())));
+    used.collect()
 }
 
 fn make(task: &Task, pending: &Pending, sound: Audio, config: &Config) -> Result<Value> {
     let sample_rate = config.sample_rate as u32;
-    let audio = sound.at_rate(sample_rate);
+    let audio = slice::ready(sound, config, || task.check())?;
     let mut notes = Notes { seconds: audio.seconds(), ..Notes::default() };
     let plan = slice::Plan::new(&audio, config)?;
     drop(audio);
@@ -302,6 +382,9 @@ fn make(task: &Task, pending: &Pending, sound: Audio, config: &Config) -> Result
         io::write_wav(&pending.path(&wav16_name(chunk.index)), &chunk.wav16, FEATURE_RATE)?;
         let seconds = chunk.gt.len() as f64 / f64::from(sample_rate);
         notes.chunks.push(ChunkNote { index: chunk.index, seconds });
+        if chunk.held_db > 0.0 {
+            notes.held.add(1, chunk.held_db);
+        }
     }
     for dropped in &plan.dropped {
         Loss::add(&mut notes.dropped, &dropped.reason.to_string(), 1, dropped.seconds);
@@ -387,6 +470,7 @@ fn add(
 struct Losses {
     reasons: Vec<Loss>,
     recordings: Vec<String>,
+    held: Held,
 }
 
 impl Losses {
@@ -394,6 +478,7 @@ impl Losses {
         for loss in &notes.dropped {
             Loss::add(&mut self.reasons, &loss.reason, loss.count, loss.seconds);
         }
+        self.held.add(notes.held.clips, notes.held.most_db);
         if !notes.dropped.is_empty() {
             self.recordings.push(recording.to_owned());
         }
@@ -403,7 +488,13 @@ impl Losses {
         self.reasons.iter().map(|loss| loss.count).sum()
     }
 
-    fn warn(&self, task: &Task, used: usize) {
+    fn warn(&self, task: &Task, used: usize, config: &Config) {
+        if !self.held.is_empty() {
+            task.warn(format!(
+                "{} clips are up to {:.1} dB quieter than {} LUFS, so that no peak is over {} dB re full scale",
+                self.held.clips, self.held.most_db, config.target_lufs, config.target_peak_dbfs
+            ));
+        }
         if self.chunks() > 0 {
             task.warn(format!(
                 "{} of {} chunks ({:.1} s) are not used: {}; in {}",
@@ -414,6 +505,18 @@ impl Losses {
                 some_of(&self.recordings)
             ));
         }
+    }
+}
+
+fn warn_of_long_clips(task: &Task, clips: &Clips) {
+    let seconds = clips.seconds_not_trained();
+    if seconds > 0.0 {
+        let long = clips.clips.iter().filter(|clip| clip.seconds > data::MAX_SECONDS).count();
+        task.warn(format!(
+            "{long} clips are longer than the {} s of a clip that training reads: {seconds:.1} s are not trained on; shorter slices \
+             are (slicing, slice_seconds)",
+            data::MAX_SECONDS
+        ));
     }
 }
 

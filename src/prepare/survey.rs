@@ -103,6 +103,9 @@ pub struct Kept {
     pub clips: u64,
     /// Of all clips; they overlap a little.
     pub seconds: f64,
+    /// Of these, what is behind the part of a clip that training reads.
+    #[serde(default)]
+    pub seconds_not_trained: f64,
     pub dropped: Vec<Loss>,
 }
 
@@ -350,7 +353,7 @@ impl Survey {
     /// The report with what slicing made of the recordings: how many clips, their seconds, and what was left out.
     #[must_use]
     pub fn with_clips(mut self, clips: usize, seconds: f64, dropped: &[Loss]) -> Self {
-        self.clips = Some(Kept { clips: clips as u64, seconds, dropped: dropped.to_vec() });
+        self.clips = Some(Kept { clips: clips as u64, seconds, seconds_not_trained: 0.0, dropped: dropped.to_vec() });
         self
     }
 
@@ -363,6 +366,9 @@ impl Survey {
             Loss::add(&mut dropped, &loss.reason, loss.count, loss.seconds);
         }
         let mut survey = self.with_clips(clips.clips.len(), clips.seconds(), &dropped);
+        if let Some(kept) = &mut survey.clips {
+            kept.seconds_not_trained = clips.seconds_not_trained();
+        }
         let kept: HashMap<&str, f64> = clips.table.iter().map(|row| (row.name.as_str(), row.kept_seconds)).collect();
         for row in &mut survey.recordings {
             row.kept_seconds = kept.get(row.name.as_str()).copied();
@@ -437,6 +443,9 @@ impl Survey {
         }
         if let Some(kept) = &self.clips {
             lines.push(format!("{} clips of {:.1} s in all", kept.clips, kept.seconds));
+            if kept.seconds_not_trained > 0.0 {
+                lines.push(format!("not trained on: {:.1} s at the ends of long clips", kept.seconds_not_trained));
+            }
             lines.extend(kept.dropped.iter().map(|loss| format!("not used: {loss} ({:.1} s)", loss.seconds)));
         }
         let spreads = [

@@ -17,6 +17,8 @@ use tch::{Device, Tensor};
 
 /// Frames of 10 ms that RVC uses of a clip at most.
 const MAX_FRAMES: usize = 900;
+/// The same in seconds: what is behind it in a clip is not trained on.
+pub const MAX_SECONDS: f64 = MAX_FRAMES as f64 / 100.0;
 
 /// Bytes of clips kept in memory where the system does not tell what is free.
 const FALLBACK_ROOM: usize = 2 << 30;

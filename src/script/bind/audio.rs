@@ -1,8 +1,9 @@
-//! Script face of [`crate::audio`]: sound files and their duration, rate and peak.
+//! Script face of [`crate::audio`]: sound files, what they are like, and what is done to them before a voice is trained.
 
-use super::{At, Fallible, session};
-use rhai::NativeCallContext;
+use super::{At, Fallible, session, value};
+use crate::audio::{activity, denoise, loudness, normalize, slice};
 use rhai::plugin::*;
+use rhai::{Array, Dynamic, Map, NativeCallContext};
 use std::path::Path;
 use std::rc::Rc;
 
@@ -85,6 +86,107 @@ pub mod api {
         Sound(sound.0.part(from, seconds).into())
     }
 
+    /// Returns the sound with less noise (RNNoise), at its own rate and of its own length; nothing above 20 kHz is left.
+    ///
+    /// For recordings with noise in them: speech whose SNR is over 20 dB already is altered more than it is cleaned.
+    ///
+    /// * `strength`: how much of the suppression, 0 to 1.
+    /// * Fails with `config.value` for another strength, `cancelled`.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let a = audio::load("data/anna/tone.wav");
+    /// let b = a.denoise(0.8);
+    /// b.seconds == a.seconds && b.sample_rate == a.sample_rate && b.peak < a.peak    // a lone tone is noise to it
+    /// ```
+    #[rhai_fn(global, pure, return_raw)]
+    pub fn denoise(ctx: NativeCallContext, sound: &mut Audio, strength: f64) -> Fallible<Audio> {
+        let settings = crate::config::Config { noise_reduction: strength, ..Default::default() };
+        let made = settings.validate().and_then(|()| {
+            denoise::denoise((*sound.0).clone(), settings.noise_reduction, || session(&ctx).task().check())
+        });
+        made.map(|audio| Sound(audio.into())).at(&ctx)
+    }
+
+    /// Returns the sound at the level that the settings ask for, as one clip.
+    ///
+    /// * `cfg`: `normalization` is rvc, peak (to `target_peak_dbfs`), lufs (to `target_lufs`, the true peak at most `target_peak_dbfs`) or
+    ///   none.
+    /// * Fails with `config.*`. Silence stays as it is.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let a = audio::load("data/anna/tone.wav").normalize(#{ normalization: "lufs", target_lufs: -23.0 });
+    /// system::round(a.loudness, 1) == -23.0
+    /// ```
+    #[rhai_fn(global, pure, return_raw)]
+    pub fn normalize(ctx: NativeCallContext, sound: &mut Audio, cfg: Map) -> Fallible<Audio> {
+        let made = value::config(&cfg).map(|config| normalize::normalize(&sound.0, &config));
+        made.map(|audio| Sound(audio.into())).at(&ctx)
+    }
+
+    /// Returns the clips that the settings cut the sound into: a map with `clips`, a list of sounds at the voice's rate, and `dropped`, a list
+    /// of `reason`, `start_seconds` and `seconds` of those that are of no use. `prepare::slices` does it for a folder, with a cache.
+    ///
+    /// * `cfg`: `slicing`, `slice_seconds`, `min_slice_seconds`, `overlap_seconds`, `normalization`, `noise_reduction`,
+    ///   `min_voice_share`, ...
+    /// * Fails with `config.*`, `cancelled`.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let a = audio::load("data/anna/tone.wav");    // a second
+    /// let cut = a.slice(#{ slicing: "none", normalization: "peak", target_peak_dbfs: -6.0 });
+    /// cut.clips.len() == 1 && cut.clips[0].seconds == 1.0 && system::round(cut.clips[0].peak, 2) == 0.5 && cut.dropped.is_empty()
+    /// ```
+    #[rhai_fn(global, pure, return_raw)]
+    pub fn slice(ctx: NativeCallContext, sound: &mut Audio, cfg: Map) -> Fallible<Map> {
+        let cut = || {
+            let config = value::config(&cfg)?;
+            let ready = slice::ready((*sound.0).clone(), &config, || session(&ctx).task().check())?;
+            slice::cut(&ready, &config).map(|cut| super::cut(cut, ready.sample_rate))
+        };
+        cut().at(&ctx)
+    }
+
+    /// Returns the share of the sound in which somebody speaks or sings, 0 to 1, by a small network. Pauses between words do not count:
+    /// speech has 0.8 or more, noise and hum next to nothing. A melody of one instrument may pass for a voice.
+    ///
+    /// # Example
+    /// ```rhai
+    /// audio::load("data/anna/tone.wav").voice_share < 0.3    // a tone is no voice
+    /// ```
+    #[rhai_fn(get = "voice_share", pure)]
+    pub fn voice_share(sound: &mut Audio) -> f64 {
+        let sound = (*sound.0).clone().finite();
+        activity::Activity::new(&sound.samples, sound.sample_rate).whole()
+    }
+
+    /// Returns the integrated loudness in LUFS (ITU-R BS.1770), or () for silence and sounds below 0.4 s.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let lufs = audio::load("data/anna/tone.wav").loudness;
+    /// lufs > -15.0 && lufs < -5.0
+    /// ```
+    #[rhai_fn(get = "loudness", pure)]
+    pub fn loudness(sound: &mut Audio) -> Dynamic {
+        let sound = (*sound.0).clone().finite();
+        loudness::integrated(&sound.samples, sound.sample_rate).map_or(Dynamic::UNIT, Dynamic::from)
+    }
+
+    /// Returns the largest magnitude of the wave between the samples too; full scale is 1.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let a = audio::load("data/anna/tone.wav");
+    /// a.true_peak >= a.peak
+    /// ```
+    #[rhai_fn(get = "true_peak", pure)]
+    pub fn true_peak(sound: &mut Audio) -> f64 {
+        let sound = (*sound.0).clone().finite();
+        loudness::true_peak(&sound.samples, sound.sample_rate)
+    }
+
     /// Writes a picture of the sound: its spectrogram as a PNG file, time to the right, pitch upwards.
     ///
     /// * `path`: relative paths start at the workspace.
@@ -146,6 +248,23 @@ pub mod api {
     pub fn to_text(sound: &mut Audio) -> String {
         format!("Audio({} Hz, {:.2} s)", sound.0.sample_rate, sound.0.seconds())
     }
+}
+
+fn cut(cut: slice::Cut, sample_rate: u32) -> Map {
+    let sound = |samples| Dynamic::from(Sound(crate::audio::Audio { samples, sample_rate }.into()));
+    let clips: Array = cut.chunks.into_iter().map(|chunk| sound(chunk.gt)).collect();
+    let dropped = cut.dropped.into_iter().map(|dropped| {
+        let (start, seconds) = (dropped.start_seconds.into(), dropped.seconds.into());
+        let row: Map = [
+            ("reason".into(), dropped.reason.name().into()),
+            ("start_seconds".into(), start),
+            ("seconds".into(), seconds),
+        ]
+        .into();
+        Dynamic::from(row)
+    });
+    let dropped: Array = dropped.collect();
+    [("clips".into(), clips.into()), ("dropped".into(), dropped.into())].into()
 }
 
 fn rate(hz: i64) -> crate::Result<u32> {

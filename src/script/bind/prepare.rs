@@ -39,7 +39,9 @@ pub mod api {
     ///
     /// Recordings that cannot be used are skipped with a warning; unchanged ones come from the cache.
     ///
-    /// * `folder`: relative paths start at the workspace; a subfolder is a speaker of its own. `cfg`: the settings.
+    /// * `folder`: relative paths start at the workspace; a subfolder is a speaker of its own. `cfg`: the settings; here count
+    ///   `sample_rate`, `slicing`, `slice_seconds`, `min_slice_seconds`, `overlap_seconds`, `max_peak`, `normalization`, `target_lufs`,
+    ///   `target_peak_dbfs`, `noise_reduction` and `min_voice_share` (see `config::defaults`).
     /// * Fails with `file.not_found`, `data.empty` if nothing is usable, `config.*`, `file.*`.
     ///
     /// # Example
@@ -204,7 +206,7 @@ pub mod api {
         clips.0.borrow().counts.skipped as i64
     }
 
-    /// Returns the number of pieces that were cut but not used: silent, too short, too loud.
+    /// Returns the number of pieces that were cut but not used: silent, too short, too loud, without voice.
     ///
     /// # Example
     /// ```rhai
@@ -273,6 +275,18 @@ pub mod api {
     #[rhai_fn(get = "seconds", pure)]
     pub fn list_seconds(list: &mut FileList) -> f64 {
         list.0.seconds
+    }
+
+    /// Returns the number of rows of silence in the list, `mute_clips` for each speaker.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let clips = prepare::slices("anna", "data/anna", #{});
+    /// prepare::filelist(clips, #{ mute_clips: 3 }).mute_rows == 3
+    /// ```
+    #[rhai_fn(get = "mute_rows", pure)]
+    pub fn list_mute_rows(list: &mut FileList) -> i64 {
+        list.0.mute_rows as i64
     }
 
     /// Returns the number of clips left out because they have no pitch or no content.

@@ -1,0 +1,84 @@
+//! The level of the clips: RVC's own rule, peaks, loudness, or as it is.
+//!
+//! Loudness is measured on the whole recording and gives all its clips one gain: recordings of different loudness meet, and loud
+//! and soft words of one recording keep their relation. Peaks (and RVC's rule) are looked at clip by clip, as RVC does.
+
+use super::{Audio, loudness};
+use crate::config::Config;
+
+/// RVC's normalised chunk: this much of full scale from its peak, the rest from its own level (spec A.7).
+const PEAK_SHARE: f64 = 0.9 * 0.75;
+const OWN_SHARE: f64 = 1.0 - 0.75;
+
+/// What is done to the level of every clip of one recording.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Level {
+    /// Three quarters of the way to a peak of 0.9.
+    Rvc,
+    /// A highest sample of this much of full scale.
+    Peak { peak: f64 },
+    /// This gain, or as much of it as keeps the true peak at or below this much of full scale.
+    Gain { gain: f64, true_peak: f64 },
+    /// Untouched.
+    None,
+}
+
+/// A clip at its level.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Levelled {
+    pub samples: Vec<f64>,
+    /// How much quieter it is than asked for, in dB, so that its true peak stays below the highest allowed.
+    pub held_db: f64,
+}
+
+impl Level {
+    /// What the settings ask for in a recording of these finite samples.
+    ///
+    /// A recording without a loudness (below -70 LUFS all through) is silence and stays as it is.
+    pub fn new(recording: &[f64], sample_rate: u32, config: &Config) -> Self {
+        let peak = from_db(config.target_peak_dbfs);
+        match config.normalization.as_str() {
+            "peak" => Self::Peak { peak },
+            "lufs" => {
+                let lufs = loudness::of_any_length(recording, sample_rate);
+                lufs.map_or(Self::None, |lufs| Self::Gain { gain: from_db(config.target_lufs - lufs), true_peak: peak })
+            }
+            "none" => Self::None,
+            _ => Self::Rvc,
+        }
+    }
+
+    /// A clip whose highest sample is `peak`, which must not be 0.
+    pub fn apply(self, samples: &[f64], peak: f64, sample_rate: u32) -> Levelled {
+        let (mut held_db, scaled) = (0.0, |gain: f64| samples.iter().map(|x| x * gain).collect());
+        let samples = match self {
+            // In the order of the reference's own computation, to the last bit.
+            Self::Rvc => samples.iter().map(|x| x / peak * PEAK_SHARE + OWN_SHARE * x).collect(),
+            Self::Peak { peak: wanted } => scaled(wanted / peak),
+            Self::Gain { gain, true_peak } => {
+                let most = true_peak / loudness::true_peak(samples, sample_rate);
+                if most < gain {
+                    held_db = 20.0 * (gain / most).log10();
+                }
+                scaled(gain.min(most))
+            }
+            Self::None => samples.to_vec(),
+        };
+        Levelled { samples, held_db }
+    }
+}
+
+/// A whole sound as one clip. Silence stays as it is; samples that are not finite become silence.
+pub fn normalize(audio: &Audio, config: &Config) -> Audio {
+    let Audio { samples, sample_rate } = audio.clone().finite();
+    let samples: Vec<f64> = samples.into_iter().map(f64::from).collect();
+    let peak = samples.iter().fold(0.0f64, |peak, x| peak.max(x.abs()));
+    let level = if peak > 0.0 { Level::new(&samples, sample_rate, config) } else { Level::None };
+    let Levelled { samples, .. } = level.apply(&samples, peak, sample_rate);
+    Audio { samples: samples.into_iter().map(|x| x as f32).collect(), sample_rate }
+}
+
+/// dB re full scale as a factor.
+fn from_db(db: f64) -> f64 {
+    10f64.powf(db / 20.0)
+}
