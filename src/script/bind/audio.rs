@@ -101,9 +101,9 @@ pub mod api {
     /// ```
     #[rhai_fn(global, pure, return_raw)]
     pub fn denoise(ctx: NativeCallContext, sound: &mut Audio, strength: f64) -> Fallible<Audio> {
-        let settings = crate::config::Config { noise_reduction: strength, ..Default::default() };
-        let made = settings.validate().and_then(|()| {
-            denoise::denoise((*sound.0).clone(), settings.noise_reduction, || session(&ctx).task().check())
+        let cfg = [("noise_reduction".into(), strength.into())].into();
+        let made = value::config(&cfg).and_then(|config| {
+            denoise::denoise((*sound.0).clone(), config.noise_reduction, || session(&ctx).task().check())
         });
         made.map(|audio| Sound(audio.into())).at(&ctx)
     }
