@@ -1,5 +1,5 @@
 //! `cargo xtask bench prepare`: a voice of 24 minutes in 143 recordings prepared cold, warm, with one recording more, and
-//! with one re-tagged.
+//! with one re-tagged; then what each option of slicing costs.
 //!
 //! The recordings are made: gliding tones with pauses. f0 and content by what needs no file, unless flags name other ones.
 
@@ -68,6 +68,37 @@ fn bench() -> Result<(), String> {
     run("one recording added", &workspace, &config, threads, Some(cold))?;
     retag(&data.join("001.wav"))?;
     run("one re-tagged", &workspace, &config, threads, Some(cold))?;
+    options(&workspace, &config, threads, seconds)
+}
+
+/// Cuts the recordings, which were decoded before, by one option after the other and prints what each takes more than RVC's rule.
+fn options(workspace: &Workspace, config: &Config, threads: usize, seconds: f64) -> Result<(), String> {
+    println!("\n| option | seconds | ms for a second of sound | more than RVC's rule |");
+    println!("|---|---|---|---|");
+    let mut usual = None;
+    // The first is RVC's rule with another overlap, or it would come from the cache.
+    let options: [(&str, fn(&mut Config)); 7] = [
+        ("RVC's rule", |c| c.overlap_seconds = 0.31),
+        ("slicing fixed", |c| c.slicing = "fixed".into()),
+        ("min_slice_seconds 1.5", |c| c.min_slice_seconds = 1.5),
+        ("normalization peak", |c| c.normalization = "peak".into()),
+        ("normalization lufs", |c| c.normalization = "lufs".into()),
+        ("min_voice_share", |c| c.min_voice_share = 1e-6),
+        ("noise_reduction", |c| c.noise_reduction = 0.8),
+    ];
+    for (name, change) in options {
+        let mut config = config.clone();
+        change(&mut config);
+        let task = Task::new(threads, |_| {});
+        let cache = Cache::open(workspace.cache()).map_err(|e| e.to_string())?;
+        let start = Instant::now();
+        prepare::slices(&task, workspace, &cache, "options", Path::new("data/anna"), &config)
+            .map_err(|e| e.to_string())?;
+        let took = start.elapsed().as_secs_f64();
+        let each = 1000.0 * took / seconds;
+        let more = each - *usual.get_or_insert(each);
+        println!("| {name} | {took:.2} | {each:.2} | {more:+.2} |");
+    }
     Ok(())
 }
 
