@@ -40,7 +40,8 @@ pub struct Config {
     pub min_slice_seconds: f64,
     /// Overlap of neighbouring chunks, in seconds. (slices, features)
     pub overlap_seconds: f64,
-    /// "fixed" numbers every chunk once; "rvc" repeats the reference's numbering, which overwrites chunks (spec A.6). (slices)
+    /// "fixed" numbers every chunk once; "rvc" repeats the reference's numbering, which overwrites chunks (spec A.6), where chunks are
+    /// cut by RVC's rule. (slices)
     pub numbering: String,
     /// Louder peaks are rejected, as a factor of full scale. (slices)
     pub max_peak: f64,

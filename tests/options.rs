@@ -222,6 +222,17 @@ fn silence_stays_silence_at_any_level() {
     }
 }
 
+#[test]
+fn a_recording_too_quiet_for_a_loudness_is_left_out_as_silent() {
+    // Peaks of -77 dB: over what RVC's rule takes for silence, and below -70 LUFS.
+    let audio = scaled(&speech("anna", 1), 0.0002);
+    let by = |how: &str| cut(&audio, &config(|c| (c.slicing, c.normalization) = ("none".into(), how.into())));
+    assert_eq!(by("rvc").chunks.len(), 1);
+    let by_loudness = by("lufs");
+    assert!(by_loudness.chunks.is_empty());
+    assert_eq!(by_loudness.dropped[0].reason, Reason::Silent);
+}
+
 // ---- noise
 
 #[test]

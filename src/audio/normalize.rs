@@ -21,6 +21,8 @@ pub enum Level {
     Gain { gain: f64, true_peak: f64 },
     /// Untouched.
     None,
+    /// The recording has no loudness that a gain could be told from: it is below -70 LUFS all through. Its clips are left out.
+    Silence,
 }
 
 /// A clip at its level.
@@ -33,15 +35,14 @@ pub struct Levelled {
 
 impl Level {
     /// What the settings ask for in a recording of these finite samples.
-    ///
-    /// A recording without a loudness (below -70 LUFS all through) is silence and stays as it is.
     pub fn new(recording: &[f64], sample_rate: u32, config: &Config) -> Self {
         let peak = from_db(config.target_peak_dbfs);
         match config.normalization.as_str() {
             "peak" => Self::Peak { peak },
             "lufs" => {
                 let lufs = loudness::of_any_length(recording, sample_rate);
-                lufs.map_or(Self::None, |lufs| Self::Gain { gain: from_db(config.target_lufs - lufs), true_peak: peak })
+                let gain = |lufs| Self::Gain { gain: from_db(config.target_lufs - lufs), true_peak: peak };
+                lufs.map_or(Self::Silence, gain)
             }
             "none" => Self::None,
             _ => Self::Rvc,
@@ -62,7 +63,7 @@ impl Level {
                 }
                 scaled(gain.min(most))
             }
-            Self::None => samples.to_vec(),
+            Self::None | Self::Silence => samples.to_vec(),
         };
         Levelled { samples, held_db }
     }

@@ -158,7 +158,8 @@ fn quietest(rms: &[f64], start: usize, end: usize) -> usize {
 /// Why a chunk is not used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reason {
-    /// Its peak is below -80 dB re full scale. (RVC 2024 divides by the peak, so that digital silence becomes NaN.)
+    /// Its peak is below -80 dB re full scale, or the recording is too quiet for a loudness that is asked for. (RVC 2024 divides by
+    /// the peak, so that digital silence becomes NaN.)
     Silent,
     /// The recording has NaN or infinite samples there.
     NotFinite,
@@ -302,7 +303,7 @@ impl Plan {
             Reason::NotFinite
         } else if (range.len() as f64) < shortest * f64::from(self.sample_rate) {
             Reason::TooShort
-        } else if peak < SILENT_PEAK {
+        } else if peak < SILENT_PEAK || self.level == Level::Silence {
             Reason::Silent
         } else if peak > config.max_peak {
             Reason::TooLoud
@@ -333,9 +334,9 @@ impl Plan {
         let activity = Activity::new(&self.filtered, self.sample_rate);
         let seconds = |samples: usize| samples as f64 / f64::from(self.sample_rate);
         let is_voice = |range: &Range<usize>| activity.share(seconds(range.start), seconds(range.len())) >= min_share;
-        let (kept, dropped) = std::mem::take(&mut self.kept).into_iter().partition(|chunk| is_voice(&chunk.range));
+        let (kept, dropped): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.kept).into_iter().partition(|chunk| is_voice(&chunk.range));
         self.kept = kept;
-        let dropped: Vec<Planned> = dropped;
         dropped.iter().for_each(|chunk| self.drop_chunk(chunk.index, &chunk.range, Reason::NoVoice));
     }
 
