@@ -352,6 +352,15 @@ fn a_damaged_wav_is_named_and_the_others_are_used() {
 }
 
 #[test]
+fn a_silent_recording_is_counted_at_the_end_of_a_training() {
+    let workspace = Workspace::new();
+    workspace.record("anna", "good.wav", 6.0, 180.0);
+    write_wav(&workspace.path("data/anna/silent.wav"), &vec![0.0; 4 * 32000], 32000);
+    let text = succeeded(&train(&workspace, "anna", &["--epochs", "1"]));
+    assert!(text.contains("1 silent, "), "{text}");
+}
+
+#[test]
 fn an_unknown_flag_is_answered_with_the_nearest() {
     let workspace = Workspace::new();
     let text = ended_with(2, &workspace.run("train_voice", &["anna", "--epocs", "3"]));

@@ -516,17 +516,3 @@ fn a_cancelled_look_ends() {
     task.cancel_flag().store(true, std::sync::atomic::Ordering::Relaxed);
     assert_eq!(survey(&task, &cache, &subjects(folder.path())).unwrap_err().kind(), Kind::Cancelled);
 }
-
-// --- Speed ----------------------------------------------------------------------------------------------------------
-
-#[test]
-fn measuring_takes_a_few_milliseconds_a_second() {
-    let samples = speech(20.0, RATE, 24000.0);
-    let audio = Audio { samples, sample_rate: RATE };
-    let start = std::time::Instant::now();
-    measure(&audio);
-    let each = start.elapsed().as_secs_f64() * 1e3 / audio.seconds();
-    println!("{each:.2} ms a second of sound");
-    // Under 4 on a core of its own; the other tests run beside it.
-    assert!(each < 40.0, "{each} ms");
-}
