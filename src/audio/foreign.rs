@@ -1,4 +1,4 @@
-//! Formats that symphonia cannot decode (Opus, WMA, HE-AAC, ...), through ffmpeg where it is installed.
+//! Formats that are not decoded here (WMA, AMR, HE-AAC, Opus of 2.5 ms frames, ...), through ffmpeg where it is installed.
 //!
 //! ffmpeg gets an argument vector, nothing on its standard input, one local file and a list of plain containers: no network,
 //! no playlist that leads to other files. It writes a float wav with all channels to a nameless file, which is then decoded

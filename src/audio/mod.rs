@@ -12,6 +12,7 @@ pub mod filter;
 mod foreign;
 pub mod io;
 pub mod measure;
+mod opus;
 pub mod picture;
 pub mod resample;
 pub mod slice;
