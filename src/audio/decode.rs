@@ -27,14 +27,18 @@ const STREAMED_BYTES: u64 = 0x7fff_f000;
 
 const REENCODE: &str = "if it plays elsewhere, convert it, for instance: ffmpeg -i RECORDING -c:a flac NEW.flac";
 
-/// The sound of a regular file, mixed down to mono, at its own rate.
-pub(super) fn decode(path: &Path) -> Result<Audio> {
+/// The sound of a regular file, mixed down to mono, at its own rate; and whether ffmpeg had to help.
+pub(super) fn decode(path: &Path) -> Result<(Audio, bool)> {
     let file = open(path)?;
+    let mut by_ffmpeg = false;
     let decoded = match decode_safely(path, file) {
         Ok(decoded) => decoded,
         Err(Failure::Final(e)) => return Err(e),
         Err(Failure::Unknown(e)) => match foreign::to_wav(path) {
-            Ok(Some(wav)) => decode_safely(path, wav).map_err(Failure::into_error)?,
+            Ok(Some(wav)) => {
+                by_ffmpeg = true;
+                decode_safely(path, wav).map_err(Failure::into_error)?
+            }
             Ok(None) => return Err(e.also("or install ffmpeg: then it is read as it is")),
             Err(why) => return Err(e.also(why)),
         },
@@ -44,7 +48,7 @@ pub(super) fn decode(path: &Path) -> Result<Audio> {
             .path(path)
             .hint(REENCODE));
     }
-    Ok(decoded)
+    Ok((decoded, by_ffmpeg))
 }
 
 fn open(path: &Path) -> Result<File> {

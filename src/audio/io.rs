@@ -1,6 +1,6 @@
 //! Sound files: reading any recording, and writing and reading the float wavs of a training folder.
 
-use super::{Audio, decode};
+use super::{Audio, decode, foreign};
 use crate::{Error, Kind, Result, files};
 use std::io::Write;
 use std::path::Path;
@@ -34,7 +34,19 @@ pub fn is_audio(path: &Path) -> bool {
 ///
 /// Source: spec A.2. RVC resamples in the same ffmpeg call; here that is [`Audio::at_rate`].
 pub fn load(path: &Path) -> Result<Audio> {
+    Ok(load_and_tell(path)?.0)
+}
+
+/// As [`load`], and whether ffmpeg decoded it: then the samples depend on [`ffmpeg_version`].
+///
+/// Errors: as [`load`].
+pub fn load_and_tell(path: &Path) -> Result<(Audio, bool)> {
     decode::decode(path)
+}
+
+/// The version of the ffmpeg on the PATH, if there is one.
+pub fn ffmpeg_version() -> Option<&'static str> {
+    foreign::version()
 }
 
 /// Writes mono samples as a float32 wav, whole or not at all, with the reference's 58-byte header (spec A.8).

@@ -151,7 +151,7 @@ fn recording(
     record: Option<&SourceRecord>,
     digest: &str,
 ) -> Result<Vec<Line>> {
-    let decode = slices::decode_key(digest);
+    let decode = slices::sound_key(cache, digest)?;
     let mut lines = vec![stage(cache, stored, voice, &decode)?];
     if let Some(record) = record.filter(|record| record.raw_id != digest) {
         lines[0].why = format!("recording: {} -> {} since the last run", short(&record.raw_id), short(digest));

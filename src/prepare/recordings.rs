@@ -55,7 +55,7 @@ pub(super) fn find(task: &Task, workspace: &Workspace, folder: &Path) -> Result<
     if groups.is_empty() {
         return Err(Error::new(Kind::DataEmpty, format!("there is no recording in {}", folder.display()))
             .path(folder)
-            .hint("put sound files into this folder (wav, flac, mp3, m4a, ogg, aiff); a few minutes of clean speech"));
+            .hint("put sound files into this folder (wav, flac, mp3, m4a, ogg, opus, webm, aiff); a few minutes of clean speech"));
     }
     check_speakers(speakers.len(), folder)?;
     if !level.ignored.is_empty() {
@@ -151,7 +151,8 @@ fn missing(workspace: &Workspace, folder: &Path) -> Error {
     let given = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let hint = match crate::error::nearest(given, voices.iter().map(String::as_str)) {
         _ if voices.is_empty() => {
-            "make this folder and put the recordings of the voice into it (wav, flac, mp3, m4a, ogg, aiff)".to_owned()
+            "make this folder and put the recordings of the voice into it (wav, flac, mp3, m4a, ogg, opus, webm, aiff)"
+                .to_owned()
         }
         Some(name) => format!("did you mean {name:?}? voices that exist: {}", some_of(&voices)),
         None => format!("voices that exist: {}; or make this folder and put recordings into it", some_of(&voices)),
