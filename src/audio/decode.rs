@@ -340,7 +340,7 @@ fn damaged(path: &Path, why: &str) -> Error {
 
 fn not_sound(path: &Path, cause: &Cause) -> Failure {
     match cause {
-        Cause::IoError(e) if e.kind() != std::io::ErrorKind::UnexpectedEof => system(path, e).into(),
+        Cause::IoError(e) if is_of_the_system(e) => system(path, e).into(),
         _ => Failure::Unknown(
             error(path, format!("{} is no sound file that can be read ({cause})", path.display()))
                 .hint(format!("wav, flac, mp3, m4a, ogg, opus, webm and aiff can be read; {REENCODE}")),
@@ -351,10 +351,15 @@ fn not_sound(path: &Path, cause: &Cause) -> Failure {
 /// The error of reading or decoding on at some time.
 fn broken(path: &Path, mono: &Mono, cause: &Cause) -> Error {
     match cause {
-        Cause::IoError(e) if e.kind() != std::io::ErrorKind::UnexpectedEof => system(path, e),
+        Cause::IoError(e) if is_of_the_system(e) => system(path, e),
         Cause::IoError(_) => damaged(path, &format!("it ends unexpectedly after {:.1} s", mono.seconds())),
         _ => damaged(path, &format!("{cause} after {:.1} s", mono.seconds())),
     }
+}
+
+/// Whether reading failed. symphonia also reports as such that a packet is shorter than what it says is in it.
+fn is_of_the_system(cause: &std::io::Error) -> bool {
+    cause.raw_os_error().is_some()
 }
 
 fn system(path: &Path, cause: &std::io::Error) -> Error {
