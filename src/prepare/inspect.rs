@@ -43,8 +43,8 @@ pub fn explain(task: &Task, workspace: &Workspace, cache: &Cache, file: &Path) -
     for voice in &voices {
         let base = |folder: Result<std::path::PathBuf>| folder.ok().and_then(|folder| folder.canonicalize().ok());
         let below = |folder: Option<std::path::PathBuf>| {
-            let rest = file.strip_prefix(folder?).ok()?.to_str()?.replace('\\', "/");
-            Some(rest)
+            let rest = file.strip_prefix(folder?).ok()?.to_str()?;
+            Some(if cfg!(windows) { rest.replace('\\', "/") } else { rest.to_owned() })
         };
         let as_recording = below(base(workspace.data(&voice.name)));
         let as_output = below(base(workspace.logs(&voice.name)));

@@ -44,8 +44,13 @@ pub(super) fn find(task: &Task, workspace: &Workspace, folder: &Path) -> Result<
         speakers.push(String::new());
         groups.push(std::mem::take(&mut level.recordings));
     }
-    for name in std::mem::take(&mut level.folders) {
-        let mut inner = Level::read_deep(&folder.join(&name), &format!("{name}/"), &mut above)?;
+    for inner in std::mem::take(&mut level.folders) {
+        let name = shown(&inner);
+        if leads_back(&inner, &above) {
+            level.ignored.push(format!("{name}/"));
+            continue;
+        }
+        let mut inner = Level::read_deep(&inner, &format!("{name}/"), &mut above)?;
         level.ignored.append(&mut inner.ignored);
         if !inner.recordings.is_empty() {
             speakers.push(name);
@@ -80,7 +85,7 @@ pub(super) fn check_speakers(speakers: usize, folder: &Path) -> Result<()> {
 #[derive(Default)]
 struct Level {
     recordings: Vec<Recording>,
-    folders: Vec<String>,
+    folders: Vec<PathBuf>,
     ignored: Vec<String>,
 }
 
@@ -90,11 +95,9 @@ impl Level {
         let mut level = Self::read(folder, prefix)?;
         let real = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
         above.push(real);
-        for name in std::mem::take(&mut level.folders) {
-            let (inner, prefix) = (folder.join(&name), format!("{prefix}{name}/"));
-            // A link to a folder that it lies in would lead on for ever.
-            let is_loop = inner.canonicalize().is_ok_and(|real| above.contains(&real));
-            if is_loop || above.len() > MOST_DEPTH {
+        for inner in std::mem::take(&mut level.folders) {
+            let prefix = format!("{prefix}{}/", shown(&inner));
+            if leads_back(&inner, above) || above.len() > MOST_DEPTH {
                 level.ignored.push(prefix);
                 continue;
             }
@@ -109,14 +112,14 @@ impl Level {
     fn read(folder: &Path, prefix: &str) -> Result<Self> {
         let mut level = Self::default();
         for path in files::list(folder)? {
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let name = shown(&path);
             if name.starts_with('.') {
                 continue;
             }
             // Follows links: a linked recording or speaker folder is as good as a real one.
             let about = std::fs::metadata(&path);
             if about.as_ref().is_ok_and(std::fs::Metadata::is_dir) {
-                level.folders.push(name);
+                level.folders.push(path);
                 continue;
             }
             if !io::is_audio(&path) {
@@ -133,6 +136,21 @@ impl Level {
         }
         Ok(level)
     }
+}
+
+/// Whether a folder is a link to one that it lies in, which would lead on for ever.
+fn leads_back(folder: &Path, above: &[PathBuf]) -> bool {
+    folder.canonicalize().is_ok_and(|real| above.contains(&real))
+}
+
+/// The name of a file or folder as text. Bytes that are none are written as \xff: two names stay two.
+fn shown(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+    let text = |chunk: std::str::Utf8Chunk| {
+        let rest: String = chunk.invalid().iter().map(|byte| format!("\\x{byte:02x}")).collect();
+        format!("{}{rest}", chunk.valid())
+    };
+    name.utf8_chunks().map(text).collect()
 }
 
 fn missing(workspace: &Workspace, folder: &Path) -> Error {
