@@ -193,6 +193,12 @@ impl Lock {
     pub fn acquire(folder: &Path) -> Result<Self> {
         create_folder(folder)?;
         let path = folder.join(".lock");
+        // Opening a pipe would wait for its reader.
+        if path.exists() && !path.is_file() {
+            return Err(Error::new(Kind::Write, format!("{} is no regular file", path.display()))
+                .path(&path)
+                .hint("remove it and run again"));
+        }
         let file = File::options()
             .create(true)
             .truncate(false)
