@@ -96,7 +96,7 @@ pub fn report(workspace: &Path, store: &Store) -> Report {
         store.warnings().iter().map(|what| Line::missing("assets", what, "make the folder, or correct RVC_RUN_ASSETS")),
     );
     lines.extend([
-        program("ffmpeg", "-version", "not needed for wav, flac, mp3, m4a, ogg and aiff; for other formats, and parts of long links: your system's package ffmpeg"),
+        program("ffmpeg", "-version", "not needed for wav, flac, mp3, m4a, ogg, opus, webm and aiff; for other formats, and parts of long links: your system's package ffmpeg"),
         downloader(),
         program("mlflow", "--version", "only for browsing runs: pip install mlflow"),
     ]);

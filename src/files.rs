@@ -112,6 +112,11 @@ pub fn digest(bytes: impl AsRef<[u8]>) -> String {
 
 /// The SHA-256 of a file's content, 64 hexadecimal digits, read in pieces.
 pub fn digest_file(path: &Path) -> Result<String> {
+    // Looked at first: opening a pipe would wait for its writer.
+    let about = std::fs::metadata(path).map_err(|e| Error::io("open", path, e))?;
+    if !about.is_file() {
+        return Err(Error::new(Kind::Read, format!("{} is not a regular file", path.display())).path(path));
+    }
     let mut file = File::open(path).map_err(|e| Error::io("open", path, e))?;
     let mut hasher = Hasher::default();
     let mut piece = vec![0u8; 1 << 20];
@@ -188,6 +193,12 @@ impl Lock {
     pub fn acquire(folder: &Path) -> Result<Self> {
         create_folder(folder)?;
         let path = folder.join(".lock");
+        // Opening a pipe would wait for its reader.
+        if path.exists() && !path.is_file() {
+            return Err(Error::new(Kind::Write, format!("{} is no regular file", path.display()))
+                .path(&path)
+                .hint("remove it and run again"));
+        }
         let file = File::options()
             .create(true)
             .truncate(false)

@@ -320,8 +320,53 @@ impl Dice {
 fn child_that_prepares() {
     if let Some(root) = std::env::var_os("RVC_TEST_CACHE_TRUTH") {
         let room = Room { workspace: Workspace::new(PathBuf::from(root)), ..voice(0) };
-        room.run();
+        println!("ran {:?}", room.run());
     }
+}
+
+/// A program called ffmpeg that "decodes" everything to one sound; its folder.
+#[cfg(unix)]
+fn fake_ffmpeg(room: &Room, version: &str, sound: u32) -> PathBuf {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = room.keep_folder.path().join(format!("ffmpeg-{version}"));
+    files::create_folder(&folder).unwrap();
+    record(&folder.join("sound.wav"), sound, 1.0);
+    let program = folder.join("ffmpeg");
+    let answer = format!("echo 'ffmpeg version {version} Copyright'; exit 0");
+    let sound = folder.join("sound.wav");
+    let script = format!("#!/bin/sh\n[ \"$1\" = -version ] && {{ {answer}; }}\nexec /bin/cat '{}'\n", sound.display());
+    std::fs::write(&program, script).unwrap();
+    std::fs::set_permissions(&program, PermissionsExt::from_mode(0o700)).unwrap();
+    folder
+}
+
+#[cfg(unix)]
+#[test]
+fn what_another_ffmpeg_decoded_is_decoded_again_and_what_is_kept_outlives_it() {
+    let room = voice(1);
+    std::fs::write(room.data().join("z.wma"), b"nothing that we know").unwrap();
+    let (old, new) = (fake_ffmpeg(&room, "1.0", 7), fake_ffmpeg(&room, "2.0", 8));
+    let run = |path: &Path| {
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "child_that_prepares", "--nocapture"])
+            .env("RVC_TEST_CACHE_TRUTH", room.workspace.root())
+            .env("PATH", path)
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        text.lines().find_map(|line| Some(line.split_once("ran ")?.1.to_owned())).unwrap_or(text)
+    };
+    let show = |done: Done| format!("{done:?}");
+    assert_eq!(run(&old), show((2, 2, 2, 2)));
+    assert_eq!(run(&old), show(NOTHING));
+    assert_eq!(run(&new), show((1, 1, 1, 1)), "another ffmpeg");
+    assert_eq!(run(&new), show(NOTHING));
+    assert_eq!(run(&old), show(NOTHING), "the former one again");
+    assert_eq!(run(Path::new("")), show(NOTHING), "none");
+    let (task, cache) = (Task::new(1, |_| {}), Cache::open(room.workspace.cache()).unwrap());
+    let lines = inspect::explain(&task, &room.workspace, &cache, &room.data().join("z.wma")).unwrap();
+    // A miss where this machine has an ffmpeg of its own: neither of the two that it was decoded by.
+    assert!(lines[0].stage == "decode" && lines[0].why.contains("ffmpeg"), "{lines:?}");
 }
 
 /// R18 asks for 2000 sequences; so many in every run of the tests, more with RVC_TEST_SEQUENCES.

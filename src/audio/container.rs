@@ -1,10 +1,14 @@
-//! What containers say about their sound and symphonia 0.6 does not pass on: which part of an MP4/M4A track is to be heard
-//! (AAC encoders put 1024 or more samples of run-in in front, and padding behind), and whether an Ogg file is cut off.
+//! What containers say about their sound and symphonia 0.6 does not pass on: which part of an MP4/M4A or Matroska track is to
+//! be heard (AAC encoders put 1024 or more samples of run-in in front, and padding behind), and whether an Ogg or Matroska
+//! file is damaged or cut off.
 //!
-//! Source: ISO/IEC 14496-12 (boxes, `elst`), Apple's `iTunSMPB` comment, RFC 3533 (Ogg pages).
+//! Source: ISO/IEC 14496-12 (boxes, `elst`), Apple's `iTunSMPB` comment, RFC 3533 (Ogg pages), RFC 9559 (Matroska).
 
+use std::collections::HashMap;
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{BufReader, Read, Seek, SeekFrom};
+use symphonia::core::checksum::Crc32;
+use symphonia::core::io::Monitor;
 
 /// The samples to be heard, counted in the decoder's output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,25 +140,152 @@ fn itunes(moov: &[u8]) -> Option<Heard> {
     (count > 0).then_some(Heard { lead, count: Some(count) })
 }
 
-/// Whether the last page of an Ogg file is incomplete.
-pub(super) fn ogg_is_cut_off(file: &mut File) -> Option<bool> {
-    /// The longest possible page, twice: one whole page is in there.
-    const TAIL: u64 = 2 * 65307;
-    const HEADER: usize = 27;
+/// What is wrong with the pages of an Ogg file. symphonia leaves damaged pages out without a word: up to a second of sound
+/// each, and all that follows would be early.
+pub(super) fn ogg_damage(file: &mut File) -> Option<String> {
+    /// Of a page, in front of its table of lengths.
+    const HEADER: u64 = 27;
+    const CRC: std::ops::Range<usize> = 22..26;
+    const ENDS_STREAM: u8 = 4;
+    file.seek(SeekFrom::Start(0)).ok()?;
+    let mut reader = BufReader::new(file);
+    let (mut page, mut at, mut ended) = (Vec::new(), 0u64, false);
+    // By stream; the number of its next page.
+    let mut expected: HashMap<u32, u32> = HashMap::new();
+    loop {
+        page.clear();
+        let mut read =
+            |page: &mut Vec<u8>, bytes: u64| Some(reader.by_ref().take(bytes).read_to_end(page).ok()? as u64 == bytes);
+        let whole = read(&mut page, HEADER)?;
+        if page.is_empty() {
+            return None;
+        }
+        if !page.starts_with(b"OggS") {
+            // Tags before the first page and behind the last one are no sound.
+            return (at > 0 && !ended).then(|| format!("there is no page where one must begin, at byte {at}"));
+        }
+        let segments = page.get(HEADER as usize - 1).copied().unwrap_or_default();
+        let whole = whole && read(&mut page, segments.into())?;
+        let content: u64 = page[page.len().min(HEADER as usize)..].iter().map(|n| u64::from(*n)).sum();
+        if !whole || !read(&mut page, content)? {
+            return Some(format!("its last page, at byte {at}, is incomplete"));
+        }
+        let crc = page.splice(CRC, [0; 4]).collect::<Vec<_>>();
+        let mut computed = Crc32::new(0);
+        computed.process_buf_bytes(&page);
+        if computed.crc().to_le_bytes()[..] != crc {
+            return Some(format!("the page at byte {at} was altered"));
+        }
+        let (stream, number) = (le_u32(&page[14..])?, le_u32(&page[18..])?);
+        if expected.insert(stream, number.wrapping_add(1)).is_some_and(|expected| expected != number) {
+            return Some(format!("there are pages missing before byte {at}"));
+        }
+        ended = page[5] & ENDS_STREAM != 0;
+        at += page.len() as u64;
+    }
+}
+
+/// What a Matroska or WebM file says about a track and symphonia does not pass on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Matroska {
+    /// Run-in of the codec, in nanoseconds.
+    pub delay: u64,
+    /// Padding behind the last sample, in nanoseconds.
+    pub padding: u64,
+    /// Whether something in it is longer than what is left of the file.
+    pub cut_off: bool,
+}
+
+/// Reads the headers of all elements; nothing if it is no such file. Source: RFC 8794 (EBML), RFC 9559 (Matroska).
+pub(super) fn matroska(file: &mut File, track: u32) -> Option<Matroska> {
+    const EBML: u64 = 0x1a45_dfa3;
+    const SEGMENT: u64 = 0x1853_8067;
+    const CLUSTER: u64 = 0x1f43_b675;
+    const TRACKS: u64 = 0x1654_ae6b;
+    const TRACK: u64 = 0xae;
+    const TRACK_NUMBER: u64 = 0xd7;
+    const CODEC_DELAY: u64 = 0x56aa;
+    const GROUP: u64 = 0xa0;
+    const BLOCK: u64 = 0xa1;
+    const SIMPLE_BLOCK: u64 = 0xa3;
+    const PADDING: u64 = 0x75a2;
     let length = file.metadata().ok()?.len();
-    file.seek(SeekFrom::Start(length.saturating_sub(TAIL))).ok()?;
-    let mut tail = Vec::new();
-    file.take(TAIL).read_to_end(&mut tail).ok()?;
-    let page = tail.windows(5).rposition(|window| window == b"OggS\0")?;
-    let header = &tail[page..];
-    let Some(&segments) = header.get(HEADER - 1) else { return Some(true) };
-    let Some(lengths) = header.get(HEADER..HEADER + usize::from(segments)) else { return Some(true) };
-    let content: usize = lengths.iter().map(|n| usize::from(*n)).sum();
-    Some(header.len() < HEADER + lengths.len() + content)
+    file.seek(SeekFrom::Start(0)).ok()?;
+    let mut reader = BufReader::new(file);
+    let (mut at, mut found, mut end) = (0u64, Matroska::default(), length);
+    // Of the track or block that is being read.
+    let (mut number, mut delay, mut inside) = (0u64, 0u64, false);
+    while at < end {
+        let (id, _, id_bytes) = vint(&mut reader)?;
+        if at == 0 && id != EBML {
+            return None;
+        }
+        let Some((_, size, size_bytes)) = vint(&mut reader) else { break };
+        at += id_bytes + size_bytes;
+        if let Some(size) = size {
+            found.cut_off |= at.checked_add(size).is_none_or(|after| after > length);
+        }
+        if id == SEGMENT {
+            // What comes behind it was put there by somebody else.
+            end = size.map_or(length, |size| at.saturating_add(size).min(length));
+        }
+        // Containers of what is looked for are entered; their length does not matter.
+        if matches!(id, SEGMENT | CLUSTER | TRACKS | TRACK | GROUP) {
+            (number, delay, inside) = (0, 0, false);
+            continue;
+        }
+        let size = size?;
+        let mut content = Vec::new();
+        if matches!(id, TRACK_NUMBER | CODEC_DELAY | PADDING) && size <= 8 {
+            reader.by_ref().take(size).read_to_end(&mut content).ok()?;
+            let value = content.iter().fold(0u64, |value, byte| value << 8 | u64::from(*byte));
+            match id {
+                TRACK_NUMBER => number = value,
+                CODEC_DELAY => delay = value,
+                // Negative padding is none.
+                _ if inside && content.first().is_some_and(|first| *first < 0x80) => found.padding = value,
+                _ => {}
+            }
+            if number == u64::from(track) && number > 0 {
+                found.delay = delay;
+            }
+        } else {
+            if matches!(id, BLOCK | SIMPLE_BLOCK) {
+                let mut start = Vec::new();
+                reader.by_ref().take(size.min(8)).read_to_end(&mut start).ok()?;
+                inside = vint(&mut start.as_slice())?.1 == Some(u64::from(track));
+                if inside {
+                    found.padding = 0;
+                }
+                content = start;
+            }
+            let rest = size - content.len() as u64;
+            reader.seek_relative(i64::try_from(rest).ok()?).ok()?;
+        }
+        at = at.checked_add(size)?;
+    }
+    Some(found)
+}
+
+/// An EBML number of up to 8 bytes: with its marker, as identifiers are written; without it, none if it stands for
+/// "unknown"; and its length.
+fn vint(reader: &mut impl Read) -> Option<(u64, Option<u64>, u64)> {
+    let mut bytes = [0u8; 8];
+    reader.read_exact(&mut bytes[..1]).ok()?;
+    let length = bytes[0].leading_zeros() as usize + 1;
+    reader.read_exact(bytes.get_mut(1..length)?).ok()?;
+    let whole = bytes[..length].iter().fold(0u64, |value, byte| value << 8 | u64::from(*byte));
+    let largest = (1u64 << (7 * length)) - 1;
+    let value = whole & largest;
+    Some((whole, (value != largest).then_some(value), length as u64))
 }
 
 fn be_u32(bytes: &[u8]) -> Option<u32> {
     Some(u32::from_be_bytes(bytes.get(..4)?.try_into().ok()?))
+}
+
+fn le_u32(bytes: &[u8]) -> Option<u32> {
+    Some(u32::from_le_bytes(bytes.get(..4)?.try_into().ok()?))
 }
 
 fn be_u64(bytes: &[u8]) -> Option<u64> {

@@ -1,11 +1,12 @@
 //! Decoding of sound files to mono by symphonia (what it does not know: [`foreign`]), with everything that a hostile or damaged file may do turned into an error.
 
-use super::{Audio, container, foreign};
+use super::{Audio, container, foreign, opus};
 use crate::{Error, Kind, Result, task};
 use std::fs::File;
 use std::path::Path;
 use symphonia::core::audio::{Channels, GenericAudioBufferRef, Position};
-use symphonia::core::codecs::audio::{AudioDecoder, AudioDecoderOptions};
+use symphonia::core::codecs::audio::well_known::CODEC_ID_OPUS;
+use symphonia::core::codecs::audio::{AudioCodecParameters, AudioDecoder, AudioDecoderOptions};
 use symphonia::core::errors::Error as Cause;
 use symphonia::core::formats::{FormatOptions, FormatReader, Track, TrackType, probe::Hint};
 use symphonia::core::io::{MediaSourceStream, MediaSourceStreamOptions};
@@ -26,14 +27,18 @@ const STREAMED_BYTES: u64 = 0x7fff_f000;
 
 const REENCODE: &str = "if it plays elsewhere, convert it, for instance: ffmpeg -i RECORDING -c:a flac NEW.flac";
 
-/// The sound of a regular file, mixed down to mono, at its own rate.
-pub(super) fn decode(path: &Path) -> Result<Audio> {
+/// The sound of a regular file, mixed down to mono, at its own rate; and whether ffmpeg had to help.
+pub(super) fn decode(path: &Path) -> Result<(Audio, bool)> {
     let file = open(path)?;
+    let mut by_ffmpeg = false;
     let decoded = match decode_safely(path, file) {
         Ok(decoded) => decoded,
         Err(Failure::Final(e)) => return Err(e),
         Err(Failure::Unknown(e)) => match foreign::to_wav(path) {
-            Ok(Some(wav)) => decode_safely(path, wav).map_err(Failure::into_error)?,
+            Ok(Some(wav)) => {
+                by_ffmpeg = true;
+                decode_safely(path, wav).map_err(Failure::into_error)?
+            }
             Ok(None) => return Err(e.also("or install ffmpeg: then it is read as it is")),
             Err(why) => return Err(e.also(why)),
         },
@@ -43,7 +48,7 @@ pub(super) fn decode(path: &Path) -> Result<Audio> {
             .path(path)
             .hint(REENCODE));
     }
-    Ok(decoded)
+    Ok((decoded, by_ffmpeg))
 }
 
 fn open(path: &Path) -> Result<File> {
@@ -94,32 +99,78 @@ fn decode_file(path: &Path, file: File) -> std::result::Result<Audio, Failure> {
     let mut interleaved: Vec<f32> = Vec::new();
     // The length of leading packets that cannot be decoded: an MP3 cut out of a longer one refers to what was before.
     let mut unreadable = 0u64;
+    // What the last packets have too much, by their container.
+    let mut padding = 0u64;
+    let is_opus = codec(&track).is_some_and(|parameters| parameters.codec == CODEC_ID_OPUS);
     while let Some(packet) = next_packet(path, &mut *reader, &mono)? {
         if packet.track_id != track.id {
             continue;
         }
         match decoder.decode(&packet) {
             Ok(buffer) => mono.push(&buffer, &mut interleaved, std::mem::take(&mut unreadable))?,
-            Err(Cause::DecodeError(_)) if mono.samples.is_empty() => unreadable += packet.dur.get(),
+            Err(Cause::DecodeError(_)) if mono.samples.is_empty() && !is_opus => unreadable += packet.dur.get(),
+            Err(cause @ Cause::Unsupported(_)) => return Err(unknown_coding(path, &cause)),
             Err(cause) => return Err(broken(path, &mono, &cause).into()),
         }
+        // Only the end of a stream is padded: one that claims it before is wrong.
+        padding = if packet.trim_end.get() > 0 { padding + packet.trim_end.get() } else { 0 };
     }
     if mono.samples.is_empty() && unreadable > 0 {
         return Err(damaged(path, "nothing in it can be decoded").into());
     }
     let format = reader.format_info().short_name;
     check_end(path, format, &track, &mono)?;
-    if format == "ogg" && container::ogg_is_cut_off(&mut second) == Some(true) {
-        return Err(damaged(path, &format!("its last page, after {:.2} s, is incomplete", mono.seconds())).into());
-    }
+    let heard = heard(&mut second, path, format, &track, &mono, if is_opus { padding } else { 0 })?;
     let mut audio = Audio { samples: mono.samples, sample_rate: mono.sample_rate };
-    if let Some(heard) = container::heard(&mut second, audio.sample_rate) {
-        let length = audio.samples.len() as u64;
-        let lead = heard.lead.min(length);
-        audio.samples.truncate(heard.count.map_or(length, |n| lead.saturating_add(n).min(length)) as usize);
-        audio.samples.drain(..lead as usize);
-    }
+    let length = audio.samples.len() as u64;
+    let lead = heard.lead.min(length);
+    audio.samples.truncate(heard.count.map_or(length, |n| lead.saturating_add(n).min(length)) as usize);
+    audio.samples.drain(..lead as usize);
     Ok(audio)
+}
+
+/// Which of the decoded samples are to be heard, by what the container says. `padding` is what symphonia has to say of it.
+///
+/// Errors: `audio.decode` for an Ogg or Matroska file that is cut off or altered.
+fn heard(
+    file: &mut File,
+    path: &Path,
+    format: &str,
+    track: &Track,
+    mono: &Mono,
+    padding: u64,
+) -> Result<container::Heard> {
+    if let Some(heard) = container::heard(file, mono.sample_rate) {
+        return Ok(heard);
+    }
+    let (mut lead, mut padding) = (0, padding);
+    if format == "ogg"
+        && let Some(why) = container::ogg_damage(file)
+    {
+        return Err(damaged(path, &why));
+    }
+    if format == "matroska"
+        && let Some(said) = container::matroska(file, track.id)
+    {
+        if said.cut_off {
+            return Err(damaged(path, &format!("it is cut off after {:.2} s", mono.seconds())));
+        }
+        let samples = |nanoseconds: u64| {
+            let product = u128::from(nanoseconds) * u128::from(mono.sample_rate) + 500_000_000;
+            u64::try_from(product / 1_000_000_000).unwrap_or(u64::MAX)
+        };
+        (lead, padding) = (samples(said.delay), samples(said.padding));
+    }
+    let head = codec(track).filter(|parameters| parameters.codec == CODEC_ID_OPUS);
+    if let Some(head) = head.and_then(|parameters| opus::Head::read(parameters.extra_data.as_deref()?).ok()) {
+        lead = head.pre_skip.into();
+    }
+    let whole = (mono.samples.len() as u64).saturating_sub(lead);
+    Ok(container::Heard { lead, count: Some(whole.saturating_sub(padding)) })
+}
+
+fn codec(track: &Track) -> Option<&AudioCodecParameters> {
+    track.codec_params.as_ref().and_then(|parameters| parameters.audio())
 }
 
 type Source = (Box<dyn FormatReader>, Box<dyn AudioDecoder>, Track);
@@ -145,20 +196,28 @@ fn start(path: &Path, file: File) -> std::result::Result<Source, Failure> {
         let error = error(path, format!("{} has no sound track that can be read", path.display()));
         return Err(Failure::Unknown(error.hint(REENCODE)));
     };
-    let Some(parameters) = track.codec_params.as_ref().and_then(|p| p.audio()) else {
+    let Some(parameters) = codec(&track) else {
         let error = error(path, format!("{} has a sound track of an unknown kind", path.display()));
         return Err(Failure::Unknown(error.hint(REENCODE)));
     };
     if let Some(rate) = parameters.sample_rate {
         check_rate(path, rate)?;
     }
-    let decoder = symphonia::default::get_codecs()
-        .make_audio_decoder(parameters, &AudioDecoderOptions::default())
-        .map_err(|e| {
-            let message = format!("{} is coded in a way that cannot be read ({e})", path.display());
-            Failure::Unknown(error(path, message).hint(REENCODE))
-        })?;
+    let decoder = if parameters.codec == CODEC_ID_OPUS {
+        opus::Decoder::new(parameters).map(|decoder| Box::new(decoder) as Box<dyn AudioDecoder>)
+    } else {
+        symphonia::default::get_codecs().make_audio_decoder(parameters, &AudioDecoderOptions::default())
+    };
+    let decoder = decoder.map_err(|e| match e {
+        Cause::DecodeError(why) => Failure::Final(damaged(path, why)),
+        e => unknown_coding(path, &e),
+    })?;
     Ok((reader, decoder, track))
+}
+
+fn unknown_coding(path: &Path, cause: &Cause) -> Failure {
+    let message = format!("{} is coded in a way that cannot be read ({cause})", path.display());
+    Failure::Unknown(error(path, message).hint(REENCODE))
 }
 
 /// The mixed-down samples so far.
@@ -243,7 +302,7 @@ fn check_end(path: &Path, format: &str, track: &Track, mono: &Mono) -> Result<()
     // Without an encoder's own count, MP3's number is an estimate from the file size; Ogg's is that of the last page found.
     let reliable = format != "ogg" && (track.delay.is_some() || !matches!(format, "mp3" | "mp2" | "mp1" | "aac"));
     // A header's rate: an empty file has none of its own.
-    let rate = track.codec_params.as_ref().and_then(|p| p.audio()?.sample_rate).unwrap_or(mono.sample_rate);
+    let rate = codec(track).and_then(|p| p.sample_rate).unwrap_or(mono.sample_rate);
     let Some(frames) = track.num_frames.filter(|_| reliable && rate > 0) else { return Ok(()) };
     if format == "wave" && frames.saturating_mul(bytes_a_frame(track)) >= STREAMED_BYTES {
         return Ok(());
@@ -258,8 +317,8 @@ fn check_end(path: &Path, format: &str, track: &Track, mono: &Mono) -> Result<()
 
 /// Bytes of one sample of all channels, as the header has it; 1 if it does not say.
 fn bytes_a_frame(track: &Track) -> u64 {
-    let parameters = track.codec_params.as_ref().and_then(|p| p.audio());
-    let bytes = parameters.and_then(|p| Some(p.channels.as_ref()?.count() as u64 * u64::from(p.bits_per_sample? / 8)));
+    let bytes =
+        codec(track).and_then(|p| Some(p.channels.as_ref()?.count() as u64 * u64::from(p.bits_per_sample? / 8)));
     bytes.unwrap_or(1).max(1)
 }
 
@@ -281,10 +340,10 @@ fn damaged(path: &Path, why: &str) -> Error {
 
 fn not_sound(path: &Path, cause: &Cause) -> Failure {
     match cause {
-        Cause::IoError(e) if e.kind() != std::io::ErrorKind::UnexpectedEof => system(path, e).into(),
+        Cause::IoError(e) if is_of_the_system(e) => system(path, e).into(),
         _ => Failure::Unknown(
             error(path, format!("{} is no sound file that can be read ({cause})", path.display()))
-                .hint(format!("wav, flac, mp3, m4a, ogg (Vorbis) and aiff can be read; {REENCODE}")),
+                .hint(format!("wav, flac, mp3, m4a, ogg, opus, webm and aiff can be read; {REENCODE}")),
         ),
     }
 }
@@ -292,10 +351,15 @@ fn not_sound(path: &Path, cause: &Cause) -> Failure {
 /// The error of reading or decoding on at some time.
 fn broken(path: &Path, mono: &Mono, cause: &Cause) -> Error {
     match cause {
-        Cause::IoError(e) if e.kind() != std::io::ErrorKind::UnexpectedEof => system(path, e),
+        Cause::IoError(e) if is_of_the_system(e) => system(path, e),
         Cause::IoError(_) => damaged(path, &format!("it ends unexpectedly after {:.1} s", mono.seconds())),
         _ => damaged(path, &format!("{cause} after {:.1} s", mono.seconds())),
     }
+}
+
+/// Whether reading failed. symphonia also reports as such that a packet is shorter than what it says is in it.
+fn is_of_the_system(cause: &std::io::Error) -> bool {
+    cause.raw_os_error().is_some()
 }
 
 fn system(path: &Path, cause: &std::io::Error) -> Error {

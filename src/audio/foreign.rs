@@ -1,4 +1,4 @@
-//! Formats that symphonia cannot decode (Opus, WMA, HE-AAC, ...), through ffmpeg where it is installed.
+//! Formats that are not decoded here (WMA, AMR, HE-AAC, Opus of 2.5 ms frames, ...), through ffmpeg where it is installed.
 //!
 //! ffmpeg gets an argument vector, nothing on its standard input, one local file and a list of plain containers: no network,
 //! no playlist that leads to other files. It writes a float wav with all channels to a nameless file, which is then decoded
@@ -10,6 +10,7 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 /// Containers that hold sound themselves. Not in it: concat, hls, image2 and others that name further files.
@@ -22,6 +23,18 @@ const POLL: Duration = Duration::from_millis(5);
 const SECONDS: &str = "14401";
 /// Most of its complaint that is shown.
 const TAIL: usize = 300;
+
+/// The version of the ffmpeg on the PATH, "5.1.9-0+deb12u1", asked once; none if there is none that answers.
+pub(super) fn version() -> Option<&'static str> {
+    static VERSION: OnceLock<Option<String>> = OnceLock::new();
+    let ask = || {
+        let program = which::which("ffmpeg").ok()?;
+        let output = Command::new(program).arg("-version").stdin(Stdio::null()).output().ok()?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        text.strip_prefix("ffmpeg version ")?.split_whitespace().next().map(str::to_owned)
+    };
+    VERSION.get_or_init(ask).as_deref()
+}
 
 /// The first sound track of a file as a wav at its beginning, or none if there is no ffmpeg on the PATH.
 ///

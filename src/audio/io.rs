@@ -1,11 +1,11 @@
 //! Sound files: reading any recording, and writing and reading the float wavs of a training folder.
 
-use super::{Audio, decode};
+use super::{Audio, decode, foreign};
 use crate::{Error, Kind, Result, files};
 use std::io::Write;
 use std::path::Path;
 
-/// File names that are taken for recordings. Some are kinds that only ffmpeg decodes (opus, wma): without it they are
+/// File names that are taken for recordings. Some are kinds that only ffmpeg decodes (wma, amr): without it they are
 /// reported and not passed over in silence.
 const EXTENSIONS: [&str; 28] = [
     "wav", "wave", "flac", "mp3", "mp2", "m4a", "m4b", "mp4", "mov", "aac", "adts", "ogg", "oga", "aif", "aiff",
@@ -26,7 +26,7 @@ pub fn is_audio(path: &Path) -> bool {
 /// A recording's sound, mono, at its own rate. The content decides about the format, not the name.
 ///
 /// Samples may exceed full scale or not be finite (float wavs); nothing is clipped. Stereo becomes (L + R) * 0.7071.
-/// AAC's run-in and padding are cut off where the container tells them. Formats that are not known here are decoded by ffmpeg, if
+/// The run-in and padding of AAC and Opus are cut off where the container tells them. Formats that are not known here are decoded by ffmpeg, if
 /// it is on the PATH.
 ///
 /// Errors: `file.not_found`, `file.read`; `audio.decode` if it is no sound file, damaged, cut off, coded in a way that
@@ -34,7 +34,19 @@ pub fn is_audio(path: &Path) -> bool {
 ///
 /// Source: spec A.2. RVC resamples in the same ffmpeg call; here that is [`Audio::at_rate`].
 pub fn load(path: &Path) -> Result<Audio> {
+    Ok(load_and_tell(path)?.0)
+}
+
+/// As [`load`], and whether ffmpeg decoded it: then the samples depend on [`ffmpeg_version`].
+///
+/// Errors: as [`load`].
+pub fn load_and_tell(path: &Path) -> Result<(Audio, bool)> {
     decode::decode(path)
+}
+
+/// The version of the ffmpeg on the PATH, if there is one.
+pub fn ffmpeg_version() -> Option<&'static str> {
+    foreign::version()
 }
 
 /// Writes mono samples as a float32 wav, whole or not at all, with the reference's 58-byte header (spec A.8).

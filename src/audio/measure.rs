@@ -20,8 +20,8 @@ use super::{Audio, loudness};
 use crate::files::Hasher;
 use serde::{Deserialize, Serialize};
 
-/// Raise it with every change that can change a number of [`Measures`].
-pub const VERSION: u32 = 1;
+/// Raise it with every change that can change a number of [`Measures`], those of decoding included.
+pub const VERSION: u32 = 2;
 
 /// Length of a frame whose level is taken, in seconds: shorter than a pause between words, longer than a pitch period.
 const FRAME_SECONDS: f64 = 0.025;

@@ -18,6 +18,7 @@ pub mod io;
 pub mod loudness;
 pub mod measure;
 pub mod normalize;
+mod opus;
 pub mod picture;
 pub mod resample;
 pub mod slice;

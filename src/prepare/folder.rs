@@ -260,6 +260,10 @@ fn remove_file_list(task: &Task, logs: &Path, old: &Metadata) -> Result<()> {
 
 /// Whether filelist.txt is as we wrote it. One that was edited by hand is somebody's work.
 pub(super) fn owns_file_list(old: &Metadata, path: &Path) -> bool {
+    // A pipe, which would wait for its writer, was not made here.
+    if !path.is_file() {
+        return false;
+    }
     match (old.outputs.get(FILE_LIST), files::read(path)) {
         (Some(listed), Ok(text)) => *listed == files::digest(text),
         // The record is lost: rows of silence inside the voice's own folder are written by nobody else.
@@ -293,11 +297,13 @@ pub(super) fn set_aside(logs: &Path, folder: &str, path: &Path) -> Result<()> {
 /// Errors: `config.value`.
 pub(super) fn check_name(logs: &Path) -> Result<()> {
     let path = std::path::absolute(logs).map_err(|e| Error::io("look at", logs, e))?;
-    let fits = path.to_str().is_some_and(|text| !text.contains(['|', '\n', '\r']) && text.trim() == text);
+    // Where \ does not part folders it is a name's, but RVC and this program read it as / in a list.
+    let parts = if cfg!(windows) { &['|', '\n', '\r'][..] } else { &['|', '\n', '\r', '\\'] };
+    let fits = path.to_str().is_some_and(|text| !text.contains(parts) && text.trim() == text);
     if fits {
         return Ok(());
     }
     Err(Error::new(Kind::ConfigValue, format!("{} cannot be written into a file list", path.display()))
         .path(logs)
-        .hint("choose a workspace whose path has no |, no line break and only valid Unicode"))
+        .hint("choose a workspace whose path has no |, no \\, no line break and only valid Unicode"))
 }

@@ -42,8 +42,8 @@ pub fn explain(task: &Task, workspace: &Workspace, cache: &Cache, file: &Path) -
     for voice in &voices {
         let base = |folder: Result<std::path::PathBuf>| folder.ok().and_then(|folder| folder.canonicalize().ok());
         let below = |folder: Option<std::path::PathBuf>| {
-            let rest = file.strip_prefix(folder?).ok()?.to_str()?.replace('\\', "/");
-            Some(rest)
+            let rest = file.strip_prefix(folder?).ok()?.to_str()?;
+            Some(if cfg!(windows) { rest.replace('\\', "/") } else { rest.to_owned() })
         };
         let as_recording = below(base(workspace.data(&voice.name)));
         let as_output = below(base(workspace.logs(&voice.name)));
@@ -150,7 +150,7 @@ fn recording(
     record: Option<&SourceRecord>,
     digest: &str,
 ) -> Result<Vec<Line>> {
-    let decode = slices::decode_key(digest);
+    let decode = slices::sound_key(cache, digest)?;
     let mut lines = vec![stage(cache, stored, voice, &decode)?];
     if let Some(record) = record.filter(|record| record.raw_id != digest) {
         lines[0].why = format!("recording: {} -> {} since the last run", short(&record.raw_id), short(digest));

@@ -81,7 +81,9 @@ impl Metadata {
     /// Errors: `file.read`.
     pub fn load(task: &Task, logs: &Path) -> Result<Self> {
         let path = logs.join(FILE);
-        let text = match files::read_text(&path) {
+        // Asked first: reading a pipe would wait for its writer.
+        let is_other = path.exists() && !path.is_file();
+        let text = match if is_other { Ok(String::new()) } else { files::read_text(&path) } {
             Ok(text) => text,
             Err(e) if e.kind() == Kind::NotFound => return Ok(Self::default()),
             Err(e) if e.kind() == Kind::DataDamaged => String::new(),

@@ -44,8 +44,13 @@ pub(super) fn find(task: &Task, workspace: &Workspace, folder: &Path) -> Result<
         speakers.push(String::new());
         groups.push(std::mem::take(&mut level.recordings));
     }
-    for name in std::mem::take(&mut level.folders) {
-        let mut inner = Level::read_deep(&folder.join(&name), &format!("{name}/"), &mut above)?;
+    for inner in std::mem::take(&mut level.folders) {
+        let name = shown(&inner);
+        if leads_back(&inner, &above) {
+            level.ignored.push(format!("{name}/"));
+            continue;
+        }
+        let mut inner = Level::read_deep(&inner, &format!("{name}/"), &mut above)?;
         level.ignored.append(&mut inner.ignored);
         if !inner.recordings.is_empty() {
             speakers.push(name);
@@ -55,7 +60,7 @@ pub(super) fn find(task: &Task, workspace: &Workspace, folder: &Path) -> Result<
     if groups.is_empty() {
         return Err(Error::new(Kind::DataEmpty, format!("there is no recording in {}", folder.display()))
             .path(folder)
-            .hint("put sound files into this folder (wav, flac, mp3, m4a, ogg, aiff); a few minutes of clean speech"));
+            .hint("put sound files into this folder (wav, flac, mp3, m4a, ogg, opus, webm, aiff); a few minutes of clean speech"));
     }
     check_speakers(speakers.len(), folder)?;
     if !level.ignored.is_empty() {
@@ -80,7 +85,7 @@ pub(super) fn check_speakers(speakers: usize, folder: &Path) -> Result<()> {
 #[derive(Default)]
 struct Level {
     recordings: Vec<Recording>,
-    folders: Vec<String>,
+    folders: Vec<PathBuf>,
     ignored: Vec<String>,
 }
 
@@ -90,11 +95,9 @@ impl Level {
         let mut level = Self::read(folder, prefix)?;
         let real = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
         above.push(real);
-        for name in std::mem::take(&mut level.folders) {
-            let (inner, prefix) = (folder.join(&name), format!("{prefix}{name}/"));
-            // A link to a folder that it lies in would lead on for ever.
-            let is_loop = inner.canonicalize().is_ok_and(|real| above.contains(&real));
-            if is_loop || above.len() > MOST_DEPTH {
+        for inner in std::mem::take(&mut level.folders) {
+            let prefix = format!("{prefix}{}/", shown(&inner));
+            if leads_back(&inner, above) || above.len() > MOST_DEPTH {
                 level.ignored.push(prefix);
                 continue;
             }
@@ -109,14 +112,14 @@ impl Level {
     fn read(folder: &Path, prefix: &str) -> Result<Self> {
         let mut level = Self::default();
         for path in files::list(folder)? {
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let name = shown(&path);
             if name.starts_with('.') {
                 continue;
             }
             // Follows links: a linked recording or speaker folder is as good as a real one.
             let about = std::fs::metadata(&path);
             if about.as_ref().is_ok_and(std::fs::Metadata::is_dir) {
-                level.folders.push(name);
+                level.folders.push(path);
                 continue;
             }
             if !io::is_audio(&path) {
@@ -135,6 +138,22 @@ impl Level {
     }
 }
 
+/// Whether a folder is a link to one that it lies in, which would lead on for ever.
+fn leads_back(folder: &Path, above: &[PathBuf]) -> bool {
+    folder.canonicalize().is_ok_and(|real| above.contains(&real))
+}
+
+/// The name of a file or folder as text. Bytes that are none are written as \xff: two names stay two.
+fn shown(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+    let mut text = String::new();
+    for chunk in name.utf8_chunks() {
+        text.push_str(chunk.valid());
+        text.push_str(&chunk.invalid().escape_ascii().to_string());
+    }
+    text
+}
+
 fn missing(workspace: &Workspace, folder: &Path) -> Error {
     let message = if folder.exists() {
         format!("{} is a file, but must be a folder of recordings", folder.display())
@@ -151,7 +170,8 @@ fn missing(workspace: &Workspace, folder: &Path) -> Error {
     let given = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let hint = match crate::error::nearest(given, voices.iter().map(String::as_str)) {
         _ if voices.is_empty() => {
-            "make this folder and put the recordings of the voice into it (wav, flac, mp3, m4a, ogg, aiff)".to_owned()
+            "make this folder and put the recordings of the voice into it (wav, flac, mp3, m4a, ogg, opus, webm, aiff)"
+                .to_owned()
         }
         Some(name) => format!("did you mean {name:?}? voices that exist: {}", some_of(&voices)),
         None => format!("voices that exist: {}; or make this folder and put recordings into it", some_of(&voices)),

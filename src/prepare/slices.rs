@@ -22,7 +22,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 /// Raise it with every change of audio/ that can change a sample of a decoded recording.
-const DECODE_VERSION: u32 = 1;
+const DECODE_VERSION: u32 = 2;
 /// Raise it with every change of audio/ that can change a sample of a slice, given the same recording.
 const VERSION: u32 = 3;
 /// Digits of the key that a clip is called by: with 1000 recordings the chance that two share them is one in two million;
@@ -40,6 +40,21 @@ struct Decoded {
     pcm: String,
     sample_rate: u32,
     seconds: f64,
+}
+
+impl Decoded {
+    fn notes(audio: &Audio) -> Result<Value> {
+        notes_json(&Self { pcm: pcm_digest(audio), sample_rate: audio.sample_rate, seconds: audio.seconds() })
+    }
+}
+
+/// What is kept instead of a recording that ffmpeg decoded: another ffmpeg may make other samples of it, so what it made is
+/// kept under a key with its version.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Foreign {
+    /// The version that was there when the recording was first seen.
+    ffmpeg: String,
 }
 
 /// What is kept with the slices of a recording.
@@ -238,16 +253,26 @@ fn cut(task: &Task, cache: &Cache, recording: &Recording, digest: &str, config: 
 /// As [`cut`]; an error if the content has another digest.
 fn cut_as(task: &Task, cache: &Cache, path: &Path, digest: &str, config: &Config) -> Result<Cut> {
     let mut sound = None;
-    let (decoded, decoding) = cache.once(task, &decode_key(digest), |_| {
-        let audio = io::load(path)?;
-        // Bazel's guard: what was decoded is what was digested only if that is still there.
-        if files::digest_file(path)? != digest {
-            return Err(Error::new(Kind::Read, "it changes while it is being read"));
-        }
-        let notes = Decoded { pcm: pcm_digest(&audio), sample_rate: audio.sample_rate, seconds: audio.seconds() };
+    let (mut decoded, mut decoding) = cache.once(task, &decode_key(digest), |_| {
+        let (audio, by_ffmpeg) = load_as(path, digest)?;
+        let version = io::ffmpeg_version().unwrap_or("unknown").to_owned();
+        let notes = if by_ffmpeg { notes_json(&Foreign { ffmpeg: version }) } else { Decoded::notes(&audio) };
         sound = Some(audio);
-        notes_json(&notes)
+        notes
     })?;
+    if let Some(key) = foreign_key(digest, &decoded) {
+        let (by_this_ffmpeg, origin) = cache.once(task, &key, |_| {
+            let audio = match sound.take() {
+                Some(audio) => audio,
+                None => load_as(path, digest)?.0,
+            };
+            let notes = Decoded::notes(&audio);
+            sound = Some(audio);
+            notes
+        })?;
+        decoded = by_this_ffmpeg;
+        decoding = if origin == Origin::Made { origin } else { decoding };
+    }
     let Decoded { pcm, .. } = Decoded::deserialize(decoded.notes())
         .map_err(|e| Error::new(Kind::DataDamaged, format!("what is kept of decoding it is damaged: {e}")))?;
     let key = key(&pcm, config);
@@ -261,6 +286,16 @@ fn cut_as(task: &Task, cache: &Cache, path: &Path, digest: &str, config: &Config
     Ok(Cut { entry, origin, decoded: decoding == Origin::Made, digest: digest.to_owned(), pcm, key: key.digest()? })
 }
 
+/// A recording and whether ffmpeg decoded it; an error if the content has another digest.
+fn load_as(path: &Path, digest: &str) -> Result<(Audio, bool)> {
+    let loaded = io::load_and_tell(path)?;
+    // Bazel's guard: what was decoded is what was digested only if that is still there.
+    if files::digest_file(path)? != digest {
+        return Err(Error::new(Kind::Read, "it changes while it is being read"));
+    }
+    Ok(loaded)
+}
+
 /// A recording that was decoded in an earlier run.
 fn load_again(path: &Path, pcm: &str) -> Result<Audio> {
     let audio = io::load(path)?;
@@ -272,9 +307,22 @@ fn load_again(path: &Path, pcm: &str) -> Result<Audio> {
 }
 
 /// The stage that reads a recording. Decoders round alike on one kind of machine only.
-pub(super) fn decode_key(digest: &str) -> Key {
+fn decode_key(digest: &str) -> Key {
     let machine = format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS);
     Key::new("decode", DECODE_VERSION).input("recording", digest).param("machine", machine)
+}
+
+/// The key of a recording that ffmpeg decodes, by what [`decode_key`] led to; none for all others. Where ffmpeg is gone,
+/// what it once made is as good as ever.
+fn foreign_key(digest: &str, entry: &Entry) -> Option<Key> {
+    let Foreign { ffmpeg } = Foreign::deserialize(entry.notes()).ok()?;
+    Some(decode_key(digest).param("ffmpeg", io::ffmpeg_version().unwrap_or(&ffmpeg)))
+}
+
+/// The key under which a recording's sound is known, as far as it was ever decoded.
+pub(super) fn sound_key(cache: &Cache, digest: &str) -> Result<Key> {
+    let own = decode_key(digest);
+    Ok(cache.get(&own)?.and_then(|entry| foreign_key(digest, &entry)).unwrap_or(own))
 }
 
 /// The SHA-256 of a sound: its rate and every bit of its samples.

@@ -18,7 +18,7 @@ pub mod api {
 
     /// Returns the sound of a file, mixed down to mono, at its own sample rate.
     ///
-    /// * `path`: wav, flac, mp3, m4a, ogg, aiff; relative paths start at the workspace.
+    /// * `path`: wav, flac, mp3, m4a, ogg, opus, webm, aiff; relative paths start at the workspace.
     /// * Fails with `file.not_found`, `audio.decode` if the file is damaged, `audio.empty` if it has no samples.
     ///
     /// # Example
