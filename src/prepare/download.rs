@@ -152,6 +152,8 @@ pub fn check_link(link: &str) -> std::result::Result<(), String> {
         // They would end up in lists and reports.
         return Err("it has a user name in it".to_owned());
     }
+    // Behind a name and a password that were not written as they must be: what looks like host or port is part of them.
+    let quoted = |what: &str| if rest.contains('@') { String::new() } else { format!(" {what:?}") };
     // An address in brackets has colons of its own.
     let (host, port) = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((host, port)) => (host, port.strip_prefix(':').unwrap_or(port)),
@@ -159,16 +161,25 @@ pub fn check_link(link: &str) -> std::result::Result<(), String> {
     };
     let is_host = |c: char| c.is_alphanumeric() || "-._~%:".contains(c);
     if host.is_empty() || host.starts_with(['-', '.']) || !host.chars().all(is_host) {
-        return Err(format!("its host {host:?} is none"));
+        return Err(format!("its host{} is none", quoted(host)));
     }
     if !port.is_empty() && port.parse::<u16>().is_err() {
-        return Err(format!("its port {port:?} is none"));
+        return Err(format!("its port{} is none", quoted(port)));
     }
     // yt-dlp passes its own instructions to itself this way.
     if link.contains("__youtubedl_smuggle") {
         return Err("it has instructions for yt-dlp in it".to_owned());
     }
     Ok(())
+}
+
+/// A refused link as it may be shown: what may be a name and a password is left out, wherever the link breaks off.
+fn without_secrets(link: &str) -> String {
+    let begin = link.find("//").map_or(0, |at| at + 2);
+    match link.rfind('@') {
+        Some(end) if end > begin => format!("{}***{}", &link[..begin], &link[end..]),
+        _ => link.to_owned(),
+    }
 }
 
 /// A yt-dlp that answers.
@@ -554,8 +565,8 @@ pub fn download(
     }
     let ledger = ledger.into_inner().unwrap_or_else(PoisonError::into_inner);
     let row = |link: &String| {
-        let failed = |reason| Fetched {
-            url: plain(link, MAX_LINK),
+        let failed = |url: &str, reason| Fetched {
+            url: plain(url, MAX_LINK),
             status: Status::Failed,
             path: None,
             seconds: None,
@@ -563,10 +574,10 @@ pub fn download(
             reason: Some(reason),
         };
         if let Err(reason) = check_link(link) {
-            return failed(format!("refused: {reason}"));
+            return failed(&without_secrets(link), format!("refused: {reason}"));
         }
         let status = match fetched.get(link) {
-            Some(Some(reason)) => return failed(reason.clone()),
+            Some(Some(reason)) => return failed(link, reason.clone()),
             Some(None) => Status::Done,
             None => Status::Cached,
         };
@@ -574,7 +585,9 @@ pub fn download(
             // The same link again was there already.
             fetched.remove(link);
         }
-        let Some(done) = ledger.links.get(&files::digest(link)) else { return failed("it was not fetched".to_owned()) };
+        let Some(done) = ledger.links.get(&files::digest(link)) else {
+            return failed(link, "it was not fetched".to_owned());
+        };
         Fetched {
             url: link.clone(),
             status,
