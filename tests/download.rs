@@ -800,6 +800,12 @@ fn the_real_yt_dlp_and_ffmpeg_fetch_only_the_beginning_of_what_is_longer() {
     let fetched = io::load(&root.path().join("data/anna").join(kept["file"].as_str().unwrap())).unwrap();
     assert!((fetched.seconds() - seconds).abs() < 0.01);
     assert!(kept["file"].as_str().unwrap().starts_with("A_talk"), "{kept}");
+    // ffmpeg's muxer signs what it writes, so it was ffmpeg that fetched the part; the original has no such mark.
+    let signature = |path: &Path| std::fs::read(path).unwrap().windows(4).any(|bytes| bytes == b"Lavf");
+    assert!(
+        signature(&root.path().join("data/anna").join(kept["file"].as_str().unwrap())) && !signature(&path),
+        "{kept}"
+    );
 }
 
 #[test]
@@ -847,6 +853,8 @@ fn the_real_yt_dlp_goes_on_where_an_earlier_run_was_broken_off() {
     assert_eq!(std::fs::read(row.path.unwrap()).unwrap(), server.body);
     let begins = server.begins.lock().unwrap().clone();
     println!("{begins:?} of {}", server.body.len());
-    // Looks at the beginning, to see what it is; the rest only from the middle on.
-    assert_eq!(begins.last(), Some(&(server.body.len() / 2)));
+    // Looks at the beginning, to see what it is; then it goes on behind what it had got. Of that, what yt-dlp had not written yet
+    // when the line broke is asked for again: at most a block, which it never makes larger than 4 MiB and was 541 bytes when this was written.
+    let had = server.body.len() / 2;
+    assert!(begins.last().is_some_and(|begin| (had / 2..=had).contains(begin)), "{begins:?} of {had}");
 }

@@ -18,6 +18,7 @@
 //! If this process is killed, a yt-dlp that it started may live on. It holds the lock of its folder through its standard
 //! error, so the next run does not start a second one on the same files.
 
+use crate::address::without_password;
 use crate::audio::{self, io};
 use crate::files::{self, Lock, Workspace};
 use crate::task::Task;
@@ -171,15 +172,6 @@ pub fn check_link(link: &str) -> std::result::Result<(), String> {
         return Err("it has instructions for yt-dlp in it".to_owned());
     }
     Ok(())
-}
-
-/// A refused link as it may be shown: what may be a name and a password is left out, wherever the link breaks off.
-fn without_secrets(link: &str) -> String {
-    let begin = link.find("//").map_or(0, |at| at + 2);
-    match link.rfind('@') {
-        Some(end) if end > begin => format!("{}***{}", &link[..begin], &link[end..]),
-        _ => link.to_owned(),
-    }
 }
 
 /// A yt-dlp that answers.
@@ -574,7 +566,7 @@ pub fn download(
             reason: Some(reason),
         };
         if let Err(reason) = check_link(link) {
-            return failed(&without_secrets(link), format!("refused: {reason}"));
+            return failed(&without_password(link), format!("refused: {reason}"));
         }
         let status = match fetched.get(link) {
             Some(Some(reason)) => return failed(link, reason.clone()),

@@ -291,8 +291,8 @@ fn copy(task: &Task, wanted: &BTreeMap<String, PathBuf>, rows: &[Row], logs: &Pa
         }
     }
     task.map("copying", &all, |(to, from)| {
-        let target = temp.path().join(to);
-        std::fs::copy(from, &target).map(drop).map_err(|e| Error::io("copy", from, e))
+        let mut source = std::fs::File::open(from).map_err(|e| Error::io("open", from, e))?;
+        files::write_with(&temp.path().join(to), |target| std::io::copy(&mut source, target).map(drop))
     })?;
     let root = std::path::absolute(logs).map_err(|e| Error::io("look at", logs, e))?;
     let root = root.to_string_lossy().replace('\\', "/");

@@ -33,7 +33,7 @@ cargo xtask bench prepare [--recordings N] [--seconds N] [--threads N] [--networ
   --networks             f0 by RMVPE and content by HuBERT at full size, with random weights; else pm and the mel encoder
   --rounds N             rounds of the comparison (default 3)
   --reference CHECKOUT   a checkout of RVC WebUI, whose preprocessing is timed in turn with rvc-run's
-  --python PATH          a Python that can run it (numpy, scipy, librosa, ffmpeg-python, av)
+  --python PATH          a Python, 3.11 or later, that can run it (numpy, scipy, librosa, ffmpeg-python, av)
 ";
 const RATE: u32 = 48000;
 const SLICE_SECONDS: &str = "3.7";
@@ -172,8 +172,9 @@ fn compare(options: &Options, reference: &Path, folder: &Path, data: &Path) -> R
     for _ in 0..options.rounds {
         let exp = tempfile::tempdir_in(folder).map_err(text)?;
         let mut command = Command::new(python);
-        command.args(["train/preprocess.py"]).arg(data).args(["40000", &threads]).arg(exp.path());
-        command.args(["False", SLICE_SECONDS]).current_dir(reference);
+        command.args(["-P", "train/preprocess.py"]).arg(data).args(["40000", &threads]).arg(exp.path());
+        // As the Python that it comes with finds modules: in its own folder, not in the script's, where train.py would stand for train/.
+        command.args(["False", SLICE_SECONDS]).current_dir(reference).env("PYTHONPATH", reference);
         whole.push(timed(command)?);
 
         let mut command = Command::new(env!("CARGO_BIN_EXE_rvc-run"));
