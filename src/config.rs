@@ -12,6 +12,9 @@ use std::path::Path;
 /// Pitch trackers. The first four are signal processing, the others networks.
 pub const F0_METHODS: [&str; 8] = ["pm", "yin", "harvest", "dio", "rmvpe", "fcpe", "crepe", "crepe-tiny"];
 
+/// Those of [`F0_METHODS`] that are signal processing.
+pub const SIGNAL_F0_METHODS: [&str; 4] = ["pm", "yin", "harvest", "dio"];
+
 /// Content encoders that have a name: the built-in one, RVC's, Applio's.
 pub const CONTENT_ENCODERS: [&str; 8] = [
     "mel",
@@ -60,6 +63,9 @@ pub struct Config {
     pub mute_clips: i64,
     /// One of [`F0_METHODS`]; rmvpe, fcpe and crepe need a file of weights. (f0)
     pub f0_method: String,
+    /// Confidence above which the networks among the methods call a frame voiced: rmvpe's salience, crepe's periodicity, fcpe's
+    /// confidence, 0 to 1. 0 is the method's own: 0.03, 0.1, 0.006. Higher leaves more frames unvoiced. (f0)
+    pub f0_threshold: f64,
     /// What unvoiced frames hold: "zero" (RVC 2024, Applio) or "interpolate" between voiced ones (RVC 2026). (f0, conversion)
     pub f0_unvoiced: String,
     /// One of [`CONTENT_ENCODERS`], or the path of a HuBERT's file or folder; all but "mel" need weights. (content)
@@ -141,6 +147,7 @@ impl Default for Config {
             mute_clips: 2,
             // The methods that need no download; `presets::for_rate` has the field's own.
             f0_method: "pm".into(),
+            f0_threshold: 0.0,
             f0_unvoiced: "zero".into(),
             content_encoder: "mel".into(),
             feature_precision: "fp32".into(),
@@ -209,6 +216,12 @@ impl Config {
         one_of("sample_rate", &self.sample_rate, &[32000, 40000, 48000])?;
         one_of("numbering", &self.numbering.as_str(), &["fixed", "rvc"])?;
         one_of("f0_method", &self.f0_method.as_str(), &F0_METHODS)?;
+        between("f0_threshold", self.f0_threshold, 0.0, 1.0)?;
+        if self.f0_threshold > 0.0 && SIGNAL_F0_METHODS.contains(&self.f0_method.as_str()) {
+            let message = format!("f0_threshold is {}, but f0_method {} has none", self.f0_threshold, self.f0_method);
+            return Err(Error::new(Kind::ConfigValue, message)
+                .hint("rmvpe, fcpe, crepe and crepe-tiny have one; leave f0_threshold at 0 for the others"));
+        }
         one_of("f0_unvoiced", &self.f0_unvoiced.as_str(), &["zero", "interpolate"])?;
         if !is_path(&self.content_encoder) {
             one_of("content_encoder", &self.content_encoder.as_str(), &CONTENT_ENCODERS)

@@ -14,12 +14,13 @@
 //! nn  torchfile  npy          libtorch helpers, spectra; PyTorch files; NumPy files
 //! audio  cache  track  assets  jobs   sound; content-addressed stages; run record; pretrained files; child runs: local slots and GPUs, Slurm
 //! config                      every setting of the flow, its default and its range
-//! files  task  memory         whole-or-not-at-all files, workspace paths; cancel, progress, worker pool; memory of the process
+//! files  task  memory  address   whole-or-not-at-all files, workspace paths; cancel, progress, worker pool; memory of the process; addresses as they are shown
 //! error                       Error, Kind, Result
 //! ```
 //!
 //! Siblings on a line do not import each other.
 
+pub mod address;
 pub mod assets;
 pub mod audio;
 pub mod cache;

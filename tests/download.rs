@@ -6,7 +6,7 @@ use rvc_run::files::{self, Workspace};
 use rvc_run::prepare::download::{Fetched, Limits, Status, Tool, check_link, download, read_links};
 use rvc_run::task::{Event, Task};
 use rvc_run::{Error, Kind};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
@@ -140,12 +140,29 @@ impl Bench {
         download(task, &workspace, "anna", &links, limits, Some(&self.fake.tool()))
     }
 
+    /// prepare_voice.rhai, as a user runs it for the voice anna, with the fake first on the PATH.
+    fn recipe(&self, arguments: &[String]) -> std::process::Output {
+        recipe(self.root.path(), &self.fake.path(), arguments)
+    }
+
     /// The visible files of the voice.
     fn recordings(&self) -> Vec<String> {
         let names = files::list(&self.root.path().join("data/anna")).unwrap().into_iter();
         let names = names.map(|path| path.file_name().unwrap().to_str().unwrap().to_owned());
         names.filter(|name| !name.starts_with('.')).collect()
     }
+}
+
+fn recipe(workspace: &Path, path: &OsStr, arguments: &[String]) -> std::process::Output {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_rvc-run"));
+    command.arg("--workspace").arg(workspace);
+    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes/prepare_voice.rhai")).arg("anna").args(arguments);
+    command.env("PATH", path).env_remove("RVC_RUN_ASSETS").stdin(std::process::Stdio::null());
+    command.output().unwrap()
+}
+
+fn words(text: &str) -> Vec<String> {
+    text.split(' ').map(str::to_owned).collect()
 }
 
 // --- Hostile links --------------------------------------------------------------------------------------------------
@@ -260,6 +277,34 @@ fn sixty_hostile_links_are_refused_or_stay_one_word_behind_the_dashes() {
     let outside =
         walk(bench.root.path()).into_iter().filter(|path| !path.starts_with(bench.root.path().join("data/anna")));
     assert_eq!(outside.count(), 0);
+}
+
+#[test]
+fn a_name_and_a_password_in_a_refused_link_are_shown_nowhere() {
+    let bench = Bench::new(0.2);
+    let links = [
+        "http://user:hunter2@example.com/a.wav",
+        "HTTPS://user:hunter2@example.com",
+        "http://user:hunter2/x@example.com/a.wav",
+        "http://user:hunter2#@example.com/a.wav",
+        "http://hunter2@@example.com/a.wav",
+        "ftp://user:hunter2@example.com/a.wav",
+        "user:hunter2@example.com/a.wav",
+        "http://user: hunter2@example.com/a.wav",
+    ];
+    let rows = bench.get(&links, &Limits::default());
+    let told = format!("{rows:?}{}", serde_json::to_string(&rows).unwrap());
+    assert!(rows.iter().all(|row| row.status == Status::Failed), "{told}");
+    assert!(!told.contains("hunter2"), "{told}");
+    // The row is still to be told from the others.
+    assert_eq!(rows[0].url, "http://***@example.com/a.wav");
+    let listed: Vec<String> = links.iter().flat_map(|link| ["--urls", link]).map(str::to_owned).collect();
+    let ended = bench.recipe(&listed);
+    let told = format!("{}{}", String::from_utf8_lossy(&ended.stdout), String::from_utf8_lossy(&ended.stderr));
+    assert!(told.contains("***@example.com") && !told.contains("hunter2"), "{told}");
+    let kept = walk(bench.root.path()).into_iter().filter(|path| path.is_file());
+    let leaks = kept.filter(|path| String::from_utf8_lossy(&std::fs::read(path).unwrap()).contains("hunter2"));
+    assert_eq!(leaks.count(), 0);
 }
 
 fn walk(folder: &Path) -> Vec<PathBuf> {
@@ -434,6 +479,53 @@ fn limits_out_of_range_are_refused() {
         let limits = Limits { duration_seconds: bad, ..Limits::default() };
         assert_eq!(bench.try_get(&Task::silent(), &["http://a/1"], &limits).unwrap_err().kind(), Kind::ConfigValue);
     }
+}
+
+// --- The recipe -----------------------------------------------------------------------------------------------------
+
+/// Ended with `code`, and what it printed.
+fn printed(ended: &std::process::Output, code: i32) -> String {
+    let text = format!("{}{}", String::from_utf8_lossy(&ended.stdout), String::from_utf8_lossy(&ended.stderr));
+    assert_eq!(ended.status.code(), Some(code), "{text}");
+    text
+}
+
+#[test]
+fn the_recipe_fetches_cuts_reports_and_its_exit_code_tells_of_links_that_failed() {
+    let bench = Bench::new(6.0);
+    // Several after one flag, the flag again, and a file.
+    std::fs::write(bench.root.path().join("links.txt"), "http://a/3  # mine\nhttp://a/fail\n").unwrap();
+    let all = words("--urls http://a/1 http://a/2 --urls http://a/1 --url-file links.txt --duration 2.5");
+    let text = printed(&bench.recipe(&all), 3);
+    let rows: Vec<&str> = text.lines().filter(|line| line.starts_with("http://a/")).collect();
+    let status = |row: &&str| row.split_whitespace().nth(1).unwrap_or_default().to_owned();
+    assert_eq!(rows.iter().map(status).collect::<Vec<_>>(), ["done", "done", "cached", "done", "failed"], "{text}");
+    assert!(rows[4].contains("no such recording"), "{text}");
+    // Each link was cut to what was asked for; the three are the same sound.
+    assert_eq!(bench.recordings().len(), 3);
+    let report: serde_json::Value =
+        serde_json::from_str(&files::read_text(&bench.root.path().join("logs/anna/dataset.json")).unwrap()).unwrap();
+    assert_eq!(report["totals"]["seconds"].as_f64(), Some(7.5), "{report}");
+    assert_eq!(report["duplicates"][0].as_array().map(Vec::len), Some(3));
+    assert!(text.contains("there are") && text.contains("but at least 100 are asked for"), "{text}");
+    // Nothing is fetched twice; a limit of the user's refuses, with the report written all the same.
+    let calls = bench.fake.calls().len();
+    let refused = printed(&bench.recipe(&words("--urls http://a/1 --duration 2.5 --refuse-below 300")), 1);
+    assert!(refused.contains("data.empty") && refused.contains("the data set is refused"), "{refused}");
+    assert_eq!(bench.fake.calls().len(), calls);
+    let report = files::read_text(&bench.root.path().join("logs/anna/dataset.json")).unwrap();
+    assert!(report.contains("\"refuse_below_seconds\""), "{report}");
+    // If every link failed there is nothing to be glad of, whatever lies there from before.
+    assert!(printed(&bench.recipe(&words("--urls http://a/fail nonsense")), 1).contains("refused: it is no http"));
+}
+
+#[test]
+fn a_list_flag_without_an_entry_and_a_link_that_looks_like_a_flag_are_mistakes_of_the_command_line() {
+    let bench = Bench::new(1.0);
+    printed(&bench.recipe(&words("--urls")), 2);
+    let text = printed(&bench.recipe(&words("--urls http://a/1 --exec=x")), 2);
+    assert!(text.contains("--exec"), "{text}");
+    assert!(bench.fake.calls().is_empty());
 }
 
 // --- Ends -----------------------------------------------------------------------------------------------------------
@@ -613,7 +705,11 @@ impl Server {
             range.and_then(|range| range.split('-').next()?.parse::<usize>().ok()).filter(|begin| *begin < length);
         self.begins.lock().unwrap().push(begin.unwrap_or(0));
         let part = &self.body[begin.unwrap_or(0)..];
-        let kind = if path.contains("wav") { "audio/wav" } else { "audio/mp4" };
+        let kind = match path.rsplit_once('.') {
+            Some((_, "wav")) => "audio/wav",
+            Some((_, "html")) => "text/html; charset=utf-8",
+            _ => "audio/mp4",
+        };
         let (status, extra) = match begin {
             Some(begin) => ("206 Partial Content", format!("Content-Range: bytes {begin}-{}/{length}\r\n", length - 1)),
             None => ("200 OK", String::new()),
@@ -667,6 +763,51 @@ fn the_real_yt_dlp_fetches_from_a_server_end_to_end() {
     assert_eq!(rows[0].seconds, Some(2.0));
 }
 
+/// A page that tells of a recording and its length, as sites do (schema.org), and the recording beside it.
+fn page_server(sound: Vec<u8>, seconds: u32) -> String {
+    let (_, media) = Server::start(sound);
+    let page = format!(
+        "<!DOCTYPE html><html><head><title>A talk</title><script type=\"application/ld+json\">{{\"@context\": \"https://schema.org\", \
+         \"@type\": \"VideoObject\", \"name\": \"A talk\", \"description\": \"d\", \"duration\": \"PT{seconds}S\", \"uploadDate\": \"2026-01-01\", \
+         \"contentUrl\": \"http://127.0.0.1:{media}/talk.wav\"}}</script></head><body>a talk</body></html>"
+    );
+    let (_, port) = Server::start(page.into_bytes());
+    format!("http://127.0.0.1:{port}/talk.html")
+}
+
+#[test]
+fn the_real_yt_dlp_and_ffmpeg_fetch_only_the_beginning_of_what_is_longer() {
+    let tool = match Tool::find(&Task::silent()) {
+        Ok(tool) if tool.has_ffmpeg() => tool,
+        Ok(_) => return println!("skipped: there is no ffmpeg"),
+        Err(e) => return println!("skipped: {e}"),
+    };
+    println!("{} {}", tool.shown(), tool.version());
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("sound.wav");
+    sound(&path, 30.0);
+    let link = page_server(std::fs::read(&path).unwrap(), 30);
+    let arguments = ["--urls", &link, "--duration", "5", "--f0-method", "none"].map(str::to_owned);
+    let text = printed(&recipe(root.path(), &std::env::var_os("PATH").unwrap(), &arguments), 0);
+    println!("{text}");
+    let ledger = files::read_text(&root.path().join("data/anna/.downloads/links.json")).unwrap();
+    let ledger: serde_json::Value = serde_json::from_str(&ledger).unwrap();
+    let kept = &ledger["links"][files::digest(&link)];
+    // Known to be a part by --download-sections alone: it is no longer than what was asked for.
+    assert_eq!(kept["is_cut"], true, "{kept}");
+    let seconds = kept["seconds"].as_f64().unwrap();
+    assert!((4.9..=5.5).contains(&seconds), "{kept}");
+    let fetched = io::load(&root.path().join("data/anna").join(kept["file"].as_str().unwrap())).unwrap();
+    assert!((fetched.seconds() - seconds).abs() < 0.01);
+    assert!(kept["file"].as_str().unwrap().starts_with("A_talk"), "{kept}");
+    // ffmpeg's muxer signs what it writes, so it was ffmpeg that fetched the part; the original has no such mark.
+    let signature = |path: &Path| std::fs::read(path).unwrap().windows(4).any(|bytes| bytes == b"Lavf");
+    assert!(
+        signature(&root.path().join("data/anna").join(kept["file"].as_str().unwrap())) && !signature(&path),
+        "{kept}"
+    );
+}
+
 #[test]
 fn the_real_yt_dlp_fetches_aac_that_is_decoded_without_its_lead() {
     let task = Task::silent();
@@ -712,6 +853,8 @@ fn the_real_yt_dlp_goes_on_where_an_earlier_run_was_broken_off() {
     assert_eq!(std::fs::read(row.path.unwrap()).unwrap(), server.body);
     let begins = server.begins.lock().unwrap().clone();
     println!("{begins:?} of {}", server.body.len());
-    // Looks at the beginning, to see what it is; the rest only from the middle on.
-    assert_eq!(begins.last(), Some(&(server.body.len() / 2)));
+    // Looks at the beginning, to see what it is; then it goes on behind what it had got. Of that, what yt-dlp had not written yet
+    // when the line broke is asked for again: at most a block, which it never makes larger than 4 MiB and was 541 bytes when this was written.
+    let had = server.body.len() / 2;
+    assert!(begins.last().is_some_and(|begin| (had / 2..=had).contains(begin)), "{begins:?} of {had}");
 }

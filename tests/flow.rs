@@ -287,6 +287,79 @@ fn an_added_recording_is_the_only_one_processed() {
 }
 
 #[test]
+fn a_trained_voice_takes_added_recordings_in_and_goes_on_from_its_checkpoint() {
+    let workspace = Workspace::new();
+    workspace.record("anna", "b.wav", 6.0, 180.0);
+    workspace.record("anna", "c.wav", 6.0, 210.0);
+    succeeded(&train(&workspace, "anna", &["--epochs", "2"]));
+    let (first_clips, first_index) = (clip_digests(&workspace), index_files(&workspace));
+    let events = |workspace: &Workspace, name: &str| -> Vec<serde_json::Value> {
+        let logs = std::fs::read_dir(workspace.path("tracking/events")).unwrap();
+        let logs: Vec<_> = logs.map(|log| std::fs::read_to_string(log.unwrap().path()).unwrap()).collect();
+        assert_eq!(logs.len(), 1, "the training that goes on is the same run");
+        let lines = logs[0].lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        lines.filter(|line| line["event"] == name).map(|line| line["data"].clone()).collect()
+    };
+    assert_eq!(events(&workspace, "lineage")[0]["spans"].as_array().map(Vec::len), Some(1));
+
+    workspace.record("anna", "a.wav", 3.0, 150.0); // sorts first
+    let text = succeeded(&train(&workspace, "anna", &["--epochs", "3"]));
+    // Only the new recording is cut, and only its clip goes through f0 and content.
+    assert!(text.contains("3 recordings (2 from the cache)"), "{text}");
+    assert!(text.contains("f0: 1 clips extracted") && text.contains("content: 1 clips encoded"), "{text}");
+    let clips = clip_digests(&workspace);
+    assert_eq!(clips.len(), first_clips.len() + 1);
+    assert!(
+        first_clips.iter().all(|(name, digest)| clips.get(name) == Some(digest)),
+        "no clip was renamed or made again"
+    );
+    // The index is another one, of more frames.
+    assert!(
+        text.lines().any(|line| line.starts_with("retrieval index: ") && !line.contains("from the cache")),
+        "{text}"
+    );
+    assert_ne!(index_files(&workspace), first_index);
+    let frames: Vec<i64> = events(&workspace, "index").iter().map(|index| index["frames"].as_i64().unwrap()).collect();
+    assert!(frames.len() == 2 && frames[1] > frames[0], "{frames:?}");
+    // Training goes on after the second epoch; what it saw from when on is in the run, the manifest and the report.
+    assert!(text.contains("epoch 3/3") && !text.contains("epoch 2/3"), "{text}");
+    let manifest = std::fs::read_to_string(workspace.path("logs/anna/checkpoint_3.json")).unwrap();
+    let manifest: serde_json::Value = serde_json::from_str(&manifest).unwrap();
+    let spans = events(&workspace, "lineage").pop().unwrap()["spans"].clone();
+    assert_eq!(spans, manifest["lineage"]);
+    assert_eq!(
+        spans.as_array().unwrap().iter().map(|span| span["from_epoch"].as_i64().unwrap()).collect::<Vec<_>>(),
+        [1, 3]
+    );
+    assert_ne!(spans[0]["data_digest"], spans[1]["data_digest"]);
+    let reports = std::fs::read_dir(workspace.path("tracking")).unwrap().map(|e| e.unwrap().path());
+    let pages: Vec<_> = reports.flat_map(|path| find_named(&path, "html")).collect();
+    assert!(
+        pages.iter().any(|page| std::fs::read_to_string(page).unwrap().contains("other clips from epoch 3 on")),
+        "{pages:?}"
+    );
+}
+
+fn clip_digests(workspace: &Workspace) -> BTreeMap<String, String> {
+    workspace.digests("logs/anna/3_feature768", |_| true)
+}
+
+fn index_files(workspace: &Workspace) -> BTreeMap<String, String> {
+    workspace.digests("logs/anna", |name| name.starts_with("added_IVF"))
+}
+
+/// Files of that extension at or below `path`.
+fn find_named(path: &Path, extension: &str) -> Vec<PathBuf> {
+    if path.is_dir() {
+        return std::fs::read_dir(path)
+            .unwrap()
+            .flat_map(|entry| find_named(&entry.unwrap().path(), extension))
+            .collect();
+    }
+    if path.extension().is_some_and(|e| e == extension) { vec![path.to_owned()] } else { Vec::new() }
+}
+
+#[test]
 fn training_killed_at_random_moments_ends_with_the_same_losses_and_files() {
     const KILLS: usize = 10;
     const EPOCHS: &str = "24";

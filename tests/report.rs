@@ -319,6 +319,34 @@ fn a_page_tells_the_whole_run() {
 }
 
 #[test]
+fn what_the_limits_of_a_recipe_found_stands_on_the_page_of_a_refused_run_too() {
+    let (_folder, workspace) = workspace();
+    let finding = |severity: &str, gate: &str, message: &str| json!({ "severity": severity, "gate": gate, "message": message, "hint": "add recordings", "value": 42.0, "allowed": 300.0, "recordings": [] });
+    let mut log = Log::started();
+    log.event(
+        "findings",
+        &json!({ "findings": [
+            finding("refuse", "refuse_below_seconds", "there are 42 seconds of sound, but at least 300 are asked for"),
+            finding("warn", "warn_below_clips", "there are 13 clips, but at least 100 are <asked> for"),
+        ] }),
+    );
+    log.save(&workspace, RUN);
+    let refused = page(&workspace);
+    for part in
+        ["refuse_below_seconds", "there are 42 seconds of sound", "warn_below_clips", "&lt;asked&gt;", "add recordings"]
+    {
+        assert!(refused.contains(part), "{part}");
+    }
+    assert!(!refused.contains("does not describe the dataset"));
+    // A run that found nothing has no such table.
+    let mut log = Log::started();
+    log.event("findings", &json!({ "findings": [] }));
+    log.save(&workspace, RUN);
+    let fine = page(&workspace);
+    assert!(!fine.contains("what to do") && fine.contains("does not describe the dataset"));
+}
+
+#[test]
 fn a_page_needs_nothing_but_itself() {
     let (_keep, workspace) = workspace();
     realistic(&workspace, RUN, "anna", &json!({}), 10, 5);

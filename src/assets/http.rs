@@ -4,6 +4,7 @@
 //! is at most as long as the file, and the digest decides in the end (fetch.rs).
 
 use super::part::{Origin, Part};
+use crate::address::without_password;
 use crate::task::Task;
 use crate::{Error, Kind, Result};
 use std::io::Read;
@@ -258,7 +259,8 @@ pub fn proxy() -> Result<Option<Proxy>> {
         if value.to_str().is_some_and(is_proxy) {
             return Ok(Proxy::try_from_env());
         }
-        let value = without_password(&value.to_string_lossy());
+        let value = value.to_string_lossy();
+        let value = without_password(&value);
         let message =
             format!("{name} is {value:?}, but must be the address of a proxy, such as http://proxy.example:3128");
         return Err(Error::new(Kind::Usage, message).hint(format!(
@@ -280,21 +282,12 @@ fn is_proxy(value: &str) -> bool {
     !host.is_empty() && (port.is_empty() || readable())
 }
 
-/// "http://***@proxy.example" for "http://anna:secret@proxy.example": messages end up in logs and reports.
-fn without_password(value: &str) -> String {
-    let start = value.find("://").map_or(0, |at| at + 3);
-    match value.rfind('@') {
-        Some(at) if at >= start => format!("{}***{}", &value[..start], &value[at..]),
-        _ => value.to_owned(),
-    }
-}
-
 /// Errors: `usage` for an address that no request can be made to.
 pub fn check_host(host: &str) -> Result<()> {
     let parsed = host.parse::<Uri>().ok().filter(|uri| uri.host().is_some_and(|name| !name.is_empty()));
     if parsed.is_some_and(|uri| matches!(uri.scheme_str(), Some("https" | "http"))) {
         return Ok(());
     }
-    Err(Error::new(Kind::Usage, format!("{host:?} is no address of a server"))
+    Err(Error::new(Kind::Usage, format!("{:?} is no address of a server", without_password(host)))
         .hint("give one such as https://huggingface.co"))
 }

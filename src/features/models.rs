@@ -2,9 +2,9 @@
 //! memory: the next voice of a batch opens them again.
 
 use crate::assets::Store;
-use crate::config::Config;
+use crate::config::{Config, SIGNAL_F0_METHODS};
 use crate::features::content::Encoder;
-use crate::features::f0::{Extractor, Method};
+use crate::features::f0::Extractor;
 use crate::nn::runtime;
 use crate::{Error, Kind, Result};
 use std::cell::RefCell;
@@ -81,12 +81,12 @@ impl Models {
 
     /// The extractor of `f0_method`. Errors: as [`Models::encoder`].
     pub fn extractor(&self, config: &Config) -> Result<Rc<Extractor>> {
-        let key = format!("{} {} {}", config.f0_method, config.feature_precision, config.gpu);
+        let key = format!("{} {} {} {}", config.f0_method, config.f0_threshold, config.feature_precision, config.gpu);
         if let Some(open) = self.extractors.borrow().get(&key) {
             return Ok(open.clone());
         }
         let setup = self.setup(config, tracks_by_network(config))?;
-        let open = Rc::new(Extractor::open(&config.f0_method, &setup)?);
+        let open = Rc::new(Extractor::open(&config.f0_method, &setup)?.with_threshold(config.f0_threshold)?);
         Ok(self.extractors.borrow_mut().entry(key).or_insert(open).clone())
     }
 
@@ -120,5 +120,5 @@ fn encodes_by_network(config: &Config) -> bool {
 }
 
 fn tracks_by_network(config: &Config) -> bool {
-    !Method::ALL.iter().any(|method| method.name() == config.f0_method)
+    !SIGNAL_F0_METHODS.contains(&config.f0_method.as_str())
 }

@@ -18,6 +18,7 @@
 //! If this process is killed, a yt-dlp that it started may live on. It holds the lock of its folder through its standard
 //! error, so the next run does not start a second one on the same files.
 
+use crate::address::without_password;
 use crate::audio::{self, io};
 use crate::files::{self, Lock, Workspace};
 use crate::task::Task;
@@ -152,6 +153,8 @@ pub fn check_link(link: &str) -> std::result::Result<(), String> {
         // They would end up in lists and reports.
         return Err("it has a user name in it".to_owned());
     }
+    // Behind a name and a password that were not written as they must be: what looks like host or port is part of them.
+    let quoted = |what: &str| if rest.contains('@') { String::new() } else { format!(" {what:?}") };
     // An address in brackets has colons of its own.
     let (host, port) = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((host, port)) => (host, port.strip_prefix(':').unwrap_or(port)),
@@ -159,10 +162,10 @@ pub fn check_link(link: &str) -> std::result::Result<(), String> {
     };
     let is_host = |c: char| c.is_alphanumeric() || "-._~%:".contains(c);
     if host.is_empty() || host.starts_with(['-', '.']) || !host.chars().all(is_host) {
-        return Err(format!("its host {host:?} is none"));
+        return Err(format!("its host{} is none", quoted(host)));
     }
     if !port.is_empty() && port.parse::<u16>().is_err() {
-        return Err(format!("its port {port:?} is none"));
+        return Err(format!("its port{} is none", quoted(port)));
     }
     // yt-dlp passes its own instructions to itself this way.
     if link.contains("__youtubedl_smuggle") {
@@ -554,8 +557,8 @@ pub fn download(
     }
     let ledger = ledger.into_inner().unwrap_or_else(PoisonError::into_inner);
     let row = |link: &String| {
-        let failed = |reason| Fetched {
-            url: plain(link, MAX_LINK),
+        let failed = |url: &str, reason| Fetched {
+            url: plain(url, MAX_LINK),
             status: Status::Failed,
             path: None,
             seconds: None,
@@ -563,10 +566,10 @@ pub fn download(
             reason: Some(reason),
         };
         if let Err(reason) = check_link(link) {
-            return failed(format!("refused: {reason}"));
+            return failed(&without_password(link), format!("refused: {reason}"));
         }
         let status = match fetched.get(link) {
-            Some(Some(reason)) => return failed(reason.clone()),
+            Some(Some(reason)) => return failed(link, reason.clone()),
             Some(None) => Status::Done,
             None => Status::Cached,
         };
@@ -574,7 +577,9 @@ pub fn download(
             // The same link again was there already.
             fetched.remove(link);
         }
-        let Some(done) = ledger.links.get(&files::digest(link)) else { return failed("it was not fetched".to_owned()) };
+        let Some(done) = ledger.links.get(&files::digest(link)) else {
+            return failed(link, "it was not fetched".to_owned());
+        };
         Fetched {
             url: link.clone(),
             status,

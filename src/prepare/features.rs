@@ -53,6 +53,7 @@ pub fn f0(task: &Task, clips: &mut Clips, models: &Models, config: &Config) -> R
     warn_each(task, skipped.into_iter());
     clips.params.insert("f0_method".into(), Value::from(config.f0_method.as_str()));
     clips.params.insert("f0_digest".into(), Value::from(digest.as_str()));
+    clips.params.insert("f0_threshold".into(), Value::from(config.f0_threshold));
     clips.params.insert("f0_unvoiced".into(), Value::from(unvoiced));
     let files = |of: fn(&Pitch) -> &Object| named(&clips.clips, ".wav.npy", |clip| clip.f0.as_ref().map(of));
     let wanted = [

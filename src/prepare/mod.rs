@@ -150,6 +150,8 @@ pub struct Clips {
     /// What became of each recording.
     pub table: Vec<RecordingRow>,
     cache: Cache,
+    /// Every recording with the digest it was cut under, so that the report need not read it again.
+    looked_at: Vec<survey::Subject>,
     sources: Vec<Source>,
     /// The settings that went in so far, for cache_metadata.json.
     params: Map<String, Value>,

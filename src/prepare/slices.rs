@@ -6,6 +6,7 @@
 
 use super::metadata::Metadata;
 use super::recordings::{self, Found, Recording};
+use super::survey::{Sound, Subject};
 use super::{
     Clip, Clips, Counts, GT_WAVS, Loss, RecordingRow, Source, WAVS_16K, concerns_one_item, folder, some_of, warn_each,
 };
@@ -146,6 +147,7 @@ pub fn slices(
         speakers: found.speakers,
         table: Vec::new(),
         cache: cache.clone(),
+        looked_at: Vec::new(),
         sources: Vec::new(),
         params: params(config),
     };
@@ -156,6 +158,8 @@ pub fn slices(
     for (recording, digest) in found.recordings.iter().zip(&read) {
         let result =
             digest.as_ref().map_err(String::clone).and_then(|d| cut[position[d]].as_ref().map_err(String::clone));
+        let taken = result.as_ref().map(|cut| cut.digest.clone()).ok().or_else(|| digest.as_ref().ok().cloned());
+        clips.looked_at.push(subject(recording, taken));
         if let Err(reason) = result.clone().and_then(|cut| add(&mut clips, &mut losses, &mut names, recording, cut)) {
             let dropped = result.map(|cut| notes_of(cut).map(|n| n.dropped)).ok().and_then(std::result::Result::ok);
             clips.table.push(RecordingRow {
@@ -220,6 +224,12 @@ fn read(recording: &Recording) -> Result<String> {
         Some(reason) => Err(Error::new(Kind::Read, reason)),
         None => files::digest_file(&recording.path),
     }
+}
+
+fn subject(recording: &Recording, digest: Option<String>) -> Subject {
+    let path = recording.path.clone();
+    let sound = digest.map_or(Sound::File(path.clone()), |digest| Sound::Known { path, digest });
+    Subject { name: recording.shown.clone(), sid: recording.sid, sound }
 }
 
 struct Cut {

@@ -41,6 +41,11 @@ pub struct Subject {
 #[derive(Clone, Debug)]
 pub enum Sound {
     File(PathBuf),
+    /// A file whose bytes had this digest a moment ago: if they were measured before, it is not read at all.
+    Known {
+        path: PathBuf,
+        digest: String,
+    },
     /// Decoded already, mono at its own rate; measured each time.
     Decoded(Audio),
 }
@@ -223,26 +228,31 @@ pub fn folder(task: &Task, workspace: &Workspace, cache: &Cache, folder: &Path) 
     let found = recordings::find(task, workspace, &workspace.path(folder))?;
     let subject = |r: recordings::Recording| Subject { name: r.shown, sid: r.sid, sound: Sound::File(r.path) };
     let subjects: Vec<Subject> = found.recordings.into_iter().map(subject).collect();
-    let mut survey = survey(task, cache, &subjects)?;
-    for speaker in &mut survey.speakers {
-        let name = usize::try_from(speaker.sid).ok().and_then(|sid| found.speakers.get(sid));
-        speaker.name = name.cloned().unwrap_or_default();
-    }
-    Ok(survey)
+    Ok(survey(task, cache, &subjects)?.with_names(&found.speakers))
+}
+
+/// Looks at the recordings that `clips` were cut of, as [`Survey::with_clips_of`] completes it. A recording that was measured before
+/// is not read again: its digest is known since it was cut.
+///
+/// Errors: as [`survey()`]; `file.read`, `data.damaged` for a file of f0.
+pub fn of_clips(task: &Task, clips: &Clips) -> Result<Survey> {
+    survey(task, &clips.cache, &clips.looked_at)?.with_names(&clips.speakers).with_clips_of(clips)
 }
 
 /// The measures of a sound; of a file from the cache if its bytes were measured before.
 fn look_at(task: &Task, cache: &Cache, sound: &Sound) -> Result<Measures> {
-    let path = match sound {
+    let (path, mut digest) = match sound {
         Sound::Decoded(audio) => return Ok(measure::measure(audio)),
-        Sound::File(path) => path,
+        Sound::Known { path, digest } => (path, digest.clone()),
+        Sound::File(path) => {
+            // Asked first: reading a pipe would wait for ever.
+            let about = std::fs::metadata(path).map_err(|e| Error::io("open", path, e))?;
+            if !about.is_file() {
+                return Err(Error::new(Kind::Read, format!("{} is not a regular file", path.display())).path(path));
+            }
+            (path, files::digest_file(path)?)
+        }
     };
-    // Asked first: reading a pipe would wait for ever.
-    let about = std::fs::metadata(path).map_err(|e| Error::io("open", path, e))?;
-    if !about.is_file() {
-        return Err(Error::new(Kind::Read, format!("{} is not a regular file", path.display())).path(path));
-    }
-    let mut digest = files::digest_file(path)?;
     for _ in 0..TRIES {
         let key = Key::new("survey", measure::VERSION).input("recording", &digest);
         let mut now = String::new();
@@ -349,6 +359,14 @@ impl Survey {
     /// The headings of [`Survey::rows`].
     pub const COLUMNS: [&str; 10] =
         ["recording", "seconds", "kept", "rate", "bandwidth", "clipped", "noise", "SNR", "loudness", "silence"];
+
+    fn with_names(mut self, speakers: &[String]) -> Self {
+        for speaker in &mut self.speakers {
+            let name = usize::try_from(speaker.sid).ok().and_then(|sid| speakers.get(sid));
+            speaker.name = name.cloned().unwrap_or_default();
+        }
+        self
+    }
 
     /// The report with what slicing made of the recordings: how many clips, their seconds, and what was left out.
     #[must_use]

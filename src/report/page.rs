@@ -50,6 +50,7 @@ pub struct Page {
     epochs_note: String,
     dataset: Table,
     dataset_note: String,
+    findings: Table,
     dropped: Table,
     stages: Table,
     system: Table,
@@ -110,6 +111,7 @@ impl Page {
             epochs_note,
             dataset,
             dataset_note,
+            findings: findings(record),
             dropped,
             stages: stages(record, &epochs),
             system: system(record),
@@ -436,8 +438,35 @@ fn dataset(record: &Record) -> (Table, String, Table) {
     });
     let copies = survey["duplicates"].as_array().map_or(0, Vec::len);
     let copies = (copies > 0).then(|| format!("{copies} recordings are there more than once"));
-    let notes = clip_count.into_iter().chain(length).chain(pitch).chain(copies);
+    let notes = clip_count.into_iter().chain(length).chain(pitch).chain(copies).chain(other_clips(record));
     (table, notes.collect::<Vec<_>>().join(", "), clips)
+}
+
+/// "other clips from epoch 12, 30 on", if they changed between the processes of the training.
+fn other_clips(record: &Record) -> Option<String> {
+    let spans = events(record, "lineage").next_back()?["spans"].as_array()?;
+    let epochs: Vec<String> =
+        spans.iter().skip(1).filter_map(|span| Some(span["from_epoch"].as_i64()?.to_string())).collect();
+    (!epochs.is_empty()).then(|| format!("other clips from epoch {} on", epochs.join(", ")))
+}
+
+/// Limits of the recipe that the recordings do not keep; told also by a run that was refused for them.
+fn findings(record: &Record) -> Table {
+    let mut table = Table::new(&["finding", "limit", "what", "what to do"]);
+    let judged = events(record, "findings").next_back().map(|data| &data["findings"]);
+    let surveyed = || events(record, "dataset").next_back().map(|data| &data["survey"]["findings"]);
+    let findings = judged.or_else(surveyed).and_then(Value::as_array);
+    for one in findings.into_iter().flatten().take(MOST_ROWS) {
+        let refused = one["severity"].as_str() == Some("refuse");
+        let texts = [
+            if refused { "refused".to_owned() } else { "warning".to_owned() },
+            text::value(&one["gate"]),
+            text::value(&one["message"]),
+            text::value(&one["hint"]),
+        ];
+        table.rows.push(texts.into_iter().map(|text| Cell { text, strong: refused }).collect());
+    }
+    table
 }
 
 fn stages(record: &Record, epochs: &BTreeMap<i64, Epoch>) -> Table {

@@ -1,7 +1,9 @@
 //! The event log of a run, shared by everything that writes lines to it: the script, the sampler, the report.
 
 use super::sink::Sink;
+use crate::address::without_password;
 use serde_json::{Map, Value, json};
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -98,7 +100,12 @@ impl Log {
         let mut line =
             json!({ "type": kind, "time": round_ms(time), "elapsed": round_ms(self.started.elapsed().as_secs_f64()) });
         if let (Some(line), Some(fields)) = (line.as_object_mut(), fields.as_object()) {
-            line.extend(fields.clone());
+            let mut fields = fields.clone();
+            // A file's path is read again from the log.
+            if kind != "artifact" {
+                fields.values_mut().for_each(without_passwords);
+            }
+            line.extend(fields);
         }
         line.to_string()
     }
@@ -113,6 +120,20 @@ impl Log {
     fn sink(&self) -> MutexGuard<'_, Sink> {
         // A panic while a line was queued leaves at worst that one line out.
         self.sink.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// From here the record goes to MLflow, TensorBoard and the report: an address in a setting or a warning goes without its password.
+fn without_passwords(value: &mut Value) {
+    match value {
+        Value::String(text) => {
+            if let Cow::Owned(shown) = without_password(text) {
+                *text = shown;
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(without_passwords),
+        Value::Object(fields) => fields.values_mut().for_each(without_passwords),
+        _ => {}
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! The file also is the memory of what the folder was made for: other networks or another rate in the same folder are refused.
 
-use crate::config::Config;
+use crate::config::{CONTENT_ENCODERS, Config};
 use crate::models::SynthesizerConfig;
 use crate::task::Task;
 use crate::torchfile;
@@ -187,6 +187,7 @@ pub fn of_folder(task: &Task, logs: &Path) -> Result<Map<String, Value>> {
         )),
         None => {}
     }
+    take("content_encoder", embedder(task, logs)?.map(Value::from).as_ref());
     let applio = data.get("sample_rate").is_some();
     if !applio && !train.is_null() && train.get("fp16_run").is_none() {
         for (name, value) in [
@@ -200,6 +201,29 @@ pub fn of_folder(task: &Task, logs: &Path) -> Result<Map<String, Value>> {
     }
     found.extend(of_weights(task, logs)?);
     Ok(found)
+}
+
+/// The content encoder that Applio's model_info.json names; none without that file. One that has no name here is warned of: the
+/// voice then cannot tell what it must be converted with.
+///
+/// Errors: `file.read`, `data.damaged`.
+fn embedder(task: &Task, logs: &Path) -> Result<Option<String>> {
+    let path = logs.join("model_info.json");
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let Some(name) = parse(&path)?.get("embedder_model").and_then(Value::as_str).map(str::to_owned) else {
+        return Ok(None);
+    };
+    if CONTENT_ENCODERS.contains(&name.as_str()) {
+        return Ok(Some(name));
+    }
+    task.warn(format!(
+        "{} names the content encoder {name:?}, which is none of {}",
+        path.display(),
+        CONTENT_ENCODERS.join(", ")
+    ));
+    Ok(None)
 }
 
 /// What config.json does not tell: version, pitch and size, by the newest checkpoint's weights or manifest.

@@ -370,6 +370,14 @@ impl Trainer {
         (!known.is_empty()).then_some(Metrics(known))
     }
 
+    /// Which clips the epochs were and will be trained on, oldest first.
+    pub fn lineage(&self) -> Vec<checkpoint::DataSpan> {
+        if !self.lineage.is_empty() {
+            return self.lineage.clone();
+        }
+        vec![checkpoint::DataSpan { from_epoch: 1, data_digest: self.data.digest().to_owned() }]
+    }
+
     pub fn dataset(&self) -> &Dataset {
         &self.data
     }
@@ -592,11 +600,7 @@ impl Trainer {
         }
         manifest.losses = self.losses.clone();
         manifest.base = self.base.clone();
-        manifest.lineage.clone_from(&self.lineage);
-        if manifest.lineage.is_empty() {
-            let data_digest = self.data.digest().to_owned();
-            manifest.lineage.push(checkpoint::DataSpan { from_epoch: 1, data_digest });
-        }
+        manifest.lineage = self.lineage();
         manifest.content_digest = self.data.content_digest().map(str::to_owned);
         manifest.recipe.clone_from(&self.recipe);
         // A speed is no part of the state: two trainings that did the same have the same files.

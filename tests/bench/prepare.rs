@@ -1,32 +1,55 @@
-//! `cargo xtask bench prepare`: a voice of 24 minutes in 143 recordings prepared cold, warm, with one recording more, and
-//! with one re-tagged; then what each option of slicing costs.
+//! `cargo xtask bench prepare`: a voice of 24 minutes in 143 recordings, prepared cold, warm and with changes, what each
+//! option of the clips costs, and its preprocessing against RVC WebUI's.
 //!
-//! The recordings are made: gliding tones with pauses. f0 and content by what needs no file, unless flags name other ones.
+//! The recordings are made of the quickstart's speech: each begins somewhere else in it, at another speed and level.
+
+mod common;
+#[path = "../support/mod.rs"]
+mod support;
+#[path = "../support/weights.rs"]
+mod weights;
 
 use rvc_run::assets::Store;
-use rvc_run::audio::io;
+use rvc_run::audio::{Audio, io, resample};
 use rvc_run::cache::Cache;
 use rvc_run::config::Config;
 use rvc_run::features::Models;
 use rvc_run::files::{self, Workspace};
-use rvc_run::prepare;
+use rvc_run::prepare::{self, survey};
 use rvc_run::task::Task;
-use std::path::Path;
-use std::process::ExitCode;
+use rvc_run::torchfile::{self, Value};
+use rvc_run::train;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
 const HELP: &str = "\
-cargo xtask bench prepare [--recordings N] [--seconds N] [--threads N] [--f0-method NAME]
+cargo xtask bench prepare [--recordings N] [--seconds N] [--threads N] [--networks] [--rounds N]
+                          [--python PATH --reference CHECKOUT]
 
-  --recordings N     files (default 143)
-  --seconds N        length of all together (default 1440)
-  --threads N        recordings at a time (default 2)
-  --f0-method NAME   default yin
+  --recordings N         files (default 143)
+  --seconds N            length of all together (default 1440)
+  --threads N            recordings at a time (default 2)
+  --networks             f0 by RMVPE and content by HuBERT at full size, with random weights; else pm and the mel encoder
+  --rounds N             rounds of the comparison (default 3)
+  --reference CHECKOUT   a checkout of RVC WebUI, whose preprocessing is timed in turn with rvc-run's
+  --python PATH          a Python, 3.11 or later, that can run it (numpy, scipy, librosa, ffmpeg-python, av)
 ";
 const RATE: u32 = 48000;
+const SLICE_SECONDS: &str = "3.7";
+
+struct Options {
+    recordings: usize,
+    seconds: f64,
+    threads: usize,
+    networks: bool,
+    rounds: usize,
+    python: Option<String>,
+    reference: Option<PathBuf>,
+}
 
 fn main() -> ExitCode {
-    match bench() {
+    match options().and_then(|options| bench(&options)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
             eprintln!("{message}");
@@ -35,44 +58,82 @@ fn main() -> ExitCode {
     }
 }
 
-fn bench() -> Result<(), String> {
-    let (mut recordings, mut seconds, mut threads, mut f0_method) = (143u32, 1440.0f64, 2usize, "yin".to_owned());
+fn options() -> Result<Options, String> {
+    let mut options = Options {
+        recordings: 143,
+        seconds: 1440.0,
+        threads: 2,
+        networks: false,
+        rounds: 3,
+        python: common::usual_python(),
+        reference: None,
+    };
     // Cargo adds --bench.
     let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
     while let Some(name) = arguments.next() {
+        if name == "--networks" {
+            options.networks = true;
+            continue;
+        }
         let value = arguments.next().ok_or(HELP)?;
         let number = || value.parse::<f64>().ok().filter(|n| *n >= 1.0).ok_or(HELP);
         match name.as_str() {
-            "--recordings" => recordings = number()? as u32,
-            "--seconds" => seconds = number()?,
-            "--threads" => threads = number()? as usize,
-            "--f0-method" => f0_method = value,
+            "--recordings" => options.recordings = number()? as usize,
+            "--seconds" => options.seconds = number()?,
+            "--threads" => options.threads = number()? as usize,
+            "--rounds" => options.rounds = number()? as usize,
+            "--python" => options.python = Some(value),
+            "--reference" => options.reference = Some(std::path::absolute(value).map_err(|e| e.to_string())?),
             _ => return Err(HELP.to_owned()),
         }
     }
+    Ok(options)
+}
+
+fn bench(options: &Options) -> Result<(), String> {
+    rvc_run::nn::runtime::init();
     let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
     let workspace = Workspace::new(folder.path());
     let data = workspace.data("anna").map_err(|e| e.to_string())?;
-    let each = seconds / f64::from(recordings);
-    for number in 0..recordings {
-        record(&data.join(format!("{number:03}.wav")), number, each)?;
+    files::create_folder(&data).map_err(|e| e.to_string())?;
+    let each = options.seconds / options.recordings as f64;
+    let speech = Speech::read().map_err(|e| e.to_string())?;
+    for number in 0..options.recordings {
+        speech.record(&data.join(format!("{number:03}.wav")), number, each)?;
     }
-    let config = Config { f0_method, ..Config::default() };
-    println!("{recordings} recordings of {each:.1} s at {RATE} Hz, f0 {}, {threads} threads\n", config.f0_method);
-    println!("| run | seconds | of the cold run | decoded | sliced | f0 | content |");
-    println!("|---|---|---|---|---|---|---|");
-    let cold = run("cold", &workspace, &config, threads, None)?;
-    run("warm", &workspace, &config, threads, Some(cold))?;
-    run("warm again", &workspace, &config, threads, Some(cold))?;
-    record(&data.join("000a.wav"), recordings, each)?;
-    run("one recording added", &workspace, &config, threads, Some(cold))?;
+    println!("{} recordings of {each:.1} s, 16 bits at {RATE} Hz, {} threads\n", options.recordings, options.threads);
+    match &options.reference {
+        Some(reference) => compare(options, reference, folder.path(), &data)?,
+        None => changes(options, &workspace, &data, &speech, each)?,
+    }
+    Ok(())
+}
+
+/// The table of runs after changes.
+fn changes(options: &Options, workspace: &Workspace, data: &Path, speech: &Speech, each: f64) -> Result<(), String> {
+    let mut config = Config { f0_method: "pm".into(), ..Config::default() };
+    if options.networks {
+        (config.f0_method, config.content_encoder) = ("rmvpe".into(), "hubert_base".into());
+        write_weights(workspace.root()).map_err(|e| e.to_string())?;
+    }
+    println!("f0 {}, content {}\n", config.f0_method, config.content_encoder);
+    println!(
+        "| run | prepared, s | of the cold run | clips read, s | models, s | decoded | sliced | f0 | content |\n\
+         |---|---|---|---|---|---|---|---|---|"
+    );
+    let threads = options.threads;
+    let cold = run("cold", workspace, &config, threads, None)?;
+    run("warm", workspace, &config, threads, Some(cold))?;
+    run("warm again", workspace, &config, threads, Some(cold))?;
+    speech.record(&data.join("000a.wav"), options.recordings, each)?;
+    run("one recording added", workspace, &config, threads, Some(cold))?;
     retag(&data.join("001.wav"))?;
-    run("one re-tagged", &workspace, &config, threads, Some(cold))?;
-    options(&workspace, &config, threads, seconds)
+    run("one re-tagged", workspace, &config, threads, Some(cold))?;
+    costs(workspace, &config, threads, options.seconds)
 }
 
 /// Cuts the recordings, which were decoded before, by one option after the other and prints what each takes more than RVC's rule.
-fn options(workspace: &Workspace, config: &Config, threads: usize, seconds: f64) -> Result<(), String> {
+fn costs(workspace: &Workspace, config: &Config, threads: usize, seconds: f64) -> Result<(), String> {
     println!("\n| option | seconds | ms for a second of sound | more than RVC's rule |");
     println!("|---|---|---|---|");
     let mut usual = None;
@@ -102,39 +163,151 @@ fn options(workspace: &Workspace, config: &Config, threads: usize, seconds: f64)
     Ok(())
 }
 
-/// Prepares the voice, prints a row of the table and returns the seconds. Opening the cache and the models is part of it.
+/// Prepares the voice as a training does, prints a row of the table and returns the seconds. Opening the cache is part of it,
+/// opening the models is not.
 fn run(name: &str, workspace: &Workspace, config: &Config, threads: usize, cold: Option<f64>) -> Result<f64, String> {
     let task = Task::new(threads, |_| {});
-    let start = Instant::now();
     let counted = || {
-        let cache = Cache::open(workspace.cache())?;
+        let start = Instant::now();
         let models = Models::new(Store::new(workspace));
+        models.open(config)?;
+        let opened = start.elapsed().as_secs_f64();
+        let start = Instant::now();
+        let cache = Cache::open(workspace.cache())?;
         let mut clips = prepare::slices(&task, workspace, &cache, "anna", Path::new("data/anna"), config)?;
         let (decoded, sliced) = (clips.decoded, clips.counts.done);
+        survey::of_clips(&task, &clips)?;
         let f0 = prepare::f0(&task, &mut clips, &models, config)?.done;
         let content = prepare::content(&task, &mut clips, &models, config)?.done;
-        prepare::filelist(&task, &mut clips, &models, config)?;
-        rvc_run::Result::Ok([decoded, sliced, f0, content])
+        let list = prepare::filelist(&task, &mut clips, &models, config)?;
+        let prepared = start.elapsed().as_secs_f64();
+        let start = Instant::now();
+        train::data::dataset(&task, workspace.root(), &list.path, config)?;
+        rvc_run::Result::Ok(([opened, prepared, start.elapsed().as_secs_f64()], [decoded, sliced, f0, content]))
     };
-    let [decoded, sliced, f0, content] = counted().map_err(|e| e.to_string())?;
-    let seconds = start.elapsed().as_secs_f64();
-    let share = cold.map_or("1".to_owned(), |cold| format!("1/{:.0}", cold / seconds));
-    println!("| {name} | {seconds:.2} | {share} | {decoded} | {sliced} | {f0} | {content} |");
-    Ok(seconds)
+    let ([opened, prepared, read], [decoded, sliced, f0, content]) = counted().map_err(|e| e.to_string())?;
+    let share = cold.map_or("1".to_owned(), |cold| format!("1/{:.0}", cold / prepared));
+    println!(
+        "| {name} | {prepared:.2} | {share} | {read:.2} | {opened:.2} | {decoded} | {sliced} | {f0} | {content} |"
+    );
+    Ok(prepared)
 }
 
-/// A gliding tone, another one for every number, with half a second of rest every four.
-fn record(path: &Path, number: u32, seconds: f64) -> Result<(), String> {
-    let base = 90.0 + f64::from(number);
-    let samples: Vec<f32> = (0..(seconds * f64::from(RATE)) as usize)
-        .map(|i| {
-            let t = i as f64 / f64::from(RATE);
-            let phase = std::f64::consts::TAU * (base * t + 2.0 * t * t);
-            let level = if t % 4.0 < 3.5 { 1.0 } else { 0.0 };
-            (level * (0.3 * phase.sin() + 0.15 * (2.0 * phase).sin() + 0.08 * (5.0 * phase).sin())) as f32
-        })
-        .collect();
-    io::write_wav(path, &samples, RATE).map_err(|e| e.to_string())
+/// Cutting alone, against RVC WebUI: as its users run it, and without the start of the processes.
+fn compare(options: &Options, reference: &Path, folder: &Path, data: &Path) -> Result<(), String> {
+    let python = options.python.as_deref().ok_or(HELP)?;
+    let threads = options.threads.to_string();
+    let text = |e: std::io::Error| e.to_string();
+    let (mut whole, mut ours) = (Vec::new(), Vec::new());
+    let (mut alone, mut ours_alone) = (Vec::new(), Vec::new());
+    for _ in 0..options.rounds {
+        let exp = tempfile::tempdir_in(folder).map_err(text)?;
+        let mut command = Command::new(python);
+        command.args(["-P", "train/preprocess.py"]).arg(data).args(["40000", &threads]).arg(exp.path());
+        // As the Python that it comes with finds modules: in its own folder, not in the script's, where train.py would stand for train/.
+        command.args(["False", SLICE_SECONDS]).current_dir(reference).env("PYTHONPATH", reference);
+        whole.push(timed(command)?);
+
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rvc-run"));
+        command.args(["--quiet", "--threads", &threads, "--workspace"]).arg(folder);
+        command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes/prepare.rhai")).arg("anna");
+        forget(folder).map_err(text)?;
+        ours.push(timed(command)?);
+
+        let exp = tempfile::tempdir_in(folder).map_err(text)?;
+        let (checkout, data, output) = (shown(reference), shown(data), shown(exp.path()));
+        let arguments = [checkout.as_str(), &data, &output, "40000", SLICE_SECONDS];
+        let took = common::reference(python, "prepare_reference.py", &arguments)?["seconds"].as_f64();
+        alone.push(took.ok_or("prepare_reference.py told no seconds")?);
+
+        forget(folder).map_err(text)?;
+        ours_alone.push(slice_alone(folder).map_err(|e| e.to_string())?);
+    }
+    println!(
+        "| {} rounds in turn; least (median) | RVC WebUI | rvc-run | ratio of the least |\n|---|---|---|---|",
+        options.rounds
+    );
+    let row = |name: &str, theirs: &[f64], ours: &[f64], unit: f64, digits: usize| {
+        let least = |times: &[f64]| times.iter().copied().fold(f64::INFINITY, f64::min);
+        let cell =
+            |times: &[f64]| format!("{:.digits$} ({:.digits$})", least(times) * unit, common::median(times) * unit);
+        println!("| {name} | {} | {} | {:.2} |", cell(theirs), cell(ours), least(theirs) / least(ours));
+    };
+    row(&format!("all recordings, {threads} processes or threads, from start to end, s"), &whole, &ours, 1.0, 2);
+    row(
+        "a second of sound in one process or thread, its start not counted, ms",
+        &alone,
+        &ours_alone,
+        1e3 / options.seconds,
+        3,
+    );
+    Ok(())
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}
+
+/// Takes away what a former run left.
+fn forget(folder: &Path) -> std::io::Result<()> {
+    for name in ["cache", "logs"] {
+        let path = folder.join(name);
+        if path.exists() {
+            std::fs::remove_dir_all(path)?;
+        }
+    }
+    Ok(())
+}
+
+fn timed(mut command: Command) -> Result<f64, String> {
+    let start = Instant::now();
+    let status = command.stdin(Stdio::null()).stdout(Stdio::null()).status().map_err(|e| e.to_string())?;
+    let took = start.elapsed().as_secs_f64();
+    if status.success() { Ok(took) } else { Err(format!("{} failed: {status}", command.get_program().display())) }
+}
+
+fn slice_alone(folder: &Path) -> rvc_run::Result<f64> {
+    let (task, workspace) = (Task::new(1, |_| {}), Workspace::new(folder));
+    let start = Instant::now();
+    let cache = Cache::open(workspace.cache())?;
+    prepare::slices(&task, &workspace, &cache, "anna", Path::new("data/anna"), &Config::default())?;
+    Ok(start.elapsed().as_secs_f64())
+}
+
+/// The quickstart's recordings, one after the other at [`RATE`].
+struct Speech(Vec<f32>);
+
+impl Speech {
+    fn read() -> rvc_run::Result<Self> {
+        let mut samples = Vec::new();
+        for voice in ["anna", "ben"] {
+            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes/quickstart").join(voice);
+            for path in files::list(&folder)?.into_iter().filter(|path| io::is_audio(path)) {
+                let Audio { samples: sound, sample_rate } = io::load(&path)?;
+                samples.extend(resample::resample(&sound, sample_rate, RATE));
+            }
+        }
+        Ok(Self(samples))
+    }
+
+    /// A recording like no other: `number` decides where it begins, and how fast and loud it is.
+    fn record(&self, path: &Path, number: usize, seconds: f64) -> Result<(), String> {
+        let (n, sound) = ((seconds * f64::from(RATE)) as usize, &self.0);
+        let (speed, level) = (1.0 + 0.001 * (number % 50) as f64, 0.6 + 0.002 * number as f64);
+        let begin = number * 7919 * 13;
+        let spec = hound::WavSpec {
+            channels: 1,
+            sample_rate: RATE,
+            bits_per_sample: 16,
+            sample_format: hound::SampleFormat::Int,
+        };
+        let mut writer = hound::WavWriter::create(path, spec).map_err(|e| e.to_string())?;
+        for i in 0..n {
+            let sample = f64::from(sound[(begin + (i as f64 * speed) as usize) % sound.len()]) * level;
+            writer.write_sample((sample * 32767.0).clamp(-32768.0, 32767.0) as i16).map_err(|e| e.to_string())?;
+        }
+        writer.finalize().map_err(|e| e.to_string())
+    }
 }
 
 /// The same sound in other bytes: a chunk that readers skip.
@@ -144,4 +317,13 @@ fn retag(path: &Path) -> Result<(), String> {
     let size = (bytes.len() as u32 - 8).to_le_bytes();
     bytes[4..8].copy_from_slice(&size);
     files::write(path, bytes).map_err(|e| e.to_string())
+}
+
+fn write_weights(root: &Path) -> rvc_run::Result<()> {
+    let assets = root.join("assets");
+    files::create_folder(&assets)?;
+    weights::write(&assets.join("rmvpe.pt"), weights::filled("", &weights::listed("rmvpe")));
+    let model = weights::filled("", &weights::listed("hubert_fairseq"));
+    let model = Value::ordered(model.into_iter().map(|(key, tensor)| (key, Value::Tensor(tensor))));
+    torchfile::write(&assets.join("hubert_base.pt"), &Value::dict([("model", model)]))
 }

@@ -5,6 +5,7 @@ use rvc_run::audio::io;
 use rvc_run::config::Config;
 use rvc_run::task::Task;
 use rvc_run::torchfile::{self, TorchFile, Value};
+use rvc_run::train::adopt::adopt;
 use rvc_run::train::{checkpoint, config_json};
 use serde_json::{Value as Json, json};
 use std::path::Path;
@@ -223,6 +224,182 @@ fn a_file_list_from_another_place_or_system_finds_its_files_in_the_folder() {
         std::fs::write(room.list(), moved).unwrap();
         assert_eq!(room.data(&config(json!({}))).len(), 7, "{there}");
     }
+}
+
+/// Makes a room into an experiment "old" of Applio: its folders, its config.json, silence beside it, a list relative to its checkout.
+fn make_applio(room: &Room) -> std::path::PathBuf {
+    let logs = room.root().join("logs");
+    let old = logs.join("old");
+    std::fs::rename(room.logs(), &old).unwrap();
+    let list = std::fs::read_to_string(old.join("filelist.txt")).unwrap();
+    let mut list = list.replace(&room.logs().display().to_string(), "logs/old");
+    let names =
+        [("0_gt_wavs", "sliced_audios"), ("3_feature768", "extracted"), ("2a_f0", "f0"), ("2b-f0nsf", "f0_voiced")];
+    for (rvc, applio) in names {
+        std::fs::rename(old.join(rvc), old.join(applio)).unwrap();
+        list = list.replace(rvc, applio);
+        std::fs::create_dir_all(logs.join("mute").join(applio)).unwrap();
+        let (clip, mute) = match applio {
+            "sliced_audios" => ("0_0.wav", "mute40000.wav"),
+            "extracted" => ("0_0.npy", "mute.npy"),
+            _ => ("0_0.wav.npy", "mute.wav.npy"),
+        };
+        std::fs::copy(old.join(applio).join(clip), logs.join("mute").join(applio).join(mute)).unwrap();
+    }
+    std::fs::create_dir(old.join("sliced_audios_16k")).unwrap();
+    std::fs::copy(old.join("sliced_audios/0_0.wav"), old.join("sliced_audios_16k/0_0.wav")).unwrap();
+    let mute = "logs/mute/sliced_audios/mute40000.wav|logs/mute/extracted/mute.npy|logs/mute/f0/mute.wav.npy|logs/mute/f0_voiced/mute.wav.npy|0";
+    std::fs::write(old.join("filelist.txt"), format!("{list}\n{mute}\n{mute}")).unwrap();
+    std::fs::write(old.join("model_info.json"), json!({ "embedder_model": "spin", "speakers_id": 1 }).to_string())
+        .unwrap();
+    std::fs::write(old.join("old.index"), "an index").unwrap();
+    old
+}
+
+fn tree(folder: &Path) -> Vec<String> {
+    let mut all = Vec::new();
+    for path in rvc_run::files::list(folder).unwrap() {
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        if path.is_dir() {
+            all.extend(tree(&path).into_iter().map(|inner| format!("{name}/{inner}")));
+        } else {
+            all.push(name);
+        }
+    }
+    all
+}
+
+#[test]
+fn training_goes_on_from_an_experiment_of_applio_under_another_name() {
+    let _turn = alone();
+    let settings = config(json!({}));
+    let room = Room::new();
+    room.train(&settings, 1);
+    make_foreign(&room, 1, "123", applio, false);
+    let old = make_applio(&room);
+    let before = tree(&old);
+    let (task, lines) = watched();
+    let taken = adopt(&task, &old, &room.logs()).unwrap();
+    assert_eq!((taken.program.name(), taken.clips, taken.mute_rows, taken.checkpoints), ("Applio", 7, 2, 2));
+    assert!(taken.dropped.is_empty() && warnings(&lines).is_empty(), "{lines:?}");
+    assert_eq!(tree(&old), before, "nothing of theirs is changed");
+    for name in [
+        "0_gt_wavs/0_0.wav",
+        "1_16k_wavs/0_0.wav",
+        "2a_f0/0_0.wav.npy",
+        "2b-f0nsf/0_0.wav.npy",
+        "3_feature768/0_0.npy",
+        "mute/0_gt_wavs/mute40000.wav",
+        "old.index",
+    ] {
+        assert!(room.path(name).is_file(), "{name}");
+    }
+    assert_eq!(config_json::of_folder(&task, &room.logs()).unwrap()["content_encoder"], "spin");
+    std::fs::remove_dir_all(&old).unwrap();
+    std::fs::remove_dir_all(room.root().join("logs/mute")).unwrap();
+    // All of it is here now: the list leads nowhere else.
+    let mut trainer = room.open(&task, &settings, false).unwrap();
+    assert_eq!((trainer.next_epoch(), trainer.dataset().len()), (2, 9));
+    trainer.run_epoch(&task, &mut |_| Ok(())).unwrap();
+    assert!(trainer.dataset().dropped().is_empty());
+}
+
+#[test]
+fn an_experiment_of_rvc_with_absolute_paths_is_taken_over_the_same() {
+    let _turn = alone();
+    let settings = config(json!({}));
+    let room = Room::new();
+    room.train(&settings, 1);
+    make_foreign(&room, 1, "2333333", |_| 0, false);
+    let old = room.root().join("elsewhere/renamed");
+    std::fs::create_dir_all(old.parent().unwrap()).unwrap();
+    std::fs::rename(room.logs(), &old).unwrap();
+    for there in ["/somebody/rvc/logs/song", r"D:\RVC\logs\song"] {
+        let list = std::fs::read_to_string(old.join("filelist.txt")).unwrap();
+        let moved = list.replace(&room.logs().display().to_string(), there);
+        std::fs::write(old.join("filelist.txt"), if there.starts_with('D') { moved.replace('/', r"\") } else { moved })
+            .unwrap();
+        let taken = adopt(&Task::silent(), &old, &room.logs()).unwrap();
+        assert_eq!((taken.program.name(), taken.clips, taken.dropped.len()), ("RVC WebUI", 7, 0), "{there}");
+        assert_eq!(room.open(&Task::silent(), &settings, false).unwrap().next_epoch(), 2);
+        std::fs::write(old.join("filelist.txt"), list).unwrap();
+        std::fs::remove_dir_all(room.logs()).unwrap();
+    }
+}
+
+#[test]
+fn broken_rows_and_rows_that_lead_out_of_the_experiment_are_left_out_and_named() {
+    let room = Room::new();
+    let old = make_applio(&room);
+    std::fs::write(old.join("config.json"), "{}").unwrap();
+    // What must not be read: a file outside, also by a link, and another experiment's.
+    let secret = room.root().join("secret.wav");
+    std::fs::copy(old.join("sliced_audios/0_0.wav"), &secret).unwrap();
+    std::fs::create_dir_all(room.root().join("logs/other/sliced_audios")).unwrap();
+    std::fs::copy(&secret, room.root().join("logs/other/sliced_audios/0_0.wav")).unwrap();
+    #[cfg(unix)]
+    std::os::unix::fs::symlink(&secret, old.join("sliced_audios/link.wav")).unwrap();
+    let rest = "logs/old/extracted/0_0.npy|logs/old/f0/0_0.wav.npy|logs/old/f0_voiced/0_0.wav.npy|0";
+    let bad = [
+        ("logs/old/sliced_audios/0_0.wav|only|three|0".to_owned(), "4 fields"),
+        (format!("logs/old/sliced_audios/gone.wav|{rest}"), "gone.wav is not there"),
+        (format!("logs/old/../old/sliced_audios/0_0.wav|{rest}"), "leads out of"),
+        (format!("logs/old/sliced_audios/..|{rest}"), "leads out of"),
+        (format!("/etc/passwd|{rest}"), "no path of an experiment"),
+        (format!("/etc/ssl/certs/x.wav|{rest}"), "in no folder"),
+        (format!("logs/other/sliced_audios/0_0.wav|{rest}"), "leads out of"),
+        (format!("logs/old/sliced_audios/link.wav|{rest}"), "link that leads out"),
+        (format!("logs/old/f0/0_0.wav.npy|{rest}"), "stands where"),
+        (format!("logs/mute/sliced_audios/mute40000.wav|{rest}"), "pairs silence"),
+        (format!("logs/old/sliced_audios/0_0.wav|{}", rest.replace("|0", "|who")), "speaker"),
+    ];
+    let list = std::fs::read_to_string(old.join("filelist.txt")).unwrap();
+    let lines: Vec<&str> = bad.iter().map(|(line, _)| line.as_str()).collect();
+    std::fs::write(old.join("filelist.txt"), format!("{}\n\n{list}", lines.join("\n"))).unwrap();
+    let (task, told) = watched();
+    let taken = adopt(&task, &old, &room.logs()).unwrap();
+    assert_eq!((taken.clips, taken.mute_rows, taken.dropped.len()), (7, 2, bad.len()), "{:?}", taken.dropped);
+    for ((number, why), (i, (line, expected))) in taken.dropped.iter().zip(bad.iter().enumerate()) {
+        assert!(*number == i + 1 && why.contains(expected), "{line}: {number}, {why}");
+    }
+    assert_eq!(warnings(&told).len(), bad.len());
+    assert!(!tree(&room.logs()).iter().any(|name| name.contains("link") || name.contains("secret")));
+    // Nothing but bad rows is no voice, and leaves nothing behind.
+    std::fs::remove_dir_all(room.logs()).unwrap();
+    std::fs::write(old.join("filelist.txt"), lines.join("\n")).unwrap();
+    let error = adopt(&Task::silent(), &old, &room.logs()).unwrap_err();
+    assert_eq!(error.kind(), rvc_run::Kind::DataEmpty);
+    assert!(error.hint_text().unwrap().contains("line 1: "), "{error:?}");
+    let left = rvc_run::files::list(&room.root().join("logs")).unwrap();
+    assert!(left.iter().all(|path| !path.ends_with("anna") && !path.display().to_string().contains("tmp")), "{left:?}");
+}
+
+#[test]
+fn what_cannot_be_taken_over_says_what_to_do_instead() {
+    let room = Room::new();
+    let old = make_applio(&room);
+    let refuse = |source: &Path| {
+        let error = adopt(&Task::silent(), source, &room.logs()).unwrap_err();
+        (error.kind(), format!("{} {}", error.message(), error.hint_text().unwrap_or_default()))
+    };
+    use rvc_run::Kind::{ConfigMismatch, NotFound};
+    let expect = |source: &Path, kind, part: &str| {
+        let (found, text) = refuse(source);
+        assert!(found == kind && text.contains(part), "{found:?}: {text}");
+    };
+    expect(&room.root().join("nowhere"), NotFound, "<Applio>/logs/<experiment>");
+    expect(&room.root().join("logs"), NotFound, "recordings go to data/<voice>");
+    // Prepared and not trained: its clips may serve as recordings.
+    expect(&old, NotFound, "has no config.json");
+    expect(&old, NotFound, "a second time");
+    std::fs::write(old.join("config.json"), "{}").unwrap();
+    std::fs::write(old.join("checkpoint_3.json"), "{}").unwrap();
+    expect(&old, ConfigMismatch, "rvc-run trained");
+    std::fs::remove_file(old.join("checkpoint_3.json")).unwrap();
+    std::fs::create_dir(room.logs()).unwrap();
+    std::fs::write(room.path("mine.txt"), "mine").unwrap();
+    expect(&old, ConfigMismatch, "holds something already");
+    assert_eq!(tree(&room.logs()), ["mine.txt"]);
 }
 
 #[test]

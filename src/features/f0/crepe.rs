@@ -34,6 +34,7 @@ const MOST_ON_GPU: usize = 2048;
 pub(super) struct Network {
     crepe: Crepe,
     digest: String,
+    threshold: f32,
     most: usize,
 }
 
@@ -47,7 +48,12 @@ impl Network {
         let path = setup.store.locate(asset)?;
         let crepe = Crepe::load(&torchfile::read(&path)?, size, setup.kind, setup.device)?;
         let digest = format!("{name}-{VERSION} {} {}", files::digest_file(&path)?, setup.precision());
-        Ok(Self { crepe, digest, most: if setup.device.is_cuda() { MOST_ON_GPU } else { MOST_ON_CPU } })
+        Ok(Self {
+            crepe,
+            digest,
+            threshold: THRESHOLD,
+            most: if setup.device.is_cuda() { MOST_ON_GPU } else { MOST_ON_CPU },
+        })
     }
 
     /// The probabilities of a clip's frames, [frames * 360].
@@ -75,6 +81,10 @@ impl Tracker for Network {
         self.digest.clone()
     }
 
+    fn set_threshold(&mut self, threshold: f32) {
+        self.threshold = threshold;
+    }
+
     fn cost(&self, n_samples: usize) -> usize {
         frames(n_samples)
     }
@@ -84,7 +94,7 @@ impl Tracker for Network {
     }
 
     fn track(&self, clips: &[&[f32]]) -> Result<Vec<Vec<f64>>> {
-        clips.iter().map(|clip| Ok(decode(&self.probabilities(clip)?, THRESHOLD))).collect()
+        clips.iter().map(|clip| Ok(decode(&self.probabilities(clip)?, self.threshold))).collect()
     }
 }
 

@@ -25,6 +25,7 @@ const MOST_ON_GPU: usize = 32768;
 pub(super) struct Network {
     fcpe: Fcpe,
     digest: String,
+    threshold: f32,
     most: usize,
 }
 
@@ -38,14 +39,19 @@ impl Network {
         let path = setup.store.locate(ASSET)?;
         let fcpe = Fcpe::load(&torchfile::read(&path)?, setup.kind, setup.device)?;
         let digest = format!("{VERSION} {} {}", files::digest_file(&path)?, setup.precision());
-        Ok(Self { fcpe, digest, most: if setup.device.is_cuda() { MOST_ON_GPU } else { MOST_ON_CPU } })
+        Ok(Self {
+            fcpe,
+            digest,
+            threshold: THRESHOLD,
+            most: if setup.device.is_cuda() { MOST_ON_GPU } else { MOST_ON_CPU },
+        })
     }
 
     fn batch(&self, waves: &[&[f32]]) -> Result<Vec<Vec<f64>>> {
         nn::guard(|| {
             let confidence = self.fcpe.confidence(&self.fcpe.mel(waves), &self.fcpe.mask(waves));
             let lengths = waves.iter().map(|wave| Fcpe::frames(wave.len()));
-            network::rows(&confidence, lengths).map(|row| decode(&row, self.fcpe.cents(), THRESHOLD)).collect()
+            network::rows(&confidence, lengths).map(|row| decode(&row, self.fcpe.cents(), self.threshold)).collect()
         })
     }
 }
@@ -53,6 +59,10 @@ impl Network {
 impl Tracker for Network {
     fn digest(&self) -> String {
         self.digest.clone()
+    }
+
+    fn set_threshold(&mut self, threshold: f32) {
+        self.threshold = threshold;
     }
 
     fn cost(&self, n_samples: usize) -> usize {

@@ -84,6 +84,8 @@ pub fn compute(method: Method, samples: &[f32]) -> Result<Vec<f64>> {
 /// The f0 of many clips by one method, opened once.
 pub struct Extractor {
     engine: Engine,
+    /// Instead of the method's own.
+    threshold: Option<f32>,
 }
 
 enum Engine {
@@ -94,7 +96,7 @@ enum Engine {
 impl Extractor {
     /// The extractor of a method that needs no file.
     pub fn signal(method: Method) -> Self {
-        Self { engine: Engine::Signal(method) }
+        Self { engine: Engine::Signal(method), threshold: None }
     }
 
     /// The extractor of that name; a network is loaded from its file.
@@ -112,14 +114,31 @@ impl Extractor {
             "crepe-tiny" => Box::new(crepe::Network::open(Size::Tiny, setup)?),
             _ => return Err(unknown(name)),
         };
-        Ok(Self { engine: Engine::Network(network) })
+        Ok(Self { engine: Engine::Network(network), threshold: None })
+    }
+
+    /// The same with another confidence above which a frame is voiced; 0 keeps the method's own.
+    ///
+    /// Errors: `config.value` for a method of signal processing, which has none.
+    pub fn with_threshold(mut self, threshold: f64) -> Result<Self> {
+        if threshold > 0.0 {
+            let Engine::Network(network) = &mut self.engine else {
+                return Err(Error::new(Kind::ConfigValue, "a threshold of f0 is for networks alone"));
+            };
+            network.set_threshold(threshold as f32);
+            self.threshold = Some(threshold as f32);
+        }
+        Ok(self)
     }
 
     /// What the values depend on besides the samples, for cache keys.
     pub fn digest(&self) -> String {
         match &self.engine {
             Engine::Signal(method) => method.digest(),
-            Engine::Network(network) => network.digest(),
+            Engine::Network(network) => match self.threshold {
+                Some(threshold) => format!("{} threshold {threshold}", network.digest()),
+                None => network.digest(),
+            },
         }
     }
 

@@ -30,6 +30,9 @@ pub(super) trait Tracker: Send {
     /// Name, version, weights and number format, for cache keys.
     fn digest(&self) -> String;
 
+    /// From now on a frame is voiced by this confidence, not by the method's own.
+    fn set_threshold(&mut self, threshold: f32);
+
     /// Frames that a clip costs in a batch.
     fn cost(&self, n_samples: usize) -> usize;
 

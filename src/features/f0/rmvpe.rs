@@ -28,6 +28,7 @@ const MOST_ON_GPU: usize = 16384;
 pub(super) struct Network {
     rmvpe: Rmvpe,
     digest: String,
+    threshold: f32,
     most: usize,
 }
 
@@ -43,13 +44,17 @@ impl Network {
         let rmvpe = Rmvpe::load(&torchfile::read(&path)?, setup.kind, setup.device)?;
         let digest = format!("{VERSION} {} {}", files::digest_file(&path)?, setup.precision());
         let most = if setup.device.is_cuda() { MOST_ON_GPU } else { MOST_ON_CPU };
-        Ok(Self { rmvpe, digest, most })
+        Ok(Self { rmvpe, digest, threshold: THRESHOLD, most })
     }
 }
 
 impl Tracker for Network {
     fn digest(&self) -> String {
         self.digest.clone()
+    }
+
+    fn set_threshold(&mut self, threshold: f32) {
+        self.threshold = threshold;
     }
 
     fn cost(&self, n_samples: usize) -> usize {
@@ -71,7 +76,7 @@ impl Network {
         nn::guard(|| {
             let salience = self.rmvpe.salience(&self.rmvpe.mel(waves));
             let lengths = waves.iter().map(|wave| Rmvpe::frames(wave.len()));
-            network::rows(&salience, lengths).map(|row| decode(&row, THRESHOLD)).collect()
+            network::rows(&salience, lengths).map(|row| decode(&row, self.threshold)).collect()
         })
     }
 }

@@ -52,6 +52,22 @@ pub mod api {
         look().map(|survey| SurveyHandle(Rc::new(RefCell::new(survey)))).at(&ctx)
     }
 
+    /// Returns a report on the recordings that clips were cut of: as of their folder, with what `add` adds. No recording that was
+    /// measured before is read again.
+    ///
+    /// * Fails with `file.read`, `data.damaged` for a file of pitch.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let report = prepare::survey(prepare::slices("anna", "data/anna", #{}));
+    /// report.data.totals.recordings == 1 && report.data.clips.clips == 1
+    /// ```
+    #[rhai_fn(name = "survey", return_raw, volatile)]
+    pub fn survey_of_clips(ctx: NativeCallContext, clips: prepare::ClipsHandle) -> Fallible<Survey> {
+        let survey = engine::of_clips(session(&ctx).task(), &clips.clips());
+        survey.map(|survey| SurveyHandle(Rc::new(RefCell::new(survey)))).at(&ctx)
+    }
+
     /// Adds to a report what slicing made of the recordings, and, if it was extracted by now, their pitch.
     ///
     /// * Fails with `file.read`, `data.damaged` for a file of pitch.

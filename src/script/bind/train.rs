@@ -127,6 +127,26 @@ pub mod api {
         session(&ctx).workspace().logs(voice).and_then(|logs| Engine::begun(&logs)).at(&ctx)
     }
 
+    /// Takes an experiment of RVC WebUI or Applio over as logs/<voice> and returns what it was: `program`, `folder`, `clips`,
+    /// `mute_rows`, `checkpoints` (files), `dropped` (maps with `line` and `reason`).
+    ///
+    /// Only what its filelist.txt names inside the experiment is copied; a row that cannot be used is left out with a warning.
+    ///
+    /// * `folder`: the experiment's own; relative paths start at the workspace.
+    /// * Fails with `file.not_found` and what to do instead if it cannot be trained on, `config.mismatch` if something is in
+    ///   logs/<voice> already, `data.empty`, `file.*`.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let found = "";
+    /// try { train::adopt("data/anna", "bert"); } catch (e) { found = e.kind; }
+    /// found == "file.not_found"
+    /// ```
+    #[rhai_fn(return_raw, volatile)]
+    pub fn adopt(ctx: NativeCallContext, folder: &str, voice: &str) -> Fallible<Map> {
+        super::adopt(&ctx, folder, voice).at(&ctx)
+    }
+
     /// Returns the settings that a voice was trained with so far, by RVC WebUI, Applio or rvc-run: from its config.json and
     /// its newest checkpoint. What is left open, such as epochs, is for the recipe.
     ///
@@ -450,6 +470,23 @@ pub mod api {
         t.0.trainer.borrow().dataset().first_clip().map_or("".into(), |path| path.display().to_string().into())
     }
 
+    /// Returns which clips the epochs were and will be trained on, oldest first: maps with `from_epoch` and `data_digest`.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let cfg = #{ preset: "tiny", segment_size: 1600 };
+    /// let files = prepare::filelist(prepare::slices("anna", "data/anna", cfg), cfg);
+    /// train::trainer(train::dataset(files, cfg), cfg).lineage[0].from_epoch == 1
+    /// ```
+    #[rhai_fn(get = "lineage", pure)]
+    pub fn lineage(t: &mut Trainer) -> Array {
+        let spans = t.0.trainer.borrow().lineage();
+        let shown = |span: &engine::checkpoint::DataSpan| {
+            value::from_json(&json!({ "from_epoch": span.from_epoch, "data_digest": span.data_digest }))
+        };
+        spans.iter().map(shown).collect()
+    }
+
     /// Returns the files of the newest checkpoint: `g`, `d` and `manifest`.
     ///
     /// # Example
@@ -554,6 +591,19 @@ fn settings(ctx: &NativeCallContext, voice: &str) -> crate::Result<Map> {
     let session = session(ctx);
     let found = engine::config_json::of_folder(session.task(), &session.workspace().logs(voice)?)?;
     Ok(value::map_from_json(&found))
+}
+
+fn adopt(ctx: &NativeCallContext, folder: &str, voice: &str) -> crate::Result<Map> {
+    let session = session(ctx);
+    let logs = session.workspace().logs(voice)?;
+    let taken = engine::adopt::adopt(session.task(), &session.workspace().path(folder), &logs)?;
+    let dropped: Vec<_> =
+        taken.dropped.iter().map(|(line, reason)| json!({ "line": line, "reason": reason })).collect();
+    let told = json!({
+        "program": taken.program.name(), "folder": taken.folder.display().to_string(), "clips": taken.clips,
+        "mute_rows": taken.mute_rows, "checkpoints": taken.checkpoints, "dropped": dropped,
+    });
+    Ok(value::map_from_json(told.as_object().unwrap_or(&serde_json::Map::new())))
 }
 
 fn check_training(ctx: &NativeCallContext, voice: &str, cfg: &Map, options: &Map) -> crate::Result<()> {
