@@ -278,10 +278,25 @@ fn a_training_judges_itself_on_recordings_that_it_never_heard_and_keeps_the_best
     assert_eq!((held.len() + data.len(), held.recordings().len() + data.recordings().len()), (all, 4));
     assert_eq!(held.digest(), open().hold_out(0.3, 1234).unwrap().digest());
 
-    // A budget that is spent ends the training after one epoch, with a voice.
+    // Pitch and content are judged too, and any of the numbers can decide.
+    let judged = workspace.json("logs/anna/validation.json");
+    for name in ["validation_loss_mel", "validation_voicing_error", "validation_content_distance"] {
+        assert!(judged[2][name].as_f64().is_some_and(|value| value > 0.0), "{name}: {judged}");
+    }
+    assert_eq!(judged[2]["value"], judged[2]["validation_loss_mel"]);
+    let more = ["anna", "--epochs=4", "--objective=validation_content_distance", "--validation=0.3", "--no-index"];
+    ended_with(0, &workspace.run("train_voice", &[&more[..], &TINY[..], &arguments[2..]].concat()));
+    let judged = workspace.json("logs/anna/validation.json");
+    let values = judged.as_array().unwrap().iter().map(|score| &score["value"]);
+    assert!(
+        values.eq(judged.as_array().unwrap().iter().map(|score| &score["validation_content_distance"])),
+        "{judged}"
+    );
+
+    // A budget that is spent ends the training, with a voice.
     let text = ended_with(
         0,
         &workspace.run("train_voice", &[&["anna", "--epochs=300", "--budget=1s"], &TINY[..], &arguments[2..]].concat()),
     );
-    assert!(text.contains("training stops after epoch ") && text.contains("does not fit into the budget"), "{text}");
+    assert!(text.contains("training stops ") && text.contains("the budget of "), "{text}");
 }

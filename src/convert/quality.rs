@@ -31,6 +31,23 @@ const MEL: MelSettings = MelSettings {
     clamp: 1e-9,
 };
 
+/// What a validation listens for in a generator: pitch and content, as numbers to choose an epoch by. None of them for clips too short to compare.
+///
+/// `with_f0` false leaves out the pitch, for a voice that has none of its own.
+/// Errors: as [`Ears::compare`].
+pub fn judge(ears: &Ears, with_f0: bool, made: &Audio, clip: &Audio) -> Result<Vec<(&'static str, f64)>> {
+    let found = match ears.compare(made, clip, 0.0) {
+        Err(error) if error.kind() == Kind::AudioEmpty => return Ok(Vec::new()),
+        found => found?,
+    };
+    let mut numbers = vec![("validation_content_distance", found.content_distance)];
+    if with_f0 {
+        numbers.push(("validation_voicing_error", found.voicing_error));
+        numbers.extend(found.f0_rmse_cents.map(|cents| ("validation_f0_rmse_cents", cents)));
+    }
+    Ok(numbers)
+}
+
 /// Distances of a clip from its reference; 0 is equal in each.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Quality {

@@ -20,4 +20,4 @@ pub mod trainer;
 
 pub use data::{Dataset, dataset};
 pub use optim::learning_rate;
-pub use trainer::{Metrics, StepReport, Trainer};
+pub use trainer::{Judge, Metrics, StepReport, Trainer};

@@ -19,7 +19,7 @@ use crate::{Error, Kind, Result};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tch::{Device, Tensor};
 
 /// RVC's weight of the mel loss.
@@ -39,6 +39,29 @@ impl Metrics {
 
     pub fn get(&self, name: &str) -> Option<f64> {
         self.0.iter().find(|(key, _)| *key == name).map(|(_, value)| *value)
+    }
+}
+
+/// Compares what the generator made of a clip with the clip: numbers by name.
+pub type Judge<'a> = dyn Fn(&Audio, &Audio) -> Result<Vec<(&'static str, f64)>> + 'a;
+
+/// Weighted means by name.
+#[derive(Default)]
+struct Means(Vec<(&'static str, f64, f64)>);
+
+impl Means {
+    fn add(&mut self, name: &'static str, value: f64, weight: f64) {
+        match self.0.iter_mut().find(|(known, _, _)| *known == name) {
+            Some((_, sum, weights)) => {
+                *sum += value * weight;
+                *weights += weight;
+            }
+            None => self.0.push((name, value * weight, weight)),
+        }
+    }
+
+    fn finish(self) -> Metrics {
+        Metrics(self.0.into_iter().map(|(name, sum, weights)| (name, sum / weights)).collect())
     }
 }
 
@@ -358,6 +381,11 @@ impl Trainer {
         self.position.epoch
     }
 
+    /// The epoch that a checkpoint of the present state is named by: the last whole one, or the one that is under way.
+    pub fn epoch(&self) -> i64 {
+        self.position.name()
+    }
+
     /// Steps done in the whole training.
     pub fn step(&self) -> i64 {
         self.position.step
@@ -402,6 +430,17 @@ impl Trainer {
     /// Errors: `cancelled`; `train.not_finite` (the newest checkpoint is kept); `data.damaged`; `device.memory`, `torch`;
     /// `file.write`, `file.disk_full`; whatever `on_step` returns.
     pub fn run_epoch(&mut self, task: &Task, on_step: &mut dyn FnMut(&StepReport) -> Result<()>) -> Result<Metrics> {
+        self.run_epoch_within(task, on_step, None)
+    }
+
+    /// Runs the next epoch as [`Trainer::run_epoch`], but begins no step that would not end within `limit`, by the longest step so far; at least one is run.
+    /// What is then left of the epoch runs the next time. Returns the means of the steps of this epoch that were run.
+    pub fn run_epoch_within(
+        &mut self,
+        task: &Task,
+        on_step: &mut dyn FnMut(&StepReport) -> Result<()>,
+        limit: Option<Duration>,
+    ) -> Result<Metrics> {
         self.usable()?;
         let epoch = self.position.epoch;
         let rate = learning_rate(&self.config, epoch);
@@ -414,7 +453,12 @@ impl Trainer {
         let steps_left = batches.len() * (epochs_left + 1) - first;
         self.progress.get_or_insert_with(|| task.stage("training", steps_left as u64));
         let start = Instant::now();
+        let mut longest = Duration::ZERO;
         for (i, ids) in batches.iter().enumerate().skip(first) {
+            if i > first && limit.is_some_and(|limit| start.elapsed() + longest > limit) {
+                return Ok(self.means(rate, i, i - first, start.elapsed()));
+            }
+            let began = Instant::now();
             if task.is_cancelled() {
                 self.save()?;
                 return Err(Error::cancelled());
@@ -424,6 +468,7 @@ impl Trainer {
                 progress.advance(1, note(epoch, self.config.epochs, &report.metrics));
             }
             on_step(&report)?;
+            longest = longest.max(began.elapsed());
         }
         self.end_epoch(epoch, rate, batches.len(), first, start)?;
         let losses = self.losses().unwrap_or_default();
@@ -482,15 +527,21 @@ impl Trainer {
             .hint(format!("{kept}train on with a lower learning_rate, and look for damaged recordings"))
     }
 
+    /// The means of the running epoch after `done` of its steps, `ran` of which took `took`.
+    fn means(&self, rate: f64, done: usize, ran: usize, took: Duration) -> Metrics {
+        let mut means: Vec<_> =
+            METRICS.into_iter().zip(self.sums).map(|(name, sum)| (name, sum / done as f64)).collect();
+        means.push(("learning_rate", rate));
+        let steps_per_second = ran as f64 / took.as_secs_f64().max(1e-9);
+        let windows = self.config.batch_size as f64 * self.config.segment_seconds();
+        means.extend(SPEEDS.into_iter().zip([steps_per_second, steps_per_second * windows]));
+        Metrics(means)
+    }
+
     fn end_epoch(&mut self, epoch: i64, rate: f64, n: usize, first: usize, start: Instant) -> Result<()> {
         let took = start.elapsed();
-        self.losses = METRICS.into_iter().zip(self.sums).map(|(name, sum)| (name.to_owned(), sum / n as f64)).collect();
-        self.losses.insert("learning_rate".into(), rate);
-        let steps_per_second = (n - first) as f64 / took.as_secs_f64().max(1e-9);
-        let windows = self.config.batch_size as f64 * self.config.segment_seconds();
-        for (name, speed) in SPEEDS.into_iter().zip([steps_per_second, steps_per_second * windows]) {
-            self.losses.insert(name.into(), speed);
-        }
+        let means = self.means(rate, n, n - first, took);
+        self.losses = means.iter().map(|(name, value)| (name.to_owned(), value)).collect();
         self.position.epoch = epoch + 1;
         self.position.step_in_epoch = 0;
         self.log.epoch(epoch, took)
@@ -534,32 +585,45 @@ impl Trainer {
         self.usable()?;
         let batch = self.data.collate(&[0], self.engine.device())?;
         let wave = self.speak(&batch, self.config.seed)?;
-        let samples = nn::guard(|| Vec::try_from(wave.flatten(0, -1).to_device(Device::Cpu)).unwrap_or_default())?;
-        Ok(Audio { samples, sample_rate: self.config.sample_rate as u32 })
+        self.sound(&wave)
     }
 
     /// How well the generator speaks clips that it does not train on, from their content and pitch alone, as a conversion does:
     /// validation_loss_mel, the mean over all frames of the distance of log-mels times RVC's weight of 45, whatever `c_mel` is, so that trainings
     /// with other weights can be compared. It lies above the training's loss_mel, which hears the posterior's help.
     ///
+    /// `judge` listens besides; its numbers are means over the clips that it judged, by their length.
+    ///
     /// Draws of its own: every step seeds anew, so the training does not change by it.
     /// Errors: `data.*` if a clip cannot be read any more; `cancelled`; `device.memory`, `torch`; after `train.not_finite` that error again.
-    pub fn validate(&mut self, task: &Task, held: &mut Dataset) -> Result<Metrics> {
+    pub fn validate(&mut self, task: &Task, held: &mut Dataset, judge: Option<&Judge>) -> Result<Metrics> {
         self.usable()?;
         let mut stage = task.stage("validation", held.len() as u64);
-        let (mut sum, mut frames) = (0.0, 0.0);
+        let mut means = Means::default();
         for clip in 0..held.len() {
             task.check()?;
             let batch = held.collate(&[clip], self.engine.device())?;
             let length = batch.input.spec.size()[2] as f64;
             let made = self.speak(&batch, self.config.seed)?;
-            sum += self.engine.mel_distance(&batch, &made)? * length;
-            frames += length;
+            means.add("validation_loss_mel", VALIDATION_WEIGHT * self.engine.mel_distance(&batch, &made)?, length);
+            if let Some(judge) = judge {
+                for (name, value) in judge(&self.sound(&made)?, &self.sound(&batch.wave)?)? {
+                    means.add(name, value, length);
+                }
+            }
             stage.advance(1, "");
         }
-        let loss = VALIDATION_WEIGHT * sum / frames;
+        let metrics = means.finish();
+        let loss = metrics.get("validation_loss_mel").unwrap_or(f64::NAN);
         stage.finish(format!("validation_loss_mel {loss:.2}"));
-        Ok(Metrics(vec![("validation_loss_mel", loss)]))
+        Ok(metrics)
+    }
+
+    /// [1, 1, samples] as sound at the voice's rate.
+    fn sound(&self, wave: &Tensor) -> Result<Audio> {
+        let flat = || wave.flatten(0, -1).to_device(Device::Cpu).to_kind(tch::Kind::Float);
+        let samples = nn::guard(|| Vec::try_from(flat()).unwrap_or_default())?;
+        Ok(Audio { samples, sample_rate: self.config.sample_rate as u32 })
     }
 
     /// What the generator makes of the content and pitch of a batch: [batch, 1, samples].

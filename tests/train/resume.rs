@@ -2,10 +2,11 @@
 
 use crate::room::{Room, alone, config, exact, warnings, watched};
 use rvc_run::task::Task;
-use rvc_run::train::Metrics;
+use rvc_run::train::{Metrics, Trainer};
 use rvc_run::{Error, Kind};
 use serde_json::{Value, json};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 /// What happens to a folder.
 type Harm = fn(&Room);
@@ -276,6 +277,32 @@ fn a_checkpoint_tells_which_epochs_saw_which_clips() {
     let second = lineage(2);
     assert_eq!(second[..1], first);
     assert!(second.len() == 2 && second[1].0 == 2 && second[1].1 != first[0].1, "{second:?}");
+}
+
+#[test]
+fn an_epoch_run_step_by_step_within_a_limit_is_the_same_epoch() {
+    let _turn = alone();
+    let settings = config(json!({ "batch_size": 1 }));
+    let (whole, _) = Room::new().train(&settings, 1);
+    let (room, task) = (Room::new(), Task::silent());
+    let mut trainer = room.open(&task, &settings, false).unwrap();
+    let step = |trainer: &mut Trainer| trainer.run_epoch_within(&task, &mut |_| Ok(()), Some(Duration::ZERO)).unwrap();
+    let first = step(&mut trainer);
+    assert_eq!((trainer.next_epoch(), trainer.epoch(), trainer.step()), (1, 1, 1));
+    assert!(trainer.losses().is_none(), "an epoch has not ended");
+    // What was saved in the middle goes on there.
+    trainer.save().unwrap();
+    drop(trainer);
+    let mut trainer = room.open(&task, &settings, false).unwrap();
+    let mut means = first.clone();
+    while trainer.next_epoch() == 1 {
+        means = step(&mut trainer);
+    }
+    assert!(trainer.step() > 2);
+    for name in ["loss_disc", "loss_gen", "loss_fm", "loss_mel", "loss_kl", "grad_norm_g", "learning_rate"] {
+        assert_eq!(means.get(name), whole[0].get(name), "{name}");
+    }
+    assert_ne!(means.get("loss_mel"), first.get("loss_mel"));
 }
 
 #[test]

@@ -4,11 +4,12 @@ use super::prepare::ListHandle as FileList;
 use super::track::Handle as Run;
 use super::{At, Fallible, session, value};
 use crate::convert::output::{self, Format};
+use crate::convert::quality::{self, Ears};
 use crate::error::nearest;
 use crate::prepare::content_digest;
 use crate::task::Task;
 use crate::track;
-use crate::train::{self as engine, Metrics, Trainer as Engine};
+use crate::train::{self as engine, Judge, Metrics, Trainer as Engine};
 use crate::{Error, Kind};
 use rhai::plugin::*;
 use rhai::{Array, Dynamic, ImmutableString, Map, NativeCallContext};
@@ -16,7 +17,7 @@ use serde_json::json;
 use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The options of `train::trainer`.
 const OPTIONS: &[&str] = &["fresh", "voice"];
@@ -312,7 +313,26 @@ pub mod api {
     /// ```
     #[rhai_fn(global, name = "run_epoch", pure, return_raw, volatile)]
     pub fn run_epoch_recorded(ctx: NativeCallContext, t: &mut Trainer, run: Run) -> Fallible<Map> {
-        super::run_recorded(t, &run).map(|m| super::metrics(&m)).at(&ctx)
+        super::run_recorded(t, &run, None).map(|m| super::metrics(&m)).at(&ctx)
+    }
+
+    /// Runs the next epoch, recorded, but begins no step that would not end within `seconds`, by the longest step so far; at least one is run.
+    /// `next_epoch` stays what it was if steps are left; they run the next time. Returns the means of the steps run.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let cfg = #{ preset: "tiny", segment_size: 1600, slice_seconds: 1.0, batch_size: 1 };
+    /// let run = track::start("anna", cfg);
+    /// let files = prepare::filelist(prepare::slices("anna", "data/anna", cfg), cfg);
+    /// let t = train::trainer(train::dataset(files, cfg), cfg);
+    /// t.run_epoch(run, 0.0);
+    /// t.step == 1 && t.next_epoch == 1 && t.epoch == 1
+    /// ```
+    #[rhai_fn(global, name = "run_epoch", pure, return_raw, volatile)]
+    pub fn run_epoch_within(ctx: NativeCallContext, t: &mut Trainer, run: Run, seconds: f64) -> Fallible<Map> {
+        super::run_recorded(t, &run, Some(Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX)))
+            .map(|m| super::metrics(&m))
+            .at(&ctx)
     }
 
     /// Saves a checkpoint, G_<epoch>.pth and D_<epoch>.pth, unless the newest one is of this moment already.
@@ -348,7 +368,28 @@ pub mod api {
     /// ```
     #[rhai_fn(global, pure, return_raw, volatile)]
     pub fn validate(ctx: NativeCallContext, t: &mut Trainer, held: Dataset) -> Fallible<Map> {
-        super::validate(t, &held).map(|m| super::metrics(&m)).at(&ctx)
+        super::validate(t, &held, None).map(|m| super::metrics(&m)).at(&ctx)
+    }
+
+    /// Validates as above, and listens too, by the pitch tracker and the content encoder that `cfg` names: validation_f0_rmse_cents where clip and
+    /// copy are both voiced, validation_voicing_error (share of frames), validation_content_distance (1 - cosine). Lower is better in each.
+    ///
+    /// The two networks stay in memory beside the training's. A voice without pitch has no f0 numbers; validation_f0_rmse_cents is missing while
+    /// the generator is voiced nowhere that the clips are.
+    ///
+    /// * Fails as above, and with `asset.missing`, `data.damaged` if the generator makes values that are not finite.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let cfg = #{ preset: "tiny", segment_size: 1600, slice_seconds: 1.0, f0_method: "pm", content_encoder: "mel" };
+    /// let data = train::dataset(prepare::filelist(prepare::slices("anna", "data/anna", cfg), cfg), cfg);
+    /// let t = train::trainer(data, cfg);
+    /// let other = train::dataset("logs/anna/filelist.txt", cfg);
+    /// t.validate(other, cfg).validation_content_distance > 0.0
+    /// ```
+    #[rhai_fn(global, name = "validate", pure, return_raw, volatile)]
+    pub fn validate_and_listen(ctx: NativeCallContext, t: &mut Trainer, held: Dataset, cfg: Map) -> Fallible<Map> {
+        super::validate_and_listen(&ctx, t, &held, &cfg).map(|m| super::metrics(&m)).at(&ctx)
     }
 
     /// Removes the checkpoints of a training but those of the epochs in `keep` and the newest; returns the epochs removed.
@@ -396,6 +437,19 @@ pub mod api {
     #[rhai_fn(get = "next_epoch", pure)]
     pub fn next_epoch(t: &mut Trainer) -> i64 {
         t.0.trainer.borrow().next_epoch()
+    }
+
+    /// Returns the epoch that a checkpoint would be named by: the last whole one, or the one that is under way.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let cfg = #{ preset: "tiny", segment_size: 1600 };
+    /// let files = prepare::filelist(prepare::slices("anna", "data/anna", cfg), cfg);
+    /// train::trainer(train::dataset(files, cfg), cfg).epoch == 0
+    /// ```
+    #[rhai_fn(get = "epoch", pure)]
+    pub fn epoch(t: &mut Trainer) -> i64 {
+        t.0.trainer.borrow().epoch()
     }
 
     /// Returns the number of steps done in the whole training.
@@ -517,14 +571,18 @@ pub mod api {
 }
 
 /// An epoch with the numbers of every step, its means and what it cost in the run's record.
-fn run_recorded(t: &TrainerHandle, run: &Run) -> crate::Result<Metrics> {
+fn run_recorded(t: &TrainerHandle, run: &Run, limit: Option<Duration>) -> crate::Result<Metrics> {
     let (run, mut trainer) = (run.run(), t.0.trainer.borrow_mut());
     track::keep(trainer.folder(), run.id())?;
     let (epoch, first, began, energy) = (trainer.next_epoch(), trainer.step(), Instant::now(), run.gpu_energy());
-    let means = trainer.run_epoch(&t.0.task, &mut |step| {
+    let mut on_step = |step: &engine::StepReport| {
         run.metrics(step.step, &step.metrics.iter().collect::<Vec<_>>());
         Ok(())
-    })?;
+    };
+    let means = trainer.run_epoch_within(&t.0.task, &mut on_step, limit)?;
+    if trainer.next_epoch() == epoch {
+        return Ok(means); // The rest of it is to come: nothing is said of an epoch yet.
+    }
     let (step, seconds) = (trainer.step(), began.elapsed().as_secs_f64());
     let mut values = vec![(track::EPOCH.to_owned(), epoch as f64), ("epoch/seconds".to_owned(), seconds)];
     if let (Some(before), Some(after)) = (energy, run.gpu_energy()) {
@@ -569,10 +627,23 @@ fn hold_out(data: &DataHandle, fraction: f64, seed: i64) -> crate::Result<DataHa
     })))
 }
 
-fn validate(t: &TrainerHandle, held: &DataHandle) -> crate::Result<Metrics> {
+fn validate(t: &TrainerHandle, held: &DataHandle, judge: Option<&Judge>) -> crate::Result<Metrics> {
     let mut set = held.0.set.borrow_mut();
     let mut trainer = t.0.trainer.borrow_mut();
-    trainer.validate(&t.0.task, set.as_mut().ok_or_else(taken)?)
+    trainer.validate(&t.0.task, set.as_mut().ok_or_else(taken)?, judge)
+}
+
+fn validate_and_listen(
+    ctx: &NativeCallContext,
+    t: &TrainerHandle,
+    held: &DataHandle,
+    cfg: &Map,
+) -> crate::Result<Metrics> {
+    let config = value::config(cfg)?;
+    let session = session(ctx);
+    let (tracker, encoder) = (session.models().extractor(&config)?, session.models().encoder(&config)?);
+    let ears = Ears { tracker: &tracker, encoder: &encoder };
+    validate(t, held, Some(&|made, clip| quality::judge(&ears, config.if_f0, made, clip)))
 }
 
 fn taken() -> Error {
