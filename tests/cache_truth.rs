@@ -8,7 +8,7 @@ mod support;
 #[path = "support/weights.rs"]
 mod weights;
 
-use recordings::{copy_tree, record, retag, snapshot};
+use recordings::{child_root, copy_tree, kill_child, record, retag, say_started, snapshot};
 use rvc_run::assets::Store;
 use rvc_run::cache::Cache;
 use rvc_run::config::Config;
@@ -309,8 +309,9 @@ impl Dice {
 /// Not a test of its own: what the next one starts and kills.
 #[test]
 fn child_that_prepares() {
-    if let Some(root) = std::env::var_os("RVC_TEST_CACHE_TRUTH") {
-        let room = Room { workspace: Workspace::new(PathBuf::from(root)), ..voice(0) };
+    if let Some(root) = child_root() {
+        let room = Room { workspace: Workspace::new(root), ..voice(0) };
+        say_started();
         room.run();
     }
 }
@@ -344,15 +345,7 @@ fn after_any_sequence_of_changes_the_result_is_that_of_a_clean_run() {
                 7 => retag(&one),
                 8 => assert!(room.run() >= NOTHING),
                 _ => {
-                    let mut child = std::process::Command::new(std::env::current_exe().unwrap())
-                        .args(["--exact", "child_that_prepares"])
-                        .env("RVC_TEST_CACHE_TRUTH", room.workspace.root())
-                        .stdout(std::process::Stdio::null())
-                        .spawn()
-                        .unwrap();
-                    std::thread::sleep(std::time::Duration::from_millis(dice.below(80) as u64));
-                    child.kill().unwrap();
-                    child.wait().unwrap();
+                    kill_child("child_that_prepares", room.workspace.root(), dice.below(200) as u64);
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! What a kill, a second process or a moving target may do.
 
-use crate::recordings::{record, snapshot};
+use crate::recordings::{child_root, kill_child, record, say_started, snapshot};
 use crate::room::{clean_rebuild, config, five, rows};
 use rvc_run::Kind;
 use rvc_run::cache::Cache;
@@ -13,10 +13,11 @@ use std::sync::{Arc, Mutex};
 /// Not a test of its own: what the next one starts and kills.
 #[test]
 fn child_that_prepares() {
-    if let Some(root) = std::env::var_os("RVC_TEST_PREPARE") {
-        let workspace = Workspace::new(PathBuf::from(root));
+    if let Some(root) = child_root() {
+        let workspace = Workspace::new(root);
         let cache = Cache::open(workspace.cache()).unwrap();
         let task = Task::new(2, |_| {});
+        say_started();
         prepare::all(&task, &workspace, &cache, "anna", Path::new("data/anna"), &config()).unwrap();
     }
 }
@@ -26,15 +27,7 @@ fn killed_at_any_moment_the_next_run_ends_like_an_undisturbed_one() {
     let room = five();
     let whole = clean_rebuild(&room);
     for delay in [5, 15, 25, 40, 60, 80, 110, 150, 200, 260] {
-        let mut child = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "kill::child_that_prepares"])
-            .env("RVC_TEST_PREPARE", room.workspace.root())
-            .stdout(std::process::Stdio::null())
-            .spawn()
-            .unwrap();
-        std::thread::sleep(std::time::Duration::from_millis(delay));
-        child.kill().unwrap();
-        child.wait().unwrap();
+        kill_child("kill::child_that_prepares", room.workspace.root(), delay);
         // A file list is only there when everything it names is.
         if room.logs().join("filelist.txt").exists() {
             for field in rows(&room).iter().flat_map(|row| row.split('|').take(4)) {

@@ -5,7 +5,9 @@
 use rvc_run::audio::io;
 use rvc_run::files;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 /// Rate of the generated recordings, in Hz; unlike the voice's, so that resampling is part of it.
 pub const RATE: u32 = 16000;
@@ -63,4 +65,34 @@ pub fn copy_tree(from: &Path, to: &Path) {
             std::fs::copy(&path, &target).unwrap();
         }
     }
+}
+
+/// What a test that is started as a process of its own finds its workspace by.
+const CHILD: &str = "RVC_TEST_CHILD";
+const STARTED: &str = "started";
+
+/// The workspace of the child that this process is, if it is one.
+pub fn child_root() -> Option<PathBuf> {
+    std::env::var_os(CHILD).map(PathBuf::from)
+}
+
+/// What a child says right before its work.
+pub fn say_started() {
+    println!("{STARTED}");
+}
+
+/// Starts the test `name` of this test binary as a child that works in `root`, and kills it so many milliseconds after it said that
+/// it begins: loading the program takes longer (0.4 s) than most of the work, which a moment counted from the start would miss.
+pub fn kill_child(name: &str, root: &Path, milliseconds: u64) {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "--nocapture", name])
+        .env(CHILD, root)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().ends_with(STARTED)), "the child {name} did not begin");
+    std::thread::sleep(std::time::Duration::from_millis(milliseconds));
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
