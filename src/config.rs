@@ -435,6 +435,17 @@ mod tests {
     }
 
     #[test]
+    fn a_threshold_of_f0_is_for_networks_alone() {
+        assert!(config(&json!({ "f0_method": "rmvpe", "f0_threshold": 0.05 })).is_ok());
+        let error = config(&json!({ "f0_method": "pm", "f0_threshold": 0.05 })).unwrap_err();
+        assert!(error.kind() == Kind::ConfigValue && error.message().contains("pm has none"), "{error}");
+        assert_eq!(
+            config(&json!({ "f0_method": "rmvpe", "f0_threshold": 1.5 })).unwrap_err().kind(),
+            Kind::ConfigValue
+        );
+    }
+
+    #[test]
     fn the_guides_segment_of_17280_at_40k_names_17200_and_12800() {
         let error = config(&json!({ "segment_size": 17280 })).unwrap_err();
         assert_eq!(error.kind(), Kind::ConfigValue);

@@ -2,12 +2,14 @@
 //!
 //! Recordings are tones of a second; f0 by yin and the built-in mel content need no file.
 
+#[path = "support/recordings.rs"]
+mod recordings;
 mod support;
 #[path = "support/weights.rs"]
 mod weights;
 
+use recordings::{CHILD, child_root, copy_tree, kill_child, record, retag, say_started, snapshot};
 use rvc_run::assets::Store;
-use rvc_run::audio::io;
 use rvc_run::cache::Cache;
 use rvc_run::config::Config;
 use rvc_run::features::Models;
@@ -17,8 +19,6 @@ use rvc_run::task::Task;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
-
-const RATE: u32 = 16000;
 
 /// Runs of each stage: decode and slices in recordings, f0 and content in clips.
 type Done = (usize, usize, usize, usize);
@@ -91,24 +91,8 @@ impl Room {
         (decoded, sliced, f0, content)
     }
 
-    /// Every file that training reads; paths in the list made relative.
     fn snapshot(&self) -> BTreeMap<String, String> {
-        let mut all = BTreeMap::new();
-        let mut folders = vec![self.logs()];
-        while let Some(folder) = folders.pop() {
-            for path in files::list(&folder).unwrap() {
-                let name = path.strip_prefix(self.logs()).unwrap().to_str().unwrap().to_owned();
-                if path.is_dir() {
-                    folders.push(path);
-                } else if name == "filelist.txt" {
-                    let text = files::read_text(&path).unwrap();
-                    all.insert(name, text.replace(self.logs().to_str().unwrap(), "LOGS"));
-                } else if name != "cache_metadata.json" && name != ".lock" {
-                    all.insert(name, files::digest_file(&path).unwrap());
-                }
-            }
-        }
-        all
+        snapshot(&self.logs())
     }
 
     fn rebuilt(&self) -> BTreeMap<String, String> {
@@ -121,42 +105,6 @@ impl Room {
         other.run();
         other.snapshot()
     }
-}
-
-fn copy_tree(from: &Path, to: &Path) {
-    files::create_folder(to).unwrap();
-    for path in files::list(from).unwrap() {
-        let target = to.join(path.file_name().unwrap());
-        if path.is_dir() {
-            copy_tree(&path, &target);
-        } else {
-            std::fs::copy(&path, &target).unwrap();
-        }
-    }
-}
-
-fn samples(sound: u32, seconds: f64) -> Vec<f32> {
-    let base = 90.0 + 17.0 * f64::from(sound);
-    (0..(seconds * f64::from(RATE)) as usize)
-        .map(|i| {
-            let t = i as f64 / f64::from(RATE);
-            let phase = std::f64::consts::TAU * (base * t + 8.0 * t * t);
-            (0.3 * phase.sin() + 0.15 * (2.0 * phase).sin()) as f32
-        })
-        .collect()
-}
-
-fn record(path: &Path, sound: u32, seconds: f64) {
-    io::write_wav(path, &samples(sound, seconds), RATE).unwrap();
-}
-
-/// The same samples in other bytes: a chunk that readers skip, as a tag is.
-fn retag(path: &Path) {
-    let mut bytes = files::read(path).unwrap();
-    bytes.extend(b"note\x04\0\0\0tag!");
-    let size = (bytes.len() as u32 - 8).to_le_bytes();
-    bytes[4..8].copy_from_slice(&size);
-    std::fs::write(path, bytes).unwrap();
 }
 
 fn set_time(path: &Path, time: std::time::SystemTime) {
@@ -361,8 +309,9 @@ impl Dice {
 /// Not a test of its own: what the next one starts and kills.
 #[test]
 fn child_that_prepares() {
-    if let Some(root) = std::env::var_os("RVC_TEST_CACHE_TRUTH") {
-        let room = Room { workspace: Workspace::new(PathBuf::from(root)), ..voice(0) };
+    if let Some(root) = child_root() {
+        let room = Room { workspace: Workspace::new(root), ..voice(0) };
+        say_started();
         println!("ran {:?}", room.run());
     }
 }
@@ -392,7 +341,7 @@ fn what_another_ffmpeg_decoded_is_decoded_again_and_what_is_kept_outlives_it() {
     let run = |path: &Path| {
         let output = std::process::Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "child_that_prepares", "--nocapture"])
-            .env("RVC_TEST_CACHE_TRUTH", room.workspace.root())
+            .env(CHILD, room.workspace.root())
             .env("PATH", path)
             .output()
             .unwrap();
@@ -441,15 +390,7 @@ fn after_any_sequence_of_changes_the_result_is_that_of_a_clean_run() {
                 7 => retag(&one),
                 8 => assert!(room.run() >= NOTHING),
                 _ => {
-                    let mut child = std::process::Command::new(std::env::current_exe().unwrap())
-                        .args(["--exact", "child_that_prepares"])
-                        .env("RVC_TEST_CACHE_TRUTH", room.workspace.root())
-                        .stdout(std::process::Stdio::null())
-                        .spawn()
-                        .unwrap();
-                    std::thread::sleep(std::time::Duration::from_millis(dice.below(80) as u64));
-                    child.kill().unwrap();
-                    child.wait().unwrap();
+                    kill_child("child_that_prepares", room.workspace.root(), dice.below(200) as u64);
                 }
             }
         }

@@ -128,6 +128,23 @@ fn crepe_takes_clips_of_any_length_and_each_frame_comes_out_alone() {
 }
 
 #[test]
+fn a_higher_threshold_leaves_fewer_frames_voiced_and_is_part_of_the_digest() {
+    let (folder, path) = room("crepe_tiny.pth");
+    write_crepe(&path, "crepe_tiny");
+    let open = |threshold| {
+        f0::Extractor::open("crepe-tiny", &setup(folder.path())).unwrap().with_threshold(threshold).unwrap()
+    };
+    let wave = audio(&Golden::open_own("crepe"));
+    let voiced = |extractor: &f0::Extractor| {
+        extract(extractor, std::slice::from_ref(&wave))[0].iter().filter(|hz| **hz > 0.0).count()
+    };
+    let counts = [1e-6, 0.0, 1.0].map(|threshold| voiced(&open(threshold)));
+    assert!(counts[0] >= counts[1] && counts[1] >= counts[2] && counts[0] > counts[2], "{counts:?}");
+    assert_eq!(open(0.0).digest(), f0::Extractor::open("crepe-tiny", &setup(folder.path())).unwrap().digest());
+    assert_ne!(open(0.2).digest(), open(0.3).digest());
+}
+
+#[test]
 fn a_crepe_of_the_other_size_is_refused() {
     let error = refusal("crepe", "crepe_full.pth", |path| write_crepe(path, "crepe_tiny"));
     assert_eq!(error.kind(), Kind::CheckpointMismatch);

@@ -46,6 +46,20 @@ fn every_line_is_an_object_with_type_time_and_elapsed() {
 }
 
 #[test]
+fn a_password_in_an_address_is_not_recorded() {
+    let (_keep, workspace) = workspace();
+    let task = Task::silent();
+    let params = json!({ "urls": ["http://anna:hunter2@host/a.wav"], "of": { "uri": "https://anna: hunter2@host" } });
+    let run = Run::start(&task, &workspace, "anna", &params, &Options::default()).unwrap();
+    run.event("failed", &json!({ "text": "cannot read \"http://anna:hunter2@host/a.wav\"" }));
+    task.warn("http://anna:hunter2@host/a.wav does not answer");
+    run.finish("failed", &json!({ "link": "http://anna:hunter2@host/a.wav" }));
+    let text = files::read_text(run.path()).unwrap();
+    assert!(!text.contains("hunter2"), "{text}");
+    assert_eq!(text.matches("://***@host").count(), 5, "{text}");
+}
+
+#[test]
 fn values_that_are_not_finite_survive_the_round_trip() {
     let (_keep, workspace) = workspace();
     let run = Run::start(&Task::silent(), &workspace, "anna", &json!({}), &Options::default()).unwrap();

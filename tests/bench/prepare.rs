@@ -200,18 +200,22 @@ fn compare(options: &Options, reference: &Path, folder: &Path, data: &Path) -> R
     let text = |e: std::io::Error| e.to_string();
     let (mut whole, mut ours) = (Vec::new(), Vec::new());
     let (mut alone, mut ours_alone) = (Vec::new(), Vec::new());
-    for _ in 0..options.rounds {
+    // All that is written stays until the end: ext4 looks for other places for new files while deleted ones are remembered, which
+    // charged each of the four for what the one before it had made.
+    let mut kept = Vec::new();
+    for round in 0..options.rounds {
         let exp = tempfile::tempdir_in(folder).map_err(text)?;
         let mut command = Command::new(python);
         command.args(["-P", "train/preprocess.py"]).arg(data).args(["40000", &threads]).arg(exp.path());
         // As the Python that it comes with finds modules: in its own folder, not in the script's, where train.py would stand for train/.
         command.args(["False", SLICE_SECONDS]).current_dir(reference).env("PYTHONPATH", reference);
         whole.push(timed(command)?);
+        kept.push(exp);
 
         let mut command = Command::new(env!("CARGO_BIN_EXE_rvc-run"));
         command.args(["--quiet", "--threads", &threads, "--workspace"]).arg(folder);
         command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes/prepare.rhai")).arg("anna");
-        forget(folder).map_err(text)?;
+        set_aside(folder, &format!("{round}a")).map_err(text)?;
         ours.push(timed(command)?);
 
         let exp = tempfile::tempdir_in(folder).map_err(text)?;
@@ -220,7 +224,8 @@ fn compare(options: &Options, reference: &Path, folder: &Path, data: &Path) -> R
         let took = common::reference(python, "prepare_reference.py", &arguments)?["seconds"].as_f64();
         alone.push(took.ok_or("prepare_reference.py told no seconds")?);
 
-        forget(folder).map_err(text)?;
+        kept.push(exp);
+        set_aside(folder, &format!("{round}b")).map_err(text)?;
         ours_alone.push(slice_alone(folder).map_err(|e| e.to_string())?);
     }
     println!(
@@ -248,12 +253,12 @@ fn shown(path: &Path) -> String {
     path.display().to_string()
 }
 
-/// Takes away what a former run left.
-fn forget(folder: &Path) -> std::io::Result<()> {
+/// Puts away what a former run left.
+fn set_aside(folder: &Path, to: &str) -> std::io::Result<()> {
     for name in ["cache", "logs"] {
         let path = folder.join(name);
         if path.exists() {
-            std::fs::remove_dir_all(path)?;
+            std::fs::rename(path, folder.join(format!("{name}_{to}")))?;
         }
     }
     Ok(())
