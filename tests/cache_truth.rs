@@ -317,7 +317,7 @@ fn child_that_prepares() {
 }
 
 /// R18 asks for 2000 sequences; so many in every run of the tests, more with RVC_TEST_SEQUENCES.
-const SEQUENCES: usize = 12;
+const SEQUENCES: usize = 8;
 const MOST_CHANGES: usize = 30;
 
 #[test]
