@@ -158,7 +158,8 @@ const TABLE: [Row; 24] = [
         "f0 threshold",
         |r| {
             r.track_by_network("");
-            r.config.f0_threshold = 0.6;
+            // These weights are sure of every frame, but not wholly.
+            r.config.f0_threshold = 1.0;
         },
         (0, 0, 10, 0),
     ),
