@@ -15,7 +15,7 @@ use crate::cache::{Cache, Entry, Key, Origin, Pending};
 use crate::config::Config;
 use crate::files::{self, Lock, Workspace};
 use crate::task::Task;
-use crate::train::{Trainer, checkpoint};
+use crate::train::Trainer;
 use crate::{Error, Kind, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -85,7 +85,7 @@ pub fn slices(
     refuse_own_output(&recordings, &logs)?;
     let _lock = Lock::acquire(&logs)?;
     // Of a list that was being written when its process was killed; those in the folders of clips go when these are filled.
-    checkpoint::remove_leftovers(&logs)?;
+    crate::train::checkpoint::remove_leftovers(&logs)?;
     keep_speakers(task, &logs, &mut found)?;
 
     let read = task.map("reading recordings", &found.recordings, |recording| one_item(read(recording)))?;
