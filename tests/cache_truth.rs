@@ -158,7 +158,8 @@ const TABLE: [Row; 24] = [
         "f0 threshold",
         |r| {
             r.track_by_network("");
-            r.config.f0_threshold = 0.6;
+            // These weights are sure of every frame, but not wholly.
+            r.config.f0_threshold = 1.0;
         },
         (0, 0, 10, 0),
     ),
@@ -362,7 +363,7 @@ fn what_another_ffmpeg_decoded_is_decoded_again_and_what_is_kept_outlives_it() {
 }
 
 /// R18 asks for 2000 sequences; so many in every run of the tests, more with RVC_TEST_SEQUENCES.
-const SEQUENCES: usize = 12;
+const SEQUENCES: usize = 8;
 const MOST_CHANGES: usize = 30;
 
 #[test]

@@ -120,6 +120,8 @@ pub fn slices(
     let mut found = recordings::find(task, workspace, &recordings)?;
     refuse_own_output(&recordings, &logs)?;
     let _lock = Lock::acquire(&logs)?;
+    // Of a list that was being written when its process was killed; those in the folders of clips go when these are filled.
+    crate::train::checkpoint::remove_leftovers(&logs)?;
     keep_speakers(task, &logs, &mut found)?;
 
     let read = task.map("reading recordings", &found.recordings, |recording| one_item(read(recording)))?;
