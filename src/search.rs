@@ -41,11 +41,12 @@ pub struct Seen {
 /// A place that promises to be good. It depends on the arguments alone: the same after a restart, on every machine.
 ///
 /// * `choices`: for each setting the number of values it chooses among, which have no order; 0 for a range.
-/// * `seen`: trials in any order; those with another number of coordinates are left out.
+/// * `seen`: trials in any order; those whose place is none are left out.
 /// * `text`: what random numbers are made of, such as "seed 1, trial 3".
 pub fn propose(choices: &[usize], seen: &[Seen], text: &str) -> Vec<f64> {
     let mut random = Random { text, drawn: 0 };
-    let mut seen: Vec<&Seen> = seen.iter().filter(|seen| seen.at.len() == choices.len()).collect();
+    let mut seen: Vec<&Seen> =
+        seen.iter().filter(|seen| seen.at.len() == choices.len() && seen.at.iter().all(|x| x.is_finite())).collect();
     if seen.len() < RANDOM {
         return choices.iter().map(|_| random.fraction()).collect();
     }

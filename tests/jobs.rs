@@ -987,9 +987,11 @@ fn a_real_slurm_runs_the_same_jobs() {
         // Slurm waits two minutes before it starts a job again that was put back; it refuses to hurry until it has put it back.
         // Not "now": a start in the second in which the node was told to end the job's first life takes it for that one ("already
         // killed, do not launch batch job" in slurmd's log), and the job is FAILED. The two minutes are there for that.
-        let reaped =
-            || running.is_finished() || slurm("scontrol", &["update", &format!("JobId={id}"), "StartTime=now+2"]);
-        until("the requeue", || reaped() && running.is_finished());
+        let mut hurried = false;
+        until("the requeue", || {
+            hurried = hurried || slurm("scontrol", &["update", &format!("JobId={id}"), "StartTime=now+2"]);
+            running.is_finished()
+        });
         let outcomes = running.join().unwrap();
         assert_eq!((outcomes[0].status, &outcomes[0].result), (Status::Done, &json!("went on")), "{outcomes:?}");
     });
