@@ -30,6 +30,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Looks at the queue after which a job that has left it without a word is given up. A shared folder shows files late.
 const GRACE_LOOKS: u32 = 6;
+/// Longest time between two looks at the queue while jobs are to leave it.
+const SOON: Duration = Duration::from_secs(1);
 /// How long Slurm may take to end jobs that it was told to kill (its own KillWait is 30 s).
 const KILL_PATIENCE: Duration = Duration::from_secs(90);
 
@@ -245,7 +247,7 @@ impl Cluster<'_, '_> {
                 return Err(Error::new(Kind::Locked, "jobs of an earlier call do not leave Slurm's queue")
                     .hint(format!("look at squeue --jobs={}", bases(stale.iter()))));
             }
-            std::thread::sleep(self.poll().min(Duration::from_secs(1)));
+            std::thread::sleep(self.poll().min(SOON));
         }
         Ok(())
     }
@@ -443,7 +445,7 @@ impl Cluster<'_, '_> {
     }
 
     fn pause(&self, stopping: bool) {
-        let until = Instant::now() + if stopping { self.poll().min(Duration::from_secs(1)) } else { self.poll() };
+        let until = Instant::now() + if stopping { self.poll().min(SOON) } else { self.poll() };
         while !self.live.is_empty() && (stopping || !self.board.must_end()) {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
