@@ -14,6 +14,7 @@
 //! nn  torchfile  npy          libtorch helpers, spectra; PyTorch files; NumPy files
 //! audio  cache  track  assets  jobs   sound; content-addressed stages; run record; pretrained files; child runs: local slots and GPUs, Slurm
 //! config                      every setting of the flow, its default and its range
+//! search                      where to look next among settings
 //! files  task  memory  address   whole-or-not-at-all files, workspace paths; cancel, progress, worker pool; memory of the process; addresses as they are shown
 //! error                       Error, Kind, Result
 //! ```
@@ -39,6 +40,7 @@ pub mod prepare;
 pub mod report;
 pub mod retrieval;
 pub mod script;
+pub mod search;
 pub mod task;
 pub mod torchfile;
 pub mod track;

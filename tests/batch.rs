@@ -241,6 +241,135 @@ fn a_sweep_that_is_killed_again_and_again_ends_as_the_undisturbed_one() {
     assert_eq!(ended, states(&disturbed));
 }
 
+/// A trial that trains nothing: what it comes to follows from its settings and its epochs. One in five diverges.
+const CHEAP_TRIAL: &str = r#"const PARAMS = [
+    #{ name: "trial", help: "" }, #{ name: "epochs", value: 1, help: "" }, #{ name: "settings", value: "{}", help: "" },
+];
+let p = args(PARAMS);
+let s = system::from_json(p.settings);
+let off = s.x - 0.3;
+if s.x > 0.8 { jobs::result(#{ metrics: #{}, why: "diverged" }); return; }
+jobs::result(#{ metrics: #{ score: off * off + 1.0 / p.epochs } });
+"#;
+
+/// A sweep of cheap trials.
+const CHEAP_SWEEP: &str = r#"const PARAMS = [
+    #{ name: "search", help: "" }, #{ name: "parallel", value: 1, help: "" }, #{ name: "count", value: 6, help: "" },
+];
+let p = args(PARAMS);
+import "stdlib/sweep" as sweep;
+let space = #{ x: sweep::uniform(0.0, 1.0), kind: sweep::choice(["a", "b"]) };
+let asks = #{ name: "s", recipe: "trial.rhai", search: p.search, objective: "score", epochs: 3, jobs: #{ parallel: p.parallel } };
+if p.search == "tpe" { asks += #{ space: space, count: p.count, seed: 5, allowed: |s| s.x > 0.1 }; } else { asks += #{ trials: sweep::random(space, p.count, 5), min_epochs: 1, eta: 3 }; }
+sweep::show(sweep::run(asks), "score");
+"#;
+
+/// The cheap sweep by `search` in a workspace of its own.
+fn cheap(search: &[&str]) -> (Workspace, Vec<String>) {
+    let workspace = Workspace::new();
+    let recipes = workspace.path("recipes");
+    std::fs::create_dir_all(&recipes).unwrap();
+    std::fs::write(recipes.join("trial.rhai"), CHEAP_TRIAL).unwrap();
+    std::fs::write(recipes.join("cheap.rhai"), CHEAP_SWEEP).unwrap();
+    let recipe = recipes.join("cheap").to_str().unwrap().to_owned();
+    let mut arguments = vec![recipe];
+    arguments.extend(search.iter().map(|s| (*s).to_owned()));
+    (workspace, arguments)
+}
+
+fn start_cheap((workspace, arguments): &(Workspace, Vec<String>)) -> Command {
+    let told: Vec<&str> = arguments[1..].iter().map(String::as_str).collect();
+    workspace.command(&arguments[0], &told)
+}
+
+/// Runs the cheap sweep with a worker or the controller killed after every second trial that ends, then to its end.
+fn disturbed(sweep: &(Workspace, Vec<String>), after_kill: impl Fn(&Workspace)) {
+    let workspace = &sweep.0;
+    let folder = workspace.path("tracking/jobs/sweep-s");
+    let ended = || {
+        if folder.exists() {
+            states(workspace).iter().filter(|(_, s)| s.contains(r#""status":"done""#)).count()
+        } else {
+            0
+        }
+    };
+    for kills in 0..3 {
+        let mut child = start_cheap(sweep).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let before = ended();
+        while ended() < before + 2 && child.try_wait().unwrap().is_none() {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        let others: Vec<u32> = workers(workspace).into_iter().filter(|&pid| pid != child.id()).collect();
+        if kills == 1 {
+            // A worker alone: its job is tried again.
+            others.into_iter().take(1).for_each(kill);
+            std::thread::sleep(std::time::Duration::from_millis(300));
+        } else if kills == 0 {
+            others.into_iter().for_each(kill);
+        }
+        kill(child.id());
+        child.wait().unwrap();
+        after_kill(workspace);
+    }
+    ended_with(0, &start_cheap(sweep).output().unwrap());
+}
+
+/// Another call runs nothing and says the same; every job ended once.
+fn assert_each_ended_once(sweep: &(Workspace, Vec<String>)) {
+    let workspace = &sweep.0;
+    let (board, ended) = (workspace.text("tracking/sweeps/s/leaderboard.json"), states(workspace));
+    assert!(ended.iter().all(|(_, state)| state.contains(r#""status":"done""#)), "{ended:#?}");
+    ended_with(0, &start_cheap(sweep).output().unwrap());
+    assert_eq!((&board, &ended), (&workspace.text("tracking/sweeps/s/leaderboard.json"), &states(workspace)));
+}
+
+fn ends_as_undisturbed(search: &[&str]) -> Value {
+    let (calm, shaken) = (cheap(search), cheap(search));
+    ended_with(0, &start_cheap(&calm).output().unwrap());
+    disturbed(&shaken, |_| ());
+    for file in ["tracking/sweeps/s/leaderboard.json", "tracking/sweeps/s/leaderboard.csv"] {
+        assert_eq!(calm.0.text(file), shaken.0.text(file), "{file}");
+    }
+    assert_each_ended_once(&shaken);
+    calm.0.json("tracking/sweeps/s/leaderboard.json")
+}
+
+fn count(board: &Value, status: &str) -> usize {
+    board["trials"].as_array().unwrap().iter().filter(|trial| trial["status"] == status).count()
+}
+
+#[test]
+fn asha_ends_the_same_however_often_it_was_killed() {
+    let board = ends_as_undisturbed(&["--search=asha"]);
+    assert_eq!(board["rungs"], serde_json::json!([1, 3]));
+    assert_eq!((count(&board, "finished"), count(&board, "not started")), (2, 0), "{board:#}");
+    assert_eq!(board["trials"][0]["rank"], 1);
+}
+
+#[test]
+fn asha_with_two_at_once_keeps_to_what_it_decided_before_it_was_killed() {
+    let sweep = cheap(&["--search=asha", "--parallel=2"]);
+    let orders = std::cell::RefCell::new(Vec::new());
+    let order = |workspace: &Workspace| workspace.json("tracking/sweeps/s/order.json").as_array().unwrap().clone();
+    disturbed(&sweep, |workspace| orders.borrow_mut().push(order(workspace)));
+    let last = order(&sweep.0);
+    for earlier in orders.into_inner() {
+        assert!(!earlier.is_empty() && last.starts_with(&earlier), "{earlier:?} {last:?}");
+    }
+    assert_eq!(last.len(), states(&sweep.0).len());
+    assert_each_ended_once(&sweep);
+}
+
+#[test]
+fn tpe_ends_the_same_however_often_it_was_killed() {
+    let board = ends_as_undisturbed(&["--search=tpe", "--parallel=2", "--count=12"]);
+    // One place in five fails and is told as such; nothing that is not allowed is tried.
+    assert_eq!(count(&board, "finished") + count(&board, "failed"), 12, "{board:#}");
+    let trials = board["trials"].as_array().unwrap();
+    assert!(trials.iter().all(|trial| trial["settings"]["x"].as_f64().unwrap() > 0.1), "{board:#}");
+    assert!(trials.iter().filter(|trial| trial["status"] == "failed").all(|trial| trial["why"] == "diverged"));
+}
+
 #[test]
 fn a_training_judges_itself_on_recordings_that_it_never_heard_and_keeps_the_best() {
     let workspace = Workspace::new();

@@ -200,6 +200,65 @@ fn a_resumed_training_goes_on_in_the_same_run_with_its_params_unchanged() {
     assert_eq!(sorted(&state.points), points_of(second.path()));
 }
 
+/// The options of a run that the run `parent` started.
+fn below(parent: &str, options: Options) -> Options {
+    let tags = json!({ track::mlflow::PARENT: parent });
+    Options { tags: tags.as_object().unwrap().clone(), ..options }
+}
+
+#[test]
+fn a_trial_stands_below_its_sweep_on_a_server() {
+    let (_keep, workspace) = workspace();
+    let server = Server::new(|_, _| Fault::None);
+    server.state().others.push(("parent-1".into(), "p7".into()));
+    let options = below("parent-1", options(&workspace, &server.url()));
+    Run::start(&Task::silent(), &workspace, "t01", &json!({}), &options).unwrap().finish("done", &json!({}));
+    assert!(sync(&workspace));
+    let state = server.state();
+    assert_eq!((state.tags["mlflow.parentRunId"].as_str(), state.tags["rvc_run.parent"].as_str()), ("p7", "parent-1"));
+}
+
+#[test]
+fn a_trial_that_arrives_before_its_sweep_is_put_below_it_later() {
+    let (_keep, workspace) = workspace();
+    let server = Server::new(|_, _| Fault::None);
+    let options = below("parent-1", options(&workspace, &server.url()));
+    let run = Run::start(&Task::silent(), &workspace, "t01", &json!({}), &options).unwrap();
+    run.finish("done", &json!({}));
+    drop(run);
+    assert!(sync(&workspace));
+    assert!(server.state().tags.contains_key("rvc_run.parent"));
+    assert!(!server.state().tags.contains_key("mlflow.parentRunId"));
+    server.state().others.push(("parent-1".into(), "p7".into()));
+    assert!(sync(&workspace));
+    assert_eq!(server.state().tags["mlflow.parentRunId"], "p7");
+}
+
+#[test]
+fn a_trial_stands_below_its_sweep_in_a_folder() {
+    let (_keep, workspace) = workspace();
+    let root = workspace.path("mlruns");
+    let options = options(&workspace, root.to_str().unwrap());
+    let sweep = Run::start(&Task::silent(), &workspace, "sweep", &json!({}), &options).unwrap();
+    let nested = below(sweep.id(), options.clone());
+    Run::start(&Task::silent(), &workspace, "t01", &json!({}), &nested).unwrap().finish("done", &json!({}));
+    sweep.finish("done", &json!({}));
+    let id = sweep.id().to_owned();
+    drop(sweep);
+    let files = all_files(&root);
+    let tag = |name: &str| {
+        let of = |(path, text): (&String, &Vec<u8>)| {
+            let run = path.strip_suffix(&format!("/tags/{name}"))?;
+            Some((run.rsplit('/').next().unwrap_or(run).to_owned(), String::from_utf8_lossy(text).into_owned()))
+        };
+        files.iter().filter_map(of).collect::<Vec<_>>()
+    };
+    let parents = tag("mlflow.parentRunId");
+    let sweeps: Vec<_> = tag("rvc_run.run").into_iter().filter(|(_, name)| *name == id).collect();
+    assert_eq!((parents.len(), sweeps.len()), (1, 1), "{parents:?} {sweeps:?}");
+    assert_eq!(parents[0].1, sweeps[0].0);
+}
+
 #[test]
 fn a_token_is_sent_and_never_written_down() {
     let (keep, workspace) = workspace();

@@ -7,7 +7,7 @@ mod support;
 
 use rvc_run::files::{self, Workspace};
 use rvc_run::task::Task;
-use rvc_run::track::mlflow::Place;
+use rvc_run::track::mlflow::{PARENT, Place};
 use rvc_run::track::{self, Options, Run};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -230,6 +230,24 @@ fn a_training_is_in_the_server_and_in_the_file_store_as_it_is_in_its_log() {
     let mlruns = workspace.join("tracking/mlruns");
     rvc_run(&workspace, &["--tracking-uri", mlruns.to_str().unwrap(), "track", "sync"]);
     compare(&dump(&python, &format!("file://{}", mlruns.display())), &log, &workspace, "the file store");
+
+    // A sweep and its trial, which stands below it.
+    let place = Place::parse(&server.url(), &Workspace::new(&workspace), &|_| None).unwrap();
+    let mut options = Options { mlflow: place, ..Options::default() };
+    let start = |name: &str, options: &Options| {
+        Run::start(&Task::silent(), &Workspace::new(&workspace), name, &json!({}), options).unwrap()
+    };
+    let sweep = start("sweep", &options);
+    options.tags.insert(PARENT.to_owned(), sweep.id().into());
+    let trial = start("t01", &options);
+    let (sweep_name, trial_name) = (sweep.id().to_owned(), trial.id().to_owned());
+    for run in [trial, sweep] {
+        run.finish("done", &json!({}));
+    }
+    rvc_run(&workspace, &["--tracking-uri", &server.url(), "track", "sync"]);
+    let runs = dump(&python, &server.url());
+    let named = |name: &str| runs.iter().find(|run| run["name"] == name).unwrap();
+    assert_eq!(named(&trial_name)["tags"]["mlflow.parentRunId"], named(&sweep_name)["id"]);
 }
 
 #[test]

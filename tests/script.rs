@@ -732,3 +732,16 @@ fn editor_definitions_are_one_file_for_each_module() {
         assert!(names.contains(&format!("{module}.d.rhai")), "{names:?}");
     }
 }
+
+#[test]
+fn the_sweep_of_the_readme_has_no_mistakes_and_under_40_lines() {
+    let readme = include_str!("../README.md");
+    let section = &readme[readme.find("**A sweep of your own**").unwrap()..];
+    let section = section.split("\n## ").next().unwrap();
+    let blocks: Vec<&str> = section.split("```rhai\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert_eq!(blocks.len(), 2);
+    assert!(blocks.iter().map(|block| block.lines().count()).sum::<usize>() < 40);
+    for block in blocks {
+        assert_eq!(messages(block), Vec::<String>::new(), "{block}");
+    }
+}

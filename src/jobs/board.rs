@@ -1,18 +1,26 @@
 //! Which jobs may start, how each ended, and what is told of it.
 
-use super::plan::Planned;
+use super::plan::{Plan, Planned};
 use super::record::{self, Files, Record, WITH_SKIPPED};
-use super::{Options, Outcome, Status};
+use super::{Next, Options, Outcome, Status};
 use crate::task::{Stage, Task};
 use crate::{Error, Result};
 use serde_json::Value;
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::rc::Rc;
 
 /// The jobs of one call.
 pub(super) struct Board<'a> {
     task: &'a Task,
-    plan: &'a [Planned<'a>],
+    plan: Plan,
+    folder: PathBuf,
     keep_going: bool,
+    reuse: bool,
     stage: Stage,
+    next: &'a mut Next<'a>,
+    /// Jobs that have ended and that `next` was not told of.
+    news: VecDeque<usize>,
     started: Vec<bool>,
     outcomes: Vec<Option<Outcome>>,
     /// The failure after which nothing more starts.
@@ -23,25 +31,80 @@ pub(super) struct Board<'a> {
 
 impl<'a> Board<'a> {
     /// A board with what earlier calls have done already, if that counts.
-    pub fn new(task: &'a Task, plan: &'a [Planned<'a>], options: &Options) -> Self {
+    pub fn new(task: &'a Task, plan: Plan, options: &Options, next: &'a mut Next<'a>) -> Self {
+        let count = plan.jobs.len();
+        let known = (0..count).filter_map(|place| Some((place, done_before(&plan.jobs[place])?)));
+        let known: Vec<(usize, Outcome)> = known.filter(|_| options.reuse).collect();
+        // Of the jobs that are run, so that the time left follows from them alone.
+        let stage = task.stage("jobs", options.expect.max(count).saturating_sub(known.len()) as u64);
         let mut board = Self {
             task,
             plan,
+            folder: options.folder.clone(),
             keep_going: options.keep_going,
-            stage: task.stage("jobs", plan.len() as u64),
-            started: vec![false; plan.len()],
-            outcomes: vec![None; plan.len()],
+            reuse: options.reuse,
+            stage,
+            next,
+            news: VecDeque::new(),
+            started: vec![false; count],
+            outcomes: vec![None; count],
             failure: None,
             fault: None,
         };
-        for (place, job) in plan.iter().enumerate().filter(|_| options.reuse) {
-            let ended = Record::read(&job.files.state()).filter(|r| r.digest == job.digest).and_then(|r| r.ended);
-            if let Some(outcome) = ended.filter(|outcome| outcome.status.is_done()) {
-                // The folder may have been moved since, or the job renamed to what its files are called by.
-                board.put(place, Outcome { reused: true, name: job.job.name.clone(), log: job.files.log(), ..outcome });
-            }
+        for (place, outcome) in known {
+            board.put(place, outcome);
         }
         board
+    }
+
+    /// How many jobs there are by now.
+    pub fn len(&self) -> usize {
+        self.plan.jobs.len()
+    }
+
+    pub fn job(&self, place: usize) -> Rc<Planned> {
+        self.plan.jobs[place].clone()
+    }
+
+    pub fn jobs(&self) -> &[Rc<Planned>] {
+        &self.plan.jobs
+    }
+
+    /// Asks what is to be done next for every job that has ended, and adds it.
+    pub fn grow(&mut self) {
+        while !self.stops() {
+            let Some(place) = self.news.pop_front() else { return };
+            let Some(outcome) = self.outcomes[place].clone() else { continue };
+            if let Err(error) = (self.next)(&outcome).and_then(|jobs| self.plan.add(&jobs, &self.folder)) {
+                self.fail(error);
+            }
+            let before = self.outcomes.len();
+            self.started.resize(self.len(), false);
+            self.outcomes.resize(self.len(), None);
+            for place in before..self.len() {
+                self.begin(place);
+            }
+        }
+    }
+
+    /// Whether [`Board::grow`] has something to ask.
+    pub fn has_news(&self) -> bool {
+        !self.news.is_empty() && !self.stops()
+    }
+
+    /// A job that was added: it may be done already, or need one that failed.
+    fn begin(&mut self, place: usize) {
+        let job = self.job(place);
+        if let Some(outcome) = done_before(&job).filter(|_| self.reuse) {
+            self.stage.advance(1, job.shown());
+            return self.put(place, outcome);
+        }
+        let missing =
+            job.after.iter().find(|&&first| self.outcomes[first].as_ref().is_some_and(|o| !o.status.is_done()));
+        if let Some(&first) = missing {
+            let reason = format!("not started: {} is not done", self.plan.jobs[first].shown());
+            self.settle_unstarted(place, Status::Skipped, reason);
+        }
     }
 
     /// Whether a job has neither ended nor started.
@@ -59,8 +122,8 @@ impl<'a> Board<'a> {
             return None;
         }
         let done = |place: usize| self.outcomes[place].as_ref().is_some_and(|outcome| outcome.status.is_done());
-        (0..self.plan.len())
-            .find(|&place| self.is_open(place) && self.plan[place].after.iter().all(|&first| done(first)))
+        (0..self.len())
+            .find(|&place| self.is_open(place) && self.plan.jobs[place].after.iter().all(|&first| done(first)))
     }
 
     pub fn start(&mut self, place: usize) {
@@ -89,8 +152,8 @@ impl<'a> Board<'a> {
 
     /// Records how a job ended that was run. Jobs that need it and cannot have it end with it.
     pub fn settle(&mut self, place: usize, ended: Ended) {
-        let job = &self.plan[place];
-        let outcome = ended.outcome(job);
+        let job = self.job(place);
+        let outcome = ended.outcome(&job);
         let record = Record {
             digest: job.digest.clone(),
             ended: Some(outcome.clone()),
@@ -101,12 +164,14 @@ impl<'a> Board<'a> {
             self.fail(error);
         }
         self.tell(place, &outcome);
+        self.stage.advance(1, job.shown());
         self.put(place, outcome);
     }
 
     /// A job that never started.
     pub fn settle_unstarted(&mut self, place: usize, status: Status, reason: String) {
-        let Planned { job, files, .. } = &self.plan[place];
+        let planned = self.job(place);
+        let Planned { job, files, .. } = &*planned;
         let outcome = Outcome {
             name: job.name.clone(),
             status,
@@ -119,6 +184,7 @@ impl<'a> Board<'a> {
             last_lines: Vec::new(),
             reused: false,
         };
+        self.stage.advance(1, planned.shown());
         self.put(place, outcome);
     }
 
@@ -129,25 +195,25 @@ impl<'a> Board<'a> {
 
     fn put(&mut self, place: usize, outcome: Outcome) {
         let status = outcome.status;
-        let name = self.plan[place].shown();
+        let name = self.plan.jobs[place].shown();
         if status == Status::Failed && !self.keep_going {
             self.failure.get_or_insert_with(|| name.clone());
         }
         self.outcomes[place] = Some(outcome);
-        self.stage.advance(1, name.clone());
+        self.news.push_back(place);
         if status.is_done() || status == Status::Cancelled {
             return;
         }
         let word = if status == Status::Failed { "failed" } else { "did not run" };
-        for next in 0..self.plan.len() {
-            if self.outcomes[next].is_none() && self.plan[next].after.contains(&place) {
+        for next in 0..self.outcomes.len() {
+            if self.outcomes[next].is_none() && self.plan.jobs[next].after.contains(&place) {
                 self.settle_unstarted(next, Status::Skipped, format!("not started: {name} {word}"));
             }
         }
     }
 
     fn tell(&self, place: usize, outcome: &Outcome) {
-        let (name, log) = (self.plan[place].shown(), outcome.log.display());
+        let (name, log) = (self.plan.jobs[place].shown(), outcome.log.display());
         match outcome.status {
             Status::Done => self.task.info(format!("{name}: done, {:.1} s", outcome.seconds)),
             Status::DoneWithSkipped => self.task.warn(format!("{name}: done, with items left out; see {log}")),
@@ -158,7 +224,7 @@ impl<'a> Board<'a> {
 
     /// All outcomes in order; what has none was not started. Errors: what ended the call.
     pub fn finish(mut self) -> Result<Vec<Outcome>> {
-        for place in 0..self.plan.len() {
+        for place in 0..self.outcomes.len() {
             if self.outcomes[place].is_none() {
                 let (status, reason) = match self.failure {
                     Some(_) if !self.task.is_cancelled() => (Status::Skipped, self.unstarted_reason()),
@@ -182,6 +248,14 @@ impl<'a> Board<'a> {
             None => Ok(outcomes),
         }
     }
+}
+
+/// How a job ended in an earlier call, if that still holds: nothing that decides its outcome has changed, and what it makes is there.
+fn done_before(job: &Planned) -> Option<Outcome> {
+    let ended = Record::read(&job.files.state()).filter(|r| r.digest == job.digest)?.ended?;
+    let holds = ended.status.is_done() && job.job.makes.iter().all(|path| path.exists());
+    // The folder may have been moved since, or the job renamed to what its files are called by.
+    holds.then(|| Outcome { reused: true, name: job.job.name.clone(), log: job.files.log(), ..ended })
 }
 
 /// The end of a job that was run.

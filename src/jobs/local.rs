@@ -3,8 +3,8 @@
 use super::board::{Board, Ended};
 use super::plan::Planned;
 use super::process::{self, Child, Hold};
-use super::record::{self, Ending, Record, Report, WRONG_USE};
-use super::{Options, RESULT_VARIABLE, Status};
+use super::record::{self, Ending, Files, Record, Report, WRONG_USE};
+use super::{Options, RESULT_VARIABLE, Status, TICK};
 use crate::task::{Stage, Task};
 use crate::{Error, Kind, Result};
 use crossbeam_channel::{Receiver, Sender};
@@ -12,8 +12,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Longest time until a cancel or a time limit is seen. A child's end is seen at once.
-const TICK: Duration = Duration::from_millis(50);
 /// Time between two looks at the logs for what to show.
 const LOOK: Duration = Duration::from_secs(1);
 /// Most characters shown of a line of a log.
@@ -27,22 +25,18 @@ const VISIBLE: &str = "CUDA_VISIBLE_DEVICES";
 /// SIGKILL.
 const KILL: i32 = 9;
 
-pub(super) fn run<'a>(
-    task: &'a Task,
-    plan: &'a [Planned<'a>],
-    options: &'a Options,
-    board: &mut Board<'a>,
-) -> Result<()> {
+pub(super) fn run(task: &Task, options: &Options, board: &mut Board<'_>) -> Result<()> {
     let program = options.program()?;
     let program = which::which(&program).map_err(|e| {
         Error::new(Kind::NotFound, format!("cannot run {}: {e}", program.display())).path(program).source(e)
     })?;
     let slots = slots(options, std::env::var(VISIBLE).ok().as_deref())?;
-    refuse_slurms(plan, board)?;
-    wait_for_orphans(task, plan, options, board)?;
+    refuse_slurms(board, 0)?;
+    wait_for_orphans(task, options, board)?;
     let (send, receive) = crossbeam_channel::unbounded();
-    let mut pool =
-        Pool { task, plan, options, board, program, busy: vec![false; slots.len()], slots, running: Vec::new(), send };
+    let busy = vec![false; slots.len()];
+    let known = board.len();
+    let mut pool = Pool { task, options, board, program, busy, slots, running: Vec::new(), send, known };
     pool.drive(&receive);
     Ok(())
 }
@@ -75,9 +69,11 @@ fn slots(options: &Options, parent: Option<&str>) -> Result<Vec<Option<String>>>
     Ok((0..wanted).map(|slot| Some(names[slot % names.len()].clone())).collect())
 }
 
-/// Errors: `file.locked` if an earlier call handed a job to Slurm and nobody saw its end.
-fn refuse_slurms(plan: &[Planned], board: &Board) -> Result<()> {
-    for job in plan.iter().enumerate().filter(|(place, _)| !board.has_ended(*place)).map(|(_, job)| job) {
+/// Looks at the jobs from place `from` on. Errors: `file.locked` if an earlier call handed one to Slurm and nobody saw its end.
+fn refuse_slurms(board: &Board, from: usize) -> Result<()> {
+    for job in
+        board.jobs().iter().enumerate().skip(from).filter(|(place, _)| !board.has_ended(*place)).map(|(_, job)| job)
+    {
         let record = Record::read(&job.files.state()).filter(|record| record.ended.is_none());
         if let Some(ticket) = record.and_then(|record| record.slurm) {
             let number = ticket.id.unwrap_or(ticket.name);
@@ -90,16 +86,19 @@ fn refuse_slurms(plan: &[Planned], board: &Board) -> Result<()> {
 }
 
 /// Waits for children of an earlier controller that was killed, and takes over what they finished. They were told to stop when it
-/// died; one that does not within the patience is killed.
+/// died; one that does not within the patience is killed. Jobs that are added later may be among them, so all in the folder
+/// are waited for.
 ///
-/// Errors: `file.locked` if one cannot be ended.
-pub(super) fn wait_for_orphans(task: &Task, plan: &[Planned], options: &Options, board: &mut Board) -> Result<()> {
+/// Errors: `file.locked` if one cannot be ended; `file.read`.
+pub(super) fn wait_for_orphans(task: &Task, options: &Options, board: &mut Board) -> Result<()> {
     let began = Instant::now();
-    for (place, job) in plan.iter().enumerate() {
-        let record = Record::read(&job.files.state()).filter(|record| record.ended.is_none() && record.slurm.is_none());
-        let Some(record) = record.filter(|_| !board.has_ended(place)) else { continue };
-        board.note(format!("waiting for {} of an earlier call", job.shown()));
-        let lock = job.files.lock();
+    for files in Files::all(&options.folder)? {
+        let record = Record::read(&files.state()).filter(|record| record.ended.is_none() && record.slurm.is_none());
+        if record.is_none() {
+            continue;
+        }
+        board.note(format!("waiting for {} of an earlier call", files.id));
+        let lock = files.lock();
         let take =
             |patience| Hold::take(&lock, patience, || task.is_cancelled()).map_err(|e| Error::io("lock", &lock, e));
         let mut free = take(options.patience().saturating_sub(began.elapsed()))?;
@@ -111,17 +110,25 @@ pub(super) fn wait_for_orphans(task: &Task, plan: &[Planned], options: &Options,
             return Ok(());
         }
         if free.is_none() {
-            return Err(Error::new(Kind::Locked, format!("{} of an earlier call still runs", job.shown()))
+            return Err(Error::new(Kind::Locked, format!("{} of an earlier call still runs", files.id))
                 .path(&lock)
                 .hint("stop the processes that have this file open"));
         }
-        if record.digest == job.digest
-            && let Some(ended) = Ended::unseen(&job.files, &record)
-        {
-            board.settle(place, ended);
-        }
+    }
+    for place in 0..board.len() {
+        take_over(board, place);
     }
     Ok(())
+}
+
+/// Settles a job that a child of an earlier controller finished, with nobody there to see it.
+fn take_over(board: &mut Board, place: usize) {
+    let job = board.job(place);
+    let record = Record::read(&job.files.state()).filter(|record| record.ended.is_none() && record.slurm.is_none());
+    let Some(record) = record.filter(|record| record.digest == job.digest && !board.has_ended(place)) else { return };
+    if let Some(ended) = Ended::unseen(&job.files, &record) {
+        board.settle(place, ended);
+    }
 }
 
 /// What a child was asked to stop for.
@@ -150,9 +157,10 @@ struct Running {
 
 struct Pool<'a, 'b> {
     task: &'a Task,
-    plan: &'a [Planned<'a>],
     options: &'a Options,
-    board: &'b mut Board<'a>,
+    board: &'a mut Board<'b>,
+    /// How many jobs there were when it was last looked for new ones.
+    known: usize,
     program: PathBuf,
     slots: Vec<Option<String>>,
     busy: Vec<bool>,
@@ -165,11 +173,16 @@ impl Pool<'_, '_> {
     fn drive(&mut self, gone: &Receiver<usize>) {
         let mut looked = Instant::now();
         loop {
+            self.grow();
             while let Some((slot, place)) = self.free_slot().zip(self.board.ready()) {
                 self.board.start(place);
                 self.start(place, slot, 1, Instant::now());
             }
             if self.running.is_empty() {
+                // None could be started; that is news as well.
+                if self.board.has_news() {
+                    continue;
+                }
                 return;
             }
             if let Ok(place) = gone.recv_timeout(TICK) {
@@ -180,6 +193,20 @@ impl Pool<'_, '_> {
                 looked = Instant::now();
                 self.look();
             }
+        }
+    }
+
+    /// Takes in the jobs that are to follow those that have ended.
+    fn grow(&mut self) {
+        while self.board.has_news() {
+            self.board.grow();
+            if let Err(error) = refuse_slurms(self.board, self.known) {
+                self.board.fail(error);
+            }
+            for place in self.known..self.board.len() {
+                take_over(self.board, place);
+            }
+            self.known = self.board.len();
         }
     }
 
@@ -194,7 +221,7 @@ impl Pool<'_, '_> {
         match self.spawn(place, slot, attempt) {
             Ok(Ok((child, hold))) => {
                 self.busy[slot] = true;
-                let row = self.task.stage(self.plan[place].shown(), 0);
+                let row = self.task.stage(self.board.job(place).shown(), 0);
                 self.running.push(Running {
                     place,
                     slot,
@@ -228,11 +255,12 @@ impl Pool<'_, '_> {
 
     /// Starts a child. Outer errors: the folder cannot be written, or the job is alive elsewhere.
     fn spawn(&self, place: usize, slot: usize, attempt: u32) -> Result<std::io::Result<(Child, Hold)>> {
-        let Planned { job, files, digest, .. } = &self.plan[place];
+        let planned = self.board.job(place);
+        let Planned { job, files, digest, .. } = &*planned;
         let lock = files.lock();
         let hold =
             Hold::take(&lock, LOCK_PATIENCE, || false).map_err(|e| Error::io("lock", &lock, e))?.ok_or_else(|| {
-                Error::new(Kind::Locked, format!("{} already runs elsewhere", self.plan[place].shown())).path(&lock)
+                Error::new(Kind::Locked, format!("{} already runs elsewhere", planned.shown())).path(&lock)
             })?;
         let goes_on = attempt > 1 || Record::read(&files.state()).is_some_and(|record| record.digest == *digest);
         let log = record::open_log(&files.log(), !goes_on)?;
@@ -261,7 +289,7 @@ impl Pool<'_, '_> {
         let Some(at) = self.running.iter().position(|running| running.place == place) else { return };
         let Running { slot, child, attempt, first, stop, killed, row, .. } = self.running.remove(at);
         self.busy[slot] = false;
-        let job = &self.plan[place];
+        let job = self.board.job(place);
         let (code, what) = match child.end() {
             Ok(Ok(code)) => (Some(code), String::new()),
             Ok(Err(KILL)) if !killed => {
@@ -273,7 +301,7 @@ impl Pool<'_, '_> {
         let report = record::read_report(&job.files.result());
         let ending = Ending { code, what, cancelled: stop == Stop::Cancel, late: stop == Stop::Late };
         let (status, exit_code, reason) = record::judge(&ending, &report);
-        self.warn_of_crash(job, status, &ending, &report);
+        self.warn_of_crash(&job, status, &ending, &report);
         let again = status == Status::Failed && exit_code != Some(WRONG_USE) && attempt <= self.options.retries;
         if again && !self.board.must_end() {
             row.finish(format!("{reason}; tried again"));
@@ -312,7 +340,7 @@ impl Pool<'_, '_> {
     /// Shows the last line of each log.
     fn look(&mut self) {
         for running in self.running.iter_mut().filter(|running| running.stop == Stop::No) {
-            let line = record::last_line(&self.plan[running.place].files.log()).unwrap_or_default();
+            let line = record::last_line(&self.board.job(running.place).files.log()).unwrap_or_default();
             let line: String = line.trim().chars().take(SHOWN).collect();
             if line != running.line {
                 running.row.advance(0, line.clone());

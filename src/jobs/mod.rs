@@ -31,6 +31,9 @@ use std::time::Duration;
 
 pub use record::{Report, read_report, report};
 
+/// Longest time until a cancel or a time limit is seen.
+const TICK: Duration = Duration::from_millis(50);
+
 /// The environment variable that tells a child where its result file belongs.
 pub const RESULT_VARIABLE: &str = "RVC_RUN_RESULT";
 
@@ -51,6 +54,8 @@ pub struct Job {
     /// Whatever else the outcome depends on, such as a digest of the recordings; a job that is done is run again when its
     /// recipe's text, `args`, `env` or this changes.
     pub key: String,
+    /// Files that the job makes: one that is done is run again where one of them is missing.
+    pub makes: Vec<PathBuf>,
 }
 
 /// Where children run.
@@ -86,6 +91,8 @@ pub struct Options {
     pub patience_seconds: f64,
     /// Whether jobs that are done already count as done; otherwise everything runs again.
     pub reuse: bool,
+    /// How many jobs there will be, those included that [`run_on`] adds; 0: the jobs that are given. For the time left.
+    pub expect: usize,
     pub backend: Backend,
     pub slurm: SlurmOptions,
     /// Logs, states and results: tracking/jobs/<group>.
@@ -111,6 +118,7 @@ impl Default for Options {
             // A step and a save of both networks take seconds on a GPU and up to a minute on a slow CPU and disk.
             patience_seconds: 120.0,
             reuse: true,
+            expect: 0,
             backend: Backend::Local,
             slurm: SlurmOptions::default(),
             folder: PathBuf::new(),
@@ -229,12 +237,24 @@ pub struct Outcome {
 /// commands), `device.missing` (a GPU that this process may not use), `file.locked` (another controller works in the folder, or
 /// a job is still alive elsewhere), `file.*` while writing states: the children are then stopped as for a cancel.
 pub fn run(task: &Task, jobs: &[Job], options: &Options) -> Result<Vec<Outcome>> {
-    let plan = plan::plan(jobs, options)?;
+    run_on(task, jobs, options, &mut |_| Ok(Vec::new()))
+}
+
+/// What is to be done next, now that a job has ended. It is also told of jobs that were done before.
+pub type Next<'a> = dyn FnMut(&Outcome) -> Result<Vec<Job>> + 'a;
+
+/// Runs the jobs, and those that `next` adds whenever one has ended: no slot waits for jobs that are not needed. The outcomes
+/// are those of all jobs in the order in which they were named. After a cancel, and once nothing more starts, `next` is not
+/// asked any more.
+///
+/// Errors: those of [`run`]; those of `next` and of the jobs that it adds end the call as a cancel does.
+pub fn run_on(task: &Task, jobs: &[Job], options: &Options, next: &mut Next<'_>) -> Result<Vec<Outcome>> {
+    let plan = plan::Plan::new(jobs, options)?;
     let _lock = Lock::acquire(&options.folder)?;
-    let mut board = board::Board::new(task, &plan, options);
+    let mut board = board::Board::new(task, plan, options, next);
     match options.backend {
-        Backend::Local => local::run(task, &plan, options, &mut board)?,
-        Backend::Slurm => slurm::run(task, &plan, options, &mut board)?,
+        Backend::Local => local::run(task, options, &mut board)?,
+        Backend::Slurm => slurm::run(task, options, &mut board)?,
     }
     board.finish()
 }

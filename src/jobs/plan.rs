@@ -6,14 +6,16 @@ use crate::error::nearest;
 use crate::files;
 use crate::{Error, Kind, Result};
 use serde_json::json;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
+use std::rc::Rc;
 
 /// Most characters of a name that a file is called by.
 const MOST_CHARACTERS: usize = 60;
 
 /// A job that was checked.
-pub(super) struct Planned<'a> {
-    pub job: &'a Job,
+pub(super) struct Planned {
+    pub job: Job,
     pub files: Files,
     /// SHA-256 of the recipe's text, the arguments, the variables and the key.
     pub digest: String,
@@ -21,7 +23,7 @@ pub(super) struct Planned<'a> {
     pub after: Vec<usize>,
 }
 
-impl Planned<'_> {
+impl Planned {
     /// The name as one line of plain characters.
     pub fn shown(&self) -> String {
         shown(&self.job.name)
@@ -33,7 +35,59 @@ fn shown(name: &str) -> String {
     name.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
 }
 
-pub(super) fn plan<'a>(jobs: &'a [Job], options: &Options) -> Result<Vec<Planned<'a>>> {
+/// All jobs of a call, in the order in which they were named.
+#[derive(Default)]
+pub(super) struct Plan {
+    pub jobs: Vec<Rc<Planned>>,
+    /// Places by name.
+    places: BTreeMap<String, usize>,
+    ids: HashSet<String>,
+}
+
+impl Plan {
+    pub fn new(jobs: &[Job], options: &Options) -> Result<Self> {
+        check_options(options)?;
+        let mut plan = Self::default();
+        plan.add(jobs, &options.folder)?;
+        Ok(plan)
+    }
+
+    /// Adds jobs, which may need those before them and each other.
+    pub fn add(&mut self, jobs: &[Job], folder: &Path) -> Result<()> {
+        let before = self.jobs.len();
+        for (place, job) in jobs.iter().enumerate() {
+            check(job)?;
+            if self.places.contains_key(&job.name) || self.ids.contains(&id(&job.name)) {
+                return Err(wrong(format!("two jobs are called {:?}; each needs a name of its own", job.name)));
+            }
+            self.places.insert(job.name.clone(), before + place);
+            self.ids.insert(id(&job.name));
+        }
+        for job in jobs {
+            let after =
+                job.after.iter().map(|name| self.places.get(name).copied().ok_or_else(|| self.unknown(job, name)));
+            let after = after.collect::<Result<_>>()?;
+            let text = files::digest(files::read(&job.recipe).map_err(|e| e.context(format!("job {:?}", job.name)))?);
+            self.jobs.push(Rc::new(Planned {
+                job: job.clone(),
+                files: Files::new(folder, &id(&job.name)),
+                digest: files::digest(json!([text, job.args, job.env, job.key]).to_string()),
+                after,
+            }));
+        }
+        order(&self.jobs).map(drop)
+    }
+
+    fn unknown(&self, job: &Job, name: &str) -> Error {
+        let error = wrong(format!("job {:?} comes after {name:?}, which is not among the jobs", job.name));
+        match nearest(name, self.places.keys().map(String::as_str)) {
+            Some(near) => error.hint(format!("did you mean {near:?}?")),
+            None => error,
+        }
+    }
+}
+
+fn check_options(options: &Options) -> Result<()> {
     if options.folder.as_os_str().is_empty() {
         return Err(Error::new(Kind::Internal, "jobs need a folder for their logs and states"));
     }
@@ -48,28 +102,7 @@ pub(super) fn plan<'a>(jobs: &'a [Job], options: &Options) -> Result<Vec<Planned
             return Err(wrong(format!("{name} is {value}; allowed are 0 to {most} seconds")));
         }
     }
-    let mut places = HashMap::new();
-    let mut ids = HashSet::new();
-    for (place, job) in jobs.iter().enumerate() {
-        check(job)?;
-        if places.insert(job.name.as_str(), place).is_some() || !ids.insert(id(&job.name)) {
-            return Err(wrong(format!("two jobs are called {:?}; each needs a name of its own", job.name)));
-        }
-    }
-    let mut plan = Vec::with_capacity(jobs.len());
-    for job in jobs {
-        let after =
-            job.after.iter().map(|name| places.get(name.as_str()).copied().ok_or_else(|| unknown(job, name, jobs)));
-        let text = files::digest(files::read(&job.recipe).map_err(|e| e.context(format!("job {:?}", job.name)))?);
-        plan.push(Planned {
-            job,
-            files: Files::new(&options.folder, &id(&job.name)),
-            digest: files::digest(json!([text, job.args, job.env, job.key]).to_string()),
-            after: after.collect::<Result<_>>()?,
-        });
-    }
-    order(&plan)?;
-    Ok(plan)
+    Ok(())
 }
 
 fn check(job: &Job) -> Result<()> {
@@ -94,14 +127,6 @@ fn check(job: &Job) -> Result<()> {
     }
 }
 
-fn unknown(job: &Job, name: &str, jobs: &[Job]) -> Error {
-    let error = wrong(format!("job {:?} comes after {name:?}, which is not among the jobs", job.name));
-    match nearest(name, jobs.iter().map(|job| job.name.as_str())) {
-        Some(near) => error.hint(format!("did you mean {near:?}?")),
-        None => error,
-    }
-}
-
 fn wrong(message: String) -> Error {
     Error::new(Kind::ConfigValue, message)
 }
@@ -109,7 +134,7 @@ fn wrong(message: String) -> Error {
 /// The places of the jobs, those that are needed before those that need them.
 ///
 /// Errors: `config.value` if jobs wait for each other.
-pub(super) fn order(plan: &[Planned]) -> Result<Vec<usize>> {
+pub(super) fn order(plan: &[Rc<Planned>]) -> Result<Vec<usize>> {
     let mut order = Vec::with_capacity(plan.len());
     let mut placed = vec![false; plan.len()];
     while order.len() < plan.len() {

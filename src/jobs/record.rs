@@ -20,6 +20,9 @@ const LAST_LINES: usize = 10;
 /// Most characters of such a line.
 const LINE: usize = 500;
 
+/// How the name of a state ends.
+const STATE: &str = ".state.json";
+
 /// Exit codes of a child, see DESIGN.md rule 4.
 pub(super) const DONE: i32 = 0;
 pub(super) const WRONG_USE: i32 = 2;
@@ -68,6 +71,13 @@ impl Files {
         Self { folder: folder.to_owned(), id: id.to_owned() }
     }
 
+    /// The files of all jobs that the folder has a state of.
+    pub fn all(folder: &Path) -> Result<Vec<Self>> {
+        let states = files::list(folder)?;
+        let id = |path: &PathBuf| path.file_name()?.to_str()?.strip_suffix(STATE).map(|id| Self::new(folder, id));
+        Ok(states.iter().filter_map(id).collect())
+    }
+
     fn file(&self, ending: &str) -> PathBuf {
         self.folder.join(format!("{}.{ending}", self.id))
     }
@@ -81,7 +91,7 @@ impl Files {
     }
 
     pub fn state(&self) -> PathBuf {
-        self.file("state.json")
+        self.folder.join(format!("{}{STATE}", self.id))
     }
 
     /// Held by the child as long as it lives.

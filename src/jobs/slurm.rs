@@ -16,7 +16,7 @@ use super::board::{Board, Ended};
 use super::plan::{self, Planned};
 use super::process::Hold;
 use super::record::{self, CANCELLED, Ending, Record, Ticket, WITH_SKIPPED, WRONG_USE};
-use super::{Options, RESULT_VARIABLE, Status, local};
+use super::{Options, RESULT_VARIABLE, Status, TICK, local};
 use crate::files;
 use crate::task::Task;
 use crate::{Error, Kind, Result};
@@ -28,26 +28,20 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Longest time until a cancel is seen.
-const TICK: Duration = Duration::from_millis(50);
 /// Looks at the queue after which a job that has left it without a word is given up. A shared folder shows files late.
 const GRACE_LOOKS: u32 = 6;
+/// Longest time between two looks at the queue while jobs are to leave it.
+const SOON: Duration = Duration::from_secs(1);
 /// How long Slurm may take to end jobs that it was told to kill (its own KillWait is 30 s).
 const KILL_PATIENCE: Duration = Duration::from_secs(90);
 
-pub(super) fn run<'a>(
-    task: &'a Task,
-    plan: &'a [Planned<'a>],
-    options: &'a Options,
-    board: &mut Board<'a>,
-) -> Result<()> {
+pub(super) fn run(task: &Task, options: &Options, board: &mut Board<'_>) -> Result<()> {
     let folder = std::path::absolute(&options.folder).map_err(|e| Error::io("find", &options.folder, e))?;
     let tools = Tools::find(options)?;
     let turn = take_turn(task, &folder)?;
-    let mut cluster = Cluster { task, plan, options, board, folder, tools, turn, live: Vec::new() };
-    local::wait_for_orphans(task, plan, options, cluster.board)?;
-    cluster.find_again()?;
-    cluster.submit()?;
+    local::wait_for_orphans(task, options, board)?;
+    let mut cluster = Cluster { task, options, board, folder, tools, turn, live: Vec::new(), known: 0 };
+    cluster.take_in()?;
     cluster.follow();
     Ok(())
 }
@@ -168,9 +162,10 @@ struct Live {
 
 struct Cluster<'a, 'b> {
     task: &'a Task,
-    plan: &'a [Planned<'a>],
     options: &'a Options,
-    board: &'b mut Board<'a>,
+    board: &'a mut Board<'b>,
+    /// How many jobs there were when it was last looked for new ones.
+    known: usize,
     folder: PathBuf,
     tools: Tools,
     turn: Hold,
@@ -178,18 +173,31 @@ struct Cluster<'a, 'b> {
 }
 
 impl Cluster<'_, '_> {
-    /// Takes over what an earlier call submitted.
-    fn find_again(&mut self) -> Result<()> {
-        let plan = self.plan;
+    /// Hands over all jobs that are new, and those that follow from jobs that were found to have ended.
+    fn take_in(&mut self) -> Result<()> {
+        loop {
+            self.board.grow();
+            let from = std::mem::replace(&mut self.known, self.board.len());
+            self.find_again(from)?;
+            self.submit()?;
+            if !self.board.has_news() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Takes over what an earlier call submitted of the jobs from place `from` on.
+    fn find_again(&mut self, from: usize) -> Result<()> {
         let mut stale = BTreeSet::new();
-        for (place, job) in plan.iter().enumerate().filter(|(_, job)| job.files.state().exists()) {
+        for place in from..self.board.len() {
+            let job = self.board.job(place);
             let record = Record::read(&job.files.state()).filter(|record| record.ended.is_none());
             let Some(record) = record.filter(|_| !self.board.has_ended(place)) else { continue };
             let Some(ticket) = record.slurm.clone() else { continue };
             let fits = record.digest == job.digest;
             let id = self.id_in_queue(&ticket)?;
             // Only now: it may have ended while the queue was asked.
-            if let Some(exit) = Exit::read(job, &ticket) {
+            if let Some(exit) = Exit::read(&job, &ticket) {
                 if fits && matches!(exit.code, record::DONE | WITH_SKIPPED) {
                     self.settle(place, &exit, true);
                 }
@@ -239,19 +247,20 @@ impl Cluster<'_, '_> {
                 return Err(Error::new(Kind::Locked, "jobs of an earlier call do not leave Slurm's queue")
                     .hint(format!("look at squeue --jobs={}", bases(stale.iter()))));
             }
-            std::thread::sleep(self.poll().min(Duration::from_secs(1)));
+            std::thread::sleep(self.poll().min(SOON));
         }
         Ok(())
     }
 
     /// Hands over all jobs that are open: those that need no other as an array, then the others one by one.
     fn submit(&mut self) -> Result<()> {
-        let open: Vec<usize> = plan::order(self.plan)?.into_iter().filter(|&place| self.board.is_open(place)).collect();
+        let open: Vec<usize> =
+            plan::order(self.board.jobs())?.into_iter().filter(|&place| self.board.is_open(place)).collect();
         if open.is_empty() || self.board.must_end() {
             return Ok(());
         }
         let program = std::path::absolute(self.options.program()?).map_err(|e| Error::io("find", &self.folder, e))?;
-        let free = |place: &usize| self.plan[*place].after.iter().all(|&first| self.board.has_ended(first));
+        let free = |place: &usize| self.board.job(*place).after.iter().all(|&first| self.board.has_ended(first));
         let (first, later): (Vec<usize>, Vec<usize>) = open.into_iter().partition(free);
         let mut groups: Vec<Vec<usize>> = later.into_iter().map(|place| vec![place]).collect();
         if !first.is_empty() {
@@ -268,7 +277,6 @@ impl Cluster<'_, '_> {
 
     /// Submits jobs that may start at the same time; more than one as an array.
     fn submit_group(&mut self, group: &[usize], program: &Path) -> Result<()> {
-        let plan = self.plan;
         let name = self.name(group)?;
         let array = group.len() > 1;
         let mut dispatcher = String::from(
@@ -276,13 +284,13 @@ impl Cluster<'_, '_> {
         );
         let mut tickets = Vec::with_capacity(group.len());
         for (index, &place) in group.iter().enumerate() {
-            let job = &plan[place];
+            let job = self.board.job(place);
             let goes_on = Record::read(&job.files.state()).is_some_and(|record| record.digest == job.digest);
             drop(record::open_log(&job.files.log(), !goes_on)?);
             files::remove(&job.files.exit())?;
             files::remove(&job.files.result())?;
             let ticket = Ticket { name: name.clone(), index: array.then_some(index), id: None };
-            let script = self.script(job, &ticket, program)?;
+            let script = self.script(&job, &ticket, program)?;
             files::unsynced(|| files::write(&job.files.script(), script))?;
             self.write(place, &ticket)?;
             let _ =
@@ -290,8 +298,11 @@ impl Cluster<'_, '_> {
             tickets.push(ticket);
         }
         dispatcher.push_str("esac\nexit 1\n");
-        let script =
-            if array { self.folder.join(format!("{name}.sh")) } else { self.absolute(&plan[group[0]].files.script()) };
+        let script = if array {
+            self.folder.join(format!("{name}.sh"))
+        } else {
+            self.absolute(&self.board.job(group[0]).files.script())
+        };
         if array {
             files::write(&script, dispatcher)?;
         }
@@ -312,7 +323,7 @@ impl Cluster<'_, '_> {
     }
 
     fn write(&self, place: usize, ticket: &Ticket) -> Result<()> {
-        let job = &self.plan[place];
+        let job = self.board.job(place);
         Record { digest: job.digest.clone(), ended: None, attempts: 1, slurm: Some(ticket.clone()) }
             .write(&job.files.state())
     }
@@ -322,7 +333,7 @@ impl Cluster<'_, '_> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
         let token = files::digest(format!("{} {now} {} {group:?}", text(&self.folder)?, std::process::id()));
         let what = match group {
-            [place] => self.plan[*place].files.id.clone(),
+            [place] => self.board.job(*place).files.id.clone(),
             _ => plan::id(&self.folder.file_name().unwrap_or_default().to_string_lossy()),
         };
         Ok(format!("rvc-{what}-{}", &token[..12]))
@@ -334,7 +345,7 @@ impl Cluster<'_, '_> {
         // Slurm's own words ("oom_kill event"); a percent sign would begin one of its patterns.
         let words = |path: PathBuf| path.to_string_lossy().replace('%', "%%");
         let output = match group {
-            [place] => words(self.absolute(&self.plan[*place].files.log())),
+            [place] => words(self.absolute(&self.board.job(*place).files.log())),
             _ => format!("{}-%a.out", words(self.folder.join(name))),
         };
         let mut args = vec![
@@ -362,7 +373,7 @@ impl Cluster<'_, '_> {
             given("--array", &format!("0-{}{most}", group.len() - 1));
         } else {
             let first = |place: &usize| self.live.iter().find(|live| live.place == *place).map(|live| live.id.clone());
-            let needed: Vec<String> = self.plan[group[0]].after.iter().filter_map(first).collect();
+            let needed: Vec<String> = self.board.job(group[0]).after.iter().filter_map(first).collect();
             given(
                 "--dependency",
                 &if needed.is_empty() { String::new() } else { format!("afterok:{}", needed.join(":")) },
@@ -416,6 +427,11 @@ impl Cluster<'_, '_> {
                 }
                 Err(error) => self.board.fail(error),
             }
+            if self.board.has_news()
+                && let Err(error) = self.take_in()
+            {
+                self.board.fail(error);
+            }
             self.pause(stop.is_some());
         }
     }
@@ -429,7 +445,7 @@ impl Cluster<'_, '_> {
     }
 
     fn pause(&self, stopping: bool) {
-        let until = Instant::now() + if stopping { self.poll().min(Duration::from_secs(1)) } else { self.poll() };
+        let until = Instant::now() + if stopping { self.poll().min(SOON) } else { self.poll() };
         while !self.live.is_empty() && (stopping || !self.board.must_end()) {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -441,7 +457,6 @@ impl Cluster<'_, '_> {
 
     /// One look at the exits and the queue; false if the queue does not answer.
     fn look(&mut self, stopping: bool) -> Result<bool> {
-        let plan = self.plan;
         self.settle_exits();
         if self.live.is_empty() {
             return Ok(true);
@@ -467,7 +482,7 @@ impl Cluster<'_, '_> {
                 self.board.settle_unstarted(live.place, Status::Skipped, self.board.unstarted_reason());
             } else {
                 let state = state.unwrap_or_else(|| "nothing that is known".to_owned());
-                gather(&self.folder, &plan[live.place], &live.ticket);
+                gather(&self.folder, &self.board.job(live.place), &live.ticket);
                 let reason = format!("left Slurm's queue as {state}");
                 self.board.settle(
                     live.place,
@@ -480,14 +495,15 @@ impl Cluster<'_, '_> {
     }
 
     fn settle_exits(&mut self) {
-        let plan = self.plan;
         let ended: Vec<(usize, Ticket, Exit)> = self
             .live
             .iter()
-            .filter_map(|live| Some((live.place, live.ticket.clone(), Exit::read(&plan[live.place], &live.ticket)?)))
+            .filter_map(|live| {
+                Some((live.place, live.ticket.clone(), Exit::read(&self.board.job(live.place), &live.ticket)?))
+            })
             .collect();
         for (place, ticket, exit) in ended {
-            gather(&self.folder, &plan[place], &ticket);
+            gather(&self.folder, &self.board.job(place), &ticket);
             self.settle(place, &exit, false);
             self.live.retain(|live| live.place != place);
         }
@@ -495,7 +511,7 @@ impl Cluster<'_, '_> {
     }
 
     fn settle(&mut self, place: usize, exit: &Exit, reused: bool) {
-        let report = record::read_report(&self.plan[place].files.result());
+        let report = record::read_report(&self.board.job(place).files.result());
         let cancelled = exit.why == "cancel" || exit.code == CANCELLED;
         let ending = Ending { code: Some(exit.code), what: String::new(), cancelled, late: exit.why == "late" };
         let (status, exit_code, reason) = record::judge(&ending, &report);

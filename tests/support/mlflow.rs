@@ -42,6 +42,8 @@ pub struct State {
     /// The largest number of points in one request.
     pub most_points: usize,
     pub authorization: Option<String>,
+    /// Other runs that the server has: name, id.
+    pub others: Vec<(String, String)>,
     experiment: Option<String>,
 }
 
@@ -158,6 +160,12 @@ impl State {
                 self.experiment = body["name"].as_str().map(str::to_owned);
                 (200, json!({ "experiment_id": "7" }))
             }
+            "runs/search" if self.other(&body).is_some() => {
+                (200, json!({ "runs": [{ "info": { "run_id": self.other(&body) } }] }))
+            }
+            "runs/search" if body["filter"].as_str().is_some_and(|filter| filter.contains("'parent-")) => {
+                (200, json!({}))
+            }
             "runs/search" if self.runs == 0 => (200, json!({})),
             "runs/search" => (200, json!({ "runs": [{ "info": info() }] })),
             "runs/create" => {
@@ -183,6 +191,12 @@ impl State {
             }
             _ => (404, json!({ "error_code": "ENDPOINT_NOT_FOUND" })),
         }
+    }
+
+    /// The id of the other run that a search asks for.
+    fn other(&self, body: &Value) -> Option<&String> {
+        let filter = body["filter"].as_str()?;
+        self.others.iter().find(|(name, _)| filter.contains(&format!("'{name}'"))).map(|(_, id)| id)
     }
 
     fn batch(&mut self, body: &Value) -> (u16, Value) {

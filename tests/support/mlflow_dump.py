@@ -38,6 +38,7 @@ def main() -> None:
             runs.append({
                 "experiment": experiment.name,
                 "name": run.info.run_name,
+                "id": run.info.run_id,
                 "run_id": run.info.run_id,
                 "status": run.info.status,
                 "params": run.data.params,

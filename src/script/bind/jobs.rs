@@ -6,7 +6,7 @@ use crate::files;
 use crate::jobs::{self as engine, Job, Options, Outcome, Report};
 use crate::{Error, Kind, Result};
 use rhai::plugin::*;
-use rhai::{Array, Dynamic, Map, NativeCallContext};
+use rhai::{Array, Dynamic, FnPtr, Map, NativeCallContext};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
@@ -21,11 +21,11 @@ pub mod api {
     /// arguments, variables or `key` changed.
     ///
     /// * `jobs`: maps with `name`, `recipe` (as on the command line, or beside the running recipe), and where wanted `args`, `after`
-    ///   (names of jobs that come first), `env` (a map), `key` (what else the outcome depends on, see `system::fingerprint`). `args` is a map,
-    ///   whose entries become flags (`batch_size: 4` is `--batch-size=4`, `gpu: true` is `--gpu`, `()` is left out), or an array of
+    ///   (names of jobs that come first), `env` (a map), `key` (what else the outcome depends on, see `system::fingerprint`), `makes` (files that
+    ///   the job leaves: where one is missing it is run again). `args` is a map, whose entries become flags (`batch_size: 4` is `--batch-size=4`, `gpu: true` is `--gpu`, `()` is left out), or an array of
     ///   texts and such maps.
-    /// * `options`: `parent` (a run, see `track::start`, that the jobs' runs belong to: in MLflow's folder they stand below it), `group` (names the folder tracking/jobs/<group>; default: this recipe's name), `parallel`, `gpus` (such as `[0, 1]`), `per_gpu`,
-    ///   `keep_going` (true), `retries`, `timeout_seconds`, `patience_seconds` (120), `reuse` (true), `backend` ("local" or "slurm"),
+    /// * `options`: `parent` (a run, see `track::start`, that the jobs' runs belong to: in MLflow they stand below it), `group` (names the folder tracking/jobs/<group>; default: this recipe's name), `parallel`, `gpus` (such as `[0, 1]`), `per_gpu`,
+    ///   `keep_going` (true), `retries`, `timeout_seconds`, `patience_seconds` (120), `reuse` (true), `expect` (how many jobs there will be, where a function adds some), `backend` ("local" or "slurm"),
     ///   `slurm` (`gpus`, `time`, `signal_seconds`, `partition`, `account`, `extra`, `poll_seconds`).
     /// * Returns maps: `name`, `status` ("done", "done_with_skipped", "failed", "cancelled", "skipped"), `done`, `reason`, `exit_code`,
     ///   `attempts`, `seconds`, `log`, `result` (see `jobs::result`; () if none), `last_lines`, `reused`.
@@ -40,7 +40,42 @@ pub mod api {
     /// ```
     #[rhai_fn(return_raw, volatile)]
     pub fn run(ctx: NativeCallContext, jobs: Array, options: Map) -> Fallible<Array> {
-        super::run_jobs(&session(&ctx), &jobs, &options).at(&ctx)
+        super::run_jobs(&session(&ctx), &jobs, &options, &mut |_| Ok(Array::new())).at(&ctx)
+    }
+
+    /// The same, but `next` is called whenever a job has ended (or was done already) and returns the jobs to add, as an array: no slot
+    /// waits until others are done.
+    ///
+    /// * `next`: a function of the map of one outcome. It is not called any more after Ctrl-C.
+    /// * Returns the outcomes of all jobs in the order in which they were named.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let made = jobs::run([#{ name: "eve", recipe: "prepare", args: ["eve"] }], #{ group: "chain" }, |ended| {
+    ///     if ended.name == "eve" { [#{ name: "anna", recipe: "prepare", args: ["anna"] }] } else { [] }
+    /// });
+    /// made.map(|one| one.name) == ["eve", "anna"] && made[1].done
+    /// ```
+    #[rhai_fn(name = "run", return_raw, volatile)]
+    pub fn run_on(ctx: NativeCallContext, jobs: Array, options: Map, next: FnPtr) -> Fallible<Array> {
+        let mut raised = None;
+        let ran = super::run_jobs(&session(&ctx), &jobs, &options, &mut |outcome| {
+            next.call_within_context::<Dynamic>(&ctx, (outcome,))
+                .and_then(|more| {
+                    more.into_typed_array::<Dynamic>().map_err(|what| {
+                        format!("the function that names further jobs returned {what}, but must return an array").into()
+                    })
+                })
+                .map_err(|fault| {
+                    raised = Some(fault);
+                    Error::new(Kind::Internal, "the script failed")
+                })
+        });
+        match raised {
+            // The script's own error, with its own place.
+            Some(fault) => Err(fault),
+            None => ran.at(&ctx),
+        }
     }
 
     /// Says what this recipe came to: the `result` that the recipe sees which started it by `jobs::run`. The last call counts; without
@@ -60,11 +95,21 @@ pub mod api {
     }
 }
 
-fn run_jobs(session: &Session, jobs: &Array, options: &Map) -> Result<Array> {
+/// `next` gives the jobs that follow an outcome.
+fn run_jobs(
+    session: &Session,
+    jobs: &Array,
+    options: &Map,
+    next: &mut dyn FnMut(Dynamic) -> Result<Array>,
+) -> Result<Array> {
     let jobs = jobs.iter().map(|job| read_job(session, job)).collect::<Result<Vec<_>>>()?;
     let options = read_options(session, options)?;
     files::create_folder(&options.folder)?;
-    let outcomes = engine::run(session.task(), &jobs, &options)?;
+    let mut more = |outcome: &Outcome| {
+        let jobs = next(outcome_map(outcome)?)?;
+        jobs.iter().map(|job| read_job(session, job)).collect::<Result<Vec<_>>>()
+    };
+    let outcomes = engine::run_on(session.task(), &jobs, &options, &mut more)?;
     session.task().check()?;
     outcomes.iter().map(outcome_map).collect()
 }
@@ -92,7 +137,8 @@ fn read_job(session: &Session, job: &Dynamic) -> Result<Job> {
     let mut fields = value::map_to_json(&given)?;
     fields.insert("recipe".into(), json!(find_recipe(session, &recipe.to_string()).map_err(of_job)?));
     let job: Job = serde_json::from_value(Value::Object(fields)).map_err(|e| of_job(misfit(&e)))?;
-    Ok(Job { args, env, ..job })
+    let makes = job.makes.iter().map(|path| session.workspace().path(path)).collect();
+    Ok(Job { args, env, makes, ..job })
 }
 
 /// The absolute path of a recipe: jobs may start in another folder.

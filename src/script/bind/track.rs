@@ -5,7 +5,7 @@ use crate::files;
 use crate::nn::runtime;
 use crate::report::Live;
 use crate::task::Task;
-use crate::track::mlflow::{self, Place};
+use crate::track::mlflow;
 use crate::track::{self, Options, Overview, Scored};
 use crate::{Error, Kind};
 use rhai::plugin::*;
@@ -291,10 +291,8 @@ fn tags(session: &Session) -> serde_json::Map<String, Value> {
     add("mlflow.source.git.commit", recipe.and_then(|path| git_commit(path.parent()?)));
     add("rvc_run.libtorch", runtime::libtorch_version());
     if let Some(parent) = session.child().parent {
-        // A server gives ids of its own; in a folder they follow from the name.
-        let nested = matches!(session.tracking().mlflow, Some(Place::Folder(_)));
-        add("mlflow.parentRunId", nested.then(|| mlflow::folder_run_id(&parent)));
-        add("rvc_run.parent", Some(parent));
+        // The follower finds MLflow's own id of it.
+        add(mlflow::PARENT, Some(parent));
     }
     tags
 }

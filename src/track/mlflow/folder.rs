@@ -108,6 +108,10 @@ impl Folder {
 }
 
 impl Store for Folder {
+    fn id_of(&mut self, _experiment: &str, run: &str) -> Outcome<Option<String>> {
+        Ok(Some(super::folder_run_id(run)))
+    }
+
     fn name(&self) -> String {
         format!("MLflow's folder {}", self.root.display())
     }

@@ -19,6 +19,9 @@ use std::path::{Path, PathBuf};
 /// The experiment that runs belong to if nobody names one.
 pub const EXPERIMENT: &str = "rvc-run";
 
+/// The tag that names the run which a run was started by.
+pub const PARENT: &str = "rvc_run.parent";
+
 const MOST_KEY: usize = 250;
 const MOST_PARAM: usize = 6000;
 const MOST_TAG: usize = 8000;
@@ -33,7 +36,7 @@ pub enum Place {
 }
 
 /// MLflow's id, in a folder, of the run `id`: the same from every process.
-pub fn folder_run_id(id: &str) -> String {
+fn folder_run_id(id: &str) -> String {
     files::digest(id)[..32].to_owned()
 }
 
@@ -105,6 +108,7 @@ impl Place {
             skipped: Vec::new(),
             pending: Vec::new(),
             outdated: BTreeSet::new(),
+            parent: None,
         })
     }
 }
@@ -130,6 +134,8 @@ enum Status {
 /// One of MLflow's two ways to keep runs. Everything but `points` may be said twice.
 trait Store: Send {
     fn name(&self) -> String;
+    /// The store's own id of another run of the same experiment, as MLflow's tag mlflow.parentRunId wants it; none if it is not there (yet).
+    fn id_of(&mut self, experiment: &str, run: &str) -> Outcome<Option<String>>;
     /// The run, made if it is not there.
     fn ensure(&mut self, run: &Identity) -> Outcome<()>;
     fn params(&mut self, params: &[(String, String)]) -> Outcome<()>;
@@ -156,6 +162,8 @@ pub(super) struct Mlflow {
     pending: Vec<Value>,
     /// Files that had changed when their turn came.
     outdated: BTreeSet<String>,
+    /// The run that this one stands below, until the store was told.
+    parent: Option<String>,
 }
 
 impl Mlflow {
@@ -165,6 +173,8 @@ impl Mlflow {
         let params = flatten(&line["params"]);
         self.params = params.iter().map(|(key, value)| (key.clone(), Value::from(value.as_str()))).collect();
         self.store.tags(&tags(line))?;
+        self.hear_of_parent(line);
+        self.nest()?;
         self.store.params(&params)?;
         self.store.status(Status::Running, None)
     }
@@ -177,9 +187,26 @@ impl Mlflow {
         let mut tags = tags(line);
         tags.extend(changed.map(|(key, value)| (cut(&format!("resumed.{key}"), MOST_KEY), value)));
         self.store.tags(&tags)?;
+        self.hear_of_parent(line);
+        self.nest()?;
         self.store.params(&fresh)?;
         self.params.extend(fresh.into_iter().map(|(key, value)| (key, Value::from(value))));
         self.store.status(Status::Running, None)
+    }
+
+    fn hear_of_parent(&mut self, line: &Value) {
+        if let Some(parent) = line["tags"][PARENT].as_str() {
+            self.parent = Some(parent.to_owned());
+        }
+    }
+
+    /// Puts the run below the one whose job it is; true if that was left to do and is done. That one may reach the store later than this: see `settle`.
+    fn nest(&mut self) -> Outcome<bool> {
+        let Some(parent) = &self.parent else { return Ok(false) };
+        let Some(id) = self.store.id_of(&self.identity.experiment, parent)? else { return Ok(false) };
+        self.store.tags(&[("mlflow.parentRunId".to_owned(), id)])?;
+        self.parent = None;
+        Ok(true)
     }
 
     fn artifact(&mut self, line: &Value) -> Outcome<()> {
@@ -261,12 +288,17 @@ impl Target for Mlflow {
             self.artifact(&line)?;
             self.pending.remove(0);
         }
-        Ok(any)
+        if self.parent.is_none() {
+            return Ok(any);
+        }
+        self.store.ensure(&self.identity)?;
+        Ok(self.nest()? || any)
     }
 
     fn state(&self) -> Value {
         serde_json::json!({
-            "start_ms": self.identity.start_ms, "params": self.params, "pending": self.pending, "store": self.store.state()
+            "start_ms": self.identity.start_ms, "params": self.params, "pending": self.pending,
+            "parent": self.parent, "store": self.store.state()
         })
     }
 
@@ -274,6 +306,7 @@ impl Target for Mlflow {
         self.identity.start_ms = state["start_ms"].as_i64().unwrap_or_default();
         self.params = state["params"].as_object().cloned().unwrap_or_default();
         self.pending = state["pending"].as_array().cloned().unwrap_or_default();
+        self.parent = state["parent"].as_str().map(str::to_owned);
         self.store.open(&state["store"], clean)
     }
 

@@ -434,6 +434,11 @@ impl Store for Server {
         format!("MLflow at {}", self.url)
     }
 
+    fn id_of(&mut self, experiment: &str, run: &str) -> Outcome<Option<String>> {
+        let info = self.find(&self.experiment(experiment)?, run)?;
+        Ok(info.and_then(|info| info["run_id"].as_str().map(str::to_owned)))
+    }
+
     fn ensure(&mut self, run: &Identity) -> Outcome<()> {
         if self.run_id.is_some() {
             return Ok(());
