@@ -104,6 +104,8 @@ pub struct Config {
     pub learning_rate: f64,
     /// Factor on the learning rate after each epoch.
     pub lr_decay: f64,
+    /// Decay of a moving average of the generator's weights, kept beside the training: 0.999, say; 0 keeps none. (nothing)
+    pub ema_decay: f64,
     /// AdamW's decay rates of the two moments.
     pub betas: [f64; 2],
     /// AdamW's epsilon.
@@ -166,6 +168,7 @@ impl Default for Config {
             seed: 1234,
             learning_rate: 1e-4,
             lr_decay: 0.999_875,
+            ema_decay: 0.0,
             betas: [0.8, 0.99],
             eps: 1e-9,
             weight_decay: 0.01,
@@ -248,6 +251,7 @@ impl Config {
         between("seed", self.seed as f64, 0.0, 2f64.powi(53))?;
         between("learning_rate", self.learning_rate, 1e-8, 1.0)?;
         between("lr_decay", self.lr_decay, 0.5, 1.0)?;
+        between("ema_decay", self.ema_decay, 0.0, 0.999_999)?;
         between("betas[0]", self.betas[0], 0.0, 0.999_999)?;
         between("betas[1]", self.betas[1], 0.0, 0.999_999_9)?;
         between("eps", self.eps, 1e-20, 1.0)?;

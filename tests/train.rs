@@ -6,6 +6,8 @@ mod support;
 #[path = "support/voice.rs"]
 mod voice;
 
+#[path = "train/average.rs"]
+mod average;
 #[path = "train/curve.rs"]
 mod curve;
 #[path = "train/data.rs"]

@@ -1,6 +1,6 @@
-//! Operations over all parameters at once: AdamW, norms and gradients without a host read or a launch for each tensor.
+//! Operations over all parameters at once: AdamW, averages, norms and gradients without a host read or a launch for each tensor.
 //!
-//! Safe Rust over shim.cpp, which calls libtorch functions that tch does not bind (`_fused_adamw_`, `_foreach_norm`).
+//! Safe Rust over shim.cpp, which calls libtorch functions that tch does not bind (`_fused_adamw_`, `_foreach_norm`, `_foreach_lerp_`).
 
 use crate::{Error, Kind, Result};
 use std::ffi::{CStr, c_char};
@@ -23,6 +23,7 @@ unsafe extern "C" {
         weight_decay: f64,
         eps: f64,
     ) -> *mut c_char;
+    fn rvc_lerp(averages: *mut *mut C_tensor, tensors: *mut *mut C_tensor, n: i64, weight: f64) -> *mut c_char;
     fn rvc_norm(tensors: *mut *mut C_tensor, n: i64, out: *mut *mut C_tensor) -> *mut c_char;
     fn rvc_grads(tensors: *mut *mut C_tensor, n: i64, out: *mut *mut C_tensor) -> *mut c_char;
     fn rvc_grads_to_none(tensors: *mut *mut C_tensor, n: i64) -> *mut c_char;
@@ -72,6 +73,18 @@ pub fn adamw(
             with.eps,
         )
     })
+}
+
+/// Moves each of `averages` towards its tensor: a ← a + weight (t − a), in place.
+///
+/// Errors: `internal` if the lists differ in length; `torch`.
+pub fn lerp(averages: &[Tensor], tensors: &[Tensor], weight: f64) -> Result<()> {
+    if averages.len() != tensors.len() {
+        return Err(Error::new(Kind::Internal, "the lists of an average differ in length"));
+    }
+    let (mut a, mut t) = (pointers(averages), pointers(tensors));
+    // SAFETY: both lists hold as many valid tensors, which outlive the call; the shim keeps none of them.
+    check(unsafe { rvc_lerp(a.as_mut_ptr(), t.as_mut_ptr(), averages.len() as i64, weight) })
 }
 
 /// The L2 norm over all tensors together, a tensor without dimensions on their device. Errors: `torch`, `device.memory`.

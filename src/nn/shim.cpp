@@ -67,6 +67,14 @@ char *rvc_fused_adamw(at::Tensor **params, at::Tensor **grads, at::Tensor **exp_
   });
 }
 
+// Moves each average towards its tensor: a += weight * (t - a), in place.
+char *rvc_lerp(at::Tensor **averages, at::Tensor **tensors, int64_t n, double weight) {
+  return guarded([&] {
+    c10::NoGradGuard no_grad;
+    at::_foreach_lerp_(list(averages, n), list(tensors, n), weight);
+  });
+}
+
 // The L2 norm over all tensors together, as a new 0-dim tensor on their device; nothing is read by the host.
 char *rvc_norm(at::Tensor **tensors, int64_t n, at::Tensor **out) {
   return guarded([&] {

@@ -1,4 +1,5 @@
-//! Checkpoints: G_<epoch>.pth and D_<epoch>.pth as RVC writes them, and checkpoint_<epoch>.json, written last, that vouches for both.
+//! Checkpoints: G_<epoch>.pth and D_<epoch>.pth as RVC writes them, EMA_<epoch>.pth if the generator is averaged, and checkpoint_<epoch>.json,
+//! written last, that vouches for them.
 //!
 //! A pair without a manifest whose digests verify is not trusted. Opening walks back from the newest to the newest that verifies,
 //! and says what it passed over; it never starts over by itself when something was trained.
@@ -10,10 +11,10 @@ use crate::models::weights;
 use crate::nn::{Params, runtime};
 use crate::task::Task;
 use crate::torchfile::{self, Value};
-use crate::train::foreign;
 use crate::train::optim::{self, AdamW, Order};
 use crate::train::pretrained::BaseRecord;
 use crate::train::step::Engine;
+use crate::train::{average, foreign};
 use crate::{Error, Kind, Result, files};
 use serde::{Deserialize, Serialize};
 use serde_json::Map;
@@ -53,7 +54,7 @@ pub struct Manifest {
     pub next: Position,
     pub seed: i64,
     pub learning_rate: f64,
-    /// Digests of the pair, by file name.
+    /// Digests of the pair, and of the averaged generator if there is one, by file name.
     pub files: BTreeMap<String, FileDigest>,
     /// Sums of the running epoch's metrics, so that its means come out the same after a resume.
     pub sums: BTreeMap<String, f64>,
@@ -89,6 +90,11 @@ pub struct DataSpan {
 }
 
 impl Manifest {
+    /// Whether it vouches for a file of this name.
+    pub fn names(&self, path: &Path) -> bool {
+        self.files.contains_key(&file_name(path))
+    }
+
     /// The lineage of a training that goes on from here, with the clips of `data_digest` from epoch `next` on.
     pub fn lineage_with(&self, data_digest: &str) -> Vec<DataSpan> {
         let mut spans = self.lineage.clone();
@@ -115,6 +121,11 @@ pub fn paths(logs: &Path, epoch: i64) -> [PathBuf; 3] {
     [format!("G_{epoch}.pth"), format!("D_{epoch}.pth"), format!("checkpoint_{epoch}.json")].map(|name| logs.join(name))
 }
 
+/// The path of a checkpoint's averaged generator, which is there if `ema_decay` was above 0.
+pub fn average_path(logs: &Path, epoch: i64) -> PathBuf {
+    logs.join(format!("EMA_{epoch}.pth"))
+}
+
 /// In which order the parameters of both networks stand in the files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
@@ -133,20 +144,23 @@ impl Layout {
     }
 }
 
-/// Writes a checkpoint: G, D, then the manifest, whose `files` are filled in here. What a failure leaves is removed.
+/// Writes a checkpoint: G, D, the averaged generator, then the manifest, whose `files` are filled in here. What a failure leaves is removed.
 ///
 /// Errors: `file.write`, `file.disk_full`; older checkpoints are untouched.
 pub fn write(logs: &Path, engine: &Engine, layout: &Layout, mut manifest: Manifest) -> Result<()> {
     let [g, d, json] = paths(logs, manifest.epoch);
-    let existed = [g.exists(), d.exists()];
+    let ema = average_path(logs, manifest.epoch);
+    let existed = [g.exists(), d.exists(), ema.exists()];
     let result = (|| {
         let (base, rate) =
             (manifest.config.get("learning_rate").and_then(serde_json::Value::as_f64), manifest.learning_rate);
-        let network = |params: &Params, optimizer: &AdamW, order: &Order| {
+        let state = |params: &Params, order: &Order| {
             let listed: Vec<(&str, &tch::Tensor)> = params.iter().collect();
-            let weights = order.places().map(|i| (listed[i].0, Value::Tensor(listed[i].1.shallow_clone())));
+            Value::ordered(order.places().map(|i| (listed[i].0, Value::Tensor(listed[i].1.shallow_clone()))))
+        };
+        let network = |params: &Params, optimizer: &AdamW, order: &Order| {
             Value::dict([
-                ("model", Value::ordered(weights)),
+                ("model", state(params, order)),
                 ("iteration", Value::Int(manifest.epoch)),
                 ("optimizer", optimizer.state_dict(rate, order)),
                 ("learning_rate", Value::Float(base.unwrap_or(rate))),
@@ -155,15 +169,30 @@ pub fn write(logs: &Path, engine: &Engine, layout: &Layout, mut manifest: Manife
         };
         torchfile::write(&g, &network(engine.generator.params(), &engine.generator_optimizer, &layout.g))?;
         torchfile::write(&d, &network(engine.discriminator.params(), &engine.discriminator_optimizer, &layout.d))?;
-        manifest.files =
-            [&g, &d].into_iter().map(|path| Ok((file_name(path), digest(path)?))).collect::<Result<_>>()?;
+        let mut written = vec![&g, &d];
+        if let Some(average) = &engine.average {
+            let params = engine.generator.params();
+            let file = |updates| {
+                Value::dict([
+                    ("model", state(params, &layout.g)),
+                    ("iteration", Value::Int(manifest.epoch)),
+                    (average::UPDATES, Value::Int(updates)),
+                    (foreign::MARK, Value::text(env!("CARGO_PKG_VERSION"))),
+                ])
+            };
+            average.standing_in(|| torchfile::write(&ema, &file(average.updates())))?;
+            written.push(&ema);
+        } else {
+            files::remove(&ema)?; // of a training with an average that was at the same epoch
+        }
+        manifest.files = written.into_iter().map(|path| Ok((file_name(path), digest(path)?))).collect::<Result<_>>()?;
         let text = serde_json::to_string_pretty(&manifest)
             .map_err(|e| Error::new(Kind::Internal, format!("the manifest cannot be written: {e}")))?;
         files::write(&json, text + "\n")
     })();
     if result.is_err() {
         // Half a pair is no use and may be what fills the disk; a pair that was there before is left to its own manifest.
-        for (path, _) in [&g, &d].into_iter().zip(existed).filter(|(_, existed)| !existed) {
+        for (path, _) in [&g, &d, &ema].into_iter().zip(existed).filter(|(_, existed)| !existed) {
             let _ = files::remove(path);
         }
     }
@@ -260,6 +289,7 @@ pub fn prune(logs: &Path, keep: impl Fn(i64) -> bool) -> Result<Vec<i64>> {
         for path in paths(logs, epoch).iter().rev() {
             files::remove(path)?;
         }
+        files::remove(&average_path(logs, epoch))?;
     }
     Ok(epochs)
 }
@@ -294,7 +324,7 @@ fn numbered(logs: &Path, prefix: &str, suffix: &str) -> Result<Vec<i64>> {
     Ok(files::list(logs)?.iter().filter_map(number).collect())
 }
 
-/// The manifest of an epoch, if it and both files are whole. Errors: `checkpoint.damaged`, `file.read`.
+/// The manifest of an epoch, if it and its files are whole. Errors: `checkpoint.damaged`, `file.read`.
 pub fn verify(logs: &Path, epoch: i64) -> Result<Manifest> {
     let [_, _, json] = paths(logs, epoch);
     let damaged = |why: String| Error::new(Kind::CheckpointDamaged, why).path(&json);
@@ -310,7 +340,9 @@ pub fn verify(logs: &Path, epoch: i64) -> Result<Manifest> {
         return Err(damaged(format!("{} does not fit its name or this version of rvc-run", file_name(&json))));
     }
     let [g, d, _] = paths(logs, epoch);
-    for path in [&g, &d] {
+    let ema = average_path(logs, epoch);
+    let averaged = manifest.names(&ema).then_some(&ema);
+    for path in [&g, &d].into_iter().chain(averaged) {
         let name = file_name(path);
         let expected =
             manifest.files.get(&name).ok_or_else(|| damaged(format!("the manifest does not name {name}")))?;
@@ -374,7 +406,15 @@ impl Manifest {
 /// Errors: `checkpoint.mismatch`, naming what does not fit; `checkpoint.damaged`; the engine is then not to be used.
 pub fn load(logs: &Path, manifest: &Manifest, engine: &mut Engine) -> Result<Layout> {
     let [g, d, _] = paths(logs, manifest.epoch);
-    load_pair(&g, &d, engine)
+    let layout = load_pair(&g, &d, engine)?;
+    if let Some(average) = &mut engine.average {
+        let path = average_path(logs, manifest.epoch);
+        if manifest.names(&path) {
+            let file = torchfile::read(&path)?;
+            average.load(&file, engine.generator.params()).map_err(|e| e.context(path.display()).path(&path))?;
+        }
+    }
+    Ok(layout)
 }
 
 /// Puts the networks and optimizers into the state of a G_ and a D_ file, whoever wrote them; returns the files' order.
@@ -390,10 +430,14 @@ pub(super) fn load_pair(g: &Path, d: &Path, engine: &mut Engine) -> Result<Layou
         };
         fill().map_err(|e: Error| e.context(path.display()).path(path))
     };
-    Ok(Layout {
+    let layout = Layout {
         g: of(g, engine.generator.params(), &mut engine.generator_optimizer)?,
         d: of(d, engine.discriminator.params(), &mut engine.discriminator_optimizer)?,
-    })
+    };
+    if let Some(average) = &mut engine.average {
+        average.restart()?;
+    }
+    Ok(layout)
 }
 
 /// Moves all checkpoints of a folder, config.json and train.log into a new folder `replaced_<n>` in it; None if there are none.
@@ -401,7 +445,7 @@ pub(super) fn load_pair(g: &Path, d: &Path, engine: &mut Engine) -> Result<Layou
 /// Errors: `file.write`.
 pub fn set_aside(logs: &Path) -> Result<Option<PathBuf>> {
     let mut names = Vec::new();
-    for (prefix, suffix) in [("checkpoint_", ".json"), ("G_", ".pth"), ("D_", ".pth")] {
+    for (prefix, suffix) in [("checkpoint_", ".json"), ("G_", ".pth"), ("D_", ".pth"), ("EMA_", ".pth")] {
         let mut numbers = numbered(logs, prefix, suffix)?;
         // Manifests first and newest first: whatever a crash leaves, no old state is taken for the newest.
         numbers.sort_unstable_by_key(|n| std::cmp::Reverse(*n));

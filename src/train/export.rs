@@ -1,12 +1,12 @@
 //! The voice of a training: its generator's weights with what is known about how they came to be (spec G.3).
 
-use crate::Result;
 use crate::config::Config;
 use crate::models::{Synthesizer, SynthesizerConfig, weights};
 use crate::nn::Params;
 use crate::torchfile::{self, Value};
 use crate::train::checkpoint::{self, Manifest};
 use crate::voice::{self, About};
+use crate::{Error, Kind, Result};
 use serde_json::{Map, json};
 use std::path::Path;
 
@@ -17,6 +17,10 @@ use std::path::Path;
 ///
 /// Errors: `not_finite` if a weight is not finite or does not fit half precision; `file.write`, `file.disk_full`.
 pub fn write(path: &Path, params: &Params, manifest: &Manifest) -> Result<()> {
+    write_as(path, params, manifest, false)
+}
+
+fn write_as(path: &Path, params: &Params, manifest: &Manifest, averaged: bool) -> Result<()> {
     let config = Config::from_json(&manifest.config)?;
     // Without a digest another program made the features, and nothing is known of how.
     let more = manifest.content_digest.iter().flat_map(|digest| {
@@ -32,25 +36,32 @@ pub fn write(path: &Path, params: &Params, manifest: &Manifest) -> Result<()> {
         sizes: &SynthesizerConfig::from_config(&config),
         info: format!("{}epoch", manifest.epoch),
         more: more.map(|(key, value)| (key.to_owned(), value)).collect(),
-        card: card(manifest),
+        card: card(manifest, averaged.then_some(config.ema_decay)),
     };
     voice::write(path, params.iter().map(|(key, tensor)| (key, tensor.shallow_clone())), about)
 }
 
-/// Writes the voice of a saved epoch; the pair is verified first.
+/// Writes the voice of a saved epoch, or of its averaged generator; the files are verified first.
 ///
-/// Errors: `checkpoint.damaged`, `checkpoint.mismatch`, and as [`write`].
-pub fn from_checkpoint(logs: &Path, epoch: i64, path: &Path) -> Result<()> {
+/// Errors: `checkpoint.damaged`, `checkpoint.mismatch`, `file.not_found` if there is no average, and as [`write`].
+pub fn from_checkpoint(logs: &Path, epoch: i64, averaged: bool, path: &Path) -> Result<()> {
     let manifest = checkpoint::verify(logs, epoch)?;
     let config = Config::from_json(&manifest.config)?;
     let generator = Synthesizer::new(&SynthesizerConfig::from_config(&config), tch::Device::Cpu, config.seed)?;
     let [g, _, _] = checkpoint::paths(logs, epoch);
+    let ema = checkpoint::average_path(logs, epoch);
+    if averaged && !manifest.names(&ema) {
+        return Err(Error::new(Kind::NotFound, format!("the checkpoint of epoch {epoch} has no averaged generator"))
+            .path(logs)
+            .hint("train with ema_decay 0.999, say, to have one"));
+    }
+    let g = if averaged { ema } else { g };
     weights::fill(&torchfile::read(&g)?, "model", generator.params())?;
-    write(path, generator.params(), &manifest)
+    write_as(path, generator.params(), &manifest, averaged)
 }
 
 /// Where the voice comes from. Nothing in it depends on when or where the file was written: the same training gives the same file.
-fn card(manifest: &Manifest) -> Map<String, serde_json::Value> {
+fn card(manifest: &Manifest, ema_decay: Option<f64>) -> Map<String, serde_json::Value> {
     let mut card = voice::card();
     let about = json!({
         "recipe": manifest.recipe,
@@ -64,6 +75,9 @@ fn card(manifest: &Manifest) -> Map<String, serde_json::Value> {
     });
     if let serde_json::Value::Object(about) = about {
         card.extend(about);
+    }
+    if let Some(decay) = ema_decay {
+        card.insert("ema_decay".into(), json!(decay));
     }
     card
 }

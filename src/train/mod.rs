@@ -3,6 +3,7 @@
 //! File list -> [`data`] -> batches -> [`step`] (networks, losses, AdamW) -> [`trainer`] -> G_/D_ files, train.log, voice.
 
 pub mod adopt;
+pub mod average;
 pub mod checkpoint;
 pub mod config_json;
 pub mod data;

@@ -8,6 +8,7 @@
 use crate::config::Config;
 use crate::models::{Discriminator, Synthesizer, SynthesizerConfig};
 use crate::nn::Spectral;
+use crate::train::average::Average;
 use crate::train::data::Batch;
 use crate::train::loss;
 use crate::train::optim::AdamW;
@@ -25,6 +26,8 @@ pub struct Engine {
     pub discriminator: Discriminator,
     pub generator_optimizer: AdamW,
     pub discriminator_optimizer: AdamW,
+    /// Of the generator, if the settings ask for one.
+    pub average: Option<Average>,
     spectral: Spectral,
     segment_size: i64,
     segment_frames: i64,
@@ -46,7 +49,7 @@ pub struct Times {
     pub judgement: Duration,
     pub generator_losses: Duration,
     pub generator_backward: Duration,
-    /// Gradient norm and AdamW.
+    /// Gradient norm, AdamW, and the moving average if there is one.
     pub generator_optimizer: Duration,
     /// Waiting for the step's metrics.
     pub read: Duration,
@@ -69,6 +72,9 @@ impl Engine {
         Ok(Self {
             generator_optimizer: AdamW::new(generator.params().tensors(), config)?,
             discriminator_optimizer: AdamW::new(discriminator.params().tensors(), config)?,
+            average: (config.ema_decay > 0.0)
+                .then(|| Average::new(generator.params(), config.ema_decay))
+                .transpose()?,
             generator,
             discriminator,
             spectral: nn::guard(|| Spectral::new(config, device))?,
@@ -150,6 +156,9 @@ impl Engine {
         times.generator_backward = clock.lap();
         let grad_norm_g = self.generator_optimizer.step(learning_rate)?;
         self.generator_optimizer.zero_grad()?;
+        if let Some(average) = &mut self.average {
+            average.update()?;
+        }
         self.discriminator.params().set_requires_grad(true);
         times.generator_optimizer = clock.lap();
 

@@ -45,6 +45,14 @@ impl Metrics {
 /// Compares what the generator made of a clip with the clip: numbers by name.
 pub type Judge<'a> = dyn Fn(&Audio, &Audio) -> Result<Vec<(&'static str, f64)>> + 'a;
 
+/// The numbers of a validation: their names, and those of the averaged generator's. A judge brings no other.
+const JUDGEMENTS: [[&str; 2]; 4] = [
+    ["validation_loss_mel", "validation_loss_mel_ema"],
+    ["validation_f0_rmse_cents", "validation_f0_rmse_cents_ema"],
+    ["validation_voicing_error", "validation_voicing_error_ema"],
+    ["validation_content_distance", "validation_content_distance_ema"],
+];
+
 /// Weighted means by name.
 #[derive(Default)]
 struct Means(Vec<(&'static str, f64, f64)>);
@@ -255,6 +263,9 @@ impl Trainer {
             }
         }
         self.base = base.record()?;
+        if let Some(average) = &mut self.engine.average {
+            average.restart()?; // It began before the base was there.
+        }
         self.save()
     }
 
@@ -572,6 +583,12 @@ impl Trainer {
         checkpoint::paths(&self.logs, self.saved.unwrap_or(self.position).name())
     }
 
+    /// The averaged generator beside it, if there is one.
+    pub fn averaged(&self) -> Option<PathBuf> {
+        let path = || checkpoint::average_path(&self.logs, self.saved.unwrap_or(self.position).name());
+        self.engine.average.as_ref().map(|_| path())
+    }
+
     /// The generator as it is now.
     pub fn generator(&self) -> &Synthesizer {
         &self.engine.generator
@@ -592,13 +609,29 @@ impl Trainer {
     /// validation_loss_mel, the mean over all frames of the distance of log-mels times RVC's weight of 45, whatever `c_mel` is, so that trainings
     /// with other weights can be compared. It lies above the training's loss_mel, which hears the posterior's help.
     ///
-    /// `judge` listens besides; its numbers are means over the clips that it judged, by their length.
+    /// `judge` listens besides; its numbers are means over the clips that it judged, by their length. If the generator is averaged (`ema_decay`), the
+    /// average is judged too; its numbers' names end in `_ema`.
     ///
     /// Draws of its own: every step seeds anew, so the training does not change by it.
     /// Errors: `data.*` if a clip cannot be read any more; `cancelled`; `device.memory`, `torch`; after `train.not_finite` that error again.
     pub fn validate(&mut self, task: &Task, held: &mut Dataset, judge: Option<&Judge>) -> Result<Metrics> {
         self.usable()?;
-        let mut stage = task.stage("validation", held.len() as u64);
+        let clips = held.len() as u64 * if self.engine.average.is_some() { 2 } else { 1 };
+        let mut stage = task.stage("validation", clips);
+        let mut metrics = self.judgement(task, held, judge, &mut stage)?;
+        if let Some(average) = &self.engine.average {
+            let averaged = average.standing_in(|| self.judgement(task, held, judge, &mut stage))?;
+            for [name, name_of_average] in JUDGEMENTS {
+                metrics.0.extend(averaged.get(name).map(|value| (name_of_average, value)));
+            }
+        }
+        let loss = metrics.get("validation_loss_mel").unwrap_or(f64::NAN);
+        stage.finish(format!("validation_loss_mel {loss:.2}"));
+        Ok(metrics)
+    }
+
+    /// The numbers of the weights that stand in the generator.
+    fn judgement(&self, task: &Task, held: &mut Dataset, judge: Option<&Judge>, stage: &mut Stage) -> Result<Metrics> {
         let mut means = Means::default();
         for clip in 0..held.len() {
             task.check()?;
@@ -613,10 +646,7 @@ impl Trainer {
             }
             stage.advance(1, "");
         }
-        let metrics = means.finish();
-        let loss = metrics.get("validation_loss_mel").unwrap_or(f64::NAN);
-        stage.finish(format!("validation_loss_mel {loss:.2}"));
-        Ok(metrics)
+        Ok(means.finish())
     }
 
     /// [1, 1, samples] as sound at the voice's rate.

@@ -142,7 +142,7 @@ fn the_voice_of_a_saved_epoch_equals_the_one_exported_while_training() {
     trainer.run_epoch(&task, &mut |_| Ok(())).unwrap();
     trainer.save().unwrap();
     trainer.save_voice(&room.path("live.pth")).unwrap();
-    export::from_checkpoint(&room.logs(), 1, &room.path("later.pth")).unwrap();
+    export::from_checkpoint(&room.logs(), 1, false, &room.path("later.pth")).unwrap();
     assert!(room.bytes("live.pth") == room.bytes("later.pth"));
     let voice = torchfile::read(&room.path("live.pth")).unwrap();
     assert_eq!(voice.text(&["info"]), Some("1epoch"));

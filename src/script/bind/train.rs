@@ -213,7 +213,23 @@ pub mod api {
     /// ```
     #[rhai_fn(return_raw, volatile)]
     pub fn save_checkpoint_voice(ctx: NativeCallContext, voice: &str, epoch: i64, path: &str) -> Fallible<Map> {
-        super::export(&ctx, voice, epoch, path).at(&ctx)
+        super::export(&ctx, voice, epoch, false, path).at(&ctx)
+    }
+
+    /// Writes the voice of a saved epoch's averaged generator, which there is if `ema_decay` was above 0.
+    ///
+    /// * Fails as above, and with `file.not_found` if the epoch has none.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let cfg = #{ preset: "tiny", segment_size: 1600, ema_decay: 0.999 };
+    /// let files = prepare::filelist(prepare::slices("anna", "data/anna", cfg), cfg);
+    /// train::trainer(train::dataset(files, cfg), cfg);
+    /// train::save_averaged_voice("anna", 0, "models/anna_ema.pth").epoch == 0
+    /// ```
+    #[rhai_fn(return_raw, volatile)]
+    pub fn save_averaged_voice(ctx: NativeCallContext, voice: &str, epoch: i64, path: &str) -> Fallible<Map> {
+        super::export(&ctx, voice, epoch, true, path).at(&ctx)
     }
 
     /// Returns the step size of an epoch, counted from 1.
@@ -373,6 +389,7 @@ pub mod api {
 
     /// Validates as above, and listens too, by the pitch tracker and the content encoder that `cfg` names: validation_f0_rmse_cents where clip and
     /// copy are both voiced, validation_voicing_error (share of frames), validation_content_distance (1 - cosine). Lower is better in each.
+    /// With `ema_decay` the averaged generator is judged too: validation_loss_mel_ema and so on.
     ///
     /// The two networks stay in memory beside the training's. A voice without pitch has no f0 numbers; validation_f0_rmse_cents is missing while
     /// the generator is voiced nowhere that the clips are.
@@ -541,7 +558,7 @@ pub mod api {
         spans.iter().map(shown).collect()
     }
 
-    /// Returns the files of the newest checkpoint: `g`, `d` and `manifest`.
+    /// Returns the files of the newest checkpoint: `g`, `d`, `manifest`, and `ema` if the generator is averaged.
     ///
     /// # Example
     /// ```rhai
@@ -551,8 +568,9 @@ pub mod api {
     /// ```
     #[rhai_fn(get = "checkpoint", pure)]
     pub fn checkpoint(t: &mut Trainer) -> Map {
-        let files = t.0.trainer.borrow().checkpoint();
-        let names = ["g", "d", "manifest"].into_iter().zip(files);
+        let trainer = t.0.trainer.borrow();
+        let names = ["g", "d", "manifest"].into_iter().zip(trainer.checkpoint());
+        let names = names.chain(trainer.averaged().map(|path| ("ema", path)));
         names.map(|(name, path)| (name.into(), path.display().to_string().into())).collect()
     }
 
@@ -716,7 +734,7 @@ fn fresh(options: &Map) -> crate::Result<bool> {
     })
 }
 
-fn export(ctx: &NativeCallContext, voice: &str, epoch: i64, path: &str) -> crate::Result<Map> {
+fn export(ctx: &NativeCallContext, voice: &str, epoch: i64, averaged: bool, path: &str) -> crate::Result<Map> {
     let session = session(ctx);
     let logs = session.workspace().logs(voice)?;
     let epoch = match epoch {
@@ -733,7 +751,7 @@ fn export(ctx: &NativeCallContext, voice: &str, epoch: i64, path: &str) -> crate
             .path(&logs)
             .hint(format!("saved are: {}; 0 stands for the newest", engine::checkpoint::saved_epochs(&logs)?)));
     }
-    engine::export::from_checkpoint(&logs, epoch, &session.workspace().path(path))?;
+    engine::export::from_checkpoint(&logs, epoch, averaged, &session.workspace().path(path))?;
     Ok([("epoch".into(), epoch.into())].into())
 }
 

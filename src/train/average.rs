@@ -1,0 +1,78 @@
+//! An exponential moving average of the generator's weights, beside a training that does not know of it.
+//!
+//! Single steps leave noise in the weights; their average over the last 1 / (1 − decay) steps has less of it.
+//! Source: a ← a + (1 − d)(p − a) after each update t, d = min(decay, (1 + t) / (10 + t)): the bound of TensorFlow's ExponentialMovingAverage, without which
+//! the start stays in the average for thousands of steps.
+
+use crate::nn::{self, Params, fused};
+use crate::{Result, models::weights, torchfile::TorchFile};
+use tch::Tensor;
+
+/// The name of the number of updates in a file.
+pub const UPDATES: &str = "updates";
+
+/// The averages, in the order of the parameters.
+pub struct Average {
+    params: Vec<Tensor>,
+    averages: Vec<Tensor>,
+    decay: f64,
+    updates: i64,
+}
+
+impl Average {
+    /// An average that begins with the present weights. Errors: `device.memory`, `torch`.
+    pub fn new(params: &Params, decay: f64) -> Result<Self> {
+        let params = params.tensors();
+        let averages = nn::guard(|| tch::no_grad(|| params.iter().map(Tensor::copy).collect()))?;
+        Ok(Self { params, averages, decay, updates: 0 })
+    }
+
+    /// Begins again with the present weights. Errors: `torch`.
+    pub fn restart(&mut self) -> Result<()> {
+        self.updates = 0;
+        fused::lerp(&self.averages, &self.params, 1.0)
+    }
+
+    /// Takes the weights of a step in. Errors: `torch`.
+    pub fn update(&mut self) -> Result<()> {
+        let t = self.updates as f64;
+        self.updates += 1;
+        fused::lerp(&self.averages, &self.params, 1.0 - self.decay.min((1.0 + t) / (10.0 + t)))
+    }
+
+    /// Steps taken in.
+    pub fn updates(&self) -> i64 {
+        self.updates
+    }
+
+    /// What `f` makes of the network while the averages stand in its weights' place, whatever becomes of `f`.
+    ///
+    /// Errors: those of `f`; `device.memory`, `torch`.
+    pub fn standing_in<R>(&self, f: impl FnOnce() -> Result<R>) -> Result<R> {
+        self.swap()?;
+        let result = f();
+        self.swap()?;
+        result
+    }
+
+    fn swap(&self) -> Result<()> {
+        nn::guard(|| {
+            tch::no_grad(|| {
+                for (param, average) in self.params.iter().zip(&self.averages) {
+                    let kept = param.copy();
+                    param.shallow_clone().copy_(average);
+                    average.shallow_clone().copy_(&kept);
+                }
+            });
+        })
+    }
+
+    /// Takes the averages of a file over; `params` are those of the network.
+    ///
+    /// Errors: `checkpoint.mismatch`, `checkpoint.damaged`; the average is then not to be used.
+    pub fn load(&mut self, file: &TorchFile, params: &Params) -> Result<()> {
+        self.standing_in(|| weights::fill(file, "model", params).map(drop))?;
+        self.updates = file.float(&[UPDATES]).unwrap_or(0.0) as i64;
+        Ok(())
+    }
+}

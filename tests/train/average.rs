@@ -1,0 +1,76 @@
+//! The moving average of the generator: its rule, and that training neither notices it nor loses it.
+
+use crate::room::{Room, alone, config};
+use rvc_run::models::{Synthesizer, SynthesizerConfig};
+use rvc_run::task::Task;
+use rvc_run::torchfile;
+use rvc_run::train::average::Average;
+use rvc_run::train::{checkpoint, export};
+use rvc_run::{Error, Kind};
+use serde_json::json;
+use tch::{Device, Tensor};
+
+#[test]
+fn the_average_follows_its_rule_and_stands_in_only_for_a_while() {
+    let _turn = alone();
+    let sizes = SynthesizerConfig::from_config(&config(json!({})));
+    let network = Synthesizer::new(&sizes, Device::Cpu, 1).unwrap();
+    let key = "emb_g.weight";
+    let now = || network.params().get(key).unwrap().detach().copy();
+    let mut average = Average::new(network.params(), 0.5).unwrap();
+    let mut expected = now();
+    for t in 0..12 {
+        let step = Tensor::randn_like(&expected);
+        tch::no_grad(|| drop(network.params().get(key).unwrap().shallow_clone().g_add_(&step)));
+        average.update().unwrap();
+        // (1 + t) / (10 + t) is below 0.5 until t = 8.
+        let decay = f64::min(0.5, (1.0 + f64::from(t)) / (10.0 + f64::from(t)));
+        expected = &expected * decay + now() * (1.0 - decay);
+    }
+    let weights = now();
+    let near = |a: &Tensor, b: &Tensor| (a - b).abs().max().double_value(&[]) < 1e-6;
+    average.standing_in(|| Ok(assert!(near(&now(), &expected) && !near(&now(), &weights)))).unwrap();
+    assert!(now().equal(&weights), "the weights are not back");
+    let error = average.standing_in(|| Err::<(), _>(Error::new(Kind::Internal, "no"))).unwrap_err();
+    assert!(error.kind() == Kind::Internal && now().equal(&weights), "after an error the weights are not back");
+}
+
+#[test]
+fn a_training_is_the_same_with_an_average_which_a_resume_carries_on() {
+    let _turn = alone();
+    let averaged = config(json!({ "ema_decay": 0.6 }));
+    let (plain, undisturbed, resumed) = (Room::new(), Room::new(), Room::new());
+    let (losses, _) = plain.train(&config(json!({})), 2);
+    let (losses_beside, _) = undisturbed.train(&averaged, 2);
+    for (a, b) in losses.iter().zip(&losses_beside) {
+        assert_eq!(a.get("loss_mel"), b.get("loss_mel"));
+    }
+    assert!(!checkpoint::average_path(&plain.logs(), 2).exists());
+    resumed.train(&averaged, 1);
+    resumed.train(&averaged, 2);
+    assert!(resumed.bytes("EMA_2.pth") == undisturbed.bytes("EMA_2.pth"));
+    let tensor = |room: &Room, name: &str| {
+        let file = torchfile::read(&room.path(name)).unwrap();
+        file.tensor("model.emb_g.weight").unwrap()
+    };
+    assert!(!tensor(&undisturbed, "EMA_2.pth").equal(&tensor(&undisturbed, "G_2.pth")));
+
+    // Both are judged, and each is exported as what it is.
+    let task = Task::silent();
+    let mut trainer = undisturbed.open(&task, &averaged, false).unwrap();
+    let judged = trainer.validate(&task, &mut undisturbed.data(&averaged), None).unwrap();
+    let [own, ema] = ["validation_loss_mel", "validation_loss_mel_ema"].map(|name| judged.get(name).unwrap());
+    assert!(own > 0.0 && ema > 0.0 && own != ema, "{judged:?}");
+    drop(trainer);
+    for (name, averaged) in [("own.pth", false), ("ema.pth", true)] {
+        export::from_checkpoint(&undisturbed.logs(), 2, averaged, &undisturbed.path(name)).unwrap();
+    }
+    assert!(undisturbed.bytes("own.pth") != undisturbed.bytes("ema.pth"));
+    let error = export::from_checkpoint(&plain.logs(), 2, true, &plain.path("ema.pth")).unwrap_err();
+    assert_eq!(error.kind(), Kind::NotFound);
+
+    // A checkpoint is whole with its average only.
+    std::fs::remove_file(undisturbed.path("EMA_2.pth")).unwrap();
+    assert_eq!(checkpoint::verify(&undisturbed.logs(), 2).unwrap_err().kind(), Kind::CheckpointDamaged);
+    assert_eq!(undisturbed.open(&task, &averaged, false).unwrap().epoch(), 1, "the newest that is whole");
+}
