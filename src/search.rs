@@ -52,7 +52,7 @@ pub fn propose(choices: &[usize], seen: &[Seen], text: &str) -> Vec<f64> {
     }
     // Stable: of equals the earlier one is the better.
     seen.sort_by(|a, b| key(a.loss).total_cmp(&key(b.loss)));
-    let n_good = ((GOOD * seen.len() as f64).ceil() as usize).max(2).min(MOST_GOOD);
+    let n_good = ((GOOD * seen.len() as f64).ceil() as usize).clamp(2, MOST_GOOD);
     let (good, bad) = seen.split_at(n_good);
     let (good, bad) = (Density::new(choices, good), Density::new(choices, bad));
     let candidates = (0..CANDIDATES).map(|_| good.draw(&mut random));

@@ -3,6 +3,8 @@
 //!
 //! The speech is the quickstart's; noise, tones and music are made here.
 
+#![allow(clippy::float_cmp, reason = "what an option must leave alone is equal to the bit")]
+
 mod support;
 
 use rvc_run::assets::Store;

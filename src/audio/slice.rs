@@ -337,7 +337,9 @@ impl Plan {
         let (kept, dropped): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.kept).into_iter().partition(|chunk| is_voice(&chunk.range));
         self.kept = kept;
-        dropped.iter().for_each(|chunk| self.drop_chunk(chunk.index, &chunk.range, Reason::NoVoice));
+        for chunk in &dropped {
+            self.drop_chunk(chunk.index, &chunk.range, Reason::NoVoice);
+        }
     }
 
     /// How many chunks will be used.
@@ -366,7 +368,7 @@ fn chunk_ranges(filtered: &[f64], config: &Config) -> Vec<(usize, Range<usize>)>
     let samples = |seconds: f64| (seconds * config.sample_rate as f64).round() as usize;
     let (longest, overlap) = (samples(config.slice_seconds), samples(config.overlap_seconds));
     let ranges: Vec<Range<usize>> = match config.slicing.as_str() {
-        "none" => vec![0..filtered.len()],
+        "none" => std::iter::once(0..filtered.len()).collect(),
         "fixed" => fixed(filtered.len(), longest, overlap),
         _ if config.min_slice_seconds > 0.0 => {
             let pieces = long_pieces(filtered, config.sample_rate as u32, config.min_slice_seconds);

@@ -200,7 +200,7 @@ impl Finder<'_> {
         let roles: &[&[&str]] = &[&["0_gt_wavs"], &["3_feature768", "3_feature256"], &["2a_f0"], &["2b-f0nsf"]];
         if let Some((role, (folder, ..))) = roles.iter().zip(&found).find(|(role, (folder, ..))| !role.contains(folder))
         {
-            return Err(format!("a file of {folder} stands where one of {} must be", role[0]));
+            return Err(format!("a file of {folder} stands where one of {} must be", role.join(" or ")));
         }
         let is_mute = found[0].1.starts_with("mute/");
         if found.iter().any(|(_, to, _)| to.starts_with("mute/") != is_mute) {

@@ -132,13 +132,16 @@ fn changes(options: &Options, workspace: &Workspace, data: &Path, speech: &Speec
     costs(workspace, &config, threads, options.seconds)
 }
 
+/// Sets one option.
+type Change = fn(&mut Config);
+
 /// Cuts the recordings, which were decoded before, by one option after the other and prints what each takes more than RVC's rule.
 fn costs(workspace: &Workspace, config: &Config, threads: usize, seconds: f64) -> Result<(), String> {
     println!("\n| option | seconds | ms for a second of sound | more than RVC's rule |");
     println!("|---|---|---|---|");
     let mut usual = None;
     // The first is RVC's rule with another overlap, or it would come from the cache.
-    let options: [(&str, fn(&mut Config)); 7] = [
+    let options: [(&str, Change); 7] = [
         ("RVC's rule", |c| c.overlap_seconds = 0.31),
         ("slicing fixed", |c| c.slicing = "fixed".into()),
         ("min_slice_seconds 1.5", |c| c.min_slice_seconds = 1.5),

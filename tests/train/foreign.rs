@@ -1,6 +1,7 @@
 //! Going on with what other programs trained: their checkpoints, config.json, file lists and silence.
 
 use crate::room::{Room, alone, config, exact, warnings, watched};
+use rvc_run::Kind::{ConfigMismatch, NotFound};
 use rvc_run::audio::io;
 use rvc_run::config::Config;
 use rvc_run::task::Task;
@@ -383,7 +384,6 @@ fn what_cannot_be_taken_over_says_what_to_do_instead() {
         let error = adopt(&Task::silent(), source, &room.logs()).unwrap_err();
         (error.kind(), format!("{} {}", error.message(), error.hint_text().unwrap_or_default()))
     };
-    use rvc_run::Kind::{ConfigMismatch, NotFound};
     let expect = |source: &Path, kind, part: &str| {
         let (found, text) = refuse(source);
         assert!(found == kind && text.contains(part), "{found:?}: {text}");
