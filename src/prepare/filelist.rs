@@ -96,17 +96,22 @@ pub fn filelist(task: &Task, clips: &mut Clips, models: &Models, config: &Config
     })
 }
 
-/// Writes the list, if it does not say the same already, and then cache_metadata.json.
+/// Writes cache_metadata.json and, if it does not say the same already, the list.
+///
+/// In this order, and with the old list gone before: whenever this is killed, a list that is there is the one that the record names, and is known as ours
+/// by the next run.
 fn write(task: &Task, clips: &Clips, config: &Config, path: &Path, text: &str, content_root: &str) -> Result<()> {
     let old = Metadata::load(task, &clips.folder)?;
     let digest = files::digest(text);
     let there = path.symlink_metadata().is_ok();
-    if !there || !files::digest_file(path).is_ok_and(|there| there == digest) {
-        if there && !folder::owns_file_list(&old, path) {
+    let is_new = !there || !files::digest_file(path).is_ok_and(|there| there == digest);
+    if there && is_new {
+        if folder::owns_file_list(&old, path) {
+            files::remove(path)?;
+        } else {
             task.warn(format!("{} was not as rvc-run wrote it; it is kept in set_aside", path.display()));
             folder::set_aside(&clips.folder, "", path)?;
         }
-        files::write(path, text)?;
     }
     let mut outputs = old.outputs.clone();
     outputs.insert(folder::FILE_LIST.into(), digest);
@@ -120,7 +125,8 @@ fn write(task: &Task, clips: &Clips, config: &Config, path: &Path, text: &str, c
         outputs,
         ..Metadata::default()
     };
-    new.save(&clips.folder, &old)
+    new.save(&clips.folder, &old)?;
+    if is_new { files::write(path, text) } else { Ok(()) }
 }
 
 fn source_record(source: &super::Source) -> SourceRecord {
