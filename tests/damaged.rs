@@ -73,7 +73,7 @@ fn check(case: &str, path: &Path, loaded: Result<Audio>) -> bool {
 }
 
 /// The issue asks for 2000 changes a kind; so many in every run of the tests, more with RVC_TEST_FLIPS.
-const CHANGES: usize = 60;
+const CHANGES: usize = 30;
 /// Resident memory that decoding a file of some KB may take, in KB, with all that the other tests hold. Measured: 140 MB.
 const MOST_MEMORY: u64 = 300_000;
 
