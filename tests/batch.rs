@@ -429,3 +429,30 @@ fn a_training_judges_itself_on_recordings_that_it_never_heard_and_keeps_the_best
     );
     assert!(text.contains("training stops ") && text.contains("the budget of "), "{text}");
 }
+
+#[test]
+fn the_readmes_own_sweep_trains() {
+    let readme = include_str!("../README.md");
+    let blocks: Vec<&str> =
+        readme.split("```rhai\n").skip(1).map(|rest| rest.split("```").next().unwrap_or_default()).collect();
+    let with = |part: &str| *blocks.iter().find(|block| block.contains(part)).unwrap();
+    // Small networks and few epochs; the rest as it stands.
+    let small = r#"choice([1, 2]), preset: sweep::choice(["tiny"]), segment_size: sweep::choice([3200])"#;
+    let sweep = with("sweep::run").replace("choice([2, 4, 8])", small);
+    let sweep = sweep.replace("epochs: 27, min_epochs: 3, eta: 3", "epochs: 2, min_epochs: 1, eta: 2");
+    assert!(sweep.contains("tiny") && sweep.contains("eta: 2"), "{sweep}");
+
+    let workspace = Workspace::new();
+    std::fs::write(workspace.path("my_sweep.rhai"), sweep).unwrap();
+    std::fs::write(workspace.path("my_trial.rhai"), with("train::trainer")).unwrap();
+    for n in 0..3 {
+        workspace.record("anna", &format!("{n}.wav"), 4.0, 150.0 + 20.0 * f64::from(n));
+    }
+    ended_with(0, &workspace.run("extract", &["anna", "--f0-method=pm", "--content-encoder=mel"]));
+    let sweep = workspace.path("my_sweep");
+    let mut command = workspace.command(sweep.to_str().unwrap(), &["anna", "--trials=2"]);
+    ended_with(0, &command.current_dir(workspace.path("")).output().unwrap());
+    let board = workspace.json("tracking/sweeps/mine/leaderboard.json");
+    let best = &board["trials"][0];
+    assert!(best["status"] == "finished" && best["value"].as_f64().is_some_and(|score| score > 0.1), "{board}");
+}
