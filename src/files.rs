@@ -7,6 +7,9 @@ use std::io::{BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use sysinfo::{DiskRefreshKind, Disks};
 
+/// How the name of a file begins that is still being written.
+pub const TEMP: &str = ".tmp-";
+
 /// Writes `path` through `fill`, so that it appears whole or not at all: temp name in the same folder, fsync, rename,
 /// fsync of the folder. Makes the folder if it is missing.
 ///
@@ -15,7 +18,7 @@ pub fn write_with<T>(path: &Path, fill: impl FnOnce(&mut BufWriter<File>) -> std
     let folder = parent(path);
     create_folder(folder)?;
     let mut temp =
-        tempfile::Builder::new().prefix(".tmp-").tempfile_in(folder).map_err(|e| Error::io("write", path, e))?;
+        tempfile::Builder::new().prefix(TEMP).tempfile_in(folder).map_err(|e| Error::io("write", path, e))?;
     let value = {
         let mut writer =
             BufWriter::with_capacity(1 << 20, temp.as_file_mut().try_clone().map_err(|e| Error::io("write", path, e))?);
@@ -72,6 +75,19 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
 pub fn read_text(path: &Path) -> Result<String> {
     String::from_utf8(read(path)?)
         .map_err(|_| Error::new(Kind::DataDamaged, format!("{} is not UTF-8 text", path.display())).path(path))
+}
+
+/// Removes the files that a killed process had not written to their end: half a checkpoint can be a gigabyte. Only under the folder's lock.
+///
+/// Errors: `file.read`, `file.write`.
+pub fn remove_leftovers(folder: &Path) -> Result<()> {
+    for path in list(folder)? {
+        let name = path.file_name().unwrap_or_default();
+        if name.as_encoded_bytes().starts_with(TEMP.as_bytes()) && path.is_file() {
+            remove(&path)?;
+        }
+    }
+    Ok(())
 }
 
 /// Removes a file; fine if it is not there.

@@ -170,7 +170,7 @@ fn plan(
         if names.contains(name.as_str()) {
             continue;
         }
-        if name.starts_with(".tmp-") {
+        if name.starts_with(files::TEMP) {
             plan.remove.push(path);
         } else if name.ends_with(SIDECAR) {
             sidecars.push(name);

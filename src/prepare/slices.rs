@@ -121,7 +121,7 @@ pub fn slices(
     refuse_own_output(&recordings, &logs)?;
     let _lock = Lock::acquire(&logs)?;
     // Of a list that was being written when its process was killed; those in the folders of clips go when these are filled.
-    crate::train::checkpoint::remove_leftovers(&logs)?;
+    files::remove_leftovers(&logs)?;
     keep_speakers(task, &logs, &mut found)?;
 
     let read = task.map("reading recordings", &found.recordings, |recording| one_item(read(recording)))?;
@@ -267,8 +267,11 @@ fn cut_as(task: &Task, cache: &Cache, path: &Path, digest: &str, config: &Config
     let mut sound = None;
     let (mut decoded, mut decoding) = cache.once(task, &decode_key(digest), |_| {
         let (audio, by_ffmpeg) = load_as(path, digest)?;
-        let version = io::ffmpeg_version().unwrap_or("unknown").to_owned();
-        let notes = if by_ffmpeg { notes_json(&Foreign { ffmpeg: version }) } else { Decoded::notes(&audio) };
+        let notes = if by_ffmpeg {
+            notes_json(&Foreign { ffmpeg: io::ffmpeg_version().unwrap_or("unknown").to_owned() })
+        } else {
+            Decoded::notes(&audio)
+        };
         sound = Some(audio);
         notes
     })?;

@@ -15,6 +15,8 @@ pub const UPDATES: &str = "updates";
 pub struct Average {
     params: Vec<Tensor>,
     averages: Vec<Tensor>,
+    /// As long as the longest of them: a swap allocates nothing, so it cannot fail half-way for want of memory.
+    scratch: Tensor,
     decay: f64,
     updates: i64,
 }
@@ -23,8 +25,16 @@ impl Average {
     /// An average that begins with the present weights. Errors: `device.memory`, `torch`.
     pub fn new(params: &Params, decay: f64) -> Result<Self> {
         let params = params.tensors();
-        let averages = nn::guard(|| tch::no_grad(|| params.iter().map(Tensor::copy).collect()))?;
-        Ok(Self { params, averages, decay, updates: 0 })
+        let (averages, scratch) = nn::guard(|| {
+            tch::no_grad(|| {
+                let longest = params.iter().map(|param| param.numel() as i64).max().unwrap_or(0);
+                let scratch = params
+                    .first()
+                    .map_or_else(Tensor::new, |first| Tensor::empty([longest], (first.kind(), first.device())));
+                (params.iter().map(Tensor::copy).collect(), scratch)
+            })
+        })?;
+        Ok(Self { params, averages, scratch, decay, updates: 0 })
     }
 
     /// Begins again with the present weights. Errors: `torch`.
@@ -59,7 +69,8 @@ impl Average {
         nn::guard(|| {
             tch::no_grad(|| {
                 for (param, average) in self.params.iter().zip(&self.averages) {
-                    let kept = param.copy();
+                    let mut kept = self.scratch.narrow(0, 0, param.numel() as i64).view_as(param);
+                    kept.copy_(param);
                     param.shallow_clone().copy_(average);
                     average.shallow_clone().copy_(&kept);
                 }

@@ -462,13 +462,3 @@ pub fn set_aside(logs: &Path) -> Result<Option<PathBuf>> {
     }
     Ok(Some(folder))
 }
-
-/// Removes temp files that a killed process left in the folder: half a checkpoint can be a gigabyte. Only under the folder's lock.
-pub fn remove_leftovers(logs: &Path) -> Result<()> {
-    for path in files::list(logs)? {
-        if file_name(&path).starts_with(".tmp-") && path.is_file() {
-            files::remove(&path)?;
-        }
-    }
-    Ok(())
-}

@@ -145,7 +145,7 @@ impl Trainer {
         config.validate()?;
         let device = runtime::device(config.gpu)?;
         let lock = Lock::acquire(logs)?;
-        checkpoint::remove_leftovers(logs)?;
+        files::remove_leftovers(logs)?;
         if fresh {
             if let Some(folder) = checkpoint::set_aside(logs)? {
                 task.info(format!("starting over; the former training is kept in {}", folder.display()));
