@@ -1,15 +1,16 @@
 //! The trainer that a recipe drives: open, run an epoch, save, export. The epoch loop itself is the recipe's.
 
+mod validation;
+
+pub use validation::Judge;
+
 use crate::assets::Store;
-use crate::audio::Audio;
 use crate::config::Config;
 use crate::files::{self, Lock};
-use crate::models::synthesizer::InferInput;
-use crate::models::{Discriminator, Pitch, Synthesizer, SynthesizerConfig};
-use crate::nn::{self, runtime};
+use crate::models::{Discriminator, Synthesizer, SynthesizerConfig};
+use crate::nn::runtime;
 use crate::task::{Stage, Task};
 use crate::train::checkpoint::{self, Layout, Manifest, Position};
-use crate::train::data::Batch;
 use crate::train::foreign::{self, Pair};
 use crate::train::log::{Shown, TrainLog};
 use crate::train::pretrained::{self, Base, BaseRecord};
@@ -20,10 +21,7 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-use tch::{Device, Tensor};
-
-/// RVC's weight of the mel loss.
-const VALIDATION_WEIGHT: f64 = 45.0;
+use tch::Device;
 
 /// How fast it goes: steps, and seconds of windows that the decoder makes.
 const SPEEDS: [&str; 2] = ["steps_per_second", "audio_seconds_per_second"];
@@ -39,37 +37,6 @@ impl Metrics {
 
     pub fn get(&self, name: &str) -> Option<f64> {
         self.0.iter().find(|(key, _)| *key == name).map(|(_, value)| *value)
-    }
-}
-
-/// Compares what the generator made of a clip with the clip: numbers by name.
-pub type Judge<'a> = dyn Fn(&Audio, &Audio) -> Result<Vec<(&'static str, f64)>> + 'a;
-
-/// The numbers of a validation: their names, and those of the averaged generator's. A judge brings no other.
-const JUDGEMENTS: [[&str; 2]; 4] = [
-    ["validation_loss_mel", "validation_loss_mel_ema"],
-    ["validation_f0_rmse_cents", "validation_f0_rmse_cents_ema"],
-    ["validation_voicing_error", "validation_voicing_error_ema"],
-    ["validation_content_distance", "validation_content_distance_ema"],
-];
-
-/// Weighted means by name.
-#[derive(Default)]
-struct Means(Vec<(&'static str, f64, f64)>);
-
-impl Means {
-    fn add(&mut self, name: &'static str, value: f64, weight: f64) {
-        match self.0.iter_mut().find(|(known, _, _)| *known == name) {
-            Some((_, sum, weights)) => {
-                *sum += value * weight;
-                *weights += weight;
-            }
-            None => self.0.push((name, value * weight, weight)),
-        }
-    }
-
-    fn finish(self) -> Metrics {
-        Metrics(self.0.into_iter().map(|(name, sum, weights)| (name, sum / weights)).collect())
     }
 }
 
@@ -592,85 +559,6 @@ impl Trainer {
     /// The generator as it is now.
     pub fn generator(&self) -> &Synthesizer {
         &self.engine.generator
-    }
-
-    /// The first clip of the data set as the generator speaks it now, from the clip's own content and pitch.
-    ///
-    /// Draws of its own: every step seeds anew, so the training does not change by it.
-    /// Errors: `data.*` if the clip cannot be read any more; `device.memory`, `torch`; after `train.not_finite` that error again.
-    pub fn sample(&mut self) -> Result<Audio> {
-        self.usable()?;
-        let batch = self.data.collate(&[0], self.engine.device())?;
-        let wave = self.speak(&batch, self.config.seed)?;
-        self.sound(&wave)
-    }
-
-    /// How well the generator speaks clips that it does not train on, from their content and pitch alone, as a conversion does:
-    /// validation_loss_mel, the mean over all frames of the distance of log-mels times RVC's weight of 45, whatever `c_mel` is, so that trainings
-    /// with other weights can be compared. It lies above the training's loss_mel, which hears the posterior's help.
-    ///
-    /// `judge` listens besides; its numbers are means over the clips that it judged, by their length. If the generator is averaged (`ema_decay`), the
-    /// average is judged too; its numbers' names end in `_ema`.
-    ///
-    /// Draws of its own: every step seeds anew, so the training does not change by it.
-    /// Errors: `data.*` if a clip cannot be read any more; `cancelled`; `device.memory`, `torch`; after `train.not_finite` that error again.
-    pub fn validate(&mut self, task: &Task, held: &mut Dataset, judge: Option<&Judge>) -> Result<Metrics> {
-        self.usable()?;
-        let clips = held.len() as u64 * if self.engine.average.is_some() { 2 } else { 1 };
-        let mut stage = task.stage("validation", clips);
-        let mut metrics = self.judgement(task, held, judge, &mut stage)?;
-        if let Some(average) = &self.engine.average {
-            let averaged = average.standing_in(|| self.judgement(task, held, judge, &mut stage))?;
-            for [name, name_of_average] in JUDGEMENTS {
-                metrics.0.extend(averaged.get(name).map(|value| (name_of_average, value)));
-            }
-        }
-        let loss = metrics.get("validation_loss_mel").unwrap_or(f64::NAN);
-        stage.finish(format!("validation_loss_mel {loss:.2}"));
-        Ok(metrics)
-    }
-
-    /// The numbers of the weights that stand in the generator.
-    fn judgement(&self, task: &Task, held: &mut Dataset, judge: Option<&Judge>, stage: &mut Stage) -> Result<Metrics> {
-        let mut means = Means::default();
-        for clip in 0..held.len() {
-            task.check()?;
-            let batch = held.collate(&[clip], self.engine.device())?;
-            let length = batch.input.spec.size()[2] as f64;
-            let made = self.speak(&batch, self.config.seed)?;
-            means.add("validation_loss_mel", VALIDATION_WEIGHT * self.engine.mel_distance(&batch, &made)?, length);
-            if let Some(judge) = judge {
-                for (name, value) in judge(&self.sound(&made)?, &self.sound(&batch.wave)?)? {
-                    means.add(name, value, length);
-                }
-            }
-            stage.advance(1, "");
-        }
-        Ok(means.finish())
-    }
-
-    /// [1, 1, samples] as sound at the voice's rate.
-    fn sound(&self, wave: &Tensor) -> Result<Audio> {
-        let flat = || wave.flatten(0, -1).to_device(Device::Cpu).to_kind(tch::Kind::Float);
-        let samples = nn::guard(|| Vec::try_from(flat()).unwrap_or_default())?;
-        Ok(Audio { samples, sample_rate: self.config.sample_rate as u32 })
-    }
-
-    /// What the generator makes of the content and pitch of a batch: [batch, 1, samples].
-    fn speak(&self, batch: &Batch, seed: i64) -> Result<Tensor> {
-        nn::guard(|| tch::manual_seed(seed))?;
-        let input = &batch.input;
-        let input = InferInput {
-            phone: input.phone.shallow_clone(),
-            lengths: input.phone_lengths.shallow_clone(),
-            pitch: input
-                .pitch
-                .as_ref()
-                .map(|pitch| Pitch { coarse: pitch.coarse.shallow_clone(), hz: pitch.hz.shallow_clone() }),
-            sid: input.sid.shallow_clone(),
-            window: None,
-        };
-        Ok(self.engine.generator.infer(&input)?.y_hat)
     }
 
     /// Removes checkpoints of ours but those of the epochs in `keep` and the newest; returns the epochs removed.

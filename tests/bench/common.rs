@@ -7,11 +7,22 @@ use rvc_run::models::{Pitch, TrainInput};
 use rvc_run::nn::Spectral;
 use rvc_run::train::data::Batch;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 use tch::{Device, Kind, Tensor};
 
 /// Frames of the four clips of a batch: 3.2 to 3.7 s, longest first as collated.
 const LENGTHS: [i64; 4] = [370, 352, 335, 318];
+
+/// What a benchmark's `main` does: reads the flags, measures, and says on stderr what went wrong.
+pub fn run<T>(options: Result<T, String>, bench: impl FnOnce(&T) -> Result<(), String>) -> ExitCode {
+    match options.and_then(|options| bench(&options)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("{message}");
+            ExitCode::FAILURE
+        }
+    }
+}
 
 /// The Python for the reference's figures if no flag names one.
 pub fn usual_python() -> Option<String> {

@@ -48,13 +48,7 @@ struct Options {
 }
 
 fn main() -> ExitCode {
-    match options().and_then(|options| bench(&options)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(message) => {
-            eprintln!("{message}");
-            ExitCode::FAILURE
-        }
-    }
+    common::run(options(), bench)
 }
 
 fn options() -> Result<Options, String> {

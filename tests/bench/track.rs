@@ -40,13 +40,7 @@ struct Given {
 }
 
 fn main() -> ExitCode {
-    match given().and_then(|given| bench(&given)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(message) => {
-            eprintln!("{message}");
-            ExitCode::FAILURE
-        }
-    }
+    common::run(given(), bench)
 }
 
 fn given() -> Result<Given, String> {
