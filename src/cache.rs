@@ -11,7 +11,8 @@
 //! ```
 //!
 //! Outputs are verified whenever they are looked up: damage is a miss with a warning, never a wrong result. An entry is
-//! published by one rename of its synced folder, so two processes may make the same one at the same time.
+//! published by one rename of its folder, so two processes may make the same one at the same time. Nothing is synced: what a
+//! power cut leaves of an entry is found damaged and made again, and waiting for the disk took half of a cold run's time.
 
 use crate::files::{self, Lock};
 use crate::{Error, Kind, Result, task::Task};
@@ -202,14 +203,12 @@ impl Pending {
             let name = plain_name(&path)?;
             let size = std::fs::metadata(&path).map_err(|e| Error::io("look at", &path, e))?.len();
             outputs.insert(name, Output { sha256: files::digest_file(&path)?, size });
-            sync_file(&path)?;
         }
         let record = Record { schema: SCHEMA, key: self.key.clone(), files: outputs, notes };
         let sealed = Sealed { digest: files::digest(json(&record)?), entry: record };
         let path = self.folder.join(RECORD);
         let text = json(&sealed)?;
         files::unsynced(|| files::write(&path, text))?;
-        sync_file(&path)?;
         self.publish(sealed.entry)
     }
 
@@ -222,7 +221,6 @@ impl Pending {
         let mut failure = None;
         for _ in 0..3 {
             match std::fs::rename(&self.folder, &target) {
-                // Not synced: a rename that a power cut undoes is a miss later, not a wrong result.
                 Ok(()) => return Ok(Entry { folder: target, record }),
                 Err(e) if target.exists() => failure = Some(e),
                 Err(e) => return Err(Error::io("rename", &target, e)),
@@ -593,12 +591,6 @@ fn renew(record: &Path) {
     if let Ok(file) = File::options().append(true).open(record) {
         let _ = file.set_modified(now);
     }
-}
-
-fn sync_file(path: &Path) -> Result<()> {
-    // Opened for writing: Windows flushes no other handle.
-    let file = File::options().append(true).open(path).map_err(|e| Error::io("open", path, e))?;
-    file.sync_all().map_err(|e| Error::io("write", path, e))
 }
 
 fn is_plain(name: &Path) -> bool {

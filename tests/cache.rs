@@ -125,6 +125,40 @@ fn a_deleted_or_truncated_output_is_made_again() {
     assert_eq!(room.warnings.lock().unwrap().len(), 3);
 }
 
+/// What a power cut may leave of a file that nobody synced.
+type Remains = fn(&[u8]) -> Option<Vec<u8>>;
+
+/// R3 for entries, which are not synced: every file of one may be whole, gone, empty, half written or full of zeros, each by itself.
+#[test]
+fn whatever_a_power_cut_leaves_of_an_entry_it_is_made_again() {
+    let room = room();
+    let (entry, _) = double(&room.cache, &room.task, &key()).unwrap();
+    let folder = entry.object("a.txt").unwrap().path.parent().unwrap().to_owned();
+    let names = ["a.txt", "b.txt", "entry.json"];
+    let whole = names.map(|name| files::read(&folder.join(name)).unwrap());
+    let remains: [Remains; 5] = [
+        |bytes| Some(bytes.to_vec()),
+        |_| None,
+        |_| Some(Vec::new()),
+        |bytes| Some(bytes[..bytes.len() / 2].to_vec()),
+        |bytes| Some(vec![0; bytes.len()]),
+    ];
+    let n = remains.len();
+    for state in 1..n.pow(3) {
+        for (i, name) in names.iter().enumerate() {
+            let _ = std::fs::remove_file(folder.join(name));
+            if let Some(bytes) = remains[state / n.pow(i as u32) % n](&whole[i]) {
+                std::fs::write(folder.join(name), bytes).unwrap();
+            }
+        }
+        assert_eq!(double(&room.cache, &room.task, &key()).unwrap().1, Origin::Made, "state {state}");
+        for (name, whole) in names.iter().zip(&whole) {
+            assert_eq!(files::read(&folder.join(name)).unwrap(), *whole, "{name} after state {state}");
+        }
+        assert_eq!(room.warnings.lock().unwrap().drain(..).count(), 1, "state {state}");
+    }
+}
+
 #[test]
 fn an_entry_moved_to_another_key_is_not_believed() {
     let room = room();

@@ -49,7 +49,7 @@ pub fn resample<T: Copy + Into<f64>>(samples: &[T], from: u32, to: u32) -> Vec<f
         let block = first..(first + BLOCK).min(total);
         // The input that this block's taps reach, with zeros outside of the signal.
         let begin = kernel.position(block.start).0 as i64 - kernel.half as i64 + 1;
-        let end = kernel.position(block.end - 1).0 as i64 + kernel.half as i64 + 1;
+        let end = kernel.position(block.end - 1).0 as i64 - kernel.half as i64 + 1 + kernel.taps as i64;
         let inside = begin.max(0) as usize..end.clamp(0, samples.len() as i64) as usize;
         input.clear();
         input.resize((inside.start as i64 - begin) as usize, 0.0);
@@ -67,6 +67,7 @@ struct Kernel {
     down: u64,
     /// Taps on each side of a position.
     half: usize,
+    /// Length of a row: twice that, and zeros up to a whole number of [`LANES`].
     taps: usize,
     /// Cutoff in cycles an input sample, times two.
     cutoff: f64,
@@ -84,7 +85,7 @@ impl Kernel {
         let lower = (up as f64 / down as f64).min(1.0);
         let transition = (STOP - PASS) * std::f64::consts::PI * lower;
         let half = ((LENGTH_DB - 8.0) / (2.285 * transition) / 2.0).ceil() as usize;
-        let taps = 2 * half;
+        let taps = (2 * half).next_multiple_of(LANES);
         let is_exact = usize::try_from(up).is_ok_and(|rows| rows.saturating_mul(taps) <= MAX_TABLE);
         let cutoff = lower * f64::midpoint(PASS, STOP);
         let beta = 0.1102 * (SHAPE_DB - 8.7);
@@ -191,19 +192,24 @@ fn kernel(from: u32, to: u32) -> Arc<Kernel> {
     kernel
 }
 
-/// Twenty-four partial sums: six AVX registers, which hides the latency of their additions. (16 or 32 take up to three times
-/// as long; the compiler then shuffles.)
+/// Partial sums of [`dot`]: six AVX registers, which hides the latency of their additions. (16 take three times as long, since the
+/// compiler then shuffles.)
+const LANES: usize = 24;
+
+/// Both are a whole number of [`LANES`] long. The partial sums are added by halves: one after the other, as a plain sum has to,
+/// they would wait for each other as long as all multiplications take.
 #[inline(always)]
 fn dot(xs: &[f64], taps: &[f64]) -> f64 {
-    let ((xs, xs_rest), (taps, taps_rest)) = (xs.as_chunks::<24>(), taps.as_chunks::<24>());
-    let mut sums = [0.0; 24];
+    let (xs, taps) = (xs.as_chunks::<LANES>().0, taps.as_chunks::<LANES>().0);
+    let mut sums = [0.0; LANES];
     for (x, t) in xs.iter().zip(taps) {
         for ((sum, x), t) in sums.iter_mut().zip(x).zip(t) {
             *sum += x * t;
         }
     }
-    let rest: f64 = xs_rest.iter().zip(taps_rest).map(|(x, t)| x * t).sum();
-    sums.iter().sum::<f64>() + rest
+    let eight: [f64; 8] = std::array::from_fn(|i| sums[i] + sums[i + 8] + sums[i + 16]);
+    let four: [f64; 4] = std::array::from_fn(|i| eight[i] + eight[i + 4]);
+    (four[0] + four[2]) + (four[1] + four[3])
 }
 
 fn sinc(x: f64) -> f64 {

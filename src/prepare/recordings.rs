@@ -7,8 +7,8 @@ use crate::task::Task;
 use crate::{Error, Kind, Result};
 use std::path::{Path, PathBuf};
 
-/// Folders in folders of a speaker; deeper ones are left alone.
-const MOST_DEPTH: usize = 9;
+/// Folders in folders of a speaker; deeper ones are named and not read. Nobody has so many, and a stack must end somewhere.
+const MOST_DEPTH: usize = 32;
 /// Rows of RVC's speaker table (`spk_embed_dim`, spec D.2).
 const MOST_SPEAKERS: usize = 109;
 
@@ -97,8 +97,13 @@ impl Level {
         above.push(real);
         for inner in std::mem::take(&mut level.folders) {
             let prefix = format!("{prefix}{}/", shown(&inner));
-            if leads_back(&inner, above) || above.len() > MOST_DEPTH {
+            if leads_back(&inner, above) {
                 level.ignored.push(prefix);
+                continue;
+            }
+            if above.len() > MOST_DEPTH {
+                let obstacle = Some(format!("its folders are more than {MOST_DEPTH} deep"));
+                level.recordings.push(Recording { path: inner, shown: prefix, sid: 0, obstacle });
                 continue;
             }
             let inner = Self::read_deep(&inner, &prefix, above)?;
@@ -122,7 +127,9 @@ impl Level {
                 level.folders.push(path);
                 continue;
             }
-            if !io::is_audio(&path) {
+            // What the system does not even let us look at may be a folder of recordings.
+            let is_hidden = about.as_ref().is_err_and(|e| e.kind() != std::io::ErrorKind::NotFound);
+            if !io::is_audio(&path) && !is_hidden {
                 level.ignored.push(format!("{prefix}{name}"));
                 continue;
             }
