@@ -49,8 +49,10 @@ pub struct Times {
     pub judgement: Duration,
     pub generator_losses: Duration,
     pub generator_backward: Duration,
-    /// Gradient norm, AdamW, and the moving average if there is one.
+    /// Gradient norm and AdamW.
     pub generator_optimizer: Duration,
+    /// The moving average, if there is one.
+    pub average: Duration,
     /// Waiting for the step's metrics.
     pub read: Duration,
 }
@@ -156,11 +158,12 @@ impl Engine {
         times.generator_backward = clock.lap();
         let grad_norm_g = self.generator_optimizer.step(learning_rate)?;
         self.generator_optimizer.zero_grad()?;
-        if let Some(average) = &mut self.average {
-            average.update()?;
-        }
         self.discriminator.params().set_requires_grad(true);
         times.generator_optimizer = clock.lap();
+        if let Some(average) = &mut self.average {
+            average.update()?;
+            times.average = clock.lap();
+        }
 
         let metrics = [loss_disc, loss_gen, loss_fm, loss_mel, loss_kl, grad_norm_g, grad_norm_d];
         let values = read(&metrics)?;

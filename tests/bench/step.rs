@@ -14,17 +14,18 @@ use std::time::Duration;
 use tch::Device;
 
 const HELP: &str = "\
-cargo xtask bench step [--rounds N] [--threads N] [--gpu] [--python PATH] [--save FILE]
+cargo xtask bench step [--rounds N] [--threads N] [--gpu] [--ema] [--python PATH] [--save FILE]
 
   --rounds N      rounds after one of warm-up, half before and half after the reference's (default 6)
   --threads N     threads of one operation (default: as in training)
   --gpu           on the GPU; there is no reference then
+  --ema           with the moving average of G (`ema_decay`), which the reference has not
   --python PATH   a Python with torch, for the reference's figures (default: RVC_TEST_PYTHON)
   --save FILE     write the table there as well
 ";
 
 /// Our parts, and the parts of the reference that do the same work.
-const PARTS: [(&str, &[&str]); 8] = [
+const PARTS: [(&str, &[&str]); 9] = [
     ("G forward, slices", &["G forward"]),
     ("D step: forward, real and fake", &["D step: forward, real and fake"]),
     ("D step: backward", &["D step: backward"]),
@@ -33,12 +34,14 @@ const PARTS: [(&str, &[&str]); 8] = [
     ("G step: mel and losses", &["mel of the output, slices", "G step: losses"]),
     ("G step: backward through D and G", &["G step: backward"]),
     ("G step: gradient norm, AdamW, metrics", &["G step: gradient norm", "G step: AdamW"]),
+    ("moving average of G", &[]),
 ];
 
 struct Options {
     rounds: usize,
     threads: usize,
     gpu: bool,
+    ema: bool,
     python: Option<String>,
     save: Option<String>,
 }
@@ -49,7 +52,7 @@ fn main() -> ExitCode {
 
 fn options() -> Result<Options, String> {
     let python = common::usual_python();
-    let mut options = Options { rounds: 6, threads: 0, gpu: false, python, save: None };
+    let mut options = Options { rounds: 6, threads: 0, gpu: false, ema: false, python, save: None };
     let mut args = std::env::args().skip(1).filter(|arg| arg != "--bench");
     while let Some(arg) = args.next() {
         let mut value = || args.next().ok_or(format!("{arg} needs a value\n\n{HELP}"));
@@ -60,6 +63,7 @@ fn options() -> Result<Options, String> {
             "--python" => options.python = Some(value()?),
             "--save" => options.save = Some(value()?),
             "--gpu" => options.gpu = true,
+            "--ema" => options.ema = true,
             _ => return Err(HELP.to_owned()),
         }
     }
@@ -72,7 +76,8 @@ fn bench(options: &Options) -> Result<(), String> {
         runtime::set_threads(options.threads);
     }
     let device = runtime::device(options.gpu).map_err(|error| error.to_string())?;
-    let config = Config { segment_size: 12800, gpu: options.gpu, ..Config::default() };
+    let ema_decay = if options.ema { 0.999 } else { 0.0 };
+    let config = Config { segment_size: 12800, gpu: options.gpu, ema_decay, ..Config::default() };
     // Half before the reference's rounds and half after, so that a slow drift of the machine meets both alike.
     let before = options.rounds.div_ceil(2);
     let mut ours = rounds(&config, device, before)?;
@@ -120,6 +125,7 @@ fn by_part(t: &Times) -> [Duration; PARTS.len()] {
         t.generator_losses,
         t.generator_backward,
         t.generator_optimizer + t.read,
+        t.average,
     ]
 }
 
@@ -172,10 +178,13 @@ fn table(ours: &[Vec<f64>], reference: Option<&Reference>, device: Device) -> St
     });
     row("| part | rvc-run | PyTorch |\n|---|---|---|".into());
     for ((name, theirs), seconds) in PARTS.iter().zip(ours) {
+        if seconds.iter().all(|seconds| *seconds == 0.0) {
+            continue; // not asked for
+        }
         row(format!(
             "| {name} | {} | {} |",
             common::figures(seconds, 2),
-            reference.map_or("-".into(), |r| common::figures(&r.seconds(theirs), 2))
+            reference.filter(|_| !theirs.is_empty()).map_or("-".into(), |r| common::figures(&r.seconds(theirs), 2))
         ));
     }
     let all: Vec<&str> = PARTS.iter().flat_map(|(_, theirs)| theirs.iter().copied()).collect();
