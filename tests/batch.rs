@@ -139,11 +139,14 @@ const SWEEP: [&str; 17] = [
     "--objective=validation_loss_mel",
 ];
 
-/// A workspace with three short recordings, so that one can be held out.
+/// A workspace with three of the quickstart's recordings, so that one can be held out.
 fn for_sweeps() -> Workspace {
     let workspace = Workspace::new();
-    for (n, file) in ["a.wav", "b.wav", "c.wav"].into_iter().enumerate() {
-        workspace.record("anna", file, 3.0, 140.0 + 20.0 * n as f64);
+    let data = workspace.path("data/anna");
+    std::fs::create_dir_all(&data).unwrap();
+    for file in ["01.flac", "02.flac", "03.flac"] {
+        let speech = Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes/quickstart/anna").join(file);
+        std::fs::copy(speech, data.join(file)).unwrap();
     }
     workspace
 }
@@ -206,7 +209,9 @@ fn a_sweep_that_is_killed_again_and_again_ends_as_the_undisturbed_one() {
         let mut child = disturbed.command("sweep", &SWEEP).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         // One worker, then the controller alone or everything at once.
         for round in 0..2 {
-            std::thread::sleep(std::time::Duration::from_millis(500 + below(6000)));
+            std::thread::sleep(std::time::Duration::from_millis(400 + below(2500)));
+            // Else the rest of the kills would hit nothing.
+            assert!(child.try_wait().unwrap().is_none(), "the sweep ended by itself after {killed} of {kills} kills");
             let others: Vec<u32> = workers(&disturbed).into_iter().filter(|&pid| pid != child.id()).collect();
             if round == 0 && !others.is_empty() {
                 kill(others[below(others.len() as u64) as usize]);

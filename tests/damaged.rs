@@ -1,6 +1,9 @@
 //! R7, R8, R14, R28: damaged and lying sound files, files that cannot be read, odd names. Nothing panics, nothing hangs, each
 //! is named with its reason, the good ones are used, and nothing that is not a number reaches a file that training reads.
 
+#[path = "support/allocations.rs"]
+mod allocations;
+
 use rvc_run::assets::Store;
 use rvc_run::audio::{Audio, io};
 use rvc_run::cache::Cache;
@@ -10,8 +13,6 @@ use rvc_run::files::{self, Workspace};
 use rvc_run::prepare::{self, Clips};
 use rvc_run::task::Task;
 use rvc_run::{Kind, Result, npy};
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -33,38 +34,6 @@ fn watched<T: Send + 'static>(case: &str, work: impl FnOnce() -> T + Send + 'sta
         Err(mpsc::RecvTimeoutError::Disconnected) => panic!("{case}: panics"),
     }
 }
-
-/// The system's memory, with what each thread holds and has held at most, in bytes.
-struct Counted;
-
-thread_local! {
-    static HELD: Cell<i64> = const { Cell::new(0) };
-    static MOST: Cell<i64> = const { Cell::new(0) };
-}
-
-fn count(bytes: i64) {
-    let held = HELD.get() + bytes;
-    HELD.set(held);
-    MOST.set(MOST.get().max(held));
-}
-
-// SAFETY: every call is handed on as it is; counting allocates nothing.
-unsafe impl GlobalAlloc for Counted {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(layout.size() as i64);
-        // SAFETY: as the caller promised.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        count(-(layout.size() as i64));
-        // SAFETY: as the caller promised.
-        unsafe { System.dealloc(memory, layout) }
-    }
-}
-
-#[global_allocator]
-static COUNTED: Counted = Counted;
 
 /// A seeded generator of its own: the same damage in every run.
 struct Dice(u64);
@@ -89,13 +58,12 @@ fn load(case: &str, path: &Path) -> Result<Audio> {
 }
 
 /// The sound of a file, how much memory reading it took at most, in bytes, and how long.
-fn measured(case: &str, path: &Path) -> (Result<Audio>, i64, Duration) {
+fn measured(case: &str, path: &Path) -> (Result<Audio>, usize, Duration) {
     let path = path.to_owned();
     watched(case, move || {
-        let (began, before) = (Instant::now(), HELD.get());
-        MOST.set(before);
-        let loaded = io::load(&path);
-        (loaded, MOST.get() - before, began.elapsed())
+        let began = Instant::now();
+        let (loaded, memory) = allocations::peak_of(|| io::load(&path));
+        (loaded, memory, began.elapsed())
     })
 }
 
@@ -118,9 +86,9 @@ fn check(case: &str, path: &Path, loaded: Result<Audio>) -> bool {
 
 /// The issue asks for 2000 changes a kind; so many in every run of the tests, more with RVC_TEST_FLIPS.
 const CHANGES: usize = 30;
-/// What reading a damaged file may take, in bytes, beside twice what the whole one takes: room for an error's text and for a reader's
-/// own buffers, which whole small files do not fill.
-const SLACK: i64 = 1 << 18;
+/// What reading a damaged file may take, in bytes, beside twice what the whole one takes. Seen once in 18000 changes: 3.7 MB, for an m4a that
+/// says its first packet has 2 GB; the reader begins with 4 MB and then finds the file's end.
+const SLACK: usize = 5 << 20;
 
 #[test]
 fn flipped_cut_and_extended_recordings_are_read_or_named() {
