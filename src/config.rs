@@ -130,6 +130,25 @@ pub struct Config {
     pub gpu: bool,
 }
 
+/// Name and meaning of each setting in the order of [`Config`]'s fields: the comments there, so that nobody writes them twice.
+pub fn meanings() -> Vec<(String, String)> {
+    let source = include_str!("config.rs");
+    let fields =
+        source.split("pub struct Config {").nth(1).and_then(|rest| rest.split("\n}").next()).unwrap_or_default();
+    let mut meanings = Vec::new();
+    let mut words = Vec::new();
+    for line in fields.lines().map(str::trim) {
+        if let Some(comment) = line.strip_prefix("///") {
+            words.push(comment.trim());
+        } else if let Some((name, _)) = line.strip_prefix("pub ").and_then(|field| field.split_once(':')) {
+            let meaning = words.join(" ").replace("[`F0_METHODS`]", &F0_METHODS.join(", "));
+            meanings.push((name.to_owned(), meaning.replace("[`CONTENT_ENCODERS`]", &CONTENT_ENCODERS.join(", "))));
+            words.clear();
+        }
+    }
+    meanings
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {

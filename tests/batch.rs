@@ -192,7 +192,10 @@ fn a_sweep_that_is_killed_again_and_again_ends_as_the_undisturbed_one() {
     assert_eq!(states(&undisturbed).len(), 12 + 6 + 3);
     assert!(undisturbed.text("tracking/sweeps/s/leaderboard.csv").lines().count() == 13);
     // The trials shared the clips of the voice: its folder holds no checkpoint, theirs no clip.
-    assert!(!undisturbed.path("logs/anna/G_0.pth").exists() && !undisturbed.path("logs/s-t01/0_gt_wavs").exists());
+    assert!(
+        !undisturbed.path("logs/anna/G_0.pth").exists()
+            && !undisturbed.path("logs").join(trials[0]["folder"].as_str().unwrap()).join("0_gt_wavs").exists()
+    );
 
     let disturbed = for_sweeps();
     let kills = std::env::var("RVC_TEST_KILLS").map_or(KILLS, |n| n.parse().expect("RVC_TEST_KILLS is a number"));
@@ -244,29 +247,41 @@ fn a_sweep_that_is_killed_again_and_again_ends_as_the_undisturbed_one() {
     assert_eq!(names(&ended), names(&states(&undisturbed)));
     ended_with(0, &disturbed.run("sweep", &SWEEP));
     assert_eq!(ended, states(&disturbed));
+
+    // A trial that has gone farther cannot tell its numbers of an earlier epoch.
+    let best = disturbed.json("tracking/sweeps/s/leaderboard.json")["trials"][0]["folder"].as_str().unwrap().to_owned();
+    let settings = SWEEP.iter().find(|word| word.starts_with('{')).unwrap();
+    let again = ["anna", "--trial", &best, "--epochs=2", "--base", settings];
+    let text = ended_with(1, &disturbed.run("sweep_trial", &again));
+    assert!(text.contains("is trained to epoch 4 already, past the 2"), "{text}");
 }
 
-/// A trial that trains nothing: what it comes to follows from its settings and its epochs. One in five diverges.
+/// A trial that trains nothing: what it comes to follows from the settings that its folder was begun with and its epochs. One in five diverges.
 const CHEAP_TRIAL: &str = r#"const PARAMS = [
     #{ name: "trial", help: "" }, #{ name: "epochs", value: 1, help: "" }, #{ name: "settings", value: "{}", help: "" },
 ];
 let p = args(PARAMS);
 let s = system::from_json(p.settings);
-let off = s.x - 0.3;
-if s.x > 0.8 { jobs::result(#{ metrics: #{}, why: "diverged" }); return; }
+// As a checkpoint does, this brings back with what the folder was begun.
+let kept = `logs/${p.trial}/x.json`;
+let x = system::read_json(kept) ?? s.x;
+system::write_json(kept, x);
+let off = x - 0.3;
+if x > 0.8 { jobs::result(#{ metrics: #{}, why: "diverged" }); return; }
 jobs::result(#{ metrics: #{ score: off * off + 1.0 / p.epochs } });
 "#;
 
 /// A sweep of cheap trials.
 const CHEAP_SWEEP: &str = r#"const PARAMS = [
     #{ name: "search", help: "" }, #{ name: "parallel", value: 1, help: "" }, #{ name: "count", value: 6, help: "" },
+    #{ name: "seed", value: 5, help: "" }, #{ name: "objective", value: "score", help: "" }, #{ name: "low", value: 0.0, help: "" },
 ];
 let p = args(PARAMS);
 import "stdlib/sweep" as sweep;
-let space = #{ x: sweep::uniform(0.0, 1.0), kind: sweep::choice(["a", "b"]) };
-let asks = #{ name: "s", recipe: "trial.rhai", search: p.search, objective: "score", epochs: 3, jobs: #{ parallel: p.parallel } };
-if p.search == "tpe" { asks += #{ space: space, count: p.count, seed: 5, allowed: |s| s.x > 0.1 }; } else { asks += #{ trials: sweep::random(space, p.count, 5), min_epochs: 1, eta: 3 }; }
-sweep::show(sweep::run(asks), "score");
+let space = #{ x: sweep::uniform(p.low, 1.0), kind: sweep::choice(["a", "b"]) };
+let asks = #{ name: "s", recipe: "trial.rhai", search: p.search, objective: p.objective, epochs: 3, jobs: #{ parallel: p.parallel } };
+if p.search == "tpe" { asks += #{ space: space, count: p.count, seed: p.seed, allowed: |s| s.x > 0.1 }; } else { asks += #{ trials: sweep::random(space, p.count, p.seed), min_epochs: 1, eta: 3 }; }
+sweep::show(sweep::run(asks), p.objective);
 "#;
 
 /// The cheap sweep by `search` in a workspace of its own.
@@ -341,6 +356,43 @@ fn ends_as_undisturbed(search: &[&str]) -> Value {
 
 fn count(board: &Value, status: &str) -> usize {
     board["trials"].as_array().unwrap().iter().filter(|trial| trial["status"] == status).count()
+}
+
+#[test]
+fn other_settings_under_the_same_name_are_other_trials() {
+    let sweep = cheap(&["--search=halving"]);
+    let board = |more: &[&str]| {
+        ended_with(0, &start_cheap(&sweep).args(more).output().unwrap());
+        sweep.0.json("tracking/sweeps/s/leaderboard.json")
+    };
+    let first = board(&[]);
+    for board in [board(&["--seed=6"]), board(&["--seed=6", "--parallel=2"])] {
+        for trial in board["trials"].as_array().unwrap().iter().filter(|trial| !trial["value"].is_null()) {
+            let off = trial["settings"]["x"].as_f64().unwrap() - 0.3;
+            let wanted = off * off + 1.0 / trial["epochs"].as_f64().unwrap();
+            assert!((trial["value"].as_f64().unwrap() - wanted).abs() < 1e-9, "{trial}");
+        }
+        assert_ne!(first["trials"][0]["folder"], board["trials"][0]["folder"]);
+    }
+    // What was tried before is known still.
+    let jobs = states(&sweep.0);
+    assert_eq!(board(&[]), first);
+    assert_eq!(states(&sweep.0).len(), jobs.len());
+}
+
+#[test]
+fn a_sweep_without_a_result_says_so_and_fails() {
+    for search in ["--search=halving", "--search=asha", "--search=tpe"] {
+        // A misspelt objective is found by the first trial, not by all.
+        let sweep = cheap(&[search]);
+        let text = ended_with(1, &start_cheap(&sweep).arg("--objective=scroe").output().unwrap());
+        assert!(text.contains("is scroe, which its trials do not tell") && text.contains("score"), "{text}");
+        assert_eq!(states(&sweep.0).iter().filter(|(_, s)| s.contains(r#""status":"done""#)).count(), 1, "{text}");
+
+        // All of them diverge.
+        let text = ended_with(1, &start_cheap(&cheap(&[search])).args(["--low=0.9", "--count=3"]).output().unwrap());
+        assert!(text.contains("no trial of sweep s came to a result; t01: diverged"), "{text}");
+    }
 }
 
 #[test]

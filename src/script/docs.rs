@@ -3,6 +3,7 @@
 use super::engine::Host;
 use super::native::{Function, MODULES, Natives};
 use super::{library, native};
+use crate::config::{self, Config};
 use crate::{Error, Kind, Result, files};
 use rhai::FnAccess;
 use std::fmt::Write;
@@ -11,7 +12,8 @@ use std::path::{Path, PathBuf};
 /// The whole reference as Markdown: native modules, then the standard library.
 pub fn markdown(host: &Host) -> Result<String> {
     let natives = Natives::of(&host.engine);
-    let mut text = String::from("# What a recipe can call\n");
+    let mut text = String::new();
+    settings(&mut text)?;
     let mut section = |title: &str, functions: Vec<&Function>| {
         if functions.is_empty() {
             return;
@@ -32,14 +34,34 @@ pub fn markdown(host: &Host) -> Result<String> {
     for (name, shipped) in library::STDLIB {
         standard(host, &mut text, name, shipped)?;
     }
-    Ok(text)
+    let contents: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("## ")).collect();
+    Ok(format!("# What a recipe can call\n\n{}\n{text}", contents.join(" · ")))
+}
+
+/// The table of settings: names and defaults from [`Config`], what they mean from the comments on its fields.
+fn settings(text: &mut String) -> Result<()> {
+    let defaults = serde_json::to_value(Config::default())
+        .map_err(|e| Error::new(Kind::Internal, "the settings cannot be written as JSON").source(e))?;
+    let _ = write!(
+        text,
+        "\n## settings\n\nWhat `config::check` takes, and `--settings` as JSON. In brackets: what is made again when it changes.\n\n\
+         | setting | default | |\n|---|---|---|\n"
+    );
+    for (name, meaning) in config::meanings() {
+        let default = defaults.get(&name).map(ToString::to_string).unwrap_or_default();
+        let _ = writeln!(text, "| `{name}` | `{default}` | {meaning} |");
+    }
+    Ok(())
 }
 
 fn standard(host: &Host, text: &mut String, name: &str, shipped: &str) -> Result<()> {
     let source = library::built_in_source(name);
     let ast = host.compile(&source, shipped).map_err(|d| Error::new(Kind::Internal, d.message))?;
     let _ = write!(text, "\n## stdlib/{name}\n\n{}\n", script_doc(ast.doc()));
-    let mut functions: Vec<_> = ast.iter_functions().filter(|f| f.access == FnAccess::Public).collect();
+    // A script's helpers and closures are functions like any other to Rhai; ours have no doc comment.
+    let is_told = |comments: &[&str]| !native::doc(comments).is_empty();
+    let mut functions: Vec<_> =
+        ast.iter_functions().filter(|f| f.access == FnAccess::Public && is_told(&f.comments)).collect();
     functions.sort_by_key(|f| (f.name.to_owned(), f.params.len()));
     for f in functions {
         let doc = native::doc(&f.comments);
