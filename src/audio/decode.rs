@@ -15,6 +15,8 @@ use symphonia::core::packet::Packet;
 
 /// Rates outside are no speech recording but a damaged header.
 const RATES: std::ops::RangeInclusive<u32> = 1000..=768_000;
+/// More channels than any recorder has; a header that claims them would make the decoder take memory for them.
+const MOST_CHANNELS: usize = 128;
 /// Longest recording, in seconds, and most samples of one (4 hours at 48 kHz, 2.6 GiB): a few bytes of FLAC can promise
 /// terabytes.
 const MAX_SECONDS: u64 = 4 * 3600;
@@ -202,6 +204,12 @@ fn start(path: &Path, file: File) -> std::result::Result<Source, Failure> {
     };
     if let Some(rate) = parameters.sample_rate {
         check_rate(path, rate)?;
+    }
+    let channels = parameters.channels.as_ref().map_or(0, Channels::count);
+    if channels > MOST_CHANNELS {
+        return Err(
+            damaged(path, &format!("it says that it has {channels} channels, more than {MOST_CHANNELS}")).into()
+        );
     }
     let decoder = if parameters.codec == CODEC_ID_OPUS {
         opus::Decoder::new(parameters).map(|decoder| Box::new(decoder) as Box<dyn AudioDecoder>)
