@@ -249,7 +249,7 @@ impl Terminal {
                 &json!({ "event": "end", "stage": stage, "done": done, "summary": summary, "seconds": seconds }),
             );
         }
-        if summary.is_empty() && known.told.is_none() {
+        if summary.is_empty() && (known.told.is_none() || done == 0) {
             return;
         }
         let said = if summary.is_empty() { format!("{done} done") } else { summary.to_owned() };
@@ -275,6 +275,8 @@ impl Stage {
             Some(left) => {
                 format!("{stage}: {done}/{} ({}%), {} left", self.total, done * 100 / self.total, clock(left))
             }
+            // What counts nothing has its note alone.
+            None if done == 0 && !note.is_empty() => return format!("{stage}: {note}"),
             None => format!("{stage}: {done}"),
         };
         if note.is_empty() { line } else { format!("{line}, {note}") }

@@ -307,7 +307,7 @@ impl Pool<'_, '_> {
             row.finish(format!("{reason}; tried again"));
             return self.start(place, slot, attempt + 1, first);
         }
-        row.finish(if reason.is_empty() { "done" } else { &reason });
+        drop(row); // The board tells of the end.
         let seconds = first.elapsed().as_secs_f64();
         self.board.settle(place, Ended { status, exit_code, reason, attempts: attempt, seconds, reused: false });
     }

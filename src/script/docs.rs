@@ -45,7 +45,7 @@ fn settings(text: &mut String) -> Result<()> {
     let _ = write!(
         text,
         "\n## settings\n\nWhat `config::check` takes, and `--settings` as JSON. In brackets: what is made again when it changes.\n\n\
-         | setting | default | |\n|---|---|---|\n"
+         | setting | default | meaning |\n|---|---|---|\n"
     );
     for (name, meaning) in config::meanings() {
         let default = defaults.get(&name).map(ToString::to_string).unwrap_or_default();
