@@ -11,8 +11,9 @@
 //! ```
 //!
 //! Outputs are verified whenever they are looked up: damage is a miss with a warning, never a wrong result. An entry is
-//! published by one rename of its folder, so two processes may make the same one at the same time. Nothing is synced: what a
-//! power cut leaves of an entry is found damaged and made again, and waiting for the disk took half of a cold run's time.
+//! published by one rename of its folder, so two processes may make the same one at the same time. Nothing is synced, which took a
+//! quarter of a thread's time: what a power cut leaves of an entry is found damaged and made again. Links in logs/ to what was made
+//! shortly before it are as damaged until the voice is prepared again, as every recipe that takes recordings does first.
 
 use crate::files::{self, Lock};
 use crate::{Error, Kind, Result, task::Task};

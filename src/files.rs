@@ -42,8 +42,8 @@ thread_local! {
     static UNSYNCED: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
 }
 
-/// The result of `f`, whose writes on this thread are whole for every reader, but may be lost to a power cut: for files that are
-/// verified before they are used and can be made again (cache entries). A file and its folder cost two fsyncs, 10 ms here.
+/// The result of `f`, whose writes on this thread are whole for every reader, but may be lost to a power cut: for files that can be
+/// made again or done without (cache entries, which are verified when used; states of jobs). A file and its folder cost two fsyncs, 10 ms here.
 pub fn unsynced<T>(f: impl FnOnce() -> T) -> T {
     /// Puts the old state back, also when `f` unwinds.
     struct Restore(bool);

@@ -1055,8 +1055,10 @@ fn a_real_slurm_runs_the_sweep_recipe() {
         board["trials"].as_array().unwrap().iter().map(|trial| trial["status"].as_str().unwrap()).collect();
     assert_eq!(statuses, ["finished", "stopped"], "{text}");
     // Slurm ran them: their states say by which batch script, and nothing is run a second time.
-    assert!(place.path("tracking/jobs/sweep-s/t01-e1.sh").exists());
-    let before = lines(&place.path("tracking/jobs/sweep-s/t01-e1.log"));
+    let folder = board["trials"][0]["folder"].as_str().unwrap().strip_prefix("s-").unwrap();
+    let file = |ending: &str| place.path(&format!("tracking/jobs/sweep-s/{folder}-e1.{ending}"));
+    assert!(file("sh").exists());
+    let before = lines(&file("log"));
     assert_eq!(text, sweep());
-    assert_eq!(before, lines(&place.path("tracking/jobs/sweep-s/t01-e1.log")));
+    assert_eq!(before, lines(&file("log")));
 }

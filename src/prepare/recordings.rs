@@ -40,9 +40,11 @@ pub(super) fn find(task: &Task, workspace: &Workspace, folder: &Path) -> Result<
     let mut above = vec![folder.canonicalize().unwrap_or_else(|_| folder.to_owned())];
     let mut speakers = Vec::new();
     let mut groups = Vec::new();
-    if !level.recordings.is_empty() {
+    let (loose, unseen): (Vec<_>, Vec<_>) =
+        std::mem::take(&mut level.recordings).into_iter().partition(|recording| io::is_audio(&recording.path));
+    if !loose.is_empty() {
         speakers.push(String::new());
-        groups.push(std::mem::take(&mut level.recordings));
+        groups.push(loose);
     }
     for inner in std::mem::take(&mut level.folders) {
         let name = shown(&inner);
@@ -56,6 +58,15 @@ pub(super) fn find(task: &Task, workspace: &Workspace, folder: &Path) -> Result<
             speakers.push(name);
             groups.push(inner.recordings);
         }
+    }
+    // Named as unusable, but no speaker: its number would move those of the folders.
+    match groups.first_mut() {
+        Some(first) => first.extend(unseen),
+        None if !unseen.is_empty() => {
+            speakers.push(String::new());
+            groups.push(unseen);
+        }
+        None => {}
     }
     if groups.is_empty() {
         return Err(Error::new(Kind::DataEmpty, format!("there is no recording in {}", folder.display()))
