@@ -12,8 +12,8 @@
 //!
 //! Outputs are verified whenever they are looked up: damage is a miss with a warning, never a wrong result. An entry is
 //! published by one rename of its folder, so two processes may make the same one at the same time. Nothing is synced, which took a
-//! quarter of a thread's time: what a power cut leaves of an entry is found damaged and made again. Links in logs/ to what was made
-//! shortly before it are as damaged until the voice is prepared again, as every recipe that takes recordings does first.
+//! quarter of a thread's time: what a power cut leaves of an entry is found damaged and made again. The links to them in logs/ are
+//! made durable by one sync before the file list that names them is written.
 
 use crate::files::{self, Lock};
 use crate::{Error, Kind, Result, task::Task};

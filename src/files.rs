@@ -315,6 +315,16 @@ fn set_default_mode(_file: &File) -> std::io::Result<()> {
     Ok(())
 }
 
+/// Makes all that was written to the disk of `folder` durable, by whomever: one wait for many files. Elsewhere than on Linux the folder's renames alone.
+pub fn sync_disk(folder: &Path) {
+    #[cfg(target_os = "linux")]
+    if let Ok(folder) = File::open(folder) {
+        let _ = rustix::fs::syncfs(folder);
+    }
+    #[cfg(not(target_os = "linux"))]
+    sync_folder(folder);
+}
+
 /// Makes the renames in a folder durable. Not every file system can open a folder for this; the rename itself is then still atomic.
 pub fn sync_folder(folder: &Path) {
     if let Ok(folder) = File::open(folder) {

@@ -125,6 +125,10 @@ fn write(task: &Task, clips: &Clips, config: &Config, path: &Path, text: &str, c
         outputs,
         ..Metadata::default()
     };
+    if is_new {
+        // What the list names was written without a sync, and trainings read it by the list alone.
+        files::sync_disk(&clips.folder);
+    }
     new.save(&clips.folder, &old)?;
     if is_new { files::write(path, text) } else { Ok(()) }
 }
