@@ -138,6 +138,31 @@ fn flipped_cut_and_extended_recordings_are_read_or_named() {
     }
 }
 
+/// Found by 2000 changes: the decoder took 49 MB for the channels that the header of half a second claimed.
+#[test]
+fn a_claim_of_many_channels_takes_no_memory_for_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole =
+        files::read(Path::new(&format!("{}/tests/golden/audio/glide.aiff", env!("CARGO_MANIFEST_DIR")))).unwrap();
+    let path = folder.path().join("claims.aiff");
+    let read = |channels: u16| {
+        let mut bytes = whole.clone();
+        assert_eq!((&bytes[12..16], &bytes[20..22]), (&b"COMM"[..], &[0, 1][..]));
+        bytes[20..22].copy_from_slice(&channels.to_be_bytes());
+        std::fs::write(&path, bytes).unwrap();
+        measured("claims.aiff", &path)
+    };
+    let (clean, enough, _) = read(1);
+    assert!(clean.is_ok());
+    // With 65535 the reader itself gives up, over the bytes of a frame.
+    for (channels, why) in [(129, "129 channels, more than 128"), (0x7f01, "32513 channels"), (u16::MAX, "gave up")] {
+        let (loaded, memory, _) = read(channels);
+        let error = loaded.unwrap_err();
+        assert!(error.message().contains(why), "{error}");
+        assert!(memory <= 2 * enough, "{channels} channels: {memory} bytes, the true file takes {enough}");
+    }
+}
+
 #[test]
 fn a_wav_of_every_length_is_read_or_named() {
     let folder = tempfile::tempdir().unwrap();

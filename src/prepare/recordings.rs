@@ -139,8 +139,8 @@ impl Level {
                 continue;
             }
             // What the system does not even let us look at may be a folder of recordings.
-            let is_hidden = about.as_ref().is_err_and(|e| e.kind() != std::io::ErrorKind::NotFound);
-            if !io::is_audio(&path) && !is_hidden {
+            let is_out_of_reach = about.as_ref().is_err_and(|e| e.kind() != std::io::ErrorKind::NotFound);
+            if !io::is_audio(&path) && !is_out_of_reach {
                 level.ignored.push(format!("{prefix}{name}"));
                 continue;
             }
