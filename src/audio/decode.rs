@@ -1,10 +1,12 @@
 //! Decoding of sound files to mono by symphonia (what it does not know: [`foreign`]), with everything that a hostile or damaged file may do turned into an error.
 
+use super::loaded::{Loaded, Notice};
+use super::mixdown::Mixdown;
 use super::{Audio, container, foreign, opus};
 use crate::{Error, Kind, Result, task};
 use std::fs::File;
 use std::path::Path;
-use symphonia::core::audio::{Channels, GenericAudioBufferRef, Position};
+use symphonia::core::audio::{Channels, GenericAudioBufferRef};
 use symphonia::core::codecs::audio::well_known::CODEC_ID_OPUS;
 use symphonia::core::codecs::audio::{AudioCodecParameters, AudioDecoder, AudioDecoderOptions};
 use symphonia::core::errors::Error as Cause;
@@ -29,11 +31,11 @@ const STREAMED_BYTES: u64 = 0x7fff_f000;
 
 const REENCODE: &str = "if it plays elsewhere, convert it, for instance: ffmpeg -i RECORDING -c:a flac NEW.flac";
 
-/// The sound of a regular file, mixed down to mono, at its own rate; and whether ffmpeg had to help.
-pub(super) fn decode(path: &Path) -> Result<(Audio, bool)> {
+/// The sound of a regular file, mixed down to mono, at its own rate.
+pub(super) fn decode(path: &Path) -> Result<Loaded> {
     let file = open(path)?;
     let mut by_ffmpeg = false;
-    let decoded = match decode_safely(path, file) {
+    let (audio, notices) = match decode_safely(path, file) {
         Ok(decoded) => decoded,
         Err(Failure::Final(e)) => return Err(e),
         Err(Failure::Unknown(e)) => match foreign::to_wav(path) {
@@ -45,12 +47,12 @@ pub(super) fn decode(path: &Path) -> Result<(Audio, bool)> {
             Err(why) => return Err(e.also(why)),
         },
     };
-    if decoded.samples.is_empty() {
+    if audio.samples.is_empty() {
         return Err(Error::new(Kind::AudioEmpty, format!("{} has no sound in it", path.display()))
             .path(path)
             .hint(REENCODE));
     }
-    Ok((decoded, by_ffmpeg))
+    Ok(Loaded { audio, by_ffmpeg, notices })
 }
 
 fn open(path: &Path) -> Result<File> {
@@ -89,15 +91,15 @@ impl From<Error> for Failure {
 }
 
 /// The sound of a file. Decoders of untrusted files may panic on what their authors did not think of.
-fn decode_safely(path: &Path, file: File) -> std::result::Result<Audio, Failure> {
+fn decode_safely(path: &Path, file: File) -> std::result::Result<(Audio, Vec<Notice>), Failure> {
     task::catch(|| decode_file(path, file))
         .unwrap_or_else(|panic| Err(damaged(path, &format!("its decoder gave up ({panic})")).into()))
 }
 
-fn decode_file(path: &Path, file: File) -> std::result::Result<Audio, Failure> {
+fn decode_file(path: &Path, file: File) -> std::result::Result<(Audio, Vec<Notice>), Failure> {
     let mut second = file.try_clone().map_err(|e| Error::io("open", path, e))?;
     let (mut reader, mut decoder, track) = start(path, file)?;
-    let mut mono = Mono { path, samples: Vec::new(), sample_rate: 0 };
+    let mut mono = Mono { path, mixed: Mixdown::default(), sample_rate: 0 };
     let mut interleaved: Vec<f32> = Vec::new();
     // The length of leading packets that cannot be decoded: an MP3 cut out of a longer one refers to what was before.
     let mut unreadable = 0u64;
@@ -110,25 +112,26 @@ fn decode_file(path: &Path, file: File) -> std::result::Result<Audio, Failure> {
         }
         match decoder.decode(&packet) {
             Ok(buffer) => mono.push(&buffer, &mut interleaved, std::mem::take(&mut unreadable))?,
-            Err(Cause::DecodeError(_)) if mono.samples.is_empty() && !is_opus => unreadable += packet.dur.get(),
+            Err(Cause::DecodeError(_)) if mono.mixed.n_samples() == 0 && !is_opus => unreadable += packet.dur.get(),
             Err(cause @ Cause::Unsupported(_)) => return Err(unknown_coding(path, &cause)),
             Err(cause) => return Err(broken(path, &mono, &cause).into()),
         }
         // Only the end of a stream is padded: one that claims it before is wrong.
         padding = if packet.trim_end.get() > 0 { padding + packet.trim_end.get() } else { 0 };
     }
-    if mono.samples.is_empty() && unreadable > 0 {
+    if mono.mixed.n_samples() == 0 && unreadable > 0 {
         return Err(damaged(path, "nothing in it can be decoded").into());
     }
     let format = reader.format_info().short_name;
     check_end(path, format, &track, &mono)?;
     let heard = heard(&mut second, path, format, &track, &mono, if is_opus { padding } else { 0 })?;
-    let mut audio = Audio { samples: mono.samples, sample_rate: mono.sample_rate };
+    let (samples, notices) = mono.mixed.finish(mono.sample_rate);
+    let mut audio = Audio { samples, sample_rate: mono.sample_rate };
     let length = audio.samples.len() as u64;
     let lead = heard.lead.min(length);
     audio.samples.truncate(heard.count.map_or(length, |n| lead.saturating_add(n).min(length)) as usize);
     audio.samples.drain(..lead as usize);
-    Ok(audio)
+    Ok((audio, notices))
 }
 
 /// Which of the decoded samples are to be heard, by what the container says. `padding` is what symphonia has to say of it.
@@ -167,7 +170,7 @@ fn heard(
     if let Some(head) = head.and_then(|parameters| opus::Head::read(parameters.extra_data.as_deref()?).ok()) {
         lead = head.pre_skip.into();
     }
-    let whole = (mono.samples.len() as u64).saturating_sub(lead);
+    let whole = (mono.mixed.n_samples() as u64).saturating_sub(lead);
     Ok(container::Heard { lead, count: Some(whole.saturating_sub(padding)) })
 }
 
@@ -231,7 +234,7 @@ fn unknown_coding(path: &Path, cause: &Cause) -> Failure {
 /// The mixed-down samples so far.
 struct Mono<'a> {
     path: &'a Path,
-    samples: Vec<f32>,
+    mixed: Mixdown,
     sample_rate: u32,
 }
 
@@ -249,60 +252,22 @@ impl Mono<'_> {
             let message = format!("its rate changes from {} to {rate} Hz", self.sample_rate);
             return Err(damaged(self.path, &format!("{message} after {:.1} s", self.seconds())));
         }
-        let length = self.samples.len() as u64 + silence + buffer.frames() as u64;
+        let length = self.mixed.n_samples() as u64 + silence + buffer.frames() as u64;
         if length > MAX_SAMPLES.min(MAX_SECONDS * u64::from(rate)) {
             let message = format!("{} is longer than 4 hours", self.path.display());
             return Err(error(self.path, message).hint("cut it into several files"));
         }
-        self.samples.extend(std::iter::repeat_n(0.0, silence as usize));
+        self.mixed.push_silence(silence as usize);
         buffer.copy_to_vec_interleaved(interleaved);
-        let gains = gains(channels);
-        if gains.is_empty() {
+        if !self.mixed.push(channels, interleaved) {
             return Err(damaged(self.path, "it has no channels"));
         }
-        if gains.len() == 1 {
-            self.samples.extend_from_slice(interleaved);
-            return Ok(());
-        }
-        let mix = |frame: &[f32]| frame.iter().zip(&gains).map(|(x, gain)| x * gain).sum::<f32>();
-        self.samples.extend(interleaved.chunks_exact(gains.len()).map(mix));
         Ok(())
     }
 
     fn seconds(&self) -> f64 {
-        self.samples.len() as f64 / f64::from(self.sample_rate.max(1))
+        self.mixed.n_samples() as f64 / f64::from(self.sample_rate.max(1))
     }
-}
-
-/// Each channel's factor in the mono sum, in channel order: ffmpeg's for float samples, which RVC loads with (spec A.2).
-///
-/// Stereo is (L + R) * 0.7071, not the mean. The low-frequency channel is left out. Channels without a known place are
-/// averaged, and so are layouts of under 6 channels with a low-frequency one: their header most likely never had a layout.
-fn gains(channels: &Channels) -> Vec<f32> {
-    const HALF_POWER: f32 = std::f32::consts::FRAC_1_SQRT_2;
-    let count = channels.count();
-    let front =
-        Position::FRONT_LEFT | Position::FRONT_RIGHT | Position::FRONT_LEFT_CENTER | Position::FRONT_RIGHT_CENTER;
-    let surround =
-        Position::REAR_LEFT | Position::REAR_RIGHT | Position::REAR_CENTER | Position::SIDE_LEFT | Position::SIDE_RIGHT;
-    let gain = |place: Position| match place {
-        Position::FRONT_CENTER => Some(1.0),
-        place if front.contains(place) => Some(HALF_POWER),
-        place if surround.contains(place) => Some(0.5),
-        Position::LFE1 if count >= 6 => Some(0.0),
-        _ => None,
-    };
-    match (count, channels) {
-        (1, _) => return vec![1.0],
-        (2, _) => return vec![HALF_POWER; 2],
-        (_, Channels::Positioned(places)) => {
-            if let Some(gains) = places.iter().map(gain).collect() {
-                return gains;
-            }
-        }
-        _ => {}
-    }
-    vec![1.0 / count.max(1) as f32; count]
 }
 
 /// Complains about a file that ends before the length in its header.

@@ -1,5 +1,6 @@
 //! Sound files: reading any recording, and writing and reading the float wavs of a training folder.
 
+use super::loaded::Loaded;
 use super::{Audio, decode, foreign};
 use crate::{Error, Kind, Result, files};
 use std::io::Write;
@@ -34,13 +35,13 @@ pub fn is_audio(path: &Path) -> bool {
 ///
 /// Source: spec A.2. RVC resamples in the same ffmpeg call; here that is [`Audio::at_rate`].
 pub fn load(path: &Path) -> Result<Audio> {
-    Ok(load_and_tell(path)?.0)
+    Ok(load_with_notices(path)?.audio)
 }
 
-/// As [`load`], and whether ffmpeg decoded it: then the samples depend on [`ffmpeg_version`].
+/// As [`load`], with how it was read and what is odd about it.
 ///
 /// Errors: as [`load`].
-pub fn load_and_tell(path: &Path) -> Result<(Audio, bool)> {
+pub fn load_with_notices(path: &Path) -> Result<Loaded> {
     decode::decode(path)
 }
 

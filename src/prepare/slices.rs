@@ -10,6 +10,7 @@ use super::survey::{Sound, Subject};
 use super::{
     Clip, Clips, Counts, GT_WAVS, Loss, RecordingRow, Source, WAVS_16K, concerns_one_item, folder, some_of, warn_each,
 };
+use crate::audio::loaded::Loaded;
 use crate::audio::{Audio, activity, denoise, io, slice};
 use crate::cache::{Cache, Entry, Key, Origin, Pending};
 use crate::config::Config;
@@ -266,7 +267,7 @@ fn cut(task: &Task, cache: &Cache, recording: &Recording, digest: &str, config: 
 fn cut_as(task: &Task, cache: &Cache, path: &Path, digest: &str, config: &Config) -> Result<Cut> {
     let mut sound = None;
     let (mut decoded, mut decoding) = cache.once(task, &decode_key(digest), |_| {
-        let (audio, by_ffmpeg) = load_as(path, digest)?;
+        let Loaded { audio, by_ffmpeg, .. } = load_as(path, digest)?;
         let notes = if by_ffmpeg {
             notes_json(&Foreign { ffmpeg: io::ffmpeg_version().unwrap_or("unknown").to_owned() })
         } else {
@@ -279,7 +280,7 @@ fn cut_as(task: &Task, cache: &Cache, path: &Path, digest: &str, config: &Config
         let (by_this_ffmpeg, origin) = cache.once(task, &key, |_| {
             let audio = match sound.take() {
                 Some(audio) => audio,
-                None => load_as(path, digest)?.0,
+                None => load_as(path, digest)?.audio,
             };
             let notes = Decoded::notes(&audio);
             sound = Some(audio);
@@ -301,9 +302,9 @@ fn cut_as(task: &Task, cache: &Cache, path: &Path, digest: &str, config: &Config
     Ok(Cut { entry, origin, decoded: decoding == Origin::Made, digest: digest.to_owned(), pcm, key: key.digest()? })
 }
 
-/// A recording and whether ffmpeg decoded it; an error if the content has another digest.
-fn load_as(path: &Path, digest: &str) -> Result<(Audio, bool)> {
-    let loaded = io::load_and_tell(path)?;
+/// A recording; an error if the content has another digest.
+fn load_as(path: &Path, digest: &str) -> Result<Loaded> {
+    let loaded = io::load_with_notices(path)?;
     // Bazel's guard: what was decoded is what was digested only if that is still there.
     if files::digest_file(path)? != digest {
         return Err(Error::new(Kind::Read, "it changes while it is being read"));
