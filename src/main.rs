@@ -111,13 +111,7 @@ fn child(common: &Common) -> Child {
     add("experiment", common.experiment.clone());
     flags.extend(common.quiet.then(|| "--quiet".to_owned()));
     flags.extend((0..common.verbose).map(|_| "--verbose".to_owned()));
-    Child {
-        program: None,
-        flags,
-        threads: common.threads.filter(|&n| n > 0),
-        parent: common.parent.clone(),
-        report: result_file(),
-    }
+    Child { program: None, flags, threads: common.threads, parent: common.parent.clone(), report: result_file() }
 }
 
 /// What the GPU does, shown while a stage runs for long.
@@ -289,8 +283,9 @@ fn recipe(terminal: &Arc<Terminal>, outer: Common, word: &str, rest: Vec<OsStrin
     }
     // Before any libtorch call; what it found is kept for the recipe's first wish for a GPU.
     runtime::init();
-    if let Some(threads) = common.threads.filter(|&n| n > 0) {
-        runtime::set_threads(threads);
+    match common.threads {
+        Some(threads) => runtime::set_threads(threads),
+        None => runtime::adapt(),
     }
     let arguments = params::to_map(&recipe.params, &flags::values(&recipe.params, &matches));
     let outcome = run::run(&host, &recipe, arguments);
@@ -417,7 +412,7 @@ fn interruptible(terminal: &Arc<Terminal>, common: &Common, work: impl FnOnce(&T
 }
 
 fn doctor(terminal: &Terminal, common: &Common) -> u8 {
-    if let Some(threads) = common.threads.filter(|&n| n > 0) {
+    if let Some(threads) = common.threads {
         runtime::set_threads(threads);
     }
     let report = rvc_run::doctor::report(common.workspace.as_deref().unwrap_or(Path::new(".")), &store(common));

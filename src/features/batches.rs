@@ -6,11 +6,12 @@
 //!
 //! At most two groups and their results are in memory at a time, however many clips there are.
 
-use crate::nn::allocator;
+use crate::nn::{allocator, pace::Pace};
 use crate::task::Task;
 use crate::{Error, Result};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 /// `done` of each clip's feature, in the order of the clips.
 ///
@@ -61,6 +62,7 @@ pub(super) fn in_batches<C: Sync, F: Send, R: Send>(
             });
         }
         drop(clips_in);
+        let mut pace = Pace::new();
         let outcome = (|| -> Result<()> {
             for group in &groups_in {
                 task.check()?;
@@ -68,7 +70,13 @@ pub(super) fn in_batches<C: Sync, F: Send, R: Send>(
                     break;
                 }
                 let n = group.len() as u64;
-                for (i, feature) in compute(group, &forward)? {
+                let samples: usize = group.iter().flat_map(|(_, clip)| clip).map(Vec::len).sum();
+                let began = Instant::now();
+                let computed = compute(group, &forward)?;
+                if let Some(changed) = pace.after(samples as f64, began.elapsed()) {
+                    task.info(changed);
+                }
+                for (i, feature) in computed {
                     // The workers live as long as this sender.
                     let _ = send_clip.send((i, feature));
                 }

@@ -8,6 +8,7 @@ pub mod attention;
 pub mod conv;
 pub mod fused;
 mod guard;
+pub mod pace;
 pub mod params;
 pub mod random;
 pub mod runtime;

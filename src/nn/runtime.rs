@@ -17,6 +17,7 @@ use crate::{Error, Kind, Result};
 use libloading::Library;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tch::{Cuda, Device};
 
 /// Whether work can go to a GPU, and if not, why.
@@ -35,6 +36,9 @@ pub enum Gpu {
 }
 
 static GPU: OnceLock<Gpu> = OnceLock::new();
+
+/// Whether the number of threads may change with the load of the machine: only a program says so, never a library or test.
+static ADAPTS: AtomicBool = AtomicBool::new(false);
 
 /// Whether a GPU can be used. The first call loads libtorch's CUDA part and sets the threads; it must come before any other
 /// libtorch call, so `main` makes it before it runs a recipe. Later calls return the first answer.
@@ -107,9 +111,26 @@ pub fn libtorch_version() -> Option<String> {
     crate::files::read_text(&root.join("build-version")).ok().map(|text| text.trim().to_owned())
 }
 
-/// Sets how many threads one libtorch operation may use; at least 1. The default is what [`init`] chose.
+/// Sets how many threads one libtorch operation may use, because the user said so: they stay. At least 1; the default is what
+/// [`init`] chose.
 pub fn set_threads(n: usize) {
+    ADAPTS.store(false, Ordering::Relaxed);
+    use_threads(n);
+}
+
+/// As [`set_threads`], for as long as it helps: [`Pace`](super::pace::Pace) chooses again.
+pub(super) fn use_threads(n: usize) {
     tch::set_num_threads(i32::try_from(n.max(1)).unwrap_or(i32::MAX));
+}
+
+/// Lets [`Pace`](super::pace::Pace) lower the number of threads beside other programs, unless the user gave one
+/// (OMP_NUM_THREADS). Numbers then may differ in their last bits between a busy machine and an idle one.
+pub fn adapt() {
+    ADAPTS.store(std::env::var_os("OMP_NUM_THREADS").is_none(), Ordering::Relaxed);
+}
+
+pub(super) fn adapts() -> bool {
+    ADAPTS.load(Ordering::Relaxed)
 }
 
 /// Threads that one libtorch operation uses.

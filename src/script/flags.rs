@@ -1,20 +1,22 @@
 //! Parameters as command-line flags: one clap command for each recipe, made at run time.
 
 use super::params::{Kind, Param, shown};
-use clap::builder::ValueParser;
+use clap::builder::{RangedU64ValueParser, ValueParser};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 const COMMON_HEADING: &str = "Options of every recipe";
+/// More threads than any machine that trains voices has cores; each takes a stack, and the system refuses some thousands of them.
+const MOST_THREADS: u64 = 1024;
 
 /// The flags that every recipe has.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Common {
     /// The folder that holds data/, logs/, models/; `None` is the current one.
     pub workspace: Option<PathBuf>,
-    /// Worker threads; `None` or 0 is one for each core.
+    /// Worker threads; `None` is one for each core.
     pub threads: Option<usize>,
     pub quiet: bool,
     /// How many `-v` were given.
@@ -69,8 +71,8 @@ pub fn common() -> [Arg; 8] {
         Arg::new("threads")
             .long("threads")
             .value_name("N")
-            .value_parser(clap::value_parser!(usize))
-            .help("worker threads [default: one for each core]")
+            .value_parser(RangedU64ValueParser::<usize>::new().range(1..=MOST_THREADS))
+            .help("worker threads, 1 to 1024 [default: one for each core, fewer in training while other programs keep them busy]")
             .help_heading(COMMON_HEADING),
         Arg::new("quiet")
             .short('q')

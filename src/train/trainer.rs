@@ -8,7 +8,7 @@ use crate::assets::Store;
 use crate::config::Config;
 use crate::files::{self, Lock};
 use crate::models::{Discriminator, Synthesizer, SynthesizerConfig};
-use crate::nn::runtime;
+use crate::nn::{pace::Pace, runtime};
 use crate::task::{Stage, Task};
 use crate::train::checkpoint::{self, Layout, Manifest, Position};
 use crate::train::foreign::{self, Pair};
@@ -94,6 +94,7 @@ pub struct Trainer {
     recipe: Option<String>,
     /// Why the networks are no longer to be used.
     broken: Option<String>,
+    pace: Pace,
     /// The epochs from here to the last, as one stage: what is left of the training is what a person wants to know.
     progress: Option<Stage>,
     _lock: Lock,
@@ -144,6 +145,7 @@ impl Trainer {
             lineage: Vec::new(),
             recipe: None,
             broken: None,
+            pace: if device.is_cuda() { Pace::off() } else { Pace::new() },
             progress: None,
             _lock: lock,
         };
@@ -446,6 +448,9 @@ impl Trainer {
                 progress.advance(1, note(epoch, self.config.epochs, &report.metrics));
             }
             on_step(&report)?;
+            if let Some(changed) = self.pace.after(1.0, Duration::from_secs_f64(report.seconds)) {
+                task.info(changed);
+            }
             longest = longest.max(began.elapsed());
         }
         self.end_epoch(epoch, rate, batches.len(), first, start)?;

@@ -1,0 +1,303 @@
+//! Fewer threads for libtorch while other programs compete for the cores.
+//!
+//! libtorch's threads wait for each other after every operation. A thread that the system has set aside for another program
+//! holds up all the others, so two threads beside two busy programs can be slower than one.
+//!
+//! The evidence is the time that threads of this process were ready to run and had no core. On a machine of its own that is
+//! nothing: no thread count changes there, and the numbers stay the same to the last bit. With evidence, a smaller count is
+//! tried for one window and kept if it is faster.
+//!
+//! Source: Linux `Documentation/scheduler/sched-stats.rst` (schedstat). Other systems do not report that time; there the
+//! thread count stays.
+
+use super::runtime;
+use std::time::{Duration, Instant};
+
+/// A window is long enough for the scheduler's slices (a few ms) and for batches of unequal length to even out, ...
+const WINDOW: Duration = Duration::from_secs(2);
+/// ... and has so many measurements, ...
+const WINDOW_UNITS: u32 = 3;
+/// ... or is so long: steps that crawl are not waited for.
+const LONG_WINDOW: Duration = Duration::from_secs(4);
+/// Measurements after a change that do not count: new threads and oneDNN's kernels are made in the first.
+const WARM_UP: u32 = 1;
+/// Share of the threads' time without a core that makes fewer threads worth a try. Threads that train alone on this machine show under 0.02;
+/// beside one busy program two threads on two cores show 0.25 to 0.33.
+const BUSY: f64 = 0.15;
+/// Share below which more threads are worth a try.
+const FREE: f64 = 0.05;
+/// A try is kept if its time is below this part of the time before.
+const GAIN: f64 = 0.9;
+/// Windows between two tries, doubled up to the second number whenever a try is not kept.
+const PAUSE: (u32, u32) = (2, 64);
+
+/// Watches the work of one thread and sets how many threads libtorch uses for it.
+pub struct Pace {
+    choice: Choice,
+    /// Where the process's waiting time is read; `None` where nothing is to be changed.
+    waited: Option<fn() -> Option<Duration>>,
+    window: Window,
+}
+
+impl Pace {
+    /// For work on the CPU by the calling thread. Changes nothing unless [`runtime::adapt`] allowed it.
+    pub fn new() -> Self {
+        Self::with(runtime::threads(), runtime::adapts().then_some(waited as _))
+    }
+
+    /// For work on a GPU: changes nothing.
+    pub fn off() -> Self {
+        Self::with(1, None)
+    }
+
+    fn with(threads: usize, waited: Option<fn() -> Option<Duration>>) -> Self {
+        let waited = waited.filter(|_| threads > 1);
+        Self { choice: Choice::new(threads), waited, window: Window::new() }
+    }
+
+    /// Takes note that `units` of like work took `took`, and changes the number of threads where that helps. Returns a sentence for
+    /// the person when a change has proved itself.
+    pub fn after(&mut self, units: f64, took: Duration) -> Option<String> {
+        let read = self.waited?;
+        let (seconds, waited) = self.window.add(units, took, self.choice.threads, read)?;
+        let before = self.choice.threads;
+        let kept = self.choice.window(seconds, waited);
+        if self.choice.threads != before {
+            runtime::use_threads(self.choice.threads);
+            self.window.warm_up = WARM_UP;
+        }
+        kept.map(|kept| kept.describe(self.choice.most))
+    }
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Measurements that are judged together.
+struct Window {
+    warm_up: u32,
+    count: u32,
+    units: f64,
+    took: Duration,
+    /// When the window began, and the waiting time of the process by then.
+    start: Option<(Instant, Duration)>,
+}
+
+impl Window {
+    fn new() -> Self {
+        Self { warm_up: WARM_UP, count: 0, units: 0.0, took: Duration::ZERO, start: None }
+    }
+
+    /// Seconds of a unit and the share of time that each of `threads` waited for a core, once the window is full.
+    fn add(
+        &mut self,
+        units: f64,
+        took: Duration,
+        threads: usize,
+        read: fn() -> Option<Duration>,
+    ) -> Option<(f64, f64)> {
+        let Some((start, waited_before)) = self.start else {
+            self.warm_up = self.warm_up.saturating_sub(1);
+            if self.warm_up == 0 {
+                self.start = Some((Instant::now(), read()?));
+            }
+            return None;
+        };
+        self.count += 1;
+        self.units += units;
+        self.took += took;
+        let full = self.took >= WINDOW && self.count >= WINDOW_UNITS || self.took >= LONG_WINDOW;
+        if !full || self.units <= 0.0 {
+            return None;
+        }
+        // Threads that have ended take their waiting time with them.
+        let waited = read()?.saturating_sub(waited_before).as_secs_f64();
+        let share = waited / (start.elapsed().as_secs_f64() * threads as f64);
+        let seconds = self.took.as_secs_f64() / self.units;
+        *self = Self { warm_up: 0, start: Some((Instant::now(), read()?)), ..Self::new() };
+        Some((seconds, share.min(1.0)))
+    }
+}
+
+/// A change of the thread count that made the work faster.
+#[derive(Debug, PartialEq)]
+struct Kept {
+    from: usize,
+    to: usize,
+    /// How many times as fast as before.
+    gain: f64,
+}
+
+impl Kept {
+    fn describe(&self, most: usize) -> String {
+        let Self { from, to, gain } = self;
+        let why = if to < from { "other programs use the CPU" } else { "the CPU is free again" };
+        let threads = |n: &usize| if *n == 1 { "1 thread".to_owned() } else { format!("{n} threads") };
+        format!(
+            "{why}: works with {} instead of {from}, {gain:.1} times as fast (--threads {most} keeps {most})",
+            threads(to)
+        )
+    }
+}
+
+/// Which number of threads to use, from what windows showed. Knows no clock and no system.
+struct Choice {
+    most: usize,
+    threads: usize,
+    /// The count before the try that runs, and its seconds a unit.
+    trying: Option<(usize, f64)>,
+    /// Windows until the next try.
+    rest: u32,
+    pause: u32,
+}
+
+impl Choice {
+    fn new(threads: usize) -> Self {
+        Self { most: threads, threads, trying: None, rest: 0, pause: PAUSE.0 }
+    }
+
+    /// Takes in a window's seconds a unit and the share of time that threads waited for a core; sets `threads` for the next one.
+    fn window(&mut self, seconds: f64, waited: f64) -> Option<Kept> {
+        if let Some((from, before)) = self.trying.take() {
+            let to = self.threads;
+            if seconds < GAIN * before {
+                (self.rest, self.pause) = (PAUSE.0, PAUSE.0);
+                return Some(Kept { from, to, gain: before / seconds });
+            }
+            self.threads = from;
+            self.rest = self.pause;
+            self.pause = (2 * self.pause).min(PAUSE.1);
+            return None;
+        }
+        if self.rest > 0 {
+            self.rest -= 1;
+            return None;
+        }
+        let next = if waited > BUSY && self.threads > 1 {
+            // As many as had a core.
+            ((self.threads as f64 * (1.0 - waited)) as usize).clamp(1, self.threads - 1)
+        } else if waited < FREE && self.threads < self.most {
+            self.most
+        } else {
+            return None;
+        };
+        self.trying = Some((self.threads, seconds));
+        self.threads = next;
+        None
+    }
+}
+
+/// How long threads of this process have been ready to run without a core, all together.
+#[cfg(target_os = "linux")]
+fn waited() -> Option<Duration> {
+    let tasks = std::fs::read_dir("/proc/self/task").ok()?;
+    let nanoseconds = tasks.flatten().filter_map(|task| {
+        // "time on a core, time waiting for one, slices"; a thread may end meanwhile.
+        let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
+        text.split_whitespace().nth(1)?.parse::<u64>().ok()
+    });
+    Some(Duration::from_nanos(nanoseconds.sum()))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn waited() -> Option<Duration> {
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Counts of threads after each window, on a machine where `machine(threads, window)` gives seconds and waiting share.
+    fn counts(most: usize, windows: usize, machine: impl Fn(usize, usize) -> (f64, f64)) -> Vec<usize> {
+        let mut choice = Choice::new(most);
+        (0..windows)
+            .map(|i| {
+                let (seconds, waited) = machine(choice.threads, i);
+                choice.window(seconds, waited);
+                choice.threads
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_machine_of_its_own_keeps_all_threads() {
+        assert_eq!(counts(8, 200, |_, i| (1.0 + 0.3 * (i % 3) as f64, 0.02)), [8; 200]);
+    }
+
+    #[test]
+    fn beside_busy_programs_fewer_threads_are_used_where_they_are_faster() {
+        // Two cores, two other programs: two threads wait half of their time, one a third of it.
+        let busy = |threads, _| if threads == 2 { (1.4, 0.5) } else { (0.33, 0.33) };
+        assert_eq!(counts(2, 50, busy), [1; 50]);
+    }
+
+    #[test]
+    fn where_fewer_threads_are_slower_the_count_goes_back_and_tries_become_rare() {
+        let slower = |threads, _| if threads == 2 { (1.0, 0.3) } else { (1.6, 0.3) };
+        let counts = counts(2, 400, slower);
+        let tries = counts.iter().filter(|n| **n == 1).count();
+        assert!((5..=12).contains(&tries), "{tries}");
+        assert_eq!(counts[1], 2);
+    }
+
+    #[test]
+    fn all_threads_come_back_when_the_others_are_done() {
+        let machine = |threads, i| match (threads, i < 20) {
+            (2, true) => (1.4, 0.5),
+            (_, true) => (0.33, 0.33),
+            (2, false) => (0.28, 0.0),
+            (_, false) => (0.5, 0.0),
+        };
+        let counts = counts(2, 40, machine);
+        assert_eq!((counts[19], counts[39]), (1, 2));
+    }
+
+    #[test]
+    fn of_many_threads_as_many_stay_as_have_a_core() {
+        // 16 cores, 8 busy programs: a third of the time of 16 threads is lost.
+        let counts = counts(16, 2, |threads, _| if threads == 16 { (2.0, 0.34) } else { (1.0, 0.1) });
+        assert_eq!(counts, [10, 10]);
+    }
+
+    #[test]
+    fn a_kept_change_says_why_and_how_to_stop_it() {
+        let kept = Kept { from: 2, to: 1, gain: 4.2 };
+        assert_eq!(
+            kept.describe(2),
+            "other programs use the CPU: works with 1 thread instead of 2, 4.2 times as fast (--threads 2 keeps 2)"
+        );
+        assert!(
+            Kept { from: 1, to: 2, gain: 1.5 }
+                .describe(2)
+                .starts_with("the CPU is free again: works with 2 threads instead of 1")
+        );
+    }
+
+    #[test]
+    fn a_window_has_three_measurements_of_two_seconds_or_one_that_is_long() {
+        let full_after = |seconds: f64| {
+            let mut window = Window::new();
+            let took = Duration::from_secs_f64(seconds);
+            (1..20).find(|_| window.add(1.0, took, 2, || Some(Duration::ZERO)).is_some())
+        };
+        // One more than counts: the first is the warm-up.
+        assert_eq!([0.5, 1.0, 5.0].map(full_after), [Some(5), Some(4), Some(2)]);
+    }
+
+    #[test]
+    fn a_thread_count_that_was_given_is_kept() {
+        let mut pace = Pace::with(2, None);
+        assert!((0..50).all(|_| pace.after(1.0, Duration::from_secs(9)).is_none()));
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn the_time_without_a_core_is_known_on_linux_and_only_grows() {
+        let before = waited().unwrap();
+        assert!(waited().unwrap() >= before);
+    }
+}
