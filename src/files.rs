@@ -1,6 +1,6 @@
 //! Files that appear whole or not at all, digests, locks, and the paths of a workspace.
 
-use crate::{Error, Kind, Result};
+use crate::{Error, Kind, Result, text};
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::{BufWriter, Read, Write};
@@ -71,10 +71,54 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
     std::fs::read(path).map_err(|e| Error::io("read", path, e))
 }
 
-/// The text of a file. Errors: `file.not_found`, `file.read`, `data.damaged` if it is not UTF-8.
+/// The text of a file in UTF-8 or UTF-16, without the marks of other systems (see [`text::certain`]).
+///
+/// Errors: `file.not_found`, `file.read`, `data.damaged` if it is in neither.
 pub fn read_text(path: &Path) -> Result<String> {
-    String::from_utf8(read(path)?)
-        .map_err(|_| Error::new(Kind::DataDamaged, format!("{} is not UTF-8 text", path.display())).path(path))
+    text::certain(&read(path)?).ok_or_else(|| no_text(path))
+}
+
+/// The text of a file of another program, and the code page that it had to be read by, if it is neither UTF-8 nor UTF-16; line breaks
+/// are those of this system.
+///
+/// `fits` says how much of a text makes sense, from 0 to 1: of the texts that the bytes may be, the one with the most of it is taken.
+/// Errors: as [`read_text`]; `data.damaged` if no code page makes it text.
+pub fn read_foreign(path: &Path, fits: impl Fn(&str) -> f64) -> Result<(String, Option<&'static str>)> {
+    // Reading a pipe would wait for its writer.
+    let about = std::fs::metadata(path).map_err(|e| Error::io("read", path, e))?;
+    if !about.is_file() {
+        return Err(Error::new(Kind::Read, format!("{} is not a regular file", path.display())).path(path));
+    }
+    let bytes = read(path)?;
+    if let Some(text) = text::certain(&bytes).filter(|text| !text.contains('\0')) {
+        return Ok((text::with_plain_breaks(&text), None));
+    }
+    let mut best: Option<(f64, text::Reading)> = None;
+    for reading in text::readings(&bytes) {
+        let share = fits(&text::with_plain_breaks(&reading.text));
+        if best.as_ref().is_none_or(|(most, _)| share > *most) {
+            best = Some((share, reading));
+        }
+        if share >= 1.0 {
+            break;
+        }
+    }
+    let (_, reading) = best.ok_or_else(|| no_text(path))?;
+    Ok((text::with_plain_breaks(&reading.text), Some(reading.code_page)))
+}
+
+/// The JSON value of a file of another program. Errors: as [`read_foreign`]; `data.damaged` if it is not JSON.
+pub fn read_json(path: &Path) -> Result<serde_json::Value> {
+    let parse = |text: &str| serde_json::from_str::<serde_json::Value>(text);
+    let (text, _) = read_foreign(path, |text| f64::from(u8::from(parse(text).is_ok())))?;
+    parse(&text)
+        .map_err(|e| Error::new(Kind::DataDamaged, format!("{} is not JSON: {e}", path.display())).path(path).source(e))
+}
+
+fn no_text(path: &Path) -> Error {
+    Error::new(Kind::DataDamaged, format!("{} is neither UTF-8 nor UTF-16 text", path.display()))
+        .path(path)
+        .hint("open it in an editor and save it as UTF-8")
 }
 
 /// Removes the files that a killed process had not written to their end: half a checkpoint can be a gigabyte. Only under the folder's lock.
@@ -96,6 +140,17 @@ pub fn remove(path: &Path) -> Result<()> {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path, e)),
         _ => Ok(()),
     }
+}
+
+/// The file `from` at `to` as well: the same file twice where the file system can, else a copy. For files that are replaced, never changed.
+///
+/// Errors: `file.read`, `file.write`, `file.disk_full`.
+pub fn link_or_copy(from: &Path, to: &Path) -> Result<()> {
+    if std::fs::hard_link(from, to).is_ok() {
+        return Ok(());
+    }
+    let mut source = File::open(from).map_err(|e| Error::io("open", from, e))?;
+    write_with(to, |target| std::io::copy(&mut source, target).map(drop))
 }
 
 /// The entries of a folder, sorted by name (bytes). Errors: `file.not_found`, `file.read`.

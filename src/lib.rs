@@ -16,6 +16,7 @@
 //! config                      every setting of the flow, its default and its range
 //! search                      where to look next among settings
 //! files  task  memory  address   whole-or-not-at-all files, workspace paths; cancel, progress, worker pool; memory of the process; addresses as they are shown
+//! text                        bytes of any program and system as text
 //! error                       Error, Kind, Result
 //! ```
 //!
@@ -42,6 +43,7 @@ pub mod retrieval;
 pub mod script;
 pub mod search;
 pub mod task;
+pub mod text;
 pub mod torchfile;
 pub mod track;
 pub mod train;

@@ -118,8 +118,9 @@ pub struct Fetched {
 ///
 /// Errors: `file.not_found`, `file.read`; `data.damaged` if it is no text; `data.empty` if there is no link in it.
 pub fn read_links(path: &Path) -> Result<Vec<String>> {
-    let text = files::read_text(path)?;
-    let lines = text.trim_start_matches('\u{feff}').lines().map(|line| {
+    // Links are ASCII; what else there is are comments, in any code page.
+    let (text, _) = files::read_foreign(path, |_| 1.0)?;
+    let lines = text.lines().map(|line| {
         let comment = line
             .char_indices()
             .find(|(at, c)| *c == '#' && line[..*at].chars().next_back().is_none_or(char::is_whitespace));

@@ -52,7 +52,7 @@ pub(super) struct SourceRecord {
 
 /// The digest of the encoder that made the content of the file list in `logs`; None for a list that rvc-run did not write.
 pub fn content_digest(logs: &Path) -> Option<String> {
-    let metadata: Metadata = serde_json::from_str(&files::read_text(&logs.join(FILE)).ok()?).ok()?;
+    let metadata: Metadata = serde_json::from_value(files::read_json(&logs.join(FILE)).ok()?).ok()?;
     let list = folder::FILE_LIST;
     let ours = files::digest_file(&logs.join(list)).ok()?;
     (metadata.outputs.get(list) == Some(&ours)).then_some(())?;
@@ -81,16 +81,15 @@ impl Metadata {
     /// Errors: `file.read`.
     pub fn load(task: &Task, logs: &Path) -> Result<Self> {
         let path = logs.join(FILE);
-        // Asked first: reading a pipe would wait for its writer.
+        // A folder or a pipe of that name is damage as well.
         let is_other = path.exists() && !path.is_file();
-        let text = match if is_other { Ok(String::new()) } else { files::read_text(&path) } {
-            Ok(text) => text,
+        let value = match if is_other { Ok(Value::Null) } else { files::read_json(&path) } {
+            Ok(value) => value,
             Err(e) if e.kind() == Kind::NotFound => return Ok(Self::default()),
-            Err(e) if e.kind() == Kind::DataDamaged => String::new(),
+            Err(e) if e.kind() == Kind::DataDamaged => Value::Null,
             Err(e) => return Err(e),
         };
         // A file of the Python tools has the three keys alone: no damage, but nothing in it that is of use here.
-        let value: Value = serde_json::from_str(&text).unwrap_or_default();
         if value.get("cache_key").is_some() && value.get("schema").is_none() {
             return Ok(Self::default());
         }
