@@ -163,9 +163,8 @@ fn usual(store: &Store, given: &ArgMatches) -> Result<Vec<String>> {
     };
     let mut names = assets::needed(&config);
     for name in &mut names {
-        let instead = known(store, name)?.instead.as_deref().map(|name| known(store, name)).transpose()?;
-        if let Some(other) = instead.filter(|other| store.find_whole(other).is_some()) {
-            name.clone_from(&other.name);
+        if let Ok((asset, _)) = store.locate_or_twin(name) {
+            name.clone_from(&asset.name);
         }
     }
     Ok(names)

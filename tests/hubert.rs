@@ -211,6 +211,46 @@ fn every_spelling_of_the_same_weights_gives_the_same_content() {
     }
 }
 
+#[test]
+fn a_file_of_half_precision_and_a_folder_of_full_precision_are_the_same_encoder() {
+    let room = room();
+    let wave = samples(&audio().1);
+    let folder = tempfile::tempdir().unwrap();
+    // RVC's file holds what rounding leaves of Applio's folder.
+    let full = torchfile::read(&room.file()).unwrap();
+    let halves = weights::listed("hubert_fairseq").into_iter().map(|(key, _)| {
+        let half = full.tensor(&format!("model.{key}")).unwrap().to_kind(tch::Kind::Half);
+        (key, Value::Tensor(half))
+    });
+    let assets = folder.path().join("assets");
+    std::fs::create_dir(&assets).unwrap();
+    torchfile::write(&assets.join("hubert_base.pt"), &Value::dict([("model", Value::ordered(halves))])).unwrap();
+    write_folder(&room, &assets.join("embedders/contentvec"), "", false);
+
+    let open = |name: &str| Encoder::open(name, "v2", &setup(folder.path(), "fp32")).unwrap();
+    let (file, applio) = (open("hubert_base"), open("contentvec"));
+    assert!(file.notice().is_none() && applio.notice().is_none());
+    for (one, other) in [(&file, &applio), (&applio, &file)] {
+        one.must_be(&other.digest()).unwrap();
+        assert!(one.differs_from(&other.digest()).unwrap().contains("by rounding"));
+        assert!(one.differs_from(&one.digest()).is_none());
+    }
+    let difference = worst(&file.encode(&wave).unwrap(), &applio.encode(&wave).unwrap());
+    println!("content differs by {difference:.1e}");
+    assert!(difference > 0.0 && difference < 0.1, "{difference}");
+    // Voices and cache entries from before name the exact digest alone.
+    let before = rvc_run::models::encoder::exact(&applio.digest());
+    assert!(before.split(' ').count() == 4 && before.len() == "hubert-1  v2 fp32".len() + 64, "{before}");
+    applio.must_be(&before).unwrap();
+    assert_eq!(rvc_run::models::encoder::exact(&file.digest()), file.digest(), "nothing of it is rounded off");
+
+    // Each does where the other is not there, and says so.
+    std::fs::remove_file(assets.join("hubert_base.pt")).unwrap();
+    let stand_in = open("hubert_base");
+    assert_eq!((stand_in.name(), stand_in.digest()), ("hubert_base", applio.digest()));
+    assert!(stand_in.notice().unwrap().contains("contentvec does instead"));
+}
+
 fn refused(root: &Path, name: &str, version: &str) -> Error {
     Encoder::open(name, version, &setup(root, "fp32")).err().expect("it is refused")
 }

@@ -41,9 +41,9 @@ pub struct Asset {
     /// Paths at which RVC WebUI and Applio keep it.
     #[serde(default)]
     pub also_at: Vec<String>,
-    /// Another asset that does as well.
+    /// Other assets that do as well, the best first.
     #[serde(default)]
-    pub instead: Option<String>,
+    pub instead: Vec<String>,
     /// How a person gets it, where it is published in no place that can be fetched from.
     #[serde(default)]
     pub by_hand: Option<String>,

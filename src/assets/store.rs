@@ -1,7 +1,7 @@
 //! Where pretrained files lie on this machine.
 //!
-//! A folder of assets may be one of ours, the assets/ folder or the whole checkout of RVC WebUI, or the one of Applio: whoever
-//! has the files already points RVC_RUN_ASSETS at them.
+//! A folder of assets may be one of ours, the assets/ folder or the whole checkout of RVC WebUI, the one of Applio, or rvc-next's:
+//! whoever has the files already points RVC_RUN_ASSETS at them.
 
 use super::Catalog;
 use super::catalog::Asset;
@@ -107,6 +107,19 @@ impl Store {
         self.find_whole(asset).ok_or_else(|| self.missing_error(&[asset]))
     }
 
+    /// The asset `name`, or one that does as well, and where it lies whole. Errors: as [`Store::locate`].
+    pub fn locate_or_twin(&self, name: &str) -> Result<(&Asset, PathBuf)> {
+        let asset = self.catalog.asset(name)?;
+        let found = self.alternatives(asset)?.into_iter().find_map(|asset| Some((asset, self.find_whole(asset)?)));
+        found.ok_or_else(|| self.missing_error(&[asset]))
+    }
+
+    /// An asset and those that do instead of it.
+    fn alternatives<'a>(&'a self, asset: &'a Asset) -> Result<Vec<&'a Asset>> {
+        let instead = asset.instead.iter().map(|name| self.catalog.asset(name));
+        std::iter::once(Ok(asset)).chain(instead).collect()
+    }
+
     /// Where an asset lies with every file of it.
     pub fn find_whole(&self, asset: &Asset) -> Option<PathBuf> {
         self.places(asset).find(|path| asset.missing_at(path).is_empty())
@@ -129,8 +142,7 @@ impl Store {
         let mut missing = Vec::new();
         for name in super::needed(config) {
             let asset = self.catalog.asset(&name)?;
-            let instead = asset.instead.as_deref().map(|name| self.catalog.asset(name)).transpose()?;
-            if std::iter::once(asset).chain(instead).all(|asset| self.find_whole(asset).is_none()) {
+            if self.alternatives(asset)?.into_iter().all(|asset| self.find_whole(asset).is_none()) {
                 missing.push(asset);
             }
         }
@@ -145,7 +157,7 @@ impl Store {
 
     /// The asset that does instead of this one, or that this one does instead of.
     fn twin(&self, asset: &Asset) -> Option<&Asset> {
-        let instead = |one: &Asset, other: &Asset| one.instead.as_ref() == Some(&other.name);
+        let instead = |one: &Asset, other: &Asset| one.instead.first() == Some(&other.name);
         self.catalog.assets.iter().find(|other| instead(asset, other) || instead(other, asset))
     }
 
@@ -256,6 +268,75 @@ mod tests {
         // The workspace's own comes first.
         touch(&folder.path().join("assets/rmvpe.pt"));
         assert_eq!(store.locate("rmvpe.pt").unwrap(), folder.path().join("assets/rmvpe.pt"));
+    }
+
+    #[test]
+    fn the_layout_of_rvc_next_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let next = folder.path().join("data/assets");
+        let files = ["config.json", "pytorch_model.bin", "preprocessor_config.json"];
+        let folders = ["hubert_base", "embedders/spin", "embedders/spin-v2", "embedders/chinese-hubert-base"];
+        let folders = folders.into_iter().chain(["embedders/japanese-hubert-base", "embedders/korean-hubert-base"]);
+        folders.flat_map(|at| files.map(|file| format!("{at}/{file}"))).for_each(|file| touch(&next.join(file)));
+        for file in
+            ["rmvpe/rmvpe.pt", "fcpe/fcpe_c_v001.pt", "crepe/full.pth", "crepe/tiny.pth", "pretrained_v2/f0D48k.pth"]
+        {
+            touch(&next.join(file));
+        }
+        // Its own folder, and the folder above it.
+        for given in [next.clone(), folder.path().join("data")] {
+            let workspace = Workspace::new(folder.path());
+            let store = Store::with_environment(&workspace, |name| {
+                (name == "RVC_RUN_ASSETS").then(|| given.clone().into_os_string())
+            });
+            for (name, at) in [
+                ("hubert_base", "hubert_base"),
+                ("spin", "embedders/spin"),
+                ("spin-v2", "embedders/spin-v2"),
+                ("chinese-hubert-base", "embedders/chinese-hubert-base"),
+                ("japanese-hubert-base", "embedders/japanese-hubert-base"),
+                ("korean-hubert-base", "embedders/korean-hubert-base"),
+                ("rmvpe.pt", "rmvpe/rmvpe.pt"),
+                ("fcpe.pt", "fcpe/fcpe_c_v001.pt"),
+                ("crepe_full.pth", "crepe/full.pth"),
+                ("crepe_tiny.pth", "crepe/tiny.pth"),
+                ("pretrained_v2/f0D48k.pth", "pretrained_v2/f0D48k.pth"),
+            ] {
+                assert_eq!(store.locate(name).unwrap(), next.join(at), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn applios_contentvec_and_rvcs_hubert_base_do_for_each_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::new(&Workspace::new(folder.path()));
+        let assets = folder.path().join("assets");
+        let usual = Config { content_encoder: "hubert_base".into(), f0_method: "pm".into(), ..Config::default() };
+        let applios = Config { content_encoder: "contentvec".into(), ..usual.clone() };
+        assert!(store.require(&usual).is_err() && store.require(&applios).is_err());
+
+        for file in ["config.json", "pytorch_model.bin"] {
+            touch(&assets.join("embedders/contentvec").join(file));
+        }
+        for config in [&usual, &applios] {
+            store.require(config).unwrap();
+        }
+        for name in ["hubert_base.pt", "contentvec"] {
+            let (asset, path) = store.locate_or_twin(name).unwrap();
+            assert_eq!((asset.name.as_str(), path), ("contentvec", assets.join("embedders/contentvec")));
+        }
+        // What was asked for comes first.
+        touch(&assets.join("hubert/hubert_base.pt"));
+        assert_eq!(store.locate_or_twin("hubert_base.pt").unwrap().0.name, "hubert_base.pt");
+        assert_eq!(store.locate_or_twin("contentvec").unwrap().0.name, "contentvec");
+        std::fs::remove_dir_all(assets.join("embedders")).unwrap();
+        assert_eq!(store.locate_or_twin("contentvec").unwrap().0.name, "hubert_base.pt");
+        assert_eq!(
+            store.locate("contentvec").unwrap_err().kind(),
+            Kind::AssetMissing,
+            "the folder itself is not there"
+        );
     }
 
     #[test]

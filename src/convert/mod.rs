@@ -128,6 +128,11 @@ impl Converter {
         Ok(Self { voice, encoder, tracker, f0_method: config.f0_method, index, device })
     }
 
+    /// What to know before relying on this conversion, a sentence for each.
+    pub fn notices(&self) -> Vec<String> {
+        self.voice.content_digest.iter().filter_map(|digest| self.encoder.differs_from(digest)).collect()
+    }
+
     pub fn voice(&self) -> &Voice {
         &self.voice
     }

@@ -10,9 +10,30 @@ const SHOWN: usize = 12;
 /// Whether content of encoder `a` may be given to a voice that was trained on content of `b`; both are digests.
 ///
 /// Weights, layer and normalisation of the wave must agree. The number format and the version of our own computation may
-/// differ: they change the last digits, not what the content means.
+/// differ, and weights by what half precision rounds off: they change the last digits, not what the content means.
 pub fn same_encoder(a: &str, b: &str) -> bool {
-    meaning(a) == meaning(b)
+    let (one, two) = (meaning(a), meaning(b));
+    match (one.as_slice(), two.as_slice()) {
+        ([a, one @ ..], [b, two @ ..]) => {
+            one == two && a.split('/').any(|known| b.split('/').any(|other| other == known))
+        }
+        _ => one == two,
+    }
+}
+
+/// Whether the weights of two encoders that are the same differ, by what half precision rounds off: RVC's file of HuBERT has half of the
+/// digits that Applio's folder has.
+pub fn differ_by_rounding(a: &str, b: &str) -> bool {
+    same_encoder(a, b) && exact_words(a) != exact_words(b)
+}
+
+/// What values depend on to their last digit: the digest without that of the rounded weights.
+pub fn exact(digest: &str) -> String {
+    digest.split(' ').map(|word| word.split('/').next().unwrap_or_default()).collect::<Vec<_>>().join(" ")
+}
+
+fn exact_words(digest: &str) -> Vec<String> {
+    meaning(digest).into_iter().map(exact).collect()
 }
 
 /// Errors: `checkpoint.mismatch` unless the encoder called `name`, of the digest `ours`, is the one of the digest `voices`, which
@@ -68,6 +89,23 @@ mod tests {
             assert!(same_encoder(&one, &other) && same_encoder(&other, &one), "{other}");
         }
         assert!(same_encoder("mel-1", "mel-1"));
+    }
+
+    #[test]
+    fn weights_that_differ_by_rounding_are_the_same_encoder() {
+        let (file, folder) = (WEIGHTS, format!("{}/{WEIGHTS}", WEIGHTS.replace('f', "e")));
+        let [file, folder] = [file, &folder].map(|weights| digest(1, weights, "v2 fp32"));
+        assert!(same_encoder(&file, &folder) && same_encoder(&folder, &file));
+        assert!(differ_by_rounding(&file, &folder) && differ_by_rounding(&folder, &file));
+        assert!(!differ_by_rounding(&file, &file) && !differ_by_rounding("mel-1", "mel-1"));
+        // A voice that was trained with the folder before both digests were written down.
+        let before = digest(1, &WEIGHTS.replace('f', "e"), "v2 fp32");
+        assert!(same_encoder(&before, &folder) && !differ_by_rounding(&before, &folder));
+        assert!(exact(&folder) == before && exact(&before) == before && exact("mel-1 v1") == "mel-1 v1");
+        let v1 = folder.replace(" v2 ", " v1 ");
+        assert!(!same_encoder(&file, &v1), "another layer");
+        let other = digest(1, &format!("{}/{}", "a".repeat(64), "b".repeat(64)), "v2 fp32");
+        assert!(!same_encoder(&other, &folder) && !differ_by_rounding(&other, &folder));
     }
 
     #[test]

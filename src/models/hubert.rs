@@ -180,11 +180,13 @@ impl Hubert {
     }
 }
 
-/// Tells the weights of a file that the network runs apart from any others, in whatever container and spelling they lie.
+/// Tells the weights of a file that the network runs apart from any others, in whatever container and spelling they lie: the digest of
+/// the values, and, where rounding them to half precision changes them, "/" and the digest of what comes out.
 ///
-/// Errors: as [`weights::digest`].
+/// Errors: as [`weights::digests`].
 pub fn digest(file: &TorchFile, output: Output) -> Result<String> {
-    weights::digest(file, key_in(file, output))
+    let [exact, rounded] = weights::digests(file, key_in(file, output))?;
+    Ok(if exact == rounded { exact } else { format!("{exact}/{rounded}") })
 }
 
 /// The network's key of a name of `file`; None for what is no part of it.

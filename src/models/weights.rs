@@ -94,23 +94,52 @@ pub fn load<N>(
 ///
 /// Errors: `checkpoint.damaged`, `file.read`.
 pub fn digest(file: &TorchFile, canonical: impl Fn(&str) -> Option<String>) -> Result<String> {
+    let mut hasher = files::Hasher::default();
+    each_sorted(file, canonical, |header, tensor| {
+        hasher.update(header.as_bytes());
+        hash(&mut hasher, &tensor.to_kind(tch::Kind::Float));
+    })?;
+    Ok(hasher.finish())
+}
+
+/// [`digest`], and the digest of the same weights rounded to half precision: files of both precisions share that one.
+///
+/// Errors: as [`digest`].
+pub fn digests(file: &TorchFile, canonical: impl Fn(&str) -> Option<String>) -> Result<[String; 2]> {
+    let (mut exact, mut rounded) = (files::Hasher::default(), files::Hasher::default());
+    each_sorted(file, canonical, |header, tensor| {
+        let values = tensor.to_kind(tch::Kind::Float);
+        for hasher in [&mut exact, &mut rounded] {
+            hasher.update(header.as_bytes());
+        }
+        hash(&mut exact, &values);
+        hash(&mut rounded, &values.to_kind(tch::Kind::Half).to_kind(tch::Kind::Float));
+    })?;
+    Ok([exact.finish(), rounded.finish()])
+}
+
+/// Hands out the tensors of a network in order of their keys, each with a line that names key and shape.
+fn each_sorted(
+    file: &TorchFile,
+    canonical: impl Fn(&str) -> Option<String>,
+    mut take: impl FnMut(String, &Tensor),
+) -> Result<()> {
     let mut named: Vec<(String, &str)> =
         file.names().into_iter().filter_map(|name| Some((canonical(name)?, name))).collect();
     named.sort();
-    let mut hasher = files::Hasher::default();
     for (key, name) in named {
         let tensor = file.tensor(name)?;
-        let (shape, values) = nn::guard(|| {
-            let flat = tensor.to_kind(tch::Kind::Float).flatten(0, -1);
-            (tensor.size(), Vec::<f32>::try_from(flat).unwrap_or_default())
-        })?;
-        hasher.update(format!("{key} {shape:?}\n").as_bytes());
-        for part in values.chunks(1 << 14) {
-            let bytes: Vec<u8> = part.iter().flat_map(|x| x.to_le_bytes()).collect();
-            hasher.update(&bytes);
-        }
+        nn::guard(|| take(format!("{key} {:?}\n", tensor.size()), &tensor))?;
     }
-    Ok(hasher.finish())
+    Ok(())
+}
+
+fn hash(hasher: &mut files::Hasher, values: &Tensor) {
+    let values = Vec::<f32>::try_from(values.flatten(0, -1)).unwrap_or_default();
+    for part in values.chunks(1 << 14) {
+        let bytes: Vec<u8> = part.iter().flat_map(|x| x.to_le_bytes()).collect();
+        hasher.update(&bytes);
+    }
 }
 
 /// The network's own spelling of a state-dict key: without the wrapper's prefix of parallel training, weight norm as

@@ -6,6 +6,7 @@ use crate::cache::{Cache, Entry, Key, Object};
 use crate::config::Config;
 use crate::features::{self, Models, f0 as trackers};
 use crate::files::Lock;
+use crate::models::encoder::exact;
 use crate::npy;
 use crate::task::Task;
 use crate::{Error, Kind, Result};
@@ -112,7 +113,7 @@ pub(super) fn f0_key(clip: &str, method: &str, unvoiced: &str) -> Key {
 }
 
 pub(super) fn content_key(clip: &str, encoder: &str) -> Key {
-    Key::new("content", CONTENT_VERSION).input("clip", clip).param("encoder", encoder)
+    Key::new("content", CONTENT_VERSION).input("clip", clip).param("encoder", exact(encoder))
 }
 
 impl Counts {

@@ -18,6 +18,7 @@ use crate::cache::{Entry, Key, Object};
 use crate::config::Config;
 use crate::features::{Models, f0 as trackers};
 use crate::files::{self, Lock};
+use crate::models::encoder::exact;
 use crate::npy;
 use crate::task::Task;
 use crate::{Error, Kind, Result};
@@ -228,8 +229,9 @@ struct Mute {
 impl Mute {
     fn make(task: &Task, clips: &Clips, models: &Models, config: &Config) -> Result<Self> {
         let encoder = models.encoder(config)?;
-        let key =
-            Key::new("mute", MUTE_VERSION).param("sample_rate", config.sample_rate).param("encoder", encoder.digest());
+        let key = Key::new("mute", MUTE_VERSION)
+            .param("sample_rate", config.sample_rate)
+            .param("encoder", exact(&encoder.digest()));
         let (entry, _) = clips.cache.once(task, &key, |pending| {
             let silence = |rate: usize| vec![0.0; MUTE_SECONDS * rate];
             let wav16 = silence(FEATURE_RATE);

@@ -32,6 +32,8 @@ pub(super) struct Network {
     dim: usize,
     /// Waves are brought to mean 0 and variance 1 first, as the encoder's own preprocessor_config.json asks.
     normalise: bool,
+    /// The asset that does instead of the one that was asked for.
+    instead: Option<String>,
     most: usize,
 }
 
@@ -41,7 +43,7 @@ impl Network {
     /// Errors: `asset.missing`, `file.not_found`, `config.mismatch` for a Hugging Face folder of another network,
     /// `checkpoint.mismatch`, `checkpoint.damaged`, `device.memory`.
     pub fn open(name: &str, version: &str, setup: &Setup) -> Result<Self> {
-        let place = locate(name, setup)?;
+        let (place, instead) = locate(name, setup)?;
         let (path, normalise) = if place.is_dir() { folder(&place)? } else { (place, false) };
         let output = hubert::output_of(version)?;
         let file = torchfile::read(&path)?;
@@ -55,6 +57,7 @@ impl Network {
             digest,
             dim: if output == Output::V1 { hubert::PROJECTED } else { hubert::HIDDEN } as usize,
             normalise,
+            instead,
             most: if setup.device.is_cuda() { MOST_ON_GPU } else { MOST_ON_CPU },
         })
     }
@@ -76,11 +79,20 @@ impl Network {
         self.most
     }
 
-    pub fn notice(&self) -> Option<&'static str> {
-        self.normalise.then_some(
+    pub fn notice(&self) -> Option<String> {
+        let twin = self.instead.as_ref().map(|twin| {
+            format!(
+                "content encoder {} is not there; {twin} does instead: the same weights but for rounding",
+                self.name
+            )
+        });
+        let waves = self.normalise.then(|| {
             "this encoder wants normalised waves (do_normalize); RVC normalises in training but not in conversion, so \
-             a voice may sound different there",
-        )
+             a voice may sound different there"
+                .to_owned()
+        });
+        let all: Vec<String> = twin.into_iter().chain(waves).collect();
+        (!all.is_empty()).then(|| all.join("; "))
     }
 
     /// The content of clips, row-major; an error for each that cannot be encoded.
@@ -145,12 +157,12 @@ impl Network {
     }
 }
 
-/// The file or folder of an encoder.
-fn locate(name: &str, setup: &Setup) -> Result<PathBuf> {
+/// The file or folder of an encoder, and its name if it is another that does instead.
+fn locate(name: &str, setup: &Setup) -> Result<(PathBuf, Option<String>)> {
     if is_path(name) {
         let path = setup.store.path(name);
         return if path.exists() {
-            Ok(path)
+            Ok((path, None))
         } else {
             Err(Error::new(
                 Kind::NotFound,
@@ -160,11 +172,11 @@ fn locate(name: &str, setup: &Setup) -> Result<PathBuf> {
             .hint("give a .pt or .bin file, or a folder with config.json and pytorch_model.bin"))
         };
     }
-    if name == "hubert_base" {
-        // fairseq's file, which RVC used until 2025, or the folder of RVC 2026; the weights are the same.
-        return setup.store.locate("hubert_base.pt").or_else(|e| setup.store.locate("hubert_base").map_err(|_| e));
-    }
-    setup.store.locate(name)
+    // fairseq's file, which RVC used until 2025, or the folder of RVC 2026: the same weights in two containers.
+    let asked = if name == "hubert_base" { "hubert_base.pt" } else { name };
+    let (asset, path) = setup.store.locate_or_twin(asked)?;
+    let is_other = asset.name != name && asset.name != asked;
+    Ok((path, is_other.then(|| asset.name.clone())))
 }
 
 /// What Hugging Face's config.json must say, where it says anything, for this network to be the one that it describes (HuBERT base,
@@ -221,7 +233,8 @@ fn folder(folder: &Path) -> Result<(PathBuf, bool)> {
 }
 
 fn read_json(path: &Path) -> Result<Value> {
-    serde_json::from_str(&files::read_text(path)?).map_err(|e| {
-        Error::new(Kind::AssetDamaged, format!("{} is not JSON: {e}", path.display())).path(path).source(e)
+    files::read_json(path).map_err(|e| match e.kind() {
+        Kind::DataDamaged => Error::new(Kind::AssetDamaged, e.message().to_owned()).path(path).source(e),
+        _ => e,
     })
 }

@@ -83,6 +83,16 @@ impl Encoder {
         encoder::must_be_same(self.name(), &self.digest(), of_voice)
     }
 
+    /// What to say to the person who converts a voice whose encoder had the digest `of_voice`, where the two differ by rounding.
+    pub fn differs_from(&self, of_voice: &str) -> Option<String> {
+        encoder::differ_by_rounding(&self.digest(), of_voice).then(|| {
+            format!(
+                "the weights of {} differ by rounding from those that this voice was trained on, and so does the content",
+                self.name()
+            )
+        })
+    }
+
     /// Values of one frame.
     pub fn dim(&self) -> usize {
         match &self.engine {
@@ -92,11 +102,12 @@ impl Encoder {
     }
 
     /// One line for the person who uses it, if there is something to know before relying on it.
-    pub fn notice(&self) -> Option<&'static str> {
+    pub fn notice(&self) -> Option<String> {
         match &self.engine {
             Engine::Mel(_) => Some(
                 "content encoder \"mel\" is of demo quality: it runs and tests the whole flow without a download, but \
-                 a voice trained on it carries over the sound of the speaker along with the words",
+                 a voice trained on it carries over the sound of the speaker along with the words"
+                    .to_owned(),
             ),
             Engine::Hubert(network) => network.notice(),
         }

@@ -256,7 +256,11 @@ fn opened(ctx: &NativeCallContext, path: &str, options: &Map) -> crate::Result<V
         index: Some(options.index).filter(|index| !index.is_empty()).map(|index| path_of(&index)),
         gpu: options.gpu,
     };
-    Ok(VoiceHandle(Rc::new(Converter::open(&path_of(path), session.models(), &equipment)?)))
+    let converter = Converter::open(&path_of(path), session.models(), &equipment)?;
+    for notice in converter.notices() {
+        session.task().info(notice);
+    }
+    Ok(VoiceHandle(Rc::new(converter)))
 }
 
 fn settings(map: &Map) -> crate::Result<(Settings, Format)> {
