@@ -73,8 +73,14 @@ pub fn ui_command() -> Command {
 /// Errors: `usage` for an address that cannot be used, or an interval that is none.
 pub fn options(workspace: &Workspace, common: &Common) -> Result<Options> {
     let uri = common.tracking_uri.clone().or_else(|| variable("MLFLOW_TRACKING_URI")).unwrap_or_default();
+    let mlflow = place(workspace, &uri).map_err(|e| {
+        if common.tracking_uri.is_some() {
+            return e;
+        }
+        e.also("the address is that of MLFLOW_TRACKING_URI, which --tracking-uri overrides")
+    })?;
     Ok(Options {
-        mlflow: place(workspace, &uri)?,
+        mlflow,
         experiment: common.experiment.clone().or_else(|| variable("MLFLOW_EXPERIMENT_NAME")).unwrap_or_default(),
         tensorboard: true,
         system_interval: Some(system_interval()?),
@@ -231,6 +237,7 @@ pub fn ui(terminal: &Terminal, workspace: &Workspace, task: &Task, common: &Comm
     if !folder.is_dir() {
         return Err(Error::new(Kind::NotFound, "no run was recorded here").path(&folder).hint("train a voice first"));
     }
+    track::renew_paths(task, &folder)?;
     // Free the port again at once: this only makes a taken one a clear error.
     drop(TcpListener::bind(("127.0.0.1", port)).map_err(|e| {
         Error::new(Kind::Usage, format!("port {port} cannot be used: {e}")).hint("give another with --port")

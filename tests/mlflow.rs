@@ -260,6 +260,70 @@ fn a_trial_stands_below_its_sweep_in_a_folder() {
 }
 
 #[test]
+fn a_moved_workspace_finds_its_artefacts_again() {
+    let top = tempfile::tempdir().unwrap();
+    let (old, new) = (top.path().join("old place"), top.path().join("b/new é"));
+    std::fs::create_dir(&old).unwrap();
+    let workspace = Workspace::new(&old);
+    let run = Run::start(&Task::silent(), &workspace, "anna", &json!({}), &options(&workspace, "")).unwrap();
+    let sample = workspace.path("first.wav");
+    std::fs::write(&sample, b"RIFF").unwrap();
+    run.artifact(&sample, "samples/first.wav");
+    run.finish("done", &json!({}));
+    drop(run);
+    let metas = |root: &Path| {
+        let all = all_files(&root.join("tracking/mlruns"));
+        all.into_iter()
+            .filter(|(path, _)| path.ends_with("meta.yaml"))
+            .map(|(_, text)| String::from_utf8(text).unwrap())
+    };
+    let before: Vec<String> = metas(&old).collect();
+    assert!(before.len() == 3 && before.iter().all(|text| text.contains("old%20place")), "{before:?}");
+    // What MLflow itself writes: no quotes; and places that are no folder of this machine, or of another store.
+    let foreign = [
+        ("777", "artifact_location: file:///home/eva/tracking/mlruns/777\nname: eva\n", true),
+        ("778", "artifact_location: mlflow-artifacts:/778\nname: server\n", false),
+        ("779", "artifact_location: s3://bucket/mlruns/779\nname: cloud\n", false),
+        ("780", "artifact_location: file:///somewhere/else\nname: own place\n", false),
+        ("781", "artifact_location: ./mlruns/781\nname: relative\n", false),
+    ];
+    for (id, text, _) in &foreign {
+        let folder = old.join("tracking/mlruns").join(id);
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::write(folder.join("meta.yaml"), text).unwrap();
+    }
+    std::fs::create_dir(new.parent().unwrap()).unwrap();
+    std::fs::rename(&old, &new).unwrap();
+
+    let workspace = Workspace::new(&new);
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let ear = heard.clone();
+    let task = Task::new(1, move |event| {
+        if let Event::Info(text) = event {
+            ear.lock().unwrap().push(text.clone());
+        }
+    });
+    let parse = |uri: &str| Ok(Some(place(&workspace, uri)));
+    let done = track::sync(&task, &workspace, &[], None, "", &parse).unwrap();
+    assert!(done.len() == 1 && done[0].error.is_none(), "{done:?}");
+    assert!(!old.exists(), "nothing is sent to where the workspace was");
+    assert!(heard.lock().unwrap().iter().any(|line| line.contains("was moved")), "{heard:?}");
+    let now: Vec<String> = metas(&new).filter(|text| text.contains("new%20")).collect();
+    assert_eq!(now.len(), 4, "{now:?}");
+    for (id, text, moved) in foreign {
+        let path = new.join("tracking/mlruns").join(id).join("meta.yaml");
+        assert_eq!(std::fs::read_to_string(path).unwrap() != text, moved, "{id}");
+    }
+    let uri = now.iter().find_map(|text| text.lines().find_map(|line| line.strip_prefix("artifact_uri: '"))).unwrap();
+    let path = uri.trim_end_matches('\'').trim_start_matches("file://").replace("%20", " ").replace("%C3%A9", "é");
+    assert!(Path::new(&path).join("samples/first.wav").is_file(), "{path}");
+    // Once is enough.
+    heard.lock().unwrap().clear();
+    track::sync(&task, &workspace, &[], None, "", &parse).unwrap();
+    assert!(!heard.lock().unwrap().iter().any(|line| line.contains("was moved")));
+}
+
+#[test]
 fn a_token_is_sent_and_never_written_down() {
     let (keep, workspace) = workspace();
     let server = Server::new(|_, _| Fault::None);

@@ -248,6 +248,15 @@ fn a_training_is_in_the_server_and_in_the_file_store_as_it_is_in_its_log() {
     let runs = dump(&python, &server.url());
     let named = |name: &str| runs.iter().find(|run| run["name"] == name).unwrap();
     assert_eq!(named(&trial_name)["tags"]["mlflow.parentRunId"], named(&sweep_name)["id"]);
+
+    // MLflow finds the artefacts where the workspace is moved to.
+    let moved = folder.path().join("moved here");
+    std::fs::rename(&workspace, &moved).unwrap();
+    rvc_run(&moved, &["track", "sync"]);
+    let log = moved.join("tracking/events").join(log.file_name().unwrap());
+    let store = format!("file://{}", moved.join("tracking/mlruns").display().to_string().replace(' ', "%20"));
+    compare(&dump(&python, &store), &log, &moved, "the file store that was moved");
+    assert!(!workspace.exists());
 }
 
 #[test]

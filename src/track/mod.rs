@@ -32,7 +32,7 @@ pub mod tensorboard;
 
 pub use overview::{Overview, Scored};
 pub use read::{Point, Record, Session, number, read};
-pub use sync::{Synced, sync};
+pub use sync::{Synced, renew_paths, sync};
 
 use crate::error::{Error, Kind, Result};
 use crate::files::{self, Workspace};

@@ -1,7 +1,7 @@
 //! Runs that did not reach MLflow, sent afterwards: `rvc-run track sync`.
 
 use super::follow::{Follower, Target, Thread};
-use super::mlflow::{EXPERIMENT, Place};
+use super::mlflow::{self, EXPERIMENT, Place};
 use super::tensorboard::TensorBoard;
 use super::{folder, name_of};
 use crate::files::{self, Workspace};
@@ -103,6 +103,7 @@ pub fn sync(
     parse: &dyn Fn(&str) -> Result<Option<Place>>,
 ) -> Result<Vec<Synced>> {
     let mut done = Vec::new();
+    let mut looked_at = Vec::new();
     for id in chosen(workspace, runs)? {
         let places = match place {
             Some(place) => vec![place.clone()],
@@ -119,10 +120,28 @@ pub fn sync(
         }
         for place in places {
             task.check()?;
+            if let Place::Folder(folder) = &place
+                && !looked_at.contains(folder)
+            {
+                renew_paths(task, folder)?;
+                looked_at.push(folder.clone());
+            }
             tell(place.address(), sync_run(workspace, &id, &place, experiment));
         }
     }
     Ok(done)
+}
+
+/// Puts right the paths of artefacts in a folder of MLflow's, with a word. Errors: as [`mlflow::renew_paths`].
+pub fn renew_paths(task: &Task, folder: &Path) -> Result<()> {
+    let renewed = mlflow::renew_paths(folder)?;
+    if renewed > 0 {
+        task.info(format!(
+            "{} was moved: the paths of artefacts of {renewed} runs and experiments in it were put right",
+            folder.display()
+        ));
+    }
+    Ok(())
 }
 
 fn chosen(workspace: &Workspace, named: &[String]) -> Result<Vec<String>> {
@@ -138,8 +157,15 @@ fn chosen(workspace: &Workspace, named: &[String]) -> Result<Vec<String>> {
 fn known_places(workspace: &Workspace, id: &str, parse: &dyn Fn(&str) -> Result<Option<Place>>) -> Result<Vec<Place>> {
     let folder = cursors(workspace, id);
     let folders = if folder.is_dir() { files::list(&folder)? } else { Vec::new() };
-    let known = folders.iter().filter_map(|folder| known_destination(&folder.join(DESTINATION)));
-    known.filter_map(|(uri, _)| parse(&uri).transpose()).collect()
+    let known = folders.iter().filter_map(|folder| Some((folder, known_destination(&folder.join(DESTINATION))?)));
+    let own = Place::Folder(workspace.tracking().join("mlruns"));
+    known
+        .filter_map(|(folder, (uri, _))| {
+            // The workspace's own folder is that wherever the workspace has been moved to.
+            let is_own = folder.file_name().is_some_and(|name| *name == *own.slug(workspace));
+            if is_own { Some(Ok(own.clone())) } else { parse(&uri).transpose() }
+        })
+        .collect()
 }
 
 fn sync_run(workspace: &Workspace, id: &str, place: &Place, experiment: &str) -> Result<usize> {

@@ -262,13 +262,56 @@ fn experiment(root: &Path, id: &str, name: &str) -> Result<()> {
 /// The experiment of that name, if there is one.
 fn find(root: &Path, name: &str) -> Result<Option<String>> {
     for folder in files::list(root)? {
-        let Ok(meta) = std::fs::read_to_string(folder.join("meta.yaml")) else { continue };
+        let Ok(meta) = files::read_text(&folder.join("meta.yaml")) else { continue };
         let named = meta.lines().filter_map(|line| line.strip_prefix("name: ")).map(unquoted);
         if named.into_iter().any(|known| known == name) {
             return Ok(folder.file_name().and_then(|id| id.to_str()).map(str::to_owned));
         }
     }
     Ok(None)
+}
+
+/// See [`super::renew_paths`].
+///
+/// Source: MLflow 3.17's FileStore takes artifact_uri and artifact_location as they stand; what is relative it looks for below the folder
+/// that its server was started in, so that only absolute ones hold everywhere.
+pub(super) fn renew_paths(root: &Path) -> Result<usize> {
+    let root = std::path::absolute(root).map_err(|e| Error::io("find", root, e))?;
+    let folders = |folder: &Path| -> Result<Vec<PathBuf>> {
+        Ok(files::list(folder)?.into_iter().filter(|path| path.join("meta.yaml").is_file()).collect())
+    };
+    let mut renewed = 0;
+    for experiment in if root.is_dir() { folders(&root)? } else { Vec::new() } {
+        renewed += usize::from(renew(&root, &experiment, "artifact_location", "")?);
+        for run in folders(&experiment)? {
+            renewed += usize::from(renew(&root, &run, "artifact_uri", "/artifacts")?);
+        }
+    }
+    Ok(renewed)
+}
+
+/// Puts right the line `key` in the meta.yaml of `folder`, if it names the place of this very folder in another root.
+fn renew(root: &Path, folder: &Path, key: &str, below: &str) -> Result<bool> {
+    let path = folder.join("meta.yaml");
+    let text = files::read_text(&path)?;
+    let uri = file_uri(folder) + below;
+    // What stands behind the root is the same wherever that lies.
+    let tail = uri.strip_prefix(&file_uri(root)).unwrap_or(&uri);
+    let mut renewed = false;
+    let lines = text.lines().map(|line| {
+        let given = line.strip_prefix(key).and_then(|rest| rest.strip_prefix(':')).map(unquoted);
+        let moved = given.is_some_and(|given| {
+            let is_file = given.starts_with("file:") || Path::new(&given).is_absolute();
+            is_file && given != uri && given.ends_with(tail)
+        });
+        renewed |= moved;
+        if moved { format!("{key}: {}\n", quoted(&uri)) } else { format!("{line}\n") }
+    });
+    let new: String = lines.collect();
+    if renewed {
+        files::write(&path, new)?;
+    }
+    Ok(renewed)
 }
 
 /// A YAML text in single quotes.

@@ -22,6 +22,9 @@ pub const EXPERIMENT: &str = "rvc-run";
 /// The tag that names the run which a run was started by.
 pub const PARENT: &str = "rvc_run.parent";
 
+/// What MLflow's own client sends runs to besides servers and folders.
+const SERVICES: [&str; 4] = ["databricks", "databricks-uc", "uc", "dagshub"];
+
 const MOST_KEY: usize = 250;
 const MOST_PARAM: usize = 6000;
 const MOST_TAG: usize = 8000;
@@ -45,13 +48,26 @@ impl Place {
     ///
     /// * `variable` reads an environment variable: tokens come from MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME and
     ///   MLFLOW_TRACKING_PASSWORD.
-    /// * Errors: `usage` for a scheme that is neither http, https nor file.
+    /// * Errors: `usage` for a scheme that is neither http, https nor file, a server's name without one, and services that are no server of
+    ///   MLflow's.
     pub fn parse(text: &str, workspace: &Workspace, variable: &dyn Fn(&str) -> Option<String>) -> Result<Option<Self>> {
         if text == "none" {
             return Ok(None);
         }
         if text.is_empty() {
             return Ok(Some(Self::Folder(workspace.tracking().join("mlruns"))));
+        }
+        let service = text.split([':', '/']).next().unwrap_or_default().to_ascii_lowercase();
+        if SERVICES.contains(&service.as_str()) && !workspace.path(text).is_dir() {
+            return Err(Error::new(Kind::Usage, format!("runs cannot be sent to {service}, which is no tracking server of MLflow's"))
+                .hint("give http://HOST:PORT or https://... of an MLflow server, a folder such as file:tracking/mlruns, or none"));
+        }
+        if is_host_and_port(text) {
+            return Err(Error::new(
+                Kind::Usage,
+                format!("{text:?} is the name of a server without http:// or https://"),
+            )
+            .hint(format!("give http://{text}; a folder of that name would be file:{text}")));
         }
         match text.split_once(':') {
             Some((scheme, _)) if ["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) => {
@@ -111,6 +127,23 @@ impl Place {
             parent: None,
         })
     }
+}
+
+/// Puts right where the runs in a folder of MLflow's say their artefacts lie, which MLflow writes down as absolute paths: in a workspace
+/// that was moved they lead to its old place. Returns how many runs and experiments it was.
+///
+/// Errors: `file.read`, `file.write`, `file.disk_full`.
+pub fn renew_paths(folder: &Path) -> Result<usize> {
+    folder::renew_paths(folder)
+}
+
+/// "127.0.0.1:5055", "localhost:5000/base", "[::1]:5000": what people give as they see it in a browser.
+fn is_host_and_port(text: &str) -> bool {
+    let Some((host, rest)) = text.rsplit_once(':') else { return false };
+    let port = rest.split('/').next().unwrap_or_default();
+    let is_host = |c: char| c.is_ascii_alphanumeric() || ".-_[]:".contains(c);
+    // One letter is a drive; a scheme has slashes behind it.
+    host.len() > 1 && host.chars().all(is_host) && port.parse::<u16>().is_ok()
 }
 
 /// What makes a run findable.
@@ -424,6 +457,27 @@ mod tests {
         let Some(Place::Server { url, .. }) = parse("HTTP://anna:a/b@host:5000").unwrap() else { panic!() };
         assert_eq!(url, "http://host:5000");
         assert!(!format!("{access:?}").contains("secret"));
+    }
+
+    #[test]
+    fn a_server_without_a_scheme_and_services_are_refused_with_the_right_form() {
+        for given in ["127.0.0.1:5055", "localhost:5000", "mlflow.example.com:80/base", "[::1]:5000", "my-host:5000/"] {
+            let error = parse(given).unwrap_err();
+            assert_eq!(error.kind(), Kind::Usage, "{given}");
+            assert!(error.hint_text().unwrap().contains(&format!("give http://{given}")), "{error:?}");
+        }
+        for given in ["databricks", "databricks://profile", "Databricks", "databricks-uc", "uc:http://x", "dagshub"] {
+            let error = parse(given).unwrap_err();
+            assert!(
+                error.kind() == Kind::Usage && error.message().contains("no tracking server"),
+                "{given}: {error:?}"
+            );
+            assert!(error.hint_text().unwrap().contains("http://HOST:PORT"), "{error:?}");
+        }
+        // Folders all the same.
+        for given in ["runs", "runs/5000", "./databricks", "data.bricks", r"C:\runs", "C:5000"] {
+            assert!(matches!(parse(given).unwrap(), Some(Place::Folder(_))), "{given}");
+        }
     }
 
     #[test]
