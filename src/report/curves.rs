@@ -235,7 +235,7 @@ const TRAINING: [(&str, &str, &[&str]); 9] = [
 /// Keys that are no curves: measured once, shown elsewhere, or means of what has a curve of its own.
 fn is_curve(key: &str) -> bool {
     let known = |group: &(&str, &str, &[&str])| group.2.contains(&key);
-    let elsewhere = ["epoch/", "system/", "index_", "self_test_", "dataset_"];
+    let elsewhere = ["epoch/", "system/", "index_", "self_test_", "dataset_", "loss/"];
     TRAINING.iter().any(known) || !elsewhere.iter().any(|beginning| key.starts_with(beginning))
 }
 

@@ -7,14 +7,29 @@ pub fn least_squares(score: &Tensor, target: f64) -> Tensor {
     (score.to_kind(Kind::Float) - target).square().mean(Kind::Float)
 }
 
+/// The distance of the score of each of D's parts from `target`.
+pub fn of_parts(scores: &[Tensor], target: f64) -> Vec<Tensor> {
+    scores.iter().map(|score| least_squares(score, target)).collect()
+}
+
 /// D's loss: real scores should be 1, made ones 0; summed over D's parts.
 pub fn discriminator_loss(real: &[Tensor], fake: &[Tensor]) -> Tensor {
-    sum(real.iter().zip(fake).map(|(real, fake)| least_squares(real, 1.0) + least_squares(fake, 0.0)))
+    sum_of_pairs(&of_parts(real, 1.0), &of_parts(fake, 0.0))
+}
+
+/// The sum over D's parts of what it holds against real and against made sound.
+pub fn sum_of_pairs(real: &[Tensor], fake: &[Tensor]) -> Tensor {
+    sum(real.iter().zip(fake).map(|(real, fake)| real + fake))
 }
 
 /// G's adversarial loss: made scores should be 1; summed over D's parts.
 pub fn generator_loss(fake: &[Tensor]) -> Tensor {
-    sum(fake.iter().map(|fake| least_squares(fake, 1.0)))
+    sum_of(&of_parts(fake, 1.0))
+}
+
+/// The sum over D's parts.
+pub fn sum_of(parts: &[Tensor]) -> Tensor {
+    sum(parts.iter().map(Tensor::shallow_clone))
 }
 
 /// Twice the sum, over D's parts and their layers, of the mean distance of feature maps. Real maps get no gradient.

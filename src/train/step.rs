@@ -20,6 +20,34 @@ use tch::{Device, Tensor};
 pub const METRICS: [&str; 7] =
     ["loss_disc", "loss_gen", "loss_fm", "loss_mel", "loss_kl", "grad_norm_g", "grad_norm_d"];
 
+/// The names of the losses of each of D's parts: what G loses to it, what it holds against real sound, against made sound. RVC's in
+/// TensorBoard.
+pub const PARTS: [[&str; 9]; 3] = [
+    ["loss/g/0", "loss/g/1", "loss/g/2", "loss/g/3", "loss/g/4", "loss/g/5", "loss/g/6", "loss/g/7", "loss/g/8"],
+    [
+        "loss/d_r/0",
+        "loss/d_r/1",
+        "loss/d_r/2",
+        "loss/d_r/3",
+        "loss/d_r/4",
+        "loss/d_r/5",
+        "loss/d_r/6",
+        "loss/d_r/7",
+        "loss/d_r/8",
+    ],
+    [
+        "loss/d_g/0",
+        "loss/d_g/1",
+        "loss/d_g/2",
+        "loss/d_g/3",
+        "loss/d_g/4",
+        "loss/d_g/5",
+        "loss/d_g/6",
+        "loss/d_g/7",
+        "loss/d_g/8",
+    ],
+];
+
 /// Both networks and what trains them.
 pub struct Engine {
     pub generator: Synthesizer,
@@ -58,11 +86,26 @@ pub struct Times {
 }
 
 /// The outcome of a step.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Outcome {
     /// In the order of [`METRICS`].
     pub values: [f64; METRICS.len()],
     pub times: Times,
+    /// In the order of [`PARTS`]; on the device, and read by nobody who does not ask: see [`Outcome::parts`].
+    parts: [Vec<Tensor>; 3],
+}
+
+impl Outcome {
+    /// The losses of D's parts with their names; one read from the device. Errors: `torch`.
+    pub fn parts(&self) -> Result<Vec<(&'static str, f64)>> {
+        let named = PARTS.iter().zip(&self.parts).flat_map(|(names, parts)| names.iter().copied().zip(parts));
+        let (names, scalars): (Vec<&str>, Vec<&Tensor>) = named.unzip();
+        let values = nn::guard(|| {
+            let values = Tensor::stack(&scalars, 0).to_kind(tch::Kind::Double);
+            Vec::<f64>::try_from(values).unwrap_or_default()
+        })?;
+        Ok(names.into_iter().zip(values).collect())
+    }
 }
 
 impl Engine {
@@ -126,11 +169,12 @@ impl Engine {
         };
         times.generator_forward = clock.lap();
 
-        let loss_disc = {
+        let (loss_disc, against) = {
             let discriminator = self.discriminator.computed();
             let real = discriminator.forward(&wave);
             let fake = discriminator.forward(&made.y_hat.detach());
-            loss::discriminator_loss(&real.scores, &fake.scores)
+            let against = [loss::of_parts(&real.scores, 1.0), loss::of_parts(&fake.scores, 0.0)];
+            (loss::sum_of_pairs(&against[0], &against[1]), against)
         };
         times.discriminator_forward = clock.lap();
         loss_disc.backward();
@@ -151,7 +195,8 @@ impl Engine {
         let loss_mel = loss::mel_l1(&y_mel, &self.spectral.mel(&made.y_hat.squeeze_dim(1))) * self.c_mel;
         let loss_kl = loss::kl_loss(&made.z_p, &made.logs_q, &made.m_p, &made.logs_p, &made.y_mask) * self.c_kl;
         let loss_fm = loss::feature_loss(&real.fmaps, &fake.fmaps);
-        let loss_gen = loss::generator_loss(&fake.scores);
+        let lost = loss::of_parts(&fake.scores, 1.0);
+        let loss_gen = loss::sum_of(&lost);
         times.generator_losses = clock.lap();
 
         (&loss_gen + &loss_fm + &loss_mel + &loss_kl).backward();
@@ -168,7 +213,9 @@ impl Engine {
         let metrics = [loss_disc, loss_gen, loss_fm, loss_mel, loss_kl, grad_norm_g, grad_norm_d];
         let values = read(&metrics)?;
         times.read = clock.lap();
-        Ok(Outcome { values, times })
+        let [real, fake] = against;
+        let parts = [lost, real, fake].map(|parts| parts.iter().map(Tensor::detach).collect());
+        Ok(Outcome { values, times, parts })
     }
 }
 

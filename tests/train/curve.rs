@@ -1,6 +1,6 @@
 //! Six steps of the full networks against the Python reference (golden case train_curve).
 
-use crate::room::alone;
+use crate::room::{Room, alone, config};
 use crate::support::{Golden, assert_close, fill_params};
 use crate::voice::{self, Made};
 use rvc_run::config::Config;
@@ -129,4 +129,32 @@ fn check_parameter(name: &str, tensor: &Tensor, expected: &Value, atol: f64) {
     assert_close(&format!("{name} first4"), &actual, &Tensor::from_slice(&first), atol);
     let std = expected["std"].as_f64().unwrap();
     assert_close(&format!("{name} std"), &spread(tensor).into(), &std.into(), atol);
+}
+
+#[test]
+fn the_losses_of_the_discriminators_parts_stand_where_train_log_has_a_line() {
+    let _turn = alone();
+    for (version, parts) in [("v1", 7), ("v2", 9)] {
+        let settings = config(json!({ "version": version, "log_interval": 3 }));
+        let room = Room::new().for_variant(&settings);
+        let (_, steps) = room.train(&settings, 2);
+        assert!(steps.len() > 4);
+        for (i, step) in steps.iter().enumerate() {
+            let of = |kind: &str| -> Vec<f64> {
+                let prefix = format!("loss/{kind}/");
+                step.iter().filter(|(name, _)| name.starts_with(&prefix)).map(|(_, value)| value).collect()
+            };
+            let [judged, real, made] = ["g", "d_r", "d_g"].map(of);
+            if i % 3 > 0 {
+                assert!(judged.is_empty() && real.is_empty() && made.is_empty(), "step {i}");
+                continue;
+            }
+            assert_eq!((judged.len(), real.len(), made.len()), (parts, parts, parts), "step {i}");
+            assert!(step.get(&format!("loss/g/{}", parts - 1)).is_some() && step.get("loss/d_r/0").is_some());
+            // Sums of float32 that were added up in another order.
+            let close = |parts: f64, whole: f64| (parts - whole).abs() <= 1e-5 * whole.abs().max(1.0);
+            assert!(close(judged.iter().sum(), step.get("loss_gen").unwrap()), "step {i}");
+            assert!(close(real.iter().chain(&made).sum(), step.get("loss_disc").unwrap()), "step {i}");
+        }
+    }
 }
