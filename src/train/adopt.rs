@@ -8,13 +8,16 @@
 //!
 //! Nothing is computed, and nothing of theirs is changed. A row of the list counts by the last two parts of its paths, for what
 //! stands before is another machine's, or relative to another folder; a row that would lead out of the experiment is left out.
+//! A list in a code page is read by the one in which its rows name files that are there.
 //!
-//! Source: spec A.7, B.2, C.4, D.1 for RVC's layout; Applio's rvc/train/extract/preparing_files.py for its own.
+//! Source: spec A.7, B.2, C.4, D.1 for RVC's layout; Applio's rvc/train/extract/preparing_files.py for its own; rvc-next's
+//! rvc_next/engine/train/filelist.py for lists with the speaker's name behind its number and rows repeated by its weight.
 
 use crate::files;
 use crate::task::Task;
+use crate::train::config_json;
 use crate::{Error, Kind, Result};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 /// Their folder, ours, and whose name it is.
@@ -63,6 +66,10 @@ pub struct Adopted {
     /// Rows of clips, and of silence.
     pub clips: usize,
     pub mute_rows: usize,
+    /// Rows of clips that another row names already: a speaker's weight in lists of several.
+    pub repeated: usize,
+    /// Names of the speakers, where the list has them.
+    pub speakers: BTreeMap<i64, String>,
     /// Rows left out: number of the line, and why. Each was told.
     pub dropped: Vec<(usize, String)>,
     /// G_ and D_ files.
@@ -82,9 +89,11 @@ pub fn adopt(task: &Task, source: &Path, logs: &Path) -> Result<Adopted> {
             .hint("take over under another name, or move this folder away first"));
     }
     let home = source.canonicalize().map_err(|e| Error::io("open", source, e))?;
-    let text = files::read_text(&source.join(LIST))?;
-    let rows: Vec<(usize, &str)> =
-        text.lines().enumerate().map(|(i, line)| (i + 1, line.trim())).filter(|(_, line)| !line.is_empty()).collect();
+    let (text, code_page) = files::read_foreign(&source.join(LIST), |text| usable(&home, text))?;
+    if let Some(page) = code_page {
+        task.info(format!("{} is in a code page and was read as {page}", source.join(LIST).display()));
+    }
+    let rows = numbered(&text);
     let finder = Finder { name: experiment(&rows), home: &home };
     let (mut taken, mut dropped) = (Vec::new(), Vec::new());
     // Target -> source: two files must not become one.
@@ -109,13 +118,45 @@ pub fn adopt(task: &Task, source: &Path, logs: &Path) -> Result<Adopted> {
     if clips == 0 {
         let hint = dropped.first().map_or("it has no row of a clip".to_owned(), |(n, why)| format!("line {n}: {why}"));
         let list = source.join(LIST);
-        return Err(Error::new(Kind::DataEmpty, format!("no row of {} can be used", list.display()))
-            .path(&list)
-            .hint(hint));
+        let error = Error::new(Kind::DataEmpty, format!("no row of {} can be used", list.display())).path(&list);
+        let way_out = code_page.map(|_| "; it is neither UTF-8 nor UTF-16: open it in an editor and save it as UTF-8");
+        return Err(error.hint(hint + way_out.unwrap_or_default()));
     }
+    let names: BTreeSet<&Vec<(String, PathBuf)>> =
+        taken.iter().filter(|row| !row.is_mute).map(|row| &row.files).collect();
+    let repeated = clips - names.len();
+    let speakers = speakers(task, &taken);
     let checkpoints = others(&home, &finder.name, &mut wanted)?;
-    copy(task, &wanted, &taken, logs)?;
-    Ok(Adopted { program, folder: logs.to_owned(), clips, mute_rows, dropped, checkpoints })
+    copy(task, &wanted, &taken, &speakers, logs)?;
+    Ok(Adopted { program, folder: logs.to_owned(), clips, mute_rows, repeated, speakers, dropped, checkpoints })
+}
+
+/// The rows of a list with the numbers of their lines.
+fn numbered(text: &str) -> Vec<(usize, &str)> {
+    text.lines().enumerate().map(|(i, line)| (i + 1, line.trim())).filter(|(_, line)| !line.is_empty()).collect()
+}
+
+/// The share of a list's rows whose files are in the experiment.
+fn usable(home: &Path, text: &str) -> f64 {
+    let rows = numbered(text);
+    let finder = Finder { name: experiment(&rows), home };
+    let found = rows.iter().filter(|(_, line)| finder.row(line).is_ok()).count();
+    found as f64 / rows.len().max(1) as f64
+}
+
+/// The names that rows give to speakers; of two for one, the first, with a warning.
+fn speakers(task: &Task, rows: &[Row]) -> BTreeMap<i64, String> {
+    let mut names: BTreeMap<i64, String> = BTreeMap::new();
+    let mut told = BTreeSet::new();
+    for (sid, name) in rows.iter().filter_map(|row| Some((row.sid, row.speaker.as_ref()?))) {
+        let known = names.entry(sid).or_insert_with(|| name.clone());
+        if known != name && told.insert((sid, name)) {
+            task.warn(format!(
+                "speaker {sid} is called {known:?} in one row and {name:?} in another; {known:?} is kept"
+            ));
+        }
+    }
+    names
 }
 
 /// Whose experiment a folder is; an error that says what to do if training cannot go on from it.
@@ -179,6 +220,8 @@ struct Row {
     /// Below our folder -> where it is now.
     files: Vec<(String, PathBuf)>,
     sid: i64,
+    /// The speaker's name, which lists of several speakers have behind the number.
+    speaker: Option<String>,
 }
 
 struct Finder<'a> {
@@ -191,10 +234,17 @@ impl Finder<'_> {
     /// The files of one line, or why it cannot be used.
     fn row(&self, line: &str) -> std::result::Result<Row, String> {
         let fields: Vec<&str> = line.split('|').collect();
-        let (paths, sid) = match &fields[..] {
-            [paths @ .., sid] if [2, 4].contains(&paths.len()) => (paths, sid),
-            _ => return Err(format!("{} fields between bars, but must be 5, or 3 without pitch", fields.len())),
+        let (paths, sid, speaker) = match &fields[..] {
+            [paths @ .., sid] if [2, 4].contains(&paths.len()) => (paths, sid, None),
+            [paths @ .., sid, name] if [2, 4].contains(&paths.len()) => (paths, sid, Some(name.trim())),
+            _ => {
+                let n = fields.len();
+                return Err(format!(
+                    "{n} fields between bars, but must be 5, or 3 without pitch, and one more with names"
+                ));
+            }
         };
+        let speaker = speaker.filter(|name| !name.is_empty()).map(str::to_owned);
         let sid = sid.trim().parse().map_err(|_| format!("the speaker is {sid:?}, but must be a whole number"))?;
         let found = paths.iter().map(|field| self.find(field)).collect::<std::result::Result<Vec<_>, _>>()?;
         let roles: &[&[&str]] = &[&["0_gt_wavs"], &["3_feature768", "3_feature256"], &["2a_f0"], &["2b-f0nsf"]];
@@ -206,7 +256,7 @@ impl Finder<'_> {
         if found.iter().any(|(_, to, _)| to.starts_with("mute/") != is_mute) {
             return Err("it pairs silence with a clip".to_owned());
         }
-        Ok(Row { is_mute, files: found.into_iter().map(|(_, to, from)| (to, from)).collect(), sid })
+        Ok(Row { is_mute, files: found.into_iter().map(|(_, to, from)| (to, from)).collect(), sid, speaker })
     }
 
     /// Our folder for a path of the list, our path, and the file that is meant.
@@ -260,7 +310,9 @@ fn others(home: &Path, name: &str, wanted: &mut BTreeMap<String, PathBuf>) -> Re
     for path in files::list(home)?.into_iter().filter(|path| path.is_file()) {
         let is_checkpoint = is_named(&path, "G_", ".pth") || is_named(&path, "D_", ".pth");
         checkpoints += usize::from(is_checkpoint);
-        let is_ours = ["config.json", "model_info.json", "train.log"].iter().any(|known| path.ends_with(known));
+        let is_ours = ["config.json", "model_info.json", "experiment.json", "train.log"]
+            .iter()
+            .any(|known| path.ends_with(known));
         // Applio calls its index by the experiment alone.
         let is_index = is_named(&path, "added_", ".index") || is_named(&path, name, ".index");
         if is_checkpoint || is_ours || is_index {
@@ -279,7 +331,13 @@ fn others(home: &Path, name: &str, wanted: &mut BTreeMap<String, PathBuf>) -> Re
 }
 
 /// Makes the folder beside its place, and puts it there in one rename.
-fn copy(task: &Task, wanted: &BTreeMap<String, PathBuf>, rows: &[Row], logs: &Path) -> Result<()> {
+fn copy(
+    task: &Task,
+    wanted: &BTreeMap<String, PathBuf>,
+    rows: &[Row],
+    speakers: &BTreeMap<i64, String>,
+    logs: &Path,
+) -> Result<()> {
     let parent = logs.parent().unwrap_or(Path::new("."));
     files::create_folder(parent)?;
     let temp =
@@ -301,6 +359,7 @@ fn copy(task: &Task, wanted: &BTreeMap<String, PathBuf>, rows: &[Row], logs: &Pa
         format!("{}|{}", paths.join("|"), row.sid)
     };
     files::write(&temp.path().join(LIST), rows.iter().map(line).collect::<Vec<_>>().join("\n"))?;
+    config_json::name_speakers(temp.path(), speakers)?;
     if logs.is_dir() {
         // Empty, or it would have been refused.
         std::fs::remove_dir(logs).map_err(|e| Error::io("replace", logs, e))?;

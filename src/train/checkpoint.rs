@@ -311,6 +311,21 @@ pub fn without_manifest(logs: &Path) -> Result<Vec<i64>> {
     Ok(numbers)
 }
 
+/// The epochs that have a manifest, whole or not. Errors: `file.read`.
+pub fn with_manifest(logs: &Path) -> Result<Vec<i64>> {
+    numbered(logs, "checkpoint_", ".json")
+}
+
+/// Links the files of an epoch's checkpoint into a new folder `replaced_<n>`: another of that number may then be saved. Errors: `file.write`.
+pub fn keep_aside(logs: &Path, epoch: i64) -> Result<PathBuf> {
+    let folder = files::numbered_folder(logs, "replaced")?;
+    let all = paths(logs, epoch).into_iter().chain([average_path(logs, epoch)]);
+    for path in all.filter(|path| path.is_file()) {
+        files::link_or_copy(&path, &folder.join(file_name(&path)))?;
+    }
+    Ok(folder)
+}
+
 /// The numbers of the files `<prefix><number><suffix>`.
 fn numbered(logs: &Path, prefix: &str, suffix: &str) -> Result<Vec<i64>> {
     if !logs.exists() {

@@ -7,9 +7,12 @@ use crate::models::SynthesizerConfig;
 use crate::task::Task;
 use crate::torchfile;
 use crate::train::{checkpoint, foreign, python};
-use crate::{Error, Kind, Result, files};
+use crate::{Error, Kind, Result, files, voice};
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+
+const SPEAKERS: &str = "spk_embed_dim";
 
 /// logs/<voice>/config.json.
 pub fn path(logs: &Path) -> PathBuf {
@@ -79,7 +82,8 @@ pub fn check(logs: &Path, config: &Config) -> Result<()> {
     if let Some(preset) = preset_of(&there["model"], config)? {
         same(&path, "preset", Some(&json!(preset)), &json!(config.preset))?;
     }
-    for (key, value) in ours["model"].as_object().into_iter().flatten() {
+    // The rows of speakers are what the weights have: Applio's file says 109 whatever it trains.
+    for (key, value) in ours["model"].as_object().into_iter().flatten().filter(|(key, _)| *key != SPEAKERS) {
         same(&path, &format!("model.{key}"), there["model"].get(key), value)?;
     }
     Ok(())
@@ -87,8 +91,9 @@ pub fn check(logs: &Path, config: &Config) -> Result<()> {
 
 /// The preset that has exactly these sizes, if one has.
 fn preset_of(model: &Value, config: &Config) -> Result<Option<&'static str>> {
+    let spk_embed_dim = model.get(SPEAKERS).and_then(Value::as_i64).unwrap_or(config.spk_embed_dim);
     for preset in ["full", "tiny"] {
-        if settings(&Config { preset: preset.into(), ..config.clone() })?["model"] == *model {
+        if settings(&Config { preset: preset.into(), spk_embed_dim, ..config.clone() })?["model"] == *model {
             return Ok(Some(preset));
         }
     }
@@ -109,21 +114,38 @@ fn same(path: &Path, key: &str, there: Option<&Value>, ours: &Value) -> Result<(
     }
 }
 
-/// Writes the folder's config.json if its content differs. Call [`check`] first. Errors: `file.write`, `file.disk_full`.
+/// Writes the folder's config.json if its content differs. Call [`check`] first.
+///
+/// Errors: `file.write`, `file.disk_full`, `data.damaged`.
 ///
 /// A file of another program keeps its own keys and spellings, so that the program still opens it.
 pub fn write(logs: &Path, config: &Config) -> Result<()> {
     let path = path(logs);
-    let there = std::fs::read_to_string(&path).ok();
     let mut new = settings(config)?;
-    if let Some(Value::Object(old)) = there.as_deref().and_then(|text| serde_json::from_str(text).ok()) {
+    if path.is_file()
+        && let Value::Object(old) = parse(&path)?
+    {
         new = merged(old, &new);
     }
     let text = python::json(&new);
-    if there.as_ref() == Some(&text) {
+    if files::read(&path).is_ok_and(|there| there == text.as_bytes()) {
         return Ok(());
     }
     files::write(&path, text)
+}
+
+/// Writes the names of speakers into the folder's config.json where lists of several speakers have them, unless it has some.
+///
+/// Errors: as [`write`].
+pub fn name_speakers(logs: &Path, names: &BTreeMap<i64, String>) -> Result<()> {
+    let path = path(logs);
+    let mut there = parse(&path)?;
+    let Some(map) = there.as_object_mut().filter(|map| !names.is_empty() && !map.contains_key("speaker_info")) else {
+        return Ok(());
+    };
+    let listed: Vec<Value> = names.iter().map(|(id, name)| json!({ "id": id, "name": name })).collect();
+    map.insert("speaker_info".to_owned(), json!(listed));
+    files::write(&path, python::json(&there))
 }
 
 /// `old` with our values. Applio's file, told by its data.sample_rate, gets values for the keys that it has, and no others.
@@ -151,20 +173,52 @@ fn merged(mut old: Map<String, Value>, ours: &Value) -> Value {
     Value::Object(old)
 }
 
-/// The settings of a folder that was trained in, by RVC, Applio or rvc-run: what its config.json and its newest G_ file say,
-/// for [`Config::from_json`]. Everything else is for the caller to choose.
+/// The settings of a folder that was trained in, by RVC, Applio or rvc-run: what its config.json, the files beside it and its newest
+/// checkpoint say, for [`Config::from_json`]. Everything else is for the caller to choose.
 ///
-/// The year of RVC decides about four constants (spec section 0): its config.json has had no `fp16_run` since 2026.
+/// The year of RVC decides about four constants (spec section 0): its config.json has had no `fp16_run` since 2026. A config.json that is
+/// not there is a warning if a checkpoint says what the networks are.
 ///
-/// Errors: `file.not_found` without a config.json; `data.damaged`; `checkpoint.damaged`.
+/// Errors: `file.not_found` if nothing was trained; `data.damaged`; `checkpoint.damaged`, `checkpoint.mismatch`.
 pub fn of_folder(task: &Task, logs: &Path) -> Result<Map<String, Value>> {
     let path = path(logs);
-    if !path.exists() {
+    let ours = checkpoint::newest(task, logs)?;
+    let theirs = foreign::newest(task, logs, ours.as_ref())?;
+    let mut found = Map::new();
+    if path.exists() {
+        found = of_json(task, &path)?;
+    } else if ours.is_none() && theirs.is_none() {
         return Err(Error::new(Kind::NotFound, format!("nothing was trained in {}", logs.display()))
             .path(&path)
-            .hint("its config.json is missing; train the voice first, or copy the whole folder here"));
+            .hint("train the voice first, or copy the whole folder here"));
+    } else if ours.is_none() {
+        task.warn(format!(
+            "{} is missing: sizes are those of the checkpoint, learning_rate and what else it said are RVC's own",
+            path.display()
+        ));
     }
-    let there = parse(&path)?;
+    if ours.is_none() {
+        found.extend(encoder(task, logs)?.map(|name| ("content_encoder".to_owned(), json!(name))));
+    }
+    // Ours says it all; how long and where to train is for the caller.
+    found.extend(ours.map(|manifest| manifest.config).unwrap_or_default());
+    for name in ["epochs", "save_every", "gpu", "pretrained_g", "pretrained_d"] {
+        found.remove(name);
+    }
+    if let Some(pair) = theirs {
+        let sizes = voice::variant(&torchfile::read(&pair.g)?)?;
+        found.insert("sample_rate".into(), json!(sizes.sample_rate));
+        found.insert("version".into(), json!(sizes.version));
+        found.insert("if_f0".into(), json!(sizes.if_f0));
+        found.insert("preset".into(), json!(sizes.preset));
+        found.insert(SPEAKERS.into(), json!(sizes.spk_embed_dim));
+    }
+    Ok(found)
+}
+
+/// What a config.json says.
+fn of_json(task: &Task, path: &Path) -> Result<Map<String, Value>> {
+    let there = parse(path)?;
     let (data, train, model) = (&there["data"], &there["train"], &there["model"]);
     let mut found = Map::new();
     let mut take = |name: &str, value: Option<&Value>| {
@@ -173,7 +227,7 @@ pub fn of_folder(task: &Task, logs: &Path) -> Result<Map<String, Value>> {
         }
     };
     take("sample_rate", data.get("sampling_rate").or_else(|| data.get("sample_rate")));
-    take("spk_embed_dim", model.get("spk_embed_dim"));
+    take(SPEAKERS, model.get(SPEAKERS));
     for name in ["learning_rate", "betas", "eps", "lr_decay", "batch_size", "seed", "c_mel", "c_kl", "log_interval"] {
         take(name, train.get(name));
     }
@@ -187,9 +241,7 @@ pub fn of_folder(task: &Task, logs: &Path) -> Result<Map<String, Value>> {
         )),
         None => {}
     }
-    take("content_encoder", embedder(task, logs)?.map(Value::from).as_ref());
-    let applio = data.get("sample_rate").is_some();
-    if !applio && !train.is_null() && train.get("fp16_run").is_none() {
+    if !is_applio(&there) && !train.is_null() && train.get("fp16_run").is_none() {
         for (name, value) in [
             ("spec_eps", json!(2e-7)),
             ("mel_clamp", json!(2e-6)),
@@ -199,57 +251,52 @@ pub fn of_folder(task: &Task, logs: &Path) -> Result<Map<String, Value>> {
             take(name, Some(&value));
         }
     }
-    found.extend(of_weights(task, logs)?);
     Ok(found)
 }
 
-/// The content encoder that Applio's model_info.json names; none without that file. One that has no name here is warned of: the
-/// voice then cannot tell what it must be converted with.
+/// Applio writes sample_rate where RVC writes sampling_rate.
+fn is_applio(config_json: &Value) -> bool {
+    config_json["data"].get("sample_rate").is_some()
+}
+
+/// The content encoder of an experiment of another program: the one that Applio's model_info.json or rvc-next's experiment.json names, or
+/// RVC WebUI's only one. None where nobody says. One that has no name here is warned of: the voice then cannot tell what it must be
+/// converted with.
 ///
 /// Errors: `file.read`, `data.damaged`.
-fn embedder(task: &Task, logs: &Path) -> Result<Option<String>> {
-    let path = logs.join("model_info.json");
-    if !path.is_file() {
+fn encoder(task: &Task, logs: &Path) -> Result<Option<String>> {
+    for (name, key) in [("model_info.json", "embedder_model"), ("experiment.json", "embedder")] {
+        let path = logs.join(name);
+        if !path.is_file() {
+            continue;
+        }
+        let Some(name) = parse(&path)?.get(key).and_then(Value::as_str).map(str::to_owned) else { continue };
+        if CONTENT_ENCODERS.contains(&name.as_str()) {
+            return Ok(Some(name));
+        }
+        task.warn(format!(
+            "{} names the content encoder {name:?}, which is none of {}",
+            path.display(),
+            CONTENT_ENCODERS.join(", ")
+        ));
         return Ok(None);
     }
-    let Some(name) = parse(&path)?.get("embedder_model").and_then(Value::as_str).map(str::to_owned) else {
-        return Ok(None);
-    };
-    if CONTENT_ENCODERS.contains(&name.as_str()) {
-        return Ok(Some(name));
-    }
-    task.warn(format!(
-        "{} names the content encoder {name:?}, which is none of {}",
-        path.display(),
-        CONTENT_ENCODERS.join(", ")
-    ));
-    Ok(None)
+    let path = path(logs);
+    // What rvc-run prepared says itself what made it, in its file list's record.
+    let theirs = path.exists() && !logs.join("cache_metadata.json").exists() && !is_applio(&parse(&path)?);
+    Ok((theirs && foreign_work(logs)?).then(|| "hubert_base".to_owned()))
 }
 
-/// What config.json does not tell: version, pitch and size, by the newest checkpoint's weights or manifest.
-fn of_weights(task: &Task, logs: &Path) -> Result<Map<String, Value>> {
-    let ours = checkpoint::newest(task, logs)?;
-    if let Some(pair) = foreign::newest(task, logs, ours.as_ref().map(|manifest| manifest.epoch))? {
-        let file = torchfile::read(&pair.g)?;
-        let content = file.shape("model.enc_p.emb_phone.weight").and_then(|shape| shape.get(1)).copied();
-        let mut found = Map::new();
-        found.insert("version".into(), json!(if content == Some(256) { "v1" } else { "v2" }));
-        found.insert("if_f0".into(), json!(file.shape("model.enc_p.emb_pitch.weight").is_some()));
-        return Ok(found);
-    }
-    // Ours says it all; how long and where to train is for the caller.
-    let mut found = ours.map(|manifest| manifest.config).unwrap_or_default();
-    for name in ["epochs", "save_every", "gpu", "pretrained_g", "pretrained_d"] {
-        found.remove(name);
-    }
-    Ok(found)
+/// Whether another program's checkpoints are in a folder.
+fn foreign_work(logs: &Path) -> Result<bool> {
+    Ok(!foreign::left(logs)?.is_empty())
 }
 
 fn parse(path: &Path) -> Result<Value> {
-    serde_json::from_str(&files::read_text(path)?).map_err(|e| {
-        Error::new(Kind::DataDamaged, format!("{} is not JSON: {e}", path.display()))
-            .path(path)
-            .hint("delete the file; it is written again from the settings")
-            .source(e)
+    files::read_json(path).map_err(|e| match e.kind() {
+        Kind::DataDamaged => {
+            e.hint("save it as JSON in UTF-8, or put in its place the file of another voice of the same rate, version and program")
+        }
+        _ => e,
     })
 }

@@ -129,7 +129,7 @@ pub fn dataset_within(task: &Task, root: &Path, filelist: &Path, config: &Config
         speakers: sizes.spk_embed_dim,
         f0: config.if_f0,
     };
-    let lines = parse_filelist(root, filelist, config.if_f0)?;
+    let lines = parse_filelist(task, root, filelist, config.if_f0)?;
     let loaded = task.map("reading clips", &lines, |item| Ok(load(item, limits)))?;
     let mut dropped = Vec::new();
     let (mut items, mut clips) = (Vec::new(), Vec::new());
@@ -157,10 +157,13 @@ pub fn dataset_within(task: &Task, root: &Path, filelist: &Path, config: &Config
     Ok(Dataset::new(task, items, clips, dropped, config, limits, room))
 }
 
-fn parse_filelist(root: &Path, filelist: &Path, f0: bool) -> Result<Vec<Item>> {
-    let text = files::read_text(filelist)?;
-    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+fn parse_filelist(task: &Task, root: &Path, filelist: &Path, f0: bool) -> Result<Vec<Item>> {
     let place = Place { root, logs: filelist.parent().unwrap_or(root) };
+    let (text, code_page) = files::read_foreign(filelist, |text| place.share_there(text))?;
+    if let Some(page) = code_page {
+        task.info(format!("{} is in a code page and was read as {page}", filelist.display()));
+    }
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     lines.map(|(i, line)| parse_line(&place, line.trim(), f0).map_err(|why| bad_line(filelist, i + 1, &why))).collect()
 }
 
@@ -173,7 +176,8 @@ struct Place<'a> {
 
 impl Place<'_> {
     /// The file that a field names. RVC writes absolute paths: in a folder that came from another place or system they lead
-    /// nowhere, and what stands behind the voice's name, or behind "logs", is looked for from here.
+    /// nowhere, and what stands behind the voice's name, or behind "logs", is looked for from here; in a folder that got another name,
+    /// the last two parts.
     fn find(&self, field: &str) -> PathBuf {
         let given = self.root.join(field);
         if given.exists() {
@@ -184,7 +188,20 @@ impl Place<'_> {
         let behind = |folder: &str| plain.rsplit_once(&format!("/{folder}/")).map(|(_, rest)| rest);
         let here = behind(&voice).map(|rest| self.logs.join(rest));
         let beside = || behind("logs").zip(self.logs.parent()).map(|(rest, logs)| logs.join(rest));
-        here.filter(|path| path.exists()).or_else(|| beside().filter(|path| path.exists())).unwrap_or(given)
+        let renamed = || {
+            let mut parts = plain.rsplit('/');
+            parts.next().zip(parts.next()).map(|(name, folder)| self.logs.join(folder).join(name))
+        };
+        let there = |path: &PathBuf| path.exists();
+        here.filter(there).or_else(|| beside().filter(there)).or_else(|| renamed().filter(there)).unwrap_or(given)
+    }
+
+    /// The share of a list's rows whose files are there.
+    fn share_there(&self, text: &str) -> f64 {
+        let rows: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+        let is_there = |field: &str| self.find(field.trim()).is_file();
+        let there = rows.iter().filter(|line| line.split('|').take(2).all(is_there)).count();
+        there as f64 / rows.len().max(1) as f64
     }
 }
 
@@ -198,12 +215,15 @@ fn parse_line(place: &Place, line: &str, f0: bool) -> std::result::Result<Item, 
     let fields: Vec<&str> = line.split('|').collect();
     let path = |field: &str| place.find(field);
     let (wave, phone, pitch, sid) = match (&fields[..], f0) {
-        ([wave, phone, pitch, pitchf, sid], true) => (wave, phone, Some([path(pitch), path(pitchf)]), sid),
-        ([wave, phone, sid], false) => (wave, phone, None, sid),
-        ([_, _, _], true) => {
+        // Lists of several speakers have their names behind.
+        ([wave, phone, pitch, pitchf, sid] | [wave, phone, pitch, pitchf, sid, _], true) => {
+            (wave, phone, Some([path(pitch), path(pitchf)]), sid)
+        }
+        ([wave, phone, sid] | [wave, phone, sid, _], false) => (wave, phone, None, sid),
+        ([_, _, _] | [_, _, _, _], true) => {
             return Err("it has no pitch, but the settings ask for it (if_f0 is true, without --no-f0)".into());
         }
-        ([_, _, _, _, _], false) => {
+        ([_, _, _, _, _] | [_, _, _, _, _, _], false) => {
             return Err("it has pitch, but the settings ask for a voice without it (if_f0 is false, --no-f0)".into());
         }
         _ => {
@@ -454,6 +474,16 @@ impl Dataset {
     pub fn encoded_by(mut self, digest: Option<String>) -> Self {
         self.content_digest = digest;
         self
+    }
+
+    /// Errors: `config.mismatch` if a clip's speaker has no row in a table of `rows`.
+    pub fn check_speakers(&self, rows: i64) -> Result<()> {
+        let Some(item) = self.items.iter().find(|item| !(0..rows).contains(&item.sid)) else { return Ok(()) };
+        Err(Error::new(
+            Kind::ConfigMismatch,
+            format!("{} is of speaker {}, but the network has rows for 0 to {} alone", item.wave.display(), item.sid, rows - 1),
+        )
+        .hint("start from a base with more rows of speakers, or from random weights with --pretrained-g none and --pretrained-d none"))
     }
 
     /// What made the clips' content, if it is known.

@@ -22,20 +22,21 @@ pub fn write(path: &Path, params: &Params, manifest: &Manifest) -> Result<()> {
 
 fn write_as(path: &Path, params: &Params, manifest: &Manifest, averaged: bool) -> Result<()> {
     let config = Config::from_json(&manifest.config)?;
-    // Without a digest another program made the features, and nothing is known of how.
-    let more = manifest.content_digest.iter().flat_map(|digest| {
-        [
-            ("embedder_model", Value::text(voice::embedder_model(&config.content_encoder))),
-            ("content_encoder", Value::text(&config.content_encoder)),
-            ("content_digest", Value::text(digest)),
-            ("f0_method", Value::text(&config.f0_method)),
-            ("f0_unvoiced", Value::text(&config.f0_unvoiced)),
-        ]
-    });
+    // Without a digest another program made the features; what it is known to have used came with its experiment. The built-in
+    // encoder is nobody else's: there it stands for "unknown".
+    let text = |key: &str, value: &str| (key.to_owned(), Value::text(value));
+    let mut more = Vec::new();
+    if manifest.content_digest.is_some() || config.content_encoder != "mel" {
+        more.push(text("embedder_model", voice::embedder_model(&config.content_encoder)));
+        more.push(text("content_encoder", &config.content_encoder));
+        more.extend(manifest.content_digest.iter().map(|digest| text("content_digest", digest)));
+        more.extend(manifest.content_digest.iter().map(|_| text("f0_method", &config.f0_method)));
+        more.push(text("f0_unvoiced", &config.f0_unvoiced));
+    }
     let about = About {
         sizes: &SynthesizerConfig::from_config(&config),
         info: format!("{}epoch", manifest.epoch),
-        more: more.map(|(key, value)| (key.to_owned(), value)).collect(),
+        more,
         card: card(manifest, averaged.then_some(config.ema_decay)),
     };
     voice::write(path, params.iter().map(|(key, tensor)| (key, tensor.shallow_clone())), about)

@@ -6,12 +6,15 @@
 //! file with the largest number for the newest, and would go back to their own.
 //!
 //! Source: spec E.8, F.9, G.1, G.2. Departure: training goes on with the epoch after the saved one, as Applio's does; RVC
-//! runs the saved epoch again.
+//! runs the saved epoch again and saves it under the same number, so the number of an epoch alone does not say which of two pairs
+//! is further trained (see [`Pair::is_newer`]).
 
+use crate::models::weights;
 use crate::task::Task;
 use crate::torchfile::{self, TorchFile};
-use crate::train::checkpoint::{self, Layout, Position};
+use crate::train::checkpoint::{self, Layout, Manifest, Position};
 use crate::train::step::Engine;
+use crate::train::{optim, pretrained};
 use crate::{Error, Kind, Result, files};
 use std::path::{Path, PathBuf};
 
@@ -25,24 +28,26 @@ pub struct Pair {
     pub d: PathBuf,
     /// The last whole epoch.
     pub epoch: i64,
+    /// Steps that the optimizer has counted.
+    pub step: i64,
     /// AdamW's step size when it was saved.
     pub learning_rate: Option<f64>,
 }
 
-/// The pair that is furthest trained among those that are further than epoch `ours`; None if there is none.
+/// The pair that is furthest trained, if training has not gone on from it already and further in `ours`; None if there is none.
 ///
 /// Each pair that cannot be used is a warning. Errors: `file.read`; `checkpoint.damaged` if there is nothing else to go on from.
-pub fn newest(task: &Task, logs: &Path, ours: Option<i64>) -> Result<Option<Pair>> {
-    let mut best: Option<(i64, i64, Pair)> = None;
+pub fn newest(task: &Task, logs: &Path, ours: Option<&Manifest>) -> Result<Option<Pair>> {
+    let mut best: Option<(i64, Pair)> = None;
     let mut passed = 0;
-    for number in checkpoint::without_manifest(logs)? {
+    for number in numbers(logs)? {
         let [g, d, _] = checkpoint::paths(logs, number);
         match pair(&g, &d) {
             Ok(None) => {}
             Ok(Some(pair)) => {
-                let further = best.as_ref().is_none_or(|(epoch, n, _)| (pair.epoch, number) > (*epoch, *n));
-                if ours.is_none_or(|ours| pair.epoch > ours) && further {
-                    best = Some((pair.epoch, number, pair));
+                let rank = |number: i64, pair: &Pair| (pair.epoch, pair.step, number);
+                if best.as_ref().is_none_or(|(n, other)| rank(number, &pair) > rank(*n, other)) {
+                    best = Some((number, pair));
                 }
             }
             Err(why) => {
@@ -61,7 +66,20 @@ pub fn newest(task: &Task, logs: &Path, ours: Option<i64>) -> Result<Option<Pair
             "put back a G_ and a D_ file of one epoch, or start over with --fresh, which keeps the old files aside",
         ));
     }
-    Ok(best.map(|(_, _, pair)| pair))
+    let Some((_, pair)) = best else { return Ok(None) };
+    let newer = ours.map_or(Ok(true), |ours| pair.is_newer(logs, ours))?;
+    Ok(newer.then_some(pair))
+}
+
+/// The numbers of pairs that may be another program's: those without a manifest of ours, and those whose files were replaced behind it.
+///
+/// Errors: `file.read`.
+fn numbers(logs: &Path) -> Result<Vec<i64>> {
+    let mut numbers = checkpoint::without_manifest(logs)?;
+    let replaced = |number: &i64| checkpoint::paths(logs, *number)[..2].iter().all(|path| is_foreign(path));
+    numbers.extend(checkpoint::with_manifest(logs)?.into_iter().filter(replaced));
+    numbers.sort_unstable();
+    Ok(numbers)
 }
 
 /// The pair of two files; None if rvc-run wrote one of them, or one cannot be read, which [`checkpoint::newest`] tells.
@@ -85,7 +103,7 @@ fn pair(g: &Path, d: &Path) -> Result<Option<Pair>> {
         ));
     }
     let learning_rate = first.float(&["optimizer", "param_groups", "0", "lr"]);
-    Ok(Some(Pair { g: g.to_owned(), d: d.to_owned(), epoch, learning_rate }))
+    Ok(Some(Pair { g: g.to_owned(), d: d.to_owned(), epoch, step: optim::steps_in(first), learning_rate }))
 }
 
 /// Whether rvc-run wrote a G_ or D_ file.
@@ -101,6 +119,31 @@ fn epoch(file: &TorchFile) -> Result<i64> {
 }
 
 impl Pair {
+    /// Whether this holds work that the checkpoint `ours` does not: a later epoch; the same epoch and more steps of the optimizer;
+    /// or, where a program began to count anew, the same epoch, other weights, and a file written after ours.
+    ///
+    /// Errors: `checkpoint.damaged`, `file.read`.
+    fn is_newer(&self, logs: &Path, ours: &Manifest) -> Result<bool> {
+        if self.epoch != ours.epoch {
+            return Ok(self.epoch > ours.epoch);
+        }
+        if self.step > ours.next.step {
+            return Ok(true);
+        }
+        let [g, _, json] = checkpoint::paths(logs, ours.epoch);
+        let written = |path: &Path| std::fs::metadata(path).and_then(|about| about.modified());
+        let (Ok(theirs), Ok(mine)) = (written(&self.g), written(&json)) else { return Ok(false) };
+        let weights = |path: &Path| {
+            weights::digest(&torchfile::read(path)?, |name| name.strip_prefix("model.").map(weights::canonical))
+        };
+        Ok(theirs > mine && weights(&self.g)? != weights(&g)?)
+    }
+
+    /// The rows of its table of speakers. Errors: `checkpoint.damaged`, `file.read`.
+    pub fn speakers(&self) -> Result<Option<i64>> {
+        Ok(pretrained::speakers(&torchfile::read(&self.g)?))
+    }
+
     /// Puts networks and optimizers into the pair's state; returns what comes next and the order of the files.
     ///
     /// Errors: `checkpoint.mismatch`, naming what does not fit; `checkpoint.damaged`; the engine is then not to be used.
@@ -123,19 +166,18 @@ pub struct Aside {
 ///
 /// Errors: `file.write`, `file.disk_full`.
 pub fn set_aside(logs: &Path) -> Result<Aside> {
-    let foreign: Vec<PathBuf> = checkpoint::without_manifest(logs)?
-        .into_iter()
-        .flat_map(|number| checkpoint::paths(logs, number).into_iter().take(2))
-        .filter(|path| is_foreign(path))
-        .collect();
+    let foreign = left(logs)?;
     let folder = files::numbered_folder(logs, "imported")?;
     for path in &foreign {
-        let to = folder.join(path.file_name().unwrap_or_default());
-        if std::fs::hard_link(path, &to).is_err() {
-            std::fs::copy(path, &to).map_err(|e| Error::io("write", &to, e))?;
-        }
+        files::link_or_copy(path, &folder.join(path.file_name().unwrap_or_default()))?;
     }
     Ok(Aside { folder, files: foreign })
+}
+
+/// The G_ and D_ files of other programs that are in a folder. Errors: `file.read`.
+pub fn left(logs: &Path) -> Result<Vec<PathBuf>> {
+    let all = numbers(logs)?.into_iter().flat_map(|number| checkpoint::paths(logs, number).into_iter().take(2));
+    Ok(all.filter(|path| is_foreign(path)).collect())
 }
 
 fn is_foreign(path: &Path) -> bool {

@@ -16,6 +16,18 @@ pub fn learning_rate(config: &Config, epoch: i64) -> f64 {
     (1..epoch).fold(config.learning_rate, |rate, _| rate * config.lr_decay)
 }
 
+/// The updates that the optimizer of a G_ or D_ file has counted; 0 before the first, and where it does not say.
+pub fn steps_in(file: &TorchFile) -> i64 {
+    let path = ["optimizer", "state", "0", "step"];
+    // A tensor since PyTorch 2, a number before.
+    let plain = file.int(&path).or_else(|| file.float(&path).map(|steps| steps as i64));
+    let read = || {
+        let tensor = file.tensor(&path.join(".")).ok()?;
+        nn::guard(|| (tensor.numel() == 1).then(|| tensor.double_value(&[]) as i64)).ok()?
+    };
+    plain.or_else(read).unwrap_or(0).max(0)
+}
+
 /// The parameters of one network, in state-dict order, with their two moments and step counts.
 pub struct AdamW {
     params: Vec<Tensor>,

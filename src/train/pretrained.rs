@@ -7,10 +7,13 @@ use crate::assets::Store;
 use crate::config::Config;
 use crate::models::weights;
 use crate::nn::Params;
-use crate::torchfile;
+use crate::torchfile::{self, TorchFile};
 use crate::{Error, Kind, Result, files};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
+
+/// Where a file may have the state dict.
+const PLACES: [&str; 4] = ["model", "", "state_dict", "weight"];
 
 /// The files that a training starts from; None is random weights.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -52,6 +55,11 @@ impl Base {
         })
     }
 
+    /// The rows of the generator's table of speakers, if there is one to start from. Errors: `file.*`, `checkpoint.damaged`.
+    pub fn speakers(&self) -> Result<Option<i64>> {
+        self.g.as_ref().map_or(Ok(None), |path| Ok(speakers(&torchfile::read(path)?)))
+    }
+
     /// Name and digest of both files. Errors: `file.read`.
     pub fn record(&self) -> Result<BaseRecord> {
         let file = |path: &Option<PathBuf>| {
@@ -81,6 +89,13 @@ pub fn require(config: &Config, store: &Store) -> Result<()> {
     })
 }
 
+/// The rows of a generator's table of speakers: 109 in RVC's own, as many as there are speakers in what Applio trains from scratch.
+pub fn speakers(file: &TorchFile) -> Option<i64> {
+    let prefix = file.state_dict_prefix(&PLACES)?;
+    let (_, name) = file.keys(prefix).into_iter().find(|(key, _)| weights::canonical(key) == "emb_g.weight")?;
+    i64::try_from(*file.shape(&name)?.first()?).ok()
+}
+
 fn existing(setting: &str, path: PathBuf) -> Result<PathBuf> {
     if path.is_file() {
         return Ok(path);
@@ -97,7 +112,7 @@ fn existing(setting: &str, path: PathBuf) -> Result<PathBuf> {
 /// be used.
 pub fn load(path: &Path, params: &Params) -> Result<()> {
     let file = torchfile::read(path)?;
-    let prefix = file.state_dict_prefix(&["model", "", "state_dict", "weight"]).unwrap_or("model");
+    let prefix = file.state_dict_prefix(&PLACES).unwrap_or("model");
     weights::fill(&file, prefix, params).map(drop).map_err(|e| {
         if prefix == "weight" {
             e.also("it is an exported voice, which lacks parts that training needs; take the G_ file it was made from")

@@ -49,7 +49,8 @@ pub struct StepReport {
     pub step_in_epoch: i64,
     pub steps_in_epoch: i64,
     /// loss_disc, loss_gen, loss_fm, loss_mel, loss_kl, grad_norm_g, grad_norm_d, learning_rate, steps_per_second,
-    /// audio_seconds_per_second (of the windows that the decoder made).
+    /// audio_seconds_per_second (of the windows that the decoder made); where train.log has a line, also the losses of each part of
+    /// the discriminator, under RVC's names: loss/g/0, loss/d_r/0, loss/d_g/0 and so on.
     pub metrics: Metrics,
     pub seconds: f64,
     pub times: Times,
@@ -59,18 +60,54 @@ pub struct StepReport {
 enum Found {
     Nothing,
     Ours(Box<Manifest>),
-    Foreign(Pair),
+    /// Another program's, and the checkpoint of ours that it went on from or took the place of, if there is one.
+    Foreign(Pair, Option<Box<Manifest>>),
 }
 
 impl Found {
     /// The checkpoint that is furthest trained. Errors: `checkpoint.damaged` if there are some and none is whole; `file.read`.
     fn look(task: &Task, logs: &Path) -> Result<Self> {
-        let ours = checkpoint::newest(task, logs)?;
-        Ok(match (foreign::newest(task, logs, ours.as_ref().map(|manifest| manifest.epoch))?, ours) {
-            (Some(pair), _) => Self::Foreign(pair),
-            (None, Some(manifest)) => Self::Ours(Box::new(manifest)),
+        let ours = checkpoint::newest(task, logs)?.map(Box::new);
+        Ok(match (foreign::newest(task, logs, ours.as_deref())?, ours) {
+            (Some(pair), ours) => Self::Foreign(pair, ours),
+            (None, Some(manifest)) => Self::Ours(manifest),
             (None, None) => Self::Nothing,
         })
+    }
+
+    /// Our own checkpoint among it.
+    fn ours(&self) -> Option<&Manifest> {
+        match self {
+            Self::Nothing => None,
+            Self::Ours(manifest) => Some(manifest),
+            Self::Foreign(_, manifest) => manifest.as_deref(),
+        }
+    }
+
+    /// The settings with as many rows of speakers as the weights have that training goes on or starts from, which no config.json says
+    /// for certain: Applio's says 109 of a table that has as many rows as the voice has speakers.
+    ///
+    /// Errors: `config.mismatch` if the settings ask for another number than RVC's and the weights'; `checkpoint.damaged`, `file.*`.
+    fn with_speakers(&self, task: &Task, config: &Config, base: &Base) -> Result<Config> {
+        let (rows, whose) = match self {
+            Self::Nothing => (base.speakers()?, "the base"),
+            Self::Ours(manifest) => (manifest.config.get("spk_embed_dim").and_then(Value::as_i64), "the checkpoint"),
+            Self::Foreign(pair, _) => (pair.speakers()?, "the checkpoint"),
+        };
+        let usual = Config::default().spk_embed_dim;
+        match rows {
+            None => Ok(config.clone()),
+            Some(rows) if rows == config.spk_embed_dim => Ok(config.clone()),
+            Some(rows) if config.spk_embed_dim == usual => {
+                task.info(format!("{whose} has {rows} rows of speakers instead of {usual}, and so has this voice"));
+                Ok(Config { spk_embed_dim: rows, ..config.clone() })
+            }
+            Some(rows) => Err(Error::new(
+                Kind::ConfigMismatch,
+                format!("spk_embed_dim is {}, but {whose} has {rows} rows of speakers", config.spk_embed_dim),
+            )
+            .hint(format!("leave spk_embed_dim out, or set it to {rows}"))),
+        }
     }
 }
 
@@ -122,11 +159,13 @@ impl Trainer {
             config_json::check(logs, config)?;
         }
         let found = Found::look(task, logs)?;
-        if let Found::Ours(manifest) = &found {
+        let base = if matches!(found, Found::Nothing) { Base::find(config, store)? } else { Base::default() };
+        let config = &found.with_speakers(task, config, &base)?;
+        data.check_speakers(config.spk_embed_dim)?;
+        if let Some(manifest) = found.ours() {
             manifest.check(config)?;
             manifest.check_content(data.content_digest())?;
         }
-        let base = if matches!(found, Found::Nothing) { Base::find(config, store)? } else { Base::default() };
         let engine = Engine::new(config, device)?;
         config_json::write(logs, config)?;
         let name = logs.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -152,7 +191,7 @@ impl Trainer {
         trainer.log.settings(&trainer.log_settings(&name, &base)?)?;
         match found {
             Found::Ours(manifest) => trainer.resume(task, &manifest)?,
-            Found::Foreign(pair) => trainer.import(task, &pair)?,
+            Found::Foreign(pair, ours) => trainer.import(task, &pair, ours.as_deref())?,
             Found::Nothing => trainer.begin(task, &base)?,
         }
         Ok(trainer)
@@ -176,15 +215,14 @@ impl Trainer {
         runtime::device(config.gpu)?;
         if !fresh {
             config_json::check(logs, config)?;
-            let begun = match Found::look(task, logs)? {
-                Found::Ours(manifest) => Some(manifest),
-                Found::Foreign(_) => return store.require(&pretrained::without_base(config)),
-                Found::Nothing => None,
-            };
-            if let Some(manifest) = begun {
-                manifest.check(config)?;
+            let found = Found::look(task, logs)?;
+            if !matches!(found, Found::Nothing) {
+                let config = &found.with_speakers(task, config, &Base::default())?;
+                if let Some(manifest) = found.ours() {
+                    manifest.check(config)?;
+                }
                 store.require(&pretrained::without_base(config))?;
-                if manifest.content_digest.is_some() {
+                if let Some(manifest) = found.ours().filter(|manifest| manifest.content_digest.is_some()) {
                     manifest.check_content(Some(&content()?))?;
                 }
                 return Ok(());
@@ -193,7 +231,7 @@ impl Trainer {
         pretrained::require(config, store)?;
         let base = Base::find(config, store)?;
         if base != Base::default() {
-            let sizes = SynthesizerConfig::from_config(config);
+            let sizes = SynthesizerConfig::from_config(&Found::Nothing.with_speakers(task, config, &base)?);
             if let Some(path) = &base.g {
                 pretrained::load(path, Synthesizer::new(&sizes, Device::Cpu, 0)?.params())?;
             }
@@ -238,10 +276,25 @@ impl Trainer {
         self.save()
     }
 
-    /// Goes on after a pair that another program saved, and saves it as our own.
-    fn import(&mut self, task: &Task, pair: &Pair) -> Result<()> {
+    /// Goes on after a pair that another program saved, and saves it as our own. Of `ours`, the checkpoint before it, nothing is lost.
+    fn import(&mut self, task: &Task, pair: &Pair, ours: Option<&Manifest>) -> Result<()> {
         let (position, layout) = pair.load(&mut self.engine)?;
         self.position = position;
+        if let Some(ours) = ours {
+            self.base = ours.base.clone();
+            self.lineage = ours.lineage_with(self.data.digest());
+            if ours.epoch == pair.epoch {
+                let folder = checkpoint::keep_aside(&self.logs, ours.epoch)?;
+                task.info(format!(
+                    "{} of another program is newer than our checkpoint of epoch {} (step {} after {}); ours is kept in {}",
+                    file_name(&pair.g),
+                    ours.epoch,
+                    pair.step,
+                    ours.next.step,
+                    folder.display()
+                ));
+            }
+        }
         self.keep_layout(layout);
         for path in [&pair.d, &pair.g] {
             self.log.line(&format!("Loaded checkpoint '{}' (epoch {})", path.display(), pair.epoch))?;
@@ -315,11 +368,32 @@ impl Trainer {
                 }
             }
         }
+        self.set_older_aside(task, manifest)?;
         let [g, d, _] = checkpoint::paths(&self.logs, manifest.epoch);
         for path in [&d, &g] {
             self.log.line(&format!("Loaded checkpoint '{}' (epoch {})", path.display(), manifest.epoch))?;
         }
         task.info(format!("going on after epoch {} (step {})", self.position.epoch - 1, self.position.step));
+        Ok(())
+    }
+
+    /// Puts the pairs of other programs away that hold nothing new: those programs take the file with the largest number for the newest, and
+    /// would go on from there instead of from ours.
+    fn set_older_aside(&self, task: &Task, ours: &Manifest) -> Result<()> {
+        let left = foreign::left(&self.logs)?;
+        if left.is_empty() {
+            return Ok(());
+        }
+        let aside = foreign::set_aside(&self.logs)?;
+        aside.remove_originals()?;
+        let names: Vec<String> = left.iter().map(|path| file_name(path)).collect();
+        task.warn(format!(
+            "{} of another program hold nothing newer than our checkpoint of epoch {} and are kept in {}; to go on from them instead, put              them back and take {} away",
+            names.join(", "),
+            ours.epoch,
+            aside.folder.display(),
+            checkpoint::paths(&self.logs, ours.epoch).map(|path| file_name(&path)).join(", ")
+        ));
         Ok(())
     }
 
@@ -489,6 +563,9 @@ impl Trainer {
         log::trace!("step {step}: {seconds:.4} s, {:?}", outcome.times);
         let windows = ids.len() as f64 * self.config.segment_seconds();
         metrics.extend(SPEEDS.into_iter().zip([1.0 / seconds, windows / seconds]));
+        if step % self.config.log_interval == 0 {
+            metrics.extend(outcome.parts()?);
+        }
         Ok(StepReport {
             epoch,
             step,
@@ -614,6 +691,10 @@ impl Trainer {
                 .hint("open the training again; it goes on after the newest checkpoint")),
         }
     }
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// What the live line of a training shows behind its remaining time.

@@ -22,6 +22,12 @@ fn keys(file: &TorchFile) -> Vec<String> {
 /// Writes `from` again as another program would have: without our mark, parameters and their states in the order of `rank`,
 /// and older PyTorch's plain step counts if `plain_steps`.
 fn rewrite(from: &Path, to: &Path, rank: impl Fn(&str) -> usize, plain_steps: bool) {
+    let epoch = torchfile::read(from).unwrap().int(&["iteration"]).unwrap();
+    rewrite_as(from, to, epoch, rank, plain_steps);
+}
+
+/// As [`rewrite`], with the number of another epoch.
+fn rewrite_as(from: &Path, to: &Path, epoch: i64, rank: impl Fn(&str) -> usize, plain_steps: bool) {
     let file = torchfile::read(from).unwrap();
     let ours = keys(&file);
     let mut order: Vec<usize> = (0..ours.len()).collect();
@@ -39,7 +45,7 @@ fn rewrite(from: &Path, to: &Path, rank: impl Fn(&str) -> usize, plain_steps: bo
     let model = order.iter().map(|&i| (ours[i].as_str(), tensor(format!("model.{}", ours[i]))));
     let whole = Value::dict([
         ("model", Value::ordered(model)),
-        ("iteration", Value::Int(file.int(&["iteration"]).unwrap())),
+        ("iteration", Value::Int(epoch)),
         ("optimizer", Value::dict([("state", Value::Dict(states)), ("param_groups", Value::List(vec![group]))])),
         ("learning_rate", Value::Float(1e-4)),
     ]);
@@ -342,7 +348,7 @@ fn broken_rows_and_rows_that_lead_out_of_the_experiment_are_left_out_and_named()
     std::os::unix::fs::symlink(&secret, old.join("sliced_audios/link.wav")).unwrap();
     let rest = "logs/old/extracted/0_0.npy|logs/old/f0/0_0.wav.npy|logs/old/f0_voiced/0_0.wav.npy|0";
     let bad = [
-        ("logs/old/sliced_audios/0_0.wav|only|three|0".to_owned(), "4 fields"),
+        ("logs/old/sliced_audios/0_0.wav|two".to_owned(), "2 fields"),
         (format!("logs/old/sliced_audios/gone.wav|{rest}"), "gone.wav is not there"),
         (format!("logs/old/../old/sliced_audios/0_0.wav|{rest}"), "leads out of"),
         (format!("logs/old/sliced_audios/..|{rest}"), "leads out of"),
@@ -417,4 +423,423 @@ fn silence_of_sixteen_bits_is_read_with_its_extra_chunk() {
     let path = room.path("sixteen.wav");
     std::fs::write(&path, wav).unwrap();
     assert_eq!(io::read_wav(&path).unwrap(), clip, "its samples are multiples of 1 / 32768");
+}
+
+/// What Windows' editors and copies make of a text: the same text in other bytes.
+fn forms(text: &str) -> Vec<(&'static str, Vec<u8>)> {
+    let utf16 = |text: &str, bytes: fn(u16) -> [u8; 2]| text.encode_utf16().flat_map(bytes).collect::<Vec<u8>>();
+    let windows = text.replace('\n', "\r\n");
+    vec![
+        ("as it was", text.as_bytes().to_vec()),
+        ("a mark", [b"\xef\xbb\xbf", text.as_bytes()].concat()),
+        ("a mark and Windows' breaks", [b"\xef\xbb\xbf", windows.as_bytes()].concat()),
+        ("UTF-16 of Windows", [b"\xff\xfe".to_vec(), utf16(&windows, u16::to_le_bytes)].concat()),
+        ("UTF-16, high byte first", [b"\xfe\xff".to_vec(), utf16(text, u16::to_be_bytes)].concat()),
+        ("UTF-16 without a mark", utf16(text, u16::to_le_bytes)),
+        ("zeros behind", [text.as_bytes(), &[0; 300]].concat()),
+        ("UTF-16 with zeros behind", [b"\xff\xfe".to_vec(), utf16(text, u16::to_le_bytes), vec![0; 301]].concat()),
+        ("breaks of old Macs", text.replace('\n', "\r").into_bytes()),
+        ("the end of DOS", [text.as_bytes(), b"\x1a"].concat()),
+    ]
+}
+
+#[test]
+fn files_that_an_editor_of_windows_saved_are_read_as_any_other() {
+    let room = Room::new();
+    let info = json!({ "embedder_model": "spin", "model_name": "Голос" }).to_string();
+    std::fs::write(room.path("model_info.json"), &info).unwrap();
+    std::fs::write(room.path("config.json"), APPLIO_JSON).unwrap();
+    let found = config_json::of_folder(&Task::silent(), &room.logs()).unwrap();
+    assert_eq!((&found["content_encoder"], &found["seed"]), (&json!("spin"), &json!(77)));
+    let settings = Config::from_json(&found).unwrap();
+    for ((form, config), (_, info)) in forms(APPLIO_JSON).into_iter().zip(forms(&info)) {
+        std::fs::write(room.path("config.json"), config).unwrap();
+        std::fs::write(room.path("model_info.json"), info).unwrap();
+        assert_eq!(config_json::of_folder(&Task::silent(), &room.logs()).unwrap(), found, "{form}");
+        config_json::check(&room.logs(), &settings).unwrap();
+        config_json::write(&room.logs(), &settings).unwrap();
+        assert_eq!(parsed(&room)["process_pids"], json!([4]), "{form}: what is the other program's stays");
+    }
+    // A code page: what the keys say is certain, whatever the name in it is.
+    let (name, _, _) = encoding_rs::GBK.encode("王的声音");
+    let text = APPLIO_JSON.replace("\"process_pids\": [4]", "\"note\": \"NAME\"").into_bytes();
+    let at = text.windows(4).position(|part| part == b"NAME").unwrap();
+    std::fs::write(room.path("config.json"), [&text[..at], &name, &text[at + 4..]].concat()).unwrap();
+    assert_eq!(config_json::of_folder(&Task::silent(), &room.logs()).unwrap(), found);
+    // And what is no JSON says so, with a way out.
+    std::fs::write(room.path("config.json"), b"\xff\xfe<\0h\0t\0m\0l\0>\0").unwrap();
+    let error = config_json::of_folder(&Task::silent(), &room.logs()).unwrap_err();
+    assert!(error.kind() == rvc_run::Kind::DataDamaged && error.hint_text().is_some(), "{error:?}");
+}
+
+/// Gives the clips of a room other names, in its folders and its list.
+fn rename_clips(room: &Room, name: &str) {
+    let mut list = std::fs::read_to_string(room.list()).unwrap();
+    for (folder, end) in
+        [("0_gt_wavs", ".wav"), ("3_feature768", ".npy"), ("2a_f0", ".wav.npy"), ("2b-f0nsf", ".wav.npy")]
+    {
+        for i in 0..7 {
+            let [from, to] = [format!("{i}_0{end}"), format!("{name}{i}_0{end}")];
+            std::fs::rename(room.path(folder).join(&from), room.path(folder).join(&to)).unwrap();
+            list = list.replace(&format!("{folder}/{from}"), &format!("{folder}/{to}"));
+        }
+    }
+    std::fs::write(room.list(), list).unwrap();
+}
+
+#[test]
+fn file_lists_in_code_pages_of_windows_find_their_files() {
+    use encoding_rs::{BIG5, EUC_KR, GBK, SHIFT_JIS, WINDOWS_1251, WINDOWS_1252, WINDOWS_1253};
+    let settings = config(json!({}));
+    for (page, folder, clip) in [
+        // Names of the clips as WebUI has them: ASCII.
+        (GBK, "王", ""),
+        (WINDOWS_1251, "Голоса", ""),
+        (SHIFT_JIS, "歌ソ", ""),
+        // The second byte of some of these is a backslash or a bar.
+        (GBK, "我乗", "亅"),
+        (WINDOWS_1251, "Голос", "песня "),
+        (SHIFT_JIS, "歌ソ", "ソ表"),
+        (BIG5, "許功蓋", "許功蓋"),
+        (EUC_KR, "목소리", "노래"),
+        (WINDOWS_1252, "Müller", "Lied für é"),
+        (WINDOWS_1253, "φωνή", "τραγούδι"),
+    ] {
+        let room = Room::new();
+        rename_clips(&room, clip);
+        let old = room.root().join("old");
+        let here = room.logs().display().to_string();
+        let list = std::fs::read_to_string(room.list()).unwrap();
+        let list = list.replace(&here, &format!(r"D:\{folder}/RVC/logs/{folder}"));
+        let (bytes, _, lossy) = page.encode(&list);
+        assert!(!lossy, "{folder} is not in {}", page.name());
+        std::fs::write(room.list(), &bytes).unwrap();
+        std::fs::write(room.path("config.json"), "{}").unwrap();
+        std::fs::rename(room.logs(), &old).unwrap();
+
+        let (task, lines) = watched();
+        let taken = adopt(&task, &old, &room.logs()).unwrap();
+        assert_eq!((taken.clips, taken.dropped.len()), (7, 0), "{} {clip}: {lines:?}", page.name());
+        assert!(warnings(&lines).is_empty() && lines.lock().unwrap()[0].contains("code page"), "{lines:?}");
+        assert!(room.path("0_gt_wavs").join(format!("{clip}0_0.wav")).is_file());
+        assert_eq!(room.data(&settings).len(), 7, "our own list is UTF-8");
+        // A folder that was copied here by hand is read from the same list.
+        std::fs::remove_dir_all(room.logs()).unwrap();
+        std::fs::rename(&old, room.logs()).unwrap();
+        assert_eq!(room.data(&settings).len(), 7, "{} {clip}", page.name());
+    }
+    // UTF-16 and the like.
+    let room = Room::new();
+    rename_clips(&room, "Голос 王");
+    for (form, bytes) in forms(&std::fs::read_to_string(room.list()).unwrap()) {
+        std::fs::write(room.list(), bytes).unwrap();
+        assert_eq!(room.data(&settings).len(), 7, "{form}");
+    }
+}
+
+#[test]
+fn a_list_of_no_text_or_of_names_that_are_not_there_has_a_way_out() {
+    let room = Room::new();
+    let old = room.root().join("old");
+    std::fs::write(room.path("config.json"), "{}").unwrap();
+    std::fs::rename(room.logs(), &old).unwrap();
+    let noise: Vec<u8> = (0..=255).cycle().take(5000).collect();
+    std::fs::write(old.join("filelist.txt"), noise).unwrap();
+    let error = adopt(&Task::silent(), &old, &room.logs()).unwrap_err();
+    assert!(error.hint_text().unwrap().contains("save it as UTF-8"), "{error:?}");
+    let (bytes, _, _) = encoding_rs::WINDOWS_1251.encode("D:\\Голоса/logs/old/0_gt_wavs/нет.wav|x|0");
+    std::fs::write(old.join("filelist.txt"), bytes).unwrap();
+    let error = adopt(&Task::silent(), &old, &room.logs()).unwrap_err();
+    assert_eq!(error.kind(), rvc_run::Kind::DataEmpty);
+    assert!(error.hint_text().unwrap().contains("save it as UTF-8"), "{error:?}");
+}
+
+/// Makes all clips of a room one speaker's.
+fn of_one_speaker(room: Room) -> Room {
+    let list = std::fs::read_to_string(room.list()).unwrap();
+    let rows: Vec<String> = list.lines().map(|row| format!("{}|0", row.rsplit_once('|').unwrap().0)).collect();
+    std::fs::write(room.list(), rows.join("\n")).unwrap();
+    room
+}
+
+#[test]
+fn rows_of_speakers_are_those_of_the_weights_whatever_config_json_says() {
+    let _turn = alone();
+    for (rows, said) in [(1, json!(109)), (3, json!(109)), (110, json!(110)), (2, json!(5)), (4, Json::Null)] {
+        let settings = config(json!({ "spk_embed_dim": rows }));
+        let room = of_one_speaker(Room::new());
+        room.train(&settings, 1);
+        make_foreign(&room, 1, "123", applio, false);
+        let mut there = parsed(&room);
+        there["model"]["spk_embed_dim"] = said;
+        std::fs::write(room.path("config.json"), there.to_string()).unwrap();
+
+        let found = config_json::of_folder(&Task::silent(), &room.logs()).unwrap();
+        assert_eq!((&found["spk_embed_dim"], &found["preset"]), (&json!(rows), &json!("tiny")));
+        let resumed = Config { segment_size: 3200, epochs: 3, ..Config::from_json(&found).unwrap() };
+        // Settings that say nothing of it, RVC's number, mean the weights' as well, the second time too.
+        for settings in [resumed, config(json!({}))] {
+            let mut trainer = room.open(&Task::silent(), &settings, false).unwrap();
+            assert_eq!((trainer.next_epoch(), trainer.config().spk_embed_dim), (2, rows));
+            trainer.save_voice(&room.path("voice.pth")).unwrap();
+            let voice = torchfile::read(&room.path("voice.pth")).unwrap();
+            assert_eq!(voice.int(&["config", "15"]), Some(rows));
+        }
+        assert_eq!(
+            parsed(&room)["model"]["spk_embed_dim"],
+            rows,
+            "the other program finds the number in its file, too"
+        );
+        let error = room.open(&Task::silent(), &config(json!({ "spk_embed_dim": 77 })), false).err().unwrap();
+        assert_eq!(error.kind(), ConfigMismatch);
+        assert!(
+            error.message().contains(&format!("spk_embed_dim is 77, but the checkpoint has {rows} rows")),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_base_with_another_number_of_speakers_is_taken_with_its_rows() {
+    let _turn = alone();
+    let bases = of_one_speaker(Room::new());
+    bases.train(&config(json!({ "spk_embed_dim": 2 })), 1);
+    let path = |name: &str| bases.path(name).display().to_string();
+    let settings = config(json!({ "pretrained_g": path("G_1.pth"), "pretrained_d": path("D_1.pth") }));
+    let room = of_one_speaker(Room::new());
+    let (task, lines) = watched();
+    rvc_run::train::Trainer::check(&task, &settings, &room.logs(), &room.store(), false, || Ok(String::new())).unwrap();
+    let trainer = room.open(&task, &settings, false).unwrap();
+    assert_eq!(trainer.config().spk_embed_dim, 2);
+    assert!(lines.lock().unwrap().iter().any(|line| line.contains("the base has 2 rows of speakers")), "{lines:?}");
+    drop(trainer);
+    rvc_run::train::Trainer::check(&task, &settings, &room.logs(), &room.store(), false, || Ok(String::new())).unwrap();
+    room.train(&settings, 1);
+    assert_eq!(config_json::of_folder(&task, &room.logs()).unwrap()["spk_embed_dim"], 2);
+
+    // A clip of a speaker that has no row there.
+    let room = of_one_speaker(Room::new());
+    let list = std::fs::read_to_string(room.list()).unwrap();
+    std::fs::write(room.list(), list.replacen("|0\n", "|2\n", 1)).unwrap();
+    let error = room.open(&Task::silent(), &settings, false).err().unwrap();
+    assert_eq!(error.kind(), ConfigMismatch);
+    assert!(error.message().contains("is of speaker 2, but the network has rows for 0 to 1"), "{error}");
+    assert!(!room.path("G_0.pth").exists());
+}
+
+/// Puts the state of another room's epoch into `room` as a pair of RVC WebUI: named by steps, of the epoch `as_epoch`.
+fn put_pair(room: &Room, from: &Room, epoch: i64, number: i64, as_epoch: i64) {
+    for network in ["G", "D"] {
+        let to = room.path(&format!("{network}_{number}.pth"));
+        rewrite_as(&from.path(&format!("{network}_{epoch}.pth")), &to, as_epoch, |_| 0, false);
+    }
+}
+
+/// As if the pair had been written `seconds` after our newest checkpoint, or before it.
+fn date_pair(room: &Room, number: i64, epoch: i64, seconds: i64) {
+    let ours = std::fs::metadata(room.path(&format!("checkpoint_{epoch}.json"))).unwrap().modified().unwrap();
+    let gap = std::time::Duration::from_secs(seconds.unsigned_abs());
+    let time = if seconds < 0 { ours - gap } else { ours + gap };
+    for network in ["G", "D"] {
+        let path = room.path(&format!("{network}_{number}.pth"));
+        std::fs::File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
+    }
+}
+
+#[test]
+fn work_that_webui_saved_under_the_same_epoch_is_followed_and_ours_is_kept() {
+    let _turn = alone();
+    let settings = config(json!({}));
+    let further = Room::new();
+    further.train(&settings, 3);
+    let steps = further.data(&settings).batches(1).len() as i64;
+    // It runs epoch 2 again: a name by steps, the name for the latest alone, our own name, and an earlier date (a copied folder).
+    for (number, seconds) in [(3 * steps, 60), (2_333_333, 60), (2, 60), (777, -60)] {
+        let room = Room::new();
+        room.train(&settings, 2);
+        let ours = room.bytes("G_2.pth");
+        put_pair(&room, &further, 3, number, 2);
+        date_pair(&room, number, 2, seconds);
+        let theirs = room.bytes(&format!("G_{number}.pth"));
+
+        let (task, lines) = watched();
+        let trainer = room.open(&task, &settings, false).unwrap();
+        assert_eq!((trainer.next_epoch(), trainer.step()), (3, 3 * steps), "{number}: {lines:?}");
+        assert!(room.bytes(&format!("imported_1/G_{number}.pth")) == theirs);
+        assert!(number == 2 || !room.path(&format!("G_{number}.pth")).exists(), "WebUI would go back to it");
+        checkpoint::verify(&room.logs(), 2).unwrap();
+        if number != 2 {
+            assert!(room.bytes("replaced_1/G_2.pth") == ours && room.path("replaced_1/checkpoint_2.json").exists());
+            assert!(
+                lines.lock().unwrap().iter().any(|line| line.contains("is newer than our checkpoint")),
+                "{lines:?}"
+            );
+        }
+        // The settings of our own training hold on.
+        let found = config_json::of_folder(&task, &room.logs()).unwrap();
+        assert_eq!((&found["preset"], &found["segment_size"]), (&json!("tiny"), &json!(3200)));
+    }
+}
+
+#[test]
+fn a_pair_with_nothing_new_is_put_aside_with_a_word() {
+    let _turn = alone();
+    let settings = config(json!({}));
+    let (room, other) = (Room::new(), Room::new());
+    other.train(&config(json!({ "seed": 5 })), 2);
+    room.train(&settings, 2);
+    // A copy of our own state that another program wrote again later; an older epoch, written later; other weights of the same epoch and
+    // step that were there before ours; a smaller number of steps, older.
+    let cases: [(&Room, i64, i64, i64); 4] =
+        [(&room, 2, 2, 60), (&room, 1, 1, 60), (&other, 2, 2, -60), (&other, 1, 2, -60)];
+    for (i, (from, epoch, as_epoch, seconds)) in cases.into_iter().enumerate() {
+        put_pair(&room, from, epoch, 999, as_epoch);
+        date_pair(&room, 999, 2, seconds);
+        let (task, lines) = watched();
+        let before = room.bytes("G_2.pth");
+        assert_eq!(room.open(&task, &settings, false).unwrap().next_epoch(), 3, "case {i}");
+        assert!(
+            room.bytes("G_2.pth") == before && !room.path("G_999.pth").exists() && !room.path("D_999.pth").exists()
+        );
+        assert!(room.path(&format!("imported_{}/G_999.pth", i + 1)).exists());
+        let told = warnings(&lines);
+        assert!(told.len() == 1 && told[0].contains("G_999.pth") && told[0].contains("checkpoint_2.json"), "{told:?}");
+    }
+    // A program that counted anew, and wrote later: its weights are the newer work.
+    put_pair(&room, &other, 1, 5, 2);
+    date_pair(&room, 5, 2, 60);
+    let steps = room.data(&settings).batches(1).len() as i64;
+    let trainer = room.open(&Task::silent(), &settings, false).unwrap();
+    assert_eq!((trainer.next_epoch(), trainer.step()), (3, steps));
+    assert!(room.path("replaced_1/G_2.pth").exists());
+}
+
+#[test]
+fn lists_of_several_speakers_keep_numbers_names_and_weights() {
+    let room = of_one_speaker(Room::new());
+    let old = room.root().join("old");
+    let list = std::fs::read_to_string(room.list()).unwrap();
+    let rows: Vec<String> = list
+        .lines()
+        .enumerate()
+        .map(|(i, row)| {
+            let row = row.trim_end_matches("|0");
+            if i < 4 { format!("{row}|0|Anna") } else { format!("{row}|7|王 Ben") }
+        })
+        .collect();
+    // The second speaker counts twice.
+    let text = [rows.join("\n"), rows[4..].join("\n")].join("\n");
+    std::fs::write(room.list(), &text).unwrap();
+    let settings = config(json!({}));
+    assert_eq!(room.data(&settings).len(), 10, "also where it was copied by hand");
+    config_json::write(&room.logs(), &settings).unwrap();
+    std::fs::rename(room.logs(), &old).unwrap();
+
+    let (task, lines) = watched();
+    let taken = adopt(&task, &old, &room.logs()).unwrap();
+    assert_eq!((taken.clips, taken.repeated, taken.dropped.len()), (10, 3, 0), "{lines:?}");
+    let names: Vec<(i64, &str)> = taken.speakers.iter().map(|(id, name)| (*id, name.as_str())).collect();
+    assert_eq!(names, [(0, "Anna"), (7, "王 Ben")]);
+    assert_eq!(room.data(&settings).len(), 10);
+    let ours = std::fs::read_to_string(room.list()).unwrap();
+    assert_eq!(ours.lines().filter(|row| row.ends_with("|7")).count(), 6);
+    let named = json!([{ "id": 0, "name": "Anna" }, { "id": 7, "name": "王 Ben" }]);
+    assert_eq!(parsed(&room)["speaker_info"], named);
+    config_json::write(&room.logs(), &Config { seed: 99, ..settings.clone() }).unwrap();
+    assert_eq!(parsed(&room)["speaker_info"], named, "a later training keeps them");
+
+    // Without pitch; two names for one number; an empty name; names that config.json has already.
+    for (edit, expected, warned) in [("one", vec![(0, "Anna")], 0), ("two", vec![(0, "Anna")], 1), ("empty", vec![], 0)]
+    {
+        std::fs::remove_dir_all(room.logs()).unwrap();
+        let row = |(i, row): (usize, &str)| {
+            let parts: Vec<&str> = row.split('|').collect();
+            let name = match edit {
+                "two" if i == 3 => "Eva",
+                "empty" => "",
+                _ => "Anna",
+            };
+            format!("{}|{}|0|{name}", parts[0], parts[1])
+        };
+        let list: Vec<String> = text.lines().enumerate().map(row).collect();
+        std::fs::write(old.join("filelist.txt"), list.join("\n")).unwrap();
+        let (task, lines) = watched();
+        let taken = adopt(&task, &old, &room.logs()).unwrap();
+        let names: Vec<(i64, &str)> = taken.speakers.iter().map(|(id, name)| (*id, name.as_str())).collect();
+        assert_eq!((names, warnings(&lines).len(), taken.clips), (expected, warned, 10), "{edit}: {lines:?}");
+        let without_pitch = config(json!({ "if_f0": false }));
+        assert_eq!(room.data(&without_pitch).len(), 10);
+        assert_eq!(room.data(&without_pitch).len(), 10, "{edit}");
+    }
+}
+
+#[test]
+fn a_resumed_voice_says_what_the_other_program_trained_it_on() {
+    let _turn = alone();
+    let said = |room: &Room, settings: &Config| {
+        let mut trainer = room.open(&Task::silent(), settings, false).unwrap();
+        trainer.save_voice(&room.path("voice.pth")).unwrap();
+        let voice = torchfile::read(&room.path("voice.pth")).unwrap();
+        let text = |key: &str| voice.text(&[key]).unwrap_or("nothing").to_owned();
+        assert_eq!(voice.text(&["content_digest"]), None, "nobody knows it");
+        ["embedder_model", "content_encoder", "f0_unvoiced"].map(text)
+    };
+    let applios = |encoder: &str| Some(("model_info.json", json!({ "embedder_model": encoder, "speakers_id": 1 })));
+    let next = |encoder: &str| Some(("experiment.json", json!({ "embedder": encoder, "f0_method": "rmvpe" })));
+    // Applio's config.json, or RVC's of which year; what lies beside it; what the voice says.
+    let cases = [
+        ("applio", applios("spin"), ["spin", "spin", "zero"]),
+        ("applio", applios("contentvec"), ["contentvec", "contentvec", "zero"]),
+        ("applio", applios("somebodys-own"), ["nothing", "nothing", "nothing"]),
+        ("applio", None, ["nothing", "nothing", "nothing"]),
+        ("2024", None, ["contentvec", "hubert_base", "zero"]),
+        ("2026", None, ["contentvec", "hubert_base", "interpolate"]),
+        ("2026", next("korean-hubert-base"), ["korean-hubert-base", "korean-hubert-base", "interpolate"]),
+    ];
+    for (program, beside, expected) in cases {
+        let room = Room::new();
+        room.train(&config(json!({})), 1);
+        make_foreign(&room, 1, "123", |_| 0, false);
+        let mut there = parsed(&room);
+        match program {
+            "applio" => {
+                let data = there["data"].as_object_mut().unwrap();
+                let rate = data.remove("sampling_rate").unwrap();
+                data.insert("sample_rate".into(), rate);
+            }
+            "2026" => drop(there["train"].as_object_mut().unwrap().remove("fp16_run")),
+            _ => {}
+        }
+        std::fs::write(room.path("config.json"), there.to_string()).unwrap();
+        if let Some((name, info)) = &beside {
+            std::fs::write(room.path(name), info.to_string()).unwrap();
+        }
+        // The import, and a run after it: what is known is in the checkpoints from then on.
+        for turn in 0..2 {
+            let found = config_json::of_folder(&Task::silent(), &room.logs()).unwrap();
+            let settings = Config::from_json(&found).unwrap();
+            assert_eq!(said(&room, &settings), expected, "{program} {beside:?}, turn {turn}");
+            if let Some((name, _)) = &beside {
+                let _ = std::fs::remove_file(room.path(name));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_lost_config_json_is_made_up_for_by_the_checkpoint() {
+    let _turn = alone();
+    let settings = config(json!({ "learning_rate": 2e-4 }));
+    let room = Room::new();
+    assert_eq!(config_json::of_folder(&Task::silent(), &room.logs()).unwrap_err().kind(), NotFound);
+    room.train(&settings, 1);
+    std::fs::remove_file(room.path("config.json")).unwrap();
+    let (task, lines) = watched();
+    let found = config_json::of_folder(&task, &room.logs()).unwrap();
+    assert_eq!((&found["learning_rate"], &found["preset"]), (&json!(2e-4), &json!("tiny")));
+    assert!(warnings(&lines).is_empty(), "our manifest says it all");
+    make_foreign(&room, 1, "9", |_| 0, false);
+    let found = config_json::of_folder(&task, &room.logs()).unwrap();
+    assert_eq!((&found["sample_rate"], &found["preset"]), (&json!(40000), &json!("tiny")));
+    assert!(warnings(&lines)[0].contains("config.json is missing"), "{lines:?}");
 }

@@ -129,7 +129,8 @@ pub mod api {
     }
 
     /// Takes an experiment of RVC WebUI or Applio over as logs/<voice> and returns what it was: `program`, `folder`, `clips`,
-    /// `mute_rows`, `checkpoints` (files), `dropped` (maps with `line` and `reason`).
+    /// `mute_rows`, `repeated` (rows of clips that another row names already), `checkpoints` (files), `speakers` (maps with `id` and
+    /// `name`, where the list has names), `dropped` (maps with `line` and `reason`).
     ///
     /// Only what its filelist.txt names inside the experiment is copied; a row that cannot be used is left out with a warning.
     ///
@@ -690,7 +691,8 @@ fn adopt(ctx: &NativeCallContext, folder: &str, voice: &str) -> crate::Result<Ma
         taken.dropped.iter().map(|(line, reason)| json!({ "line": line, "reason": reason })).collect();
     let told = json!({
         "program": taken.program.name(), "folder": taken.folder.display().to_string(), "clips": taken.clips,
-        "mute_rows": taken.mute_rows, "checkpoints": taken.checkpoints, "dropped": dropped,
+        "mute_rows": taken.mute_rows, "repeated": taken.repeated, "checkpoints": taken.checkpoints, "dropped": dropped,
+        "speakers": taken.speakers.iter().map(|(id, name)| json!({ "id": id, "name": name })).collect::<Vec<_>>(),
     });
     Ok(value::map_from_json(told.as_object().unwrap_or(&serde_json::Map::new())))
 }
