@@ -677,7 +677,11 @@ fn verify_tells_what_is_missing_from_a_folder() {
     assert!(assets(folder.path(), &["verify", "rmvpe.pt"]).out.contains("MISSING  assets/rmvpe.pt"));
     let ended = assets(folder.path(), &["verify", "contentvec"]);
     assert_eq!((ended.code, ended.out.as_str()), (1, ""));
-    assert!(ended.err.contains("error[asset.missing]: contentvec (or the file hubert_base.pt) was not found"), "{}", ended.err);
+    assert!(
+        ended.err.contains("error[asset.missing]: contentvec (or the file hubert_base.pt) was not found"),
+        "{}",
+        ended.err
+    );
 }
 
 #[test]

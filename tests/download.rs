@@ -653,9 +653,16 @@ fn a_file_of_links_may_have_comments() {
     std::fs::write(&path, "\u{feff}# mine\r\nhttp://a/1\r\n\r\n  http://a/2#part  # the second\n#http://a/3\n")
         .unwrap();
     assert_eq!(read_links(&path).unwrap(), ["http://a/1", "http://a/2#part"]);
+    // As Notepad, an editor of Chinese Windows, or a copy that was cut off leaves it.
+    let text = "# 我的链接\r\nhttp://a/1\r\nhttp://a/2#part  # 第二\r\n";
+    let utf16: Vec<u8> = [0xfeff].into_iter().chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect();
+    for bytes in [utf16, encoding_rs::GBK.encode(text).0.into_owned(), [text.as_bytes(), &[0; 64]].concat()] {
+        std::fs::write(&path, bytes).unwrap();
+        assert_eq!(read_links(&path).unwrap(), ["http://a/1", "http://a/2#part"]);
+    }
     std::fs::write(&path, "# nothing\n").unwrap();
     assert_eq!(read_links(&path).unwrap_err().kind(), Kind::DataEmpty);
-    std::fs::write(&path, [0xff, 0xfe]).unwrap();
+    std::fs::write(&path, (0..=255).collect::<Vec<u8>>()).unwrap();
     assert_eq!(read_links(&path).unwrap_err().kind(), Kind::DataDamaged);
     assert_eq!(read_links(&folder.path().join("none")).unwrap_err().kind(), Kind::NotFound);
 }

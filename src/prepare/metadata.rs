@@ -129,3 +129,33 @@ impl Metadata {
         same
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_that_an_editor_of_windows_saved_is_read_as_any_other() {
+        let folder = tempfile::tempdir().unwrap();
+        files::write(&folder.path().join(folder::FILE_LIST), "a list").unwrap();
+        let mut record = Metadata { speakers: vec!["Анна".into()], ..Metadata::default() };
+        record.outputs.insert(folder::FILE_LIST.into(), files::digest("a list"));
+        record.preprocessing_params.insert("content_digest".into(), "mel-1".into());
+        let text = serde_json::to_string_pretty(&record).unwrap();
+        let utf16 = |mark: &[u8], bytes: fn(u16) -> [u8; 2]| -> Vec<u8> {
+            [mark, &text.encode_utf16().flat_map(bytes).collect::<Vec<u8>>()].concat()
+        };
+        for bytes in [
+            text.clone().into_bytes(),
+            [b"\xef\xbb\xbf", text.replace('\n', "\r\n").as_bytes()].concat(),
+            utf16(b"\xff\xfe", u16::to_le_bytes),
+            utf16(b"\xfe\xff", u16::to_be_bytes),
+            utf16(b"", u16::to_le_bytes),
+            [text.as_bytes(), &[0; 100]].concat(),
+        ] {
+            files::write(&folder.path().join(FILE), bytes).unwrap();
+            assert_eq!(content_digest(folder.path()).as_deref(), Some("mel-1"));
+            assert_eq!(Metadata::load(&Task::silent(), folder.path()).unwrap(), record);
+        }
+    }
+}
