@@ -369,13 +369,16 @@ fn signalled(place: &Place, arguments: &[&str], signals: &[i32]) -> Ended {
     use std::io::{BufRead, BufReader, Read};
     let path = script("waits.rhai");
     let all: Vec<&str> = std::iter::once(path.as_str()).chain(arguments.iter().copied()).collect();
-    let mut child = place.command(&all).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // Where a test wants a call that no signal ends, it puts a slow git into bin/.
+    let path = format!("{}:{}", place.0.path().join("bin").display(), std::env::var("PATH").unwrap_or_default());
+    let mut command = place.command(&all);
+    let mut child = command.env("PATH", path).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut out = BufReader::new(child.stdout.take().unwrap());
     let mut err = BufReader::new(child.stderr.take().unwrap());
     let (mut printed, mut told) = (String::new(), String::new());
     out.read_line(&mut printed).unwrap();
     if signals.len() > 1 {
-        // The script is to be in its sleep, which nothing tells: a signal between the line and the sleep ends it at once.
+        // The script is to be in its call, which nothing tells: a signal between the line and the call ends it at once.
         std::thread::sleep(std::time::Duration::from_millis(500));
     }
     for (i, signal) in signals.iter().enumerate() {
@@ -408,8 +411,23 @@ fn a_signal_stops_the_recipe_which_cannot_catch_it() {
 
 #[cfg(unix)]
 #[test]
+fn a_signal_ends_a_sleep_of_a_recipe() {
+    for seconds in ["600", "604800"] {
+        let began = std::time::Instant::now();
+        let ended = signalled(&Place::new(), &["--seconds", seconds], &[SIGINT]);
+        assert_eq!((ended.code, ended.out.as_str()), (130, "running\n"));
+        assert!(began.elapsed().as_secs() < 500, "it slept on");
+    }
+}
+
+#[cfg(unix)]
+#[test]
 fn a_second_signal_stops_at_once() {
-    let ended = signalled(&Place::new(), &["--seconds", "600"], &[SIGINT, SIGINT]);
+    use std::os::unix::fs::PermissionsExt;
+    let place = Place::new();
+    place.file("bin/git", "#!/bin/sh\nexec sleep 20 >&-\n");
+    std::fs::set_permissions(place.0.path().join("bin/git"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let ended = signalled(&place, &["--deaf"], &[SIGINT, SIGINT]);
     assert_eq!((ended.code, ended.out.as_str()), (130, "running\n"));
     assert!(ended.err.contains("press Ctrl-C again to stop at once"), "{}", ended.err);
     assert!(!ended.err.contains("stopped; the same command"), "{}", ended.err);

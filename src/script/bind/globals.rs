@@ -1,9 +1,17 @@
-//! What needs no module name in scripts: `args`.
+//! What needs no module name in scripts: `args`, `sleep`.
 
 use super::{At, Fallible, session};
+use crate::task::Task;
 use crate::{Error, Kind};
 use rhai::plugin::*;
 use rhai::{Array, Dynamic, Map, NativeCallContext};
+use std::time::{Duration, Instant};
+
+/// The longest sleep, in seconds: a week. What waits longer is a mistake in a unit.
+const MAX_SLEEP: f64 = 604_800.0;
+
+/// How often a sleep looks whether a signal came.
+const SIGNAL_INTERVAL: Duration = Duration::from_millis(50);
 
 #[export_module]
 pub mod api {
@@ -38,6 +46,34 @@ pub mod api {
             .at(&ctx)
     }
 
+    /// Waits; a signal ends it.
+    ///
+    /// * `seconds`: 0 to 604800, a week.
+    /// * Fails with `config.value` for any other number.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let clock = timestamp();
+    /// sleep(0.01);
+    /// clock.elapsed >= 0.01
+    /// ```
+    #[rhai_fn(return_raw, volatile)]
+    pub fn sleep(ctx: NativeCallContext, seconds: f64) -> Fallible<()> {
+        super::wait(session(&ctx).task(), seconds).at(&ctx)
+    }
+
+    /// Waits for a whole number of seconds.
+    ///
+    /// # Example
+    /// ```rhai
+    /// sleep(0);
+    /// true
+    /// ```
+    #[rhai_fn(name = "sleep", return_raw, volatile)]
+    pub fn sleep_int(ctx: NativeCallContext, seconds: i64) -> Fallible<()> {
+        super::wait(session(&ctx).task(), seconds as f64).at(&ctx)
+    }
+
     // Rhai's own `exit` would drop the code; a recipe that means "failed" must not end as "done".
     #[rhai_fn(name = "exit", return_raw, volatile)]
     pub fn exit_without_code(ctx: NativeCallContext) -> Fallible<()> {
@@ -47,6 +83,22 @@ pub mod api {
     #[rhai_fn(name = "exit", return_raw, volatile)]
     pub fn exit_with_any(ctx: NativeCallContext, _code: Dynamic) -> Fallible<()> {
         super::no_exit(&ctx)
+    }
+}
+
+fn wait(task: &Task, seconds: f64) -> crate::Result<()> {
+    if !(0.0..=MAX_SLEEP).contains(&seconds) {
+        let message = format!("sleep is asked for {seconds:?} seconds, but must be between 0 and {MAX_SLEEP}");
+        return Err(Error::new(Kind::ConfigValue, message).hint("the unit is seconds: sleep(0.5) is half a second"));
+    }
+    let end = Instant::now() + Duration::from_secs_f64(seconds);
+    loop {
+        task.check()?;
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(());
+        }
+        std::thread::sleep(left.min(SIGNAL_INTERVAL));
     }
 }
 

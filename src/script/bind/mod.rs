@@ -5,6 +5,7 @@
 // The code that export_module writes needs the names of rhai::plugin, whichever they are in this version.
 #![allow(clippy::wildcard_imports)]
 
+mod array;
 mod assets;
 mod audio;
 mod cache;
@@ -13,6 +14,7 @@ mod download;
 mod fault;
 mod globals;
 mod jobs;
+mod limits;
 mod model;
 mod prepare;
 mod retrieval;
@@ -32,6 +34,9 @@ use rhai::{Engine, combine_with_exported_module, exported_module};
 /// Registers every native module and type with `engine`.
 pub fn register(engine: &mut Engine) {
     fault::register(engine);
+    array::register_names(engine);
+    engine.register_global_module(exported_module!(array::api).into());
+    engine.register_global_module(exported_module!(limits::api).into());
     engine.register_global_module(exported_module!(globals::api).into());
     engine.register_static_module("assets", exported_module!(assets::api).into());
     engine.register_static_module("audio", exported_module!(audio::api).into());

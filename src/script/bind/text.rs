@@ -33,7 +33,7 @@ pub fn minutes(seconds: f64) -> String {
     }
 }
 
-/// The seconds of "90s", "30m", "2h", "1h30m"; a bare number is seconds. None for anything else.
+/// The seconds of "90s", "30m", "2h", "1h30m"; a bare number is seconds. None for anything else, also for more than a float holds.
 pub fn seconds(text: &str) -> Option<f64> {
     let mut rest = text.trim();
     let mut sum = 0.0;
@@ -54,7 +54,7 @@ pub fn seconds(text: &str) -> Option<f64> {
             };
         rest = chars.as_str();
     }
-    Some(sum)
+    sum.is_finite().then_some(sum)
 }
 
 #[cfg(test)]

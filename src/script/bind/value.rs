@@ -30,7 +30,64 @@ pub fn to_json(value: &Dynamic) -> Result<Value> {
     if let Some(map) = value.read_lock::<Map>() {
         return map_to_json(&map).map(Value::Object);
     }
-    Err(Error::new(Kind::ConfigValue, format!("a {} is not a plain value", value.type_name())))
+    Err(Error::new(Kind::ConfigValue, format!("{} is not a plain value", kind(value)))
+        .hint("plain values are texts, numbers, true and false, (), arrays and maps of them"))
+}
+
+/// A number, whole or not, as a float.
+pub fn number(value: &Dynamic) -> Option<f64> {
+    value.as_float().ok().or_else(|| value.as_int().ok().map(|whole| whole as f64))
+}
+
+/// What a value is, as people say it: "a text", "a map", "a Trainer".
+pub fn kind(value: &Dynamic) -> String {
+    kind_of(value.type_name())
+}
+
+/// What a type of Rhai or Rust is, as people say it. Handles have the name that scripts know them by behind the last `::`.
+pub fn kind_of(type_name: &str) -> String {
+    match type_name {
+        "()" => "()".into(),
+        "bool" => "true or false".into(),
+        "i64" => "a whole number".into(),
+        "f64" => "a number".into(),
+        "char" => "a character".into(),
+        "string" | "String" | "&str" | "ImmutableString" => "a text".into(),
+        "array" => "an array".into(),
+        "map" => "a map".into(),
+        "Fn" => "a function".into(),
+        other => {
+            let name = other.split('<').next().unwrap_or(other);
+            let name = match name.rsplit("::").next().unwrap_or(name) {
+                // Types whose name in Rust is not the one in scripts.
+                "Sound" => "Audio",
+                "DataHandle" => "Dataset",
+                "ListHandle" => "FileList",
+                "Handle" => "Run",
+                "Fault" => "Error",
+                "Instant" => "timestamp",
+                "Range" | "RangeInclusive" => "range",
+                "FnPtr" => "function",
+                other => other.strip_suffix("Handle").unwrap_or(other),
+            };
+            let article = if name.starts_with(['A', 'E', 'I', 'O', 'U']) { "an" } else { "a" };
+            format!("{article} {name}")
+        }
+    }
+}
+
+/// A value in a message: short ones as they are written, others by what they are.
+pub fn shown(value: &Dynamic) -> String {
+    /// Longer texts would fill the message.
+    const MOST: usize = 60;
+    if value.is_string() || value.is_char() {
+        let text = value.to_string();
+        return if text.chars().count() <= MOST { format!("{text:?}") } else { "a long text".to_owned() };
+    }
+    if value.is_unit() || value.is_bool() || value.is_int() {
+        return value.to_string();
+    }
+    value.as_float().map_or_else(|_| kind(value), |number| number.to_string())
 }
 
 /// A script map as a JSON object; see [`to_json`].
