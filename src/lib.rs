@@ -15,7 +15,7 @@
 //! audio  cache  track  assets  jobs   sound; content-addressed stages; run record; pretrained files; child runs: local slots and GPUs, Slurm
 //! config                      every setting of the flow, its default and its range
 //! search                      where to look next among settings
-//! files  task  memory  address   whole-or-not-at-all files, workspace paths; cancel, progress, worker pool; memory of the process; addresses as they are shown
+//! files  task  memory  address  given   whole-or-not-at-all files, workspace paths; cancel, progress, worker pool; memory of the process; addresses as they are shown; JSON into structs
 //! text                        bytes of any program and system as text
 //! error                       Error, Kind, Result
 //! ```
@@ -32,6 +32,7 @@ pub mod doctor;
 pub mod error;
 pub mod features;
 pub mod files;
+pub mod given;
 pub mod jobs;
 pub mod memory;
 pub mod models;

@@ -10,11 +10,10 @@ use super::ivf::squared_distance;
 use super::kmeans::{self, Setup};
 use crate::cache::{self, Cache, Key, Object, Origin};
 use crate::config::Config;
-use crate::error::nearest;
 use crate::files;
 use crate::nn::{self, random::SplitMix, runtime};
 use crate::task::Task;
-use crate::{Error, Kind, Result};
+use crate::{Error, Kind, Result, given};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
@@ -140,17 +139,8 @@ impl Options {
     /// Options from a JSON object over the defaults.
     ///
     /// Errors: `config.unknown_key` with the nearest name; `config.value`.
-    pub fn from_json(given: &Map<String, Value>) -> Result<Self> {
-        const NAMES: [&str; 4] = ["name", "leave_out_silence", "max_frames", "reduced_frames"];
-        if let Some(key) = given.keys().find(|key| !NAMES.contains(&key.as_str())) {
-            let error = Error::new(Kind::ConfigUnknownKey, format!("an index has no option {key:?}"));
-            return Err(error.hint(match nearest(key, NAMES) {
-                Some(known) => format!("did you mean {known:?}?"),
-                None => format!("options are: {}", NAMES.join(", ")),
-            }));
-        }
-        let options: Self = serde_json::from_value(given.clone().into())
-            .map_err(|e| Error::new(Kind::ConfigValue, format!("the options of an index do not fit: {e}")).source(e))?;
+    pub fn from_json(options: &Map<String, Value>) -> Result<Self> {
+        let options: Self = given::read(options, "an index", "an option")?;
         options.validate()?;
         Ok(options)
     }

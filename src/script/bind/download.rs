@@ -54,10 +54,18 @@ pub mod api {
 fn texts(links: &Array) -> Result<Vec<String>> {
     let text = |link: &Dynamic| {
         link.clone().into_string().map_err(|kind| {
-            Error::new(Kind::ConfigValue, format!("a link is a {kind}, but must be a text: \"https://...\""))
+            Error::new(
+                Kind::ConfigValue,
+                format!("a link is {}, but must be a text: \"https://...\"", value::kind_of(kind)),
+            )
         })
     };
     links.iter().map(text).collect()
+}
+
+/// Whether the options of `prepare::download` can be read, before anything is fetched.
+pub fn check_options(options: &serde_json::Map<String, serde_json::Value>) -> Result<()> {
+    limits(&value::map_from_json(options)).map(drop)
 }
 
 fn limits(options: &Map) -> Result<engine::Limits> {
@@ -77,7 +85,8 @@ fn limits(options: &Map) -> Result<engine::Limits> {
         };
         let number = value.as_float().or_else(|_| value.as_int().map(|whole| whole as f64));
         *slot = number.map_err(|kind| {
-            Error::new(Kind::ConfigValue, format!("{name} of a download is a {kind}, but must be a number of seconds"))
+            let kind = value::kind_of(kind);
+            Error::new(Kind::ConfigValue, format!("{name} of a download is {kind}, but must be a number of seconds"))
         })?;
     }
     Ok(limits)

@@ -4,7 +4,7 @@ use super::track::Handle as Run;
 use super::{At, Fallible, Session, session, value};
 use crate::files;
 use crate::jobs::{self as engine, Job, Options, Outcome, Report};
-use crate::{Error, Kind, Result};
+use crate::{Error, Kind, Result, given};
 use rhai::plugin::*;
 use rhai::{Array, Dynamic, FnPtr, Map, NativeCallContext};
 use serde_json::{Value, json};
@@ -29,6 +29,9 @@ pub mod api {
     ///   `slurm` (`gpus`, `time`, `signal_seconds`, `partition`, `account`, `extra`, `poll_seconds`).
     /// * Returns maps: `name`, `status` ("done", "done_with_skipped", "failed", "cancelled", "skipped"), `done`, `reason`, `exit_code`,
     ///   `attempts`, `seconds`, `log`, `result` (see `jobs::result`; () if none), `last_lines`, `reused`.
+    /// * What `result` holds is for the recipe to say. `train_voice` and `sweep_trial` say `metrics` (of the last epoch), `epochs`, `steps` and
+    ///   `paths` (`voice`, `index`, `sound`, `record`; of a trial `logs`, `record`), `train_voice` also `skipped`, the recordings left out, and
+    ///   `sweep_trial` `why` a number is missing. Of a recipe that fails it has `error`: `code`, `message`, `hint`, `place`, `notes`, `event`.
     /// * Fails with `config.unknown_key`, `config.value`, `file.not_found`, `file.locked`, `device.missing`, `usage` for an unknown
     ///   recipe. A job that fails is no error.
     ///
@@ -63,7 +66,8 @@ pub mod api {
             next.call_within_context::<Dynamic>(&ctx, (outcome,))
                 .and_then(|more| {
                     more.into_typed_array::<Dynamic>().map_err(|what| {
-                        format!("the function that names further jobs returned {what}, but must return an array").into()
+                        let what = value::kind_of(what);
+                        format!("the function that names further jobs returns {what}, but must return an array").into()
                     })
                 })
                 .map_err(|fault| {
@@ -123,9 +127,9 @@ fn say(session: &Session, result: &Map) -> Result<()> {
 }
 
 fn read_job(session: &Session, job: &Dynamic) -> Result<Job> {
-    let map = job
-        .read_lock::<Map>()
-        .ok_or_else(|| wrong(format!("a job is {job}, but must be a map with name, recipe and args")))?;
+    let map = job.read_lock::<Map>().ok_or_else(|| {
+        wrong(format!("a job is {}, but must be a map with name, recipe and args", value::shown(job)))
+    })?;
     let mut given = map.clone();
     let name = given.get("name").map_or_else(|| "?".to_owned(), ToString::to_string);
     let of_job = |e: Error| e.context(format!("job {name:?}"));
@@ -136,7 +140,7 @@ fn read_job(session: &Session, job: &Dynamic) -> Result<Job> {
     };
     let mut fields = value::map_to_json(&given)?;
     fields.insert("recipe".into(), json!(find_recipe(session, &recipe.to_string()).map_err(of_job)?));
-    let job: Job = serde_json::from_value(Value::Object(fields)).map_err(|e| of_job(misfit(&e)))?;
+    let job: Job = given::read(&fields, "a job", "a field").map_err(of_job)?;
     let makes = job.makes.iter().map(|path| session.workspace().path(path)).collect();
     Ok(Job { args, env, makes, ..job })
 }
@@ -153,7 +157,7 @@ fn arguments(args: &Dynamic) -> Result<Vec<String>> {
         return flags_of(&flags);
     }
     let Some(items) = args.read_lock::<Array>() else {
-        return Err(wrong(format!("args is {args}, but must be a map or an array")));
+        return Err(wrong(format!("args is {}, but must be a map or an array", value::shown(args))));
     };
     let mut line = Vec::new();
     for item in items.iter() {
@@ -184,12 +188,13 @@ fn plain(given: &Dynamic) -> Result<String> {
         Value::String(text) => Ok(text),
         Value::Bool(on) => Ok(on.to_string()),
         Value::Number(number) => Ok(number.to_string()),
-        _ => Err(wrong(format!("{given} is no argument: a text, a number, true or false is"))),
+        _ => Err(wrong(format!("{} is no argument: a text, a number, true or false is", value::shown(given)))),
     }
 }
 
 fn variables(env: &Dynamic) -> Result<Vec<(String, String)>> {
-    let map = env.read_lock::<Map>().ok_or_else(|| wrong(format!("env is {env}, but must be a map")))?;
+    let map =
+        env.read_lock::<Map>().ok_or_else(|| wrong(format!("env is {}, but must be a map", value::shown(env))))?;
     map.iter().map(|(name, given)| Ok((name.to_string(), plain(given)?))).collect()
 }
 
@@ -203,8 +208,7 @@ fn read_options(session: &Session, options: &Map) -> Result<Options> {
     let parent = parent
         .map(|run| run.try_cast_result::<Run>().map_or_else(|name| name.to_string(), |run| run.run().id().to_owned()));
     files::voice_name(&group).map_err(|e| e.context("the group of the jobs"))?;
-    let options: Options =
-        serde_json::from_value(Value::Object(value::map_to_json(&given)?)).map_err(|e| misfit(&e))?;
+    let options: Options = given::read(&value::map_to_json(&given)?, "jobs::run", "an option")?;
     let child = session.child();
     let mut flags = child.flags.clone();
     flags.extend(parent.or_else(|| child.parent.clone()).map(|parent| format!("--parent={parent}")));
@@ -237,11 +241,13 @@ fn shown(path: &Path) -> String {
     path.strip_prefix(&here).unwrap_or(path).display().to_string()
 }
 
-/// serde names the unknown key and those that there are.
-fn misfit(error: &serde_json::Error) -> Error {
-    let text = error.to_string();
-    let kind = if text.starts_with("unknown field") { Kind::ConfigUnknownKey } else { Kind::ConfigValue };
-    Error::new(kind, text)
+/// Whether the options of `jobs::run` can be read, before anything is started.
+pub fn check_options(options: &serde_json::Map<String, Value>) -> Result<()> {
+    let mut options = options.clone();
+    for own in ["group", "parent"] {
+        options.remove(own);
+    }
+    given::read::<Options>(&options, "jobs::run", "an option").map(drop)
 }
 
 fn wrong(message: String) -> Error {

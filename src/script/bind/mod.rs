@@ -26,8 +26,12 @@ mod track;
 mod train;
 pub mod value;
 
+pub use download::check_options as check_download_options;
 pub use fault::{At, Fallible, Fault};
+pub use jobs::check_options as check_job_options;
+pub use model::{check_options as check_voice_options, check_settings as check_convert_settings};
 pub use session::{Child, Finder, Output, Session, session};
+pub use train::check_options as check_trainer_options;
 
 use rhai::{Engine, combine_with_exported_module, exported_module};
 

@@ -5,11 +5,11 @@ use super::{At, Fallible, session, value};
 use crate::convert::output::{self, Format};
 use crate::convert::quality::Quality;
 use crate::convert::{Converter, Equipment, Settings, selftest};
-use crate::error::nearest;
-use crate::{Error, Kind, audio, voice};
+use crate::{Error, Kind, audio, given, voice};
 use rhai::plugin::*;
 use rhai::{Dynamic, Map, NativeCallContext};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Instant;
@@ -92,7 +92,9 @@ pub mod api {
     }
 
     /// Proves that the opened file is the voice of a training: a recording is converted by the file and by the generator in memory, with
-    /// the same random numbers. Writes the file's sound to `out` and returns `snr`, how far their difference lies below it, in dB.
+    /// the same random numbers. Writes the file's sound to `out` and returns `snr`, how far their difference lies below it, in dB, `path`, that
+    /// of `out`, and the numbers of `quality`, how far it is from the recording: `log_mel_distance`, `f0_rmse_cents`, `voicing_error`,
+    /// `loudness_difference`, `content_distance`.
     ///
     /// * Fails with `checkpoint.mismatch` if they differ by more than half precision explains, or the voice is mute.
     ///
@@ -232,21 +234,23 @@ impl Default for Given {
 }
 
 /// Errors: `config.unknown_key` with the nearest name, `config.value`.
-fn parsed<T: for<'de> Deserialize<'de>>(map: &Map, of: &str, known: &[&str]) -> crate::Result<T> {
-    if let Some(key) = map.keys().find(|key| !known.contains(&key.as_str())) {
-        let error = Error::new(Kind::ConfigUnknownKey, format!("{of} has no setting {:?}", key.as_str()));
-        return Err(error.hint(match nearest(key, known.iter().copied()) {
-            Some(near) => format!("did you mean {near:?}?"),
-            None => format!("settings are: {}", known.join(", ")),
-        }));
-    }
-    let json = serde_json::Value::Object(value::map_to_json(map)?);
-    serde_json::from_value(json).map_err(|e| Error::new(Kind::ConfigValue, format!("{of}: {e}")))
+fn parsed<T: DeserializeOwned>(map: &Map, of: &str, one: &str) -> crate::Result<T> {
+    given::read(&value::map_to_json(map)?, of, one)
+}
+
+/// Whether the options of `model::open` can be read, before anything is opened.
+pub fn check_options(options: &serde_json::Map<String, serde_json::Value>) -> crate::Result<()> {
+    given::read::<Options>(options, "model::open", "an option").map(drop)
+}
+
+/// Whether the settings of a conversion can be read, likewise.
+pub fn check_settings(settings: &serde_json::Map<String, serde_json::Value>) -> crate::Result<()> {
+    let given: Given = given::read(settings, "convert", "a setting")?;
+    Format::named(&given.format).map(drop)
 }
 
 fn opened(ctx: &NativeCallContext, path: &str, options: &Map) -> crate::Result<VoiceHandle> {
-    const KNOWN: &[&str] = &["content_encoder", "f0_method", "feature_precision", "index", "gpu"];
-    let (session, options) = (session(ctx), parsed::<Options>(options, "model::open", KNOWN)?);
+    let (session, options) = (session(ctx), parsed::<Options>(options, "model::open", "an option")?);
     let path_of = |path: &str| session.workspace().path(path);
     let given = |text: Option<String>| text.filter(|text| !text.is_empty());
     let equipment = Equipment {
@@ -264,18 +268,7 @@ fn opened(ctx: &NativeCallContext, path: &str, options: &Map) -> crate::Result<V
 }
 
 fn settings(map: &Map) -> crate::Result<(Settings, Format)> {
-    const KNOWN: &[&str] = &[
-        "sid",
-        "f0_up_key",
-        "index_rate",
-        "protect",
-        "rms_mix_rate",
-        "filter_radius",
-        "resample_sr",
-        "seed",
-        "format",
-    ];
-    let given: Given = parsed(map, "convert", KNOWN)?;
+    let given: Given = parsed(map, "convert", "a setting")?;
     let format = Format::named(&given.format)?;
     let settings = Settings {
         sid: given.sid,
@@ -320,7 +313,8 @@ fn compared(
     let session = session(ctx);
     let load = |path: &str| audio::io::load(&session.workspace().path(path));
     let key = f0_up_key.as_float().or_else(|_| f0_up_key.as_int().map(|n| n as f64)).map_err(|kind| {
-        Error::new(Kind::ConfigValue, format!("f0_up_key is of type {kind}, but must be a number of semitones"))
+        let kind = value::kind_of(kind);
+        Error::new(Kind::ConfigValue, format!("f0_up_key is {kind}, but must be a number of semitones"))
     })?;
     v.0.quality(&load(converted)?, &load(recording)?, key).map(|quality| numbers(&quality))
 }

@@ -129,7 +129,20 @@ pub mod api {
         save().at(&ctx)
     }
 
-    /// Returns the whole report as a map: `totals`, `recordings`, `unusable`, `duplicates`, `speakers`, `clips`, `f0`, `findings`.
+    /// Returns the whole report as a map.
+    ///
+    /// * `totals`, of all usable recordings: `recordings`, `unusable`, `seconds`, `duplicate_seconds`, `silence_seconds`, `silence_share`,
+    ///   `sample_rates` (the seconds at each), `clipped_share`, `clipped_runs`, `not_finite` (samples), and `bandwidth_hz`, `snr_db`,
+    ///   `noise_db`, `loudness_lufs`, `peak_dbfs`, each with `lowest`, `median` and `highest`.
+    /// * `recordings`: for each `name`, `sid`, `kept_seconds` and what was measured: `sample_rate`, `samples`, `seconds`, `bandwidth_hz`,
+    ///   `clipped_share`, `clipped_runs`, `noise_db`, `speech_db`, `snr_db`, `loudness_lufs`, `peak_dbfs`, `dc_offset`, `silence_share`,
+    ///   `not_finite`, `pcm_sha256` (of the samples).
+    /// * `unusable`: for each `name`, `sid`, `seconds` and the `reason`. `duplicates`: lists of names that hold the same sound.
+    ///   `speakers`: for each `sid`, `name`, `recordings`, `seconds`.
+    /// * `clips`, () before `add`: `clips`, `seconds`, `seconds_not_trained`, `dropped` (`reason`, `count`, `seconds`).
+    /// * `f0`, () before its extraction: `frames`, `voiced`, `median_hz`, `low_hz`, `high_hz`, and how often each pitch comes: `semitones`
+    ///   from the MIDI note `first_note` on, `octaves` from `first_octave` on.
+    /// * `findings`: see `judge`. `schema`: the version of this layout.
     ///
     /// # Example
     /// ```rhai

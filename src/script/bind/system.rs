@@ -459,9 +459,15 @@ pub mod api {
 }
 
 fn parse_json(text: &str) -> crate::Result<Dynamic> {
-    serde_json::from_str(text)
-        .map(|json| value::from_json(&json))
-        .map_err(|e| Error::new(Kind::ConfigValue, format!("this is no JSON: {e}")))
+    serde_json::from_str(text).map(|json| value::from_json(&json)).map_err(|e| {
+        let why = if e.is_eof() {
+            "it ends too early".to_owned()
+        } else {
+            format!("line {}, column {} holds something else", e.line(), e.column())
+        };
+        Error::new(Kind::ConfigValue, format!("this is no JSON: {why}"))
+            .hint("names and texts stand in double quotes: {\"epochs\": 5, \"f0_method\": \"pm\"}")
+    })
 }
 
 /// The names of what `wanted` accepts in `folder`, sorted, without hidden ones.
@@ -492,7 +498,11 @@ fn propose(choices: &Array, seen: &Array, text: &str) -> Result<Vec<f64>> {
     };
     let seen = seen.iter().map(|one| {
         read(one).ok_or_else(|| {
-            wrong(format!("{one} is no trial: it needs at, {} numbers, and loss, a number or ()", choices.len()))
+            wrong(format!(
+                "{} is no trial: it needs at, {} numbers, and loss, a number or ()",
+                value::shown(one),
+                choices.len()
+            ))
         })
     });
     Ok(search::propose(&choices, &seen.collect::<Result<Vec<_>>>()?, text))

@@ -335,7 +335,10 @@ fn numbers(values: &Map) -> crate::Result<Vec<(String, f64)>> {
     let number = |value: &Dynamic| value.as_float().ok().or_else(|| value.as_int().ok().map(|i| i as f64));
     let pair = |(name, value): (&_, &Dynamic)| match number(value) {
         Some(x) => Ok((ToString::to_string(name), x)),
-        None => Err(Error::new(Kind::ConfigValue, format!("the metric {name} is {value}, but must be a number"))),
+        None => {
+            let given = value::shown(value);
+            Err(Error::new(Kind::ConfigValue, format!("the metric {name} is {given}, but must be a number")))
+        }
     };
     values.iter().map(pair).collect()
 }

@@ -5,22 +5,30 @@ use super::track::Handle as Run;
 use super::{At, Fallible, session, value};
 use crate::convert::output::{self, Format};
 use crate::convert::quality::{self, Ears};
-use crate::error::nearest;
 use crate::prepare::content_digest;
 use crate::task::Task;
 use crate::track;
 use crate::train::{self as engine, Judge, Metrics, Trainer as Engine};
-use crate::{Error, Kind};
+use crate::{Error, Kind, given};
 use rhai::plugin::*;
 use rhai::{Array, Dynamic, ImmutableString, Map, NativeCallContext};
+use serde::Deserialize;
 use serde_json::json;
 use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-/// The options of `train::trainer`.
-const OPTIONS: &[&str] = &["fresh", "voice"];
+/// The options of `train::trainer` as a script gives them.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Options {
+    fresh: Option<bool>,
+    voice: Option<String>,
+}
+
+/// The epochs that a training can have; see the setting `epochs`.
+const EPOCHS: std::ops::RangeInclusive<i64> = 1..=1_000_000;
 
 /// The clips to train on. A trainer takes them over; what can be asked of them stays.
 #[derive(Clone)]
@@ -235,13 +243,16 @@ pub mod api {
 
     /// Returns the step size of an epoch, counted from 1.
     ///
+    /// * `epoch`: 1 to 1000000, as `epochs`.
+    /// * Fails with `config.value` for any other, `config.*`.
+    ///
     /// # Example
     /// ```rhai
     /// train::learning_rate(#{ learning_rate: 1e-4 }, 1) == 1e-4
     /// ```
     #[rhai_fn(return_raw)]
     pub fn learning_rate(ctx: NativeCallContext, cfg: Map, epoch: i64) -> Fallible<f64> {
-        value::config(&cfg).map(|config| engine::learning_rate(&config, epoch)).at(&ctx)
+        super::learning_rate(&cfg, epoch).at(&ctx)
     }
 
     /// Returns the number of clips.
@@ -665,13 +676,24 @@ fn validate_and_listen(
     validate(t, held, Some(&|made, clip| quality::judge(&ears, config.if_f0, made, clip)))
 }
 
+fn learning_rate(cfg: &Map, epoch: i64) -> crate::Result<f64> {
+    let config = value::config(cfg)?;
+    if !EPOCHS.contains(&epoch) {
+        let message = format!("epoch is {epoch}, but must be between {} and {}", EPOCHS.start(), EPOCHS.end());
+        return Err(Error::new(Kind::ConfigValue, message).hint("epochs are counted from 1"));
+    }
+    Ok(engine::learning_rate(&config, epoch))
+}
+
 fn taken() -> Error {
     Error::new(Kind::Script, "this data set belongs to another trainer already").hint("call train::dataset again")
 }
 
 fn keep(t: &TrainerHandle, epochs: &Array) -> crate::Result<Array> {
     let whole = |epoch: &Dynamic| {
-        epoch.as_int().map_err(|_| Error::new(Kind::ConfigValue, format!("{epoch} is no epoch, a whole number is")))
+        epoch.as_int().map_err(|_| {
+            Error::new(Kind::ConfigValue, format!("{} is no epoch, a whole number is", value::shown(epoch)))
+        })
     };
     let epochs = epochs.iter().map(whole).collect::<crate::Result<Vec<_>>>()?;
     Ok(t.0.trainer.borrow_mut().prune(&epochs)?.into_iter().map(Dynamic::from).collect())
@@ -702,38 +724,40 @@ fn check_training(ctx: &NativeCallContext, voice: &str, cfg: &Map, options: &Map
     let logs = session.workspace().logs(voice)?;
     let (config, models) = (value::config(cfg)?, session.models());
     let content = || models.encoder(&config).map(|encoder| encoder.digest());
-    Engine::check(session.task(), &config, &logs, models.store(), fresh(options)?, content)
+    Engine::check(
+        session.task(),
+        &config,
+        &logs,
+        models.store(),
+        self::options(options)?.fresh.unwrap_or(false),
+        content,
+    )
 }
 
 fn open_trainer(ctx: &NativeCallContext, data: &DataHandle, cfg: &Map, options: &Map) -> crate::Result<TrainerHandle> {
-    let (config, fresh) = (value::config(cfg)?, fresh(options)?);
-    let own = options.get("voice").map(|voice| session(ctx).workspace().logs(&voice.to_string())).transpose()?;
+    let (config, options) = (value::config(cfg)?, self::options(options)?);
+    let own = options.voice.as_deref().map(|voice| session(ctx).workspace().logs(voice)).transpose()?;
     let folder = own.as_deref().unwrap_or(&data.0.folder);
     let set = data.0.set.borrow_mut().take().ok_or_else(taken)?;
     let session = session(ctx);
     let task = session.task().clone();
     // Training wants the memory that the networks of the features hold.
     session.models().release();
-    let mut trainer = Engine::open(&task, &config, set, folder, session.models().store(), fresh)?;
+    let mut trainer =
+        Engine::open(&task, &config, set, folder, session.models().store(), options.fresh.unwrap_or(false))?;
     if let Some(recipe) = session.recipe_name() {
         trainer.set_recipe(&recipe);
     }
     Ok(TrainerHandle(Rc::new(Open { trainer: RefCell::new(trainer), task })))
 }
 
-fn fresh(options: &Map) -> crate::Result<bool> {
-    if let Some(key) = options.keys().find(|key| !OPTIONS.contains(&key.as_str())) {
-        let error = Error::new(Kind::ConfigUnknownKey, format!("train::trainer has no option {:?}", key.as_str()));
-        return Err(error.hint(match nearest(key, OPTIONS.iter().copied()) {
-            Some(known) => format!("did you mean {known:?}?"),
-            None => format!("options are: {}", OPTIONS.join(", ")),
-        }));
-    }
-    options.get("fresh").map_or(Ok(false), |value| {
-        value
-            .as_bool()
-            .map_err(|_| Error::new(Kind::ConfigValue, format!("fresh is {value}, but must be true or false")))
-    })
+fn options(options: &Map) -> crate::Result<Options> {
+    given::read(&value::map_to_json(options)?, "train::trainer", "an option")
+}
+
+/// Whether the options of `train::trainer` can be read, before anything is opened.
+pub fn check_options(options: &serde_json::Map<String, serde_json::Value>) -> crate::Result<()> {
+    given::read::<Options>(options, "train::trainer", "an option").map(drop)
 }
 
 fn export(ctx: &NativeCallContext, voice: &str, epoch: i64, averaged: bool, path: &str) -> crate::Result<Map> {
