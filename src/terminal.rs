@@ -127,7 +127,8 @@ impl Terminal {
         if self.is_json() {
             return object(&diagnostic.to_json());
         }
-        self.tell(&diagnostic.render(self.colour));
+        // With -v also where in the script something came up that is not its fault.
+        self.tell(&diagnostic.render(self.colour, self.shows(Level::Debug)));
     }
 
     /// The last words, for programs.

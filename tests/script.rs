@@ -1,6 +1,15 @@
 //! The script host: engine, parameters, checker, imports, messages, docs. Scripts run in a temporary workspace; nothing here
 //! trains or reads sound.
 
+#[path = "script/arrays.rs"]
+mod arrays;
+#[path = "script/fields.rs"]
+mod fields;
+#[path = "script/habits.rs"]
+mod habits;
+#[path = "script/values.rs"]
+mod values;
+
 use rhai::Map;
 use rvc_run::files::Workspace;
 use rvc_run::script::native::{self, Natives};
@@ -65,7 +74,7 @@ impl Stage {
     }
 
     fn rendered(&self, diagnostic: &Diagnostic) -> String {
-        diagnostic.render(false).replace(&format!("{}/", self.folder.path().display()), "")
+        diagnostic.render(false, true).replace(&format!("{}/", self.folder.path().display()), "")
     }
 
     fn load(&self, text: &str) -> Result<Recipe, Vec<String>> {
@@ -404,8 +413,9 @@ fn an_error_of_the_engine_shows_place_chain_and_hint() {
 
 #[test]
 fn an_error_thrown_again_keeps_its_first_place() {
-    let (code, found) =
-        staged(|stage| stage.run("try {\n    config::check(#{ seed: -1 });\n} catch (e) {\n    throw e;\n}"));
+    let (code, found) = staged(|stage| {
+        stage.run("let s = -1; try {\n    config::check(#{ seed: s });\n} catch (e) {\n    throw e;\n}")
+    });
     assert_eq!(code, FAILED);
     assert!(
         found[0].contains("error[config.value]: seed is -1") && found[0].contains("recipes/test.rhai:2:5"),
@@ -519,7 +529,7 @@ fn a_cancelled_recipe_cannot_catch_it_and_ends_with_130() {
 
 #[test]
 fn a_failing_voice_does_not_stop_the_others() {
-    let text = r#"fn train(voice) { if voice == "ben" { config::check(#{ seed: -1 }); } voice }
+    let text = r#"fn train(voice) { let seed = if voice == "ben" { -1 } else { 1 }; config::check(#{ seed: seed }); voice }
 let rows = [];
 for voice in ["anna", "ben", "cleo"] {
     try { rows.push([train(voice), "trained"]); } catch (e) { rows.push([voice, e.message]); }
@@ -555,6 +565,50 @@ fn the_deepest_allowed_script_fits_the_stack() {
 fn a_shebang_line_keeps_the_lines_in_place() {
     let (_, found) = staged(|stage| stage.run("#!/usr/bin/env rvc-run\nthrow \"here\";"));
     assert!(found[0].contains("recipes/test.rhai:2:1"), "{found:?}");
+}
+
+#[test]
+fn the_fault_of_what_a_script_was_given_is_shown_without_the_script() {
+    // (recipe, arguments, whether the place is shown without -v)
+    let shipped =
+        |name: &str| std::fs::read_to_string(format!("{}/recipes/{name}.rhai", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let run_with = |text: &str, arguments: &[&str]| {
+        staged(|stage| {
+            let recipe = stage.load(text).unwrap();
+            let matches = flags::command("test", "Test.", &recipe.params).try_get_matches_from(arguments).unwrap();
+            let outcome = run::run(
+                &stage.host,
+                &recipe,
+                params::to_map(&recipe.params, &flags::values(&recipe.params, &matches)),
+            );
+            let found = outcome.diagnostics.last().unwrap().clone();
+            (outcome.code, found.render(false, false), found.render(false, true), found.to_json())
+        })
+    };
+    let own = "const PARAMS = [#{ name: \"voice\", positional: true }, #{ name: \"rate\", value: 40000 }];\nlet p = args(PARAMS);\n";
+    let own = |rest: &str| format!("{own}{rest}");
+    let offline = ["--f0-method", "pm", "--content-encoder", "mel"];
+    let prepare = |more: &[&'static str]| [&["nobody"], &offline[..], more].concat();
+    for (text, arguments, hidden) in [
+        (shipped("prepare"), vec!["nobody"], true),
+        (shipped("extract"), prepare(&[]), true),
+        (shipped("voice_info"), vec!["nobody.pth"], true),
+        (shipped("prepare"), vec!["nobody", "--slice-seconds", "3", "--min-slice-seconds", "2"], true),
+        (shipped("sweep"), vec!["nobody", "--settings", "{\"epcohs\": 5}"], true),
+        (own("prepare::slices(p.voice, `data/${p.voice}`, #{});"), vec!["nobody"], true),
+        (own("audio::load(p.voice);"), vec!["nobody.wav"], true),
+        (own("throw system::error(\"data.empty\", \"nothing\", \"\");"), vec!["nobody"], true),
+        (own("config::check(#{ sample_rate: p.rate });"), vec!["nobody", "--rate", "5"], false),
+        (own("throw \"nothing\";"), vec!["nobody"], false),
+        (own("let a = [];\na.sort(1);"), vec!["nobody"], false),
+    ] {
+        let (code, short, long, json) = run_with(&text, &arguments);
+        assert_eq!(code, FAILED, "{arguments:?}: {long}");
+        assert!(long.contains("-->"), "{long}");
+        assert_eq!(short.contains("-->"), !hidden, "{arguments:?}:\n{short}");
+        assert!(!hidden || !short.contains("called as"), "{short}");
+        assert!(json["place"]["line"].is_number(), "{json}");
+    }
 }
 
 // The standard library.
@@ -623,6 +677,19 @@ fn the_program_holds_every_script_of_the_library_folder() {
     for name in names {
         assert!(!native::MODULES.contains(&name.as_str()), "stdlib/{name} would hide the native module of that name");
     }
+}
+
+#[test]
+fn the_program_knows_every_recipe_of_the_folder() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes");
+    let texts = rvc_run::files::list(&folder).unwrap();
+    let texts = texts.iter().filter(|path| path.extension().is_some_and(|e| e == "rhai"));
+    let mut texts: Vec<String> = texts.map(|path| std::fs::read_to_string(path).unwrap()).collect();
+    let mut known: Vec<String> = library::RECIPES.iter().map(ToString::to_string).collect();
+    texts.sort();
+    known.sort();
+    assert!(texts == known, "library::RECIPES and recipes/ differ");
+    assert!(!library::is_shipped("print(1);") && library::is_shipped(&known[0]));
 }
 
 // Docs.

@@ -1,14 +1,15 @@
-//! Mistakes that can be found without running anything: syntax, PARAMS, imports, unknown functions, wrong argument counts.
+//! Mistakes that can be found without running anything: syntax, PARAMS, imports, unknown functions, wrong argument counts, maps that are written out
+//! with keys and values that would be refused.
 //!
 //! Uses Rhai's volatile `AST::walk`; see `native` for the other place that leans on internals.
 
 use super::diagnostic::{self, Diagnostic};
 use super::engine::Host;
+use super::habits;
 use super::native::Natives;
-use super::{library, params, resolver};
-use crate::config::Config;
+use super::{library, params, resolver, written};
 use crate::error::nearest;
-use rhai::{AST, ASTNode, Expr, FnAccess, FnCallExpr, Position, Stmt};
+use rhai::{AST, ASTFlags, ASTNode, Expr, FnAccess, FnCallExpr, Position, Stmt};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
@@ -16,8 +17,8 @@ pub const UNKNOWN_FUNCTION: &str = "script.unknown_function";
 pub const ARGUMENTS: &str = "script.arguments";
 pub const IMPORT: &str = "script.import";
 pub const PROPERTY: &str = "script.property";
-pub const UNKNOWN_SETTING: &str = "config.unknown_key";
 pub const SHADOW: &str = "script.shadow";
+pub const QUOTES: &str = "script.quotes";
 
 /// Every mistake in a script and in what it imports, in the order of the imports; nothing is run.
 pub fn script(host: &Host, natives: &Natives, source: &str, text: &str) -> Vec<Diagnostic> {
@@ -31,10 +32,12 @@ pub fn script(host: &Host, natives: &Natives, source: &str, text: &str) -> Vec<D
 }
 
 /// What other scripts can reach in a script.
-#[derive(Default)]
 struct Exports {
     functions: BTreeMap<String, BTreeSet<usize>>,
     imports: BTreeMap<String, Rc<Exports>>,
+    bodies: Vec<written::Body>,
+    /// Whether it is one of the standard library, whose functions name their arguments in one way.
+    standard: bool,
 }
 
 struct Checker<'a> {
@@ -57,10 +60,12 @@ struct Facts {
     keys: BTreeSet<String>,
     /// Properties read from variables at the top level: (variable, property, place).
     properties: Vec<(String, String, Position)>,
-    /// Keys of map literals that become settings.
-    settings: Vec<(String, Position)>,
+    /// What constants of the top level stand for.
+    constants: BTreeMap<String, Expr>,
     /// The variables that hold `args(PARAMS)`.
     arguments: BTreeSet<String>,
+    /// Texts with `${` in them.
+    interpolated: Vec<Position>,
 }
 
 struct Call {
@@ -69,6 +74,9 @@ struct Call {
     count: usize,
     method: bool,
     position: Position,
+    arguments: Vec<Expr>,
+    /// Whether it stands at the top level, where the script's constants are in reach.
+    at_top: bool,
 }
 
 struct Import {
@@ -90,7 +98,14 @@ impl Checker<'_> {
                 self.found.push(*mistake);
                 // The strict compiler stops at the first unknown name; the rest of the script may have more to tell.
                 let lenient = self.lenient.get_or_insert_with(|| Host::lenient(self.host.session.clone()));
-                lenient.compile(source, text).ok().map(|ast| self.tree(source, &ast))
+                match lenient.compile(source, text) {
+                    Ok(ast) => Some(self.tree(source, &ast)),
+                    Err(mistake) => {
+                        self.found.push(*mistake);
+                        self.found.extend(diagnostic::foreign(source, &self.host.sources));
+                        None
+                    }
+                }
             }
         };
         self.open.pop();
@@ -121,13 +136,15 @@ impl Checker<'_> {
         for call in &facts.calls {
             if !call.path.first().is_some_and(|root| unknown.contains(root)) {
                 self.call(source, call, &own, &imports, &facts.keys);
+                self.maps(source, call, &imports, &facts.constants);
             }
         }
-        self.settings(source, &facts);
+        self.quotes(source, &facts);
         if !params.is_empty() {
             self.properties(source, &facts, &params);
         }
-        Rc::new(Exports { functions: functions(ast, false), imports })
+        let standard = library::is_standard(source);
+        Rc::new(Exports { functions: functions(ast, false), imports, bodies: written::bodies(ast), standard })
     }
 
     fn mistake(&mut self, source: &str, position: Position, diagnostic: Diagnostic) {
@@ -222,12 +239,17 @@ impl Checker<'_> {
         let elsewhere = elsewhere.or_else(|| {
             super::native::MODULES.iter().find(|m| !self.natives.arities(m, name).is_empty()).map(ToString::to_string)
         });
+        let foreign = habits::function(name).filter(|_| !own.contains_key(name));
         let hint = match elsewhere.filter(|_| !call.method) {
+            _ if foreign.is_some() => foreign.map(str::to_owned),
             Some(module) => Some(format!("did you mean `{module}::{name}`?")),
             None => nearest(name, own.keys().map(String::as_str).chain(self.natives.names("")))
                 .map(|known| format!("did you mean `{known}`?")),
         };
-        let signatures = (!own.contains_key(name)).then(|| self.natives.signatures("", name));
+        let signatures = (!own.contains_key(name)).then(|| {
+            let known = self.natives.signatures("", name);
+            if let Some(form) = foreign { vec![form.to_owned()] } else { known }
+        });
         self.judge(source, call, &counts, || hint, signatures);
     }
 
@@ -255,22 +277,67 @@ impl Checker<'_> {
             let plural = if known == "1" { "" } else { "s" };
             let mut diagnostic =
                 Diagnostic::error(ARGUMENTS, format!("`{name}` takes {known} argument{plural}, not {}", call.count));
-            diagnostic.hint =
-                signatures.filter(|s| !s.is_empty()).map(|s| format!("it is called as {}", s.join(" or ")));
+            diagnostic.hint = signatures.filter(|s| !s.is_empty()).map(|s| match habits::function(&call.name) {
+                Some(form) if s == [form] => form.to_owned(),
+                _ => format!("it is called as {}", s.join(" or ")),
+            });
             diagnostic
         };
         self.mistake(source, call.position, diagnostic);
     }
 
-    fn settings(&mut self, source: &str, facts: &Facts) {
-        if facts.settings.is_empty() {
-            return;
+    /// Maps that are written out as arguments, as far as they are known.
+    fn maps(
+        &mut self,
+        source: &str,
+        call: &Call,
+        imports: &BTreeMap<String, Rc<Exports>>,
+        constants: &BTreeMap<String, Expr>,
+    ) {
+        let nothing = BTreeMap::new();
+        let scripts = |alias: &str| imports.get(alias).map(|exports| &exports.bodies[..]);
+        let names = written::Names { scripts: &scripts, values: if call.at_top { constants } else { &nothing } };
+        let name = call.name.as_str();
+        let mut found = Vec::new();
+        let mut judge = |place: usize, read: written::Read| {
+            if let Some(given) = call.arguments.get(place) {
+                found.extend(written::map(given, &names).mistakes(read, given.start_position()));
+            }
+        };
+        match &call.path[..] {
+            [] if call.method => written::of_method(name, call.count).for_each(|(place, read)| judge(place, read)),
+            [module] => match imports.get(module) {
+                None => written::of_function(module, name).for_each(|(place, read)| judge(place, read)),
+                Some(exports) if exports.standard => {
+                    if let Some(place) = written::settings_of(&exports.bodies, name, call.count) {
+                        judge(place, written::SETTINGS);
+                    }
+                    for (place, given) in call.arguments.iter().enumerate() {
+                        if let Some(known) = written::options(&exports.bodies, name, call.count, place) {
+                            found.extend(written::map(given, &names).unknown(&known, &format!("{module}::{name}")));
+                        }
+                    }
+                }
+                Some(_) => {}
+            },
+            _ => {}
         }
-        let Ok(serde_json::Value::Object(known)) = serde_json::to_value(Config::default()) else { return };
-        for (key, position) in facts.settings.iter().filter(|(key, _)| !known.contains_key(key)) {
-            let mut diagnostic = Diagnostic::error(UNKNOWN_SETTING, format!("there is no setting {key:?}"));
-            diagnostic.hint = nearest(key, known.keys().map(String::as_str)).map(|k| format!("did you mean {k:?}?"));
-            self.mistake(source, *position, diagnostic);
+        for (position, error) in found {
+            self.mistake(source, position, Diagnostic::from(&error));
+        }
+    }
+
+    /// Values are put into texts in backticks alone; in double quotes `${x}` is printed as it stands.
+    fn quotes(&mut self, source: &str, facts: &Facts) {
+        let text = self.host.sources.get(source).unwrap_or_default();
+        for &position in &facts.interpolated {
+            let line = position.line().and_then(|line| text.lines().nth(line - 1)).unwrap_or_default();
+            if line.chars().nth(position.position().unwrap_or(1).max(1) - 1) == Some('"') {
+                let message = "`${}` means nothing in double quotes";
+                let diagnostic =
+                    Diagnostic::warning(QUOTES, message).hint("values are put into texts in backticks: `${x}`");
+                self.mistake(source, position, diagnostic);
+            }
         }
     }
 
@@ -304,13 +371,8 @@ impl Facts {
         let top: BTreeSet<*const Stmt> = ast.statements().iter().map(std::ptr::from_ref).collect();
         ast.walk(&mut |path: &[ASTNode]| {
             let at_top = matches!(path.first(), Some(ASTNode::Stmt(s)) if top.contains(&std::ptr::from_ref(*s)));
-            if let Some((node, parents)) = path.split_last() {
+            if let Some(node) = path.last() {
                 facts.node(node, at_top);
-                if let ASTNode::Expr(Expr::Map(map, _)) = node
-                    && is_settings(parents)
-                {
-                    facts.settings.extend(map.0.iter().map(|(key, _)| (key.name.to_string(), key.pos)));
-                }
             }
             true
         });
@@ -320,9 +382,12 @@ impl Facts {
     fn node(&mut self, node: &ASTNode, at_top: bool) {
         match node {
             ASTNode::Stmt(Stmt::FnCall(call, position)) | ASTNode::Expr(Expr::FnCall(call, position)) => {
-                self.call(call, *position, false);
+                self.call(call, *position, false, at_top);
             }
-            ASTNode::Expr(Expr::MethodCall(call, position)) => self.call(call, *position, true),
+            ASTNode::Expr(Expr::MethodCall(call, position)) => self.call(call, *position, true, at_top),
+            ASTNode::Expr(Expr::StringConstant(text, position)) if text.contains("${") => {
+                self.interpolated.push(*position)
+            }
             ASTNode::Stmt(Stmt::Import(import, _)) => {
                 let path = import.0.get_literal_value(None).filter(rhai::Dynamic::is_string).map(|p| p.to_string());
                 self.imports.push(Import {
@@ -334,6 +399,9 @@ impl Facts {
             ASTNode::Expr(Expr::Map(map, _)) => self.keys.extend(map.0.iter().map(|(key, _)| key.name.to_string())),
             ASTNode::Stmt(Stmt::Var(variable, ..)) if at_top && is_args(&variable.1) => {
                 self.arguments.insert(variable.0.name.to_string());
+            }
+            ASTNode::Stmt(Stmt::Var(variable, flags, _)) if at_top && flags.contains(ASTFlags::CONSTANT) => {
+                self.constants.insert(variable.0.name.to_string(), variable.1.clone());
             }
             ASTNode::Expr(Expr::Dot(sides, ..)) if at_top => {
                 let name = |e: &Expr| match e {
@@ -353,7 +421,7 @@ impl Facts {
         }
     }
 
-    fn call(&mut self, call: &FnCallExpr, position: Position, method: bool) {
+    fn call(&mut self, call: &FnCallExpr, position: Position, method: bool, at_top: bool) {
         let named = call.name.starts_with(|c: char| c.is_alphabetic() || c == '_') && !call.name.contains('$');
         if call.op_token.is_some() || !named {
             return;
@@ -363,22 +431,17 @@ impl Facts {
             return;
         }
         let position = if call.namespace.is_empty() { position } else { call.namespace.position() };
-        self.calls.push(Call { path, name: call.name.to_string(), count: call.args.len(), method, position });
+        let arguments = call.args.to_vec();
+        self.calls.push(Call {
+            path,
+            name: call.name.to_string(),
+            count: call.args.len(),
+            method,
+            position,
+            arguments,
+            at_top,
+        });
     }
-}
-
-/// Whether an expression, given by its parents, is an argument of `config::check` or a part of a sum that is one.
-fn is_settings(parents: &[ASTNode]) -> bool {
-    let call = parents.iter().rev().find_map(|parent| match parent {
-        ASTNode::Expr(Expr::FnCall(call, _)) | ASTNode::Stmt(Stmt::FnCall(call, _)) => {
-            call.op_token.is_none().then_some(Some(call))
-        }
-        ASTNode::Expr(Expr::Stmt(_)) | ASTNode::Stmt(Stmt::Expr(_)) => None,
-        _ => Some(None),
-    });
-    call.flatten().is_some_and(|call| {
-        call.name == "check" && call.namespace.path.len() == 1 && call.namespace.path[0].name == "config"
-    })
 }
 
 fn is_args(expression: &Expr) -> bool {

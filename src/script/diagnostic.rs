@@ -1,8 +1,9 @@
 //! A mistake in a script as people read it: code, message, place, the line with a caret, call chain, hint.
 
-use super::bind::Fault;
+use super::bind::{Fault, value};
 use super::engine::Sources;
-use super::native::Natives;
+use super::habits::{self, Found};
+use super::native::{self, Natives};
 use crate::error::nearest;
 use crate::{Error, Kind};
 use rhai::{EvalAltResult, ParseError, ParseErrorType, Position};
@@ -38,6 +39,9 @@ pub struct Diagnostic {
     /// The calls that led there, the innermost first, and other facts.
     pub notes: Vec<String>,
     pub hint: Option<String>,
+    /// Whether what was given to the script is at fault, not the script: a folder that is not there, a value out of range. Then place and notes help only
+    /// those who look into the script.
+    pub of_input: bool,
 }
 
 impl Diagnostic {
@@ -49,6 +53,7 @@ impl Diagnostic {
             place: None,
             notes: Vec::new(),
             hint: None,
+            of_input: false,
         }
     }
 
@@ -68,7 +73,8 @@ impl Diagnostic {
         self
     }
 
-    /// The diagnostic as lines of text without a final line break; `colour` adds terminal colours.
+    /// The diagnostic as lines of text without a final line break; `colour` adds terminal colours. Place and notes are left out where what was given to
+    /// the script is at fault, unless `all` is wanted.
     ///
     /// ```text
     /// error[device.memory]: the GPU ran out of memory in training step 12
@@ -79,7 +85,8 @@ impl Diagnostic {
     ///    = called as `fit` from recipes/train.rhai:22:11
     ///    = hint: lower batch_size
     /// ```
-    pub fn render(&self, colour: bool) -> String {
+    pub fn render(&self, colour: bool, all: bool) -> String {
+        let looks_in = all || !self.of_input;
         let paint = |code: &str, text: &str| {
             if colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
         };
@@ -89,7 +96,7 @@ impl Diagnostic {
         };
         let mut lines = vec![format!("{}: {}", paint(hue, &format!("{word}[{}]", self.code)), self.message)];
         let mut margin = String::from(" ");
-        if let Some(place) = &self.place {
+        if let Some(place) = self.place.as_ref().filter(|_| looks_in) {
             let number = place.line.to_string();
             margin = " ".repeat(number.len());
             lines.push(format!(
@@ -104,7 +111,9 @@ impl Diagnostic {
                 lines.push(format!("{margin} {bar} {}", paint(hue, &caret(place))));
             }
         }
-        lines.extend(self.notes.iter().map(|note| format!("{margin} {} {note}", paint("1;34", "="))));
+        lines.extend(
+            self.notes.iter().filter(|_| looks_in).map(|note| format!("{margin} {} {note}", paint("1;34", "="))),
+        );
         lines.extend(self.hint.iter().map(|hint| format!("{margin} {} hint: {hint}", paint("1;34", "="))));
         lines.join("\n")
     }
@@ -183,28 +192,75 @@ fn caret(place: &Place) -> String {
 
 /// The diagnostic of a text that does not parse.
 pub fn of_parse_error(error: &ParseError, source: &str, sources: &Sources) -> Diagnostic {
-    let text = sources.get(source).unwrap_or_default();
-    syntax(&error.0, &text).at(source, error.1, sources)
+    syntax(&error.0, error.1, source, sources)
 }
 
-fn syntax(error: &ParseErrorType, text: &str) -> Diagnostic {
-    let diagnostic = Diagnostic::error(SYNTAX, lower_first(&error.to_string()));
+/// The diagnostics of everything in a script that no script of Rhai has.
+pub fn foreign(source: &str, sources: &Sources) -> Vec<Diagnostic> {
+    let text = sources.get(source).unwrap_or_default();
+    habits::everywhere(&text).iter().map(|found| of_habit(found, source, sources)).collect()
+}
+
+fn of_habit(found: &Found, source: &str, sources: &Sources) -> Diagnostic {
+    Diagnostic::error(SYNTAX, format!("`{}` is not Rhai", found.text)).hint(found.form).at(
+        source,
+        position(found.line, found.column),
+        sources,
+    )
+}
+
+/// A place; beyond what Rhai can count it is the last one that it can.
+fn position(line: usize, column: usize) -> Position {
+    let short = |n: usize| u16::try_from(n).unwrap_or(u16::MAX);
+    Position::new(short(line.max(1)), short(column))
+}
+
+fn syntax(error: &ParseErrorType, at: Position, source: &str, sources: &Sources) -> Diagnostic {
+    let text = sources.get(source).unwrap_or_default();
+    // What ends too early has no place: it is behind the last line.
+    let (line, column) = match at.line() {
+        Some(line) => (line, at.position().unwrap_or(1).max(1)),
+        None => (text.lines().count() + 1, 1),
+    };
+    let here = |message: String| Diagnostic::error(SYNTAX, message).at(source, at, sources);
+    let habit = || habits::at(&text, line, column).map(|found| of_habit(&found, source, sources));
+    let plain = || here(lower_first(&error.to_string()));
     match error {
-        ParseErrorType::VariableUndefined(name) => {
-            let diagnostic = Diagnostic::error(SYNTAX, format!("there is no variable `{name}` here"));
-            match nearest(name, declared(text).into_iter().filter(|known| known != name)) {
-                Some(known) => diagnostic.hint(format!("did you mean `{known}`?")),
-                None => {
+        ParseErrorType::VariableUndefined(name) => habit().unwrap_or_else(|| {
+            let diagnostic = here(format!("there is no variable `{name}` here"));
+            let known = nearest(name, declared(&text).into_iter().filter(|known| known != name));
+            match (known, habits::assigned(&text, line, column)) {
+                (Some(known), None) => diagnostic.hint(format!("did you mean `{known}`?")),
+                (Some(known), Some(declare)) => diagnostic.hint(format!("did you mean `{known}`? {declare}")),
+                (None, Some(declare)) => diagnostic.hint(declare),
+                (None, None) => {
                     diagnostic.hint("a function sees its parameters and constants (global::NAME), no outer variables")
                 }
             }
+        }),
+        ParseErrorType::ModuleUndefined(name) => {
+            unknown_module(name, declared(&text).into_iter()).at(source, at, sources)
         }
-        ParseErrorType::ModuleUndefined(name) => unknown_module(name, declared(text).into_iter()),
-        ParseErrorType::Reserved(word) => {
-            diagnostic.hint(format!("Rhai keeps the word `{word}` for itself; choose another name"))
+        ParseErrorType::Reserved(word) => habit()
+            .unwrap_or_else(|| plain().hint(format!("Rhai keeps the word `{word}` for itself; choose another name"))),
+        ParseErrorType::WrongDocComment => plain().hint("`///` stands before functions only; use `//` here"),
+        ParseErrorType::MissingToken(token, _) if token == ";" => {
+            let division = habits::division(&text, line, column).map(|found| of_habit(&found, source, sources));
+            division.or_else(habit).unwrap_or_else(|| match habits::end_before(&text, line, column) {
+                Some((end, behind)) if end < line => Diagnostic::error(SYNTAX, "a `;` is missing here")
+                    .hint("every statement but the last ends with `;`")
+                    .at(source, position(end, behind), sources),
+                _ => here("an operator or a `;` is missing before this".into()),
+            })
         }
-        ParseErrorType::WrongDocComment => diagnostic.hint("`///` stands before functions only; use `//` here"),
-        _ => diagnostic,
+        _ if at.line().is_none() || line > text.lines().count() => {
+            match habits::unclosed(&text) {
+                Some((line, column, bracket)) => Diagnostic::error(SYNTAX, format!("this `{bracket}` is never closed"))
+                    .at(source, position(line, column), sources),
+                None => habit().unwrap_or_else(plain),
+            }
+        }
+        _ => habit().unwrap_or_else(plain),
     }
 }
 
@@ -266,10 +322,24 @@ pub fn of_eval_error(error: &EvalAltResult, root: &str, sources: &Sources, nativ
     {
         (source, position) = (first.clone(), fault.position);
     }
-    let text = sources.get(&source).unwrap_or_default();
-    let mut diagnostic = message(error, &text, natives).at(&source, position, sources);
+    let mut diagnostic = match error {
+        EvalAltResult::ErrorParsing(error, _) => syntax(error, position, &source, sources),
+        _ => message(error, natives).at(&source, position, sources),
+    };
     diagnostic.notes = notes;
+    let is_shipped = sources.get(root).is_some_and(|text| super::library::is_shipped(&text));
+    diagnostic.of_input = is_of_input(&diagnostic.code, is_shipped);
     diagnostic
+}
+
+/// Whether an error of this code is the fault of what the script was given. Settings are the script's own affair, unless it is one that ships: those give
+/// on what they are told.
+fn is_of_input(code: &str, is_shipped: bool) -> bool {
+    match code.split('.').next().unwrap_or(code) {
+        "script" | "internal" | "torch" => false,
+        "config" | "usage" => is_shipped,
+        _ => true,
+    }
 }
 
 fn chain_link(what: &str, source: &str, position: Position, sources: &Sources) -> String {
@@ -279,7 +349,7 @@ fn chain_link(what: &str, source: &str, position: Position, sources: &Sources) -
     }
 }
 
-fn message(error: &EvalAltResult, text: &str, natives: &Natives) -> Diagnostic {
+fn message(error: &EvalAltResult, natives: &Natives) -> Diagnostic {
     let script = |message: String| Diagnostic::error(Kind::Script.code(), message);
     match error {
         EvalAltResult::ErrorRuntime(value, _) => {
@@ -289,25 +359,92 @@ fn message(error: &EvalAltResult, text: &str, natives: &Natives) -> Diagnostic {
             let diagnostic = Diagnostic::error(fault.kind, said);
             if fault.hint.is_empty() { diagnostic } else { diagnostic.hint(fault.hint) }
         }
-        EvalAltResult::ErrorParsing(error, _) => syntax(error, text),
-        EvalAltResult::ErrorFunctionNotFound(signature, _) => {
-            let diagnostic = script(format!("no function fits the call `{signature}`"));
-            match natives.hint(signature) {
-                Some(hint) => diagnostic.hint(hint),
-                None => diagnostic,
-            }
-        }
+        EvalAltResult::ErrorFunctionNotFound(signature, _) => no_function(signature, natives),
         EvalAltResult::ErrorPropertyNotFound(name, _) => script(format!("there is no property `{name}` in this map")),
+        EvalAltResult::ErrorDotExpr(said, _) => no_property(said),
         EvalAltResult::ErrorStackOverflow(_) => script("functions call each other too deeply".into())
             .hint("a function that calls itself must end somewhere"),
         EvalAltResult::ErrorMismatchDataType(wanted, given, _) => {
-            script(format!("this is a {given}, but must be a {wanted}"))
+            script(format!("this is {}, but must be {}", value::kind_of(given), value::kind_of(wanted)))
         }
+        EvalAltResult::ErrorMismatchOutputType(wanted, given, _) => {
+            script(format!("this gives {}, but must give {}", value::kind_of(given), value::kind_of(wanted)))
+        }
+        EvalAltResult::ErrorArrayBounds(count, index, _) => {
+            script(format!("there is no item {index} in this array, which has {count}"))
+                .hint("the first item is 0, the last one -1")
+        }
+        EvalAltResult::ErrorStringBounds(count, index, _) => {
+            script(format!("there is no character {index} in this text, which has {count}"))
+                .hint("the first character is 0, the last one -1")
+        }
+        EvalAltResult::ErrorFor(_) => script("`for` cannot go through this".into())
+            .hint("it goes through arrays, ranges such as 0..10, texts' chars() and maps' keys()"),
+        EvalAltResult::ErrorIndexingType(_, _) => {
+            script("this cannot be indexed so".into()).hint("arrays and texts have whole numbers as index, maps texts")
+        }
+        EvalAltResult::ErrorNonPureMethodCallOnConstant(name, _) => {
+            script(format!("`{name}` would change a constant")).hint("declare it by `let` instead of `const`")
+        }
+        EvalAltResult::ErrorDataTooLarge(what, _) => script(format!("{} is too large", lower_first(what)))
+            .hint("scripts hold names and numbers; large things belong into files"),
+        EvalAltResult::ErrorUnboundThis(_) => {
+            script("there is no `this` here".into()).hint("only a function called as a method has it: `x.change()`")
+        }
+        EvalAltResult::ErrorSystem(said, _) if !said.is_empty() => script(lower_first(said)),
         other => {
             let said = other.to_string();
             let place = format!(" ({})", other.position());
             script(lower_first(said.strip_suffix(&place).unwrap_or(&said)))
         }
+    }
+}
+
+/// A call that fits nothing, as `audio::load (i64, map)`.
+fn no_function(signature: &str, natives: &Natives) -> Diagnostic {
+    let (name, types) = signature.split_once(" (").unwrap_or((signature, ")"));
+    let types: Vec<String> =
+        types.trim_end_matches(')').split(", ").filter(|t| !t.is_empty()).map(native::plain).collect();
+    let script = |message: String| Diagnostic::error(Kind::Script.code(), message);
+    // A closure has no name that anybody knows.
+    if name.starts_with("anon$") {
+        let message = format!("the function takes another number of values than the {} that it is given", types.len());
+        return script(message).hint("its parameters stand between the bars: `|x, y| x + y` takes two");
+    }
+    let is_name = name.starts_with(|c: char| c.is_alphabetic() || c == '_');
+    if !is_name && types.len() == 2 {
+        return script(format!("`{name}` does not go between {} and {}", a(&types[0]), a(&types[1])));
+    }
+    let diagnostic = script(format!("no function fits the call `{name}({})`", types.join(", ")));
+    match habits::function(name).map(str::to_owned).or_else(|| natives.hint(signature)) {
+        Some(hint) => diagnostic.hint(hint),
+        None => diagnostic,
+    }
+}
+
+/// A type as the reference names it, in a sentence.
+fn a(kind: &str) -> String {
+    match kind {
+        "int" => "a whole number".into(),
+        "float" => "a number".into(),
+        "()" => "()".into(),
+        "bool" => "true or false".into(),
+        "array" | "Error" | "Audio" => format!("an {kind}"),
+        _ => format!("a {kind}"),
+    }
+}
+
+/// Rhai says this in words only: "Unknown property 'length' - a getter is not registered for type 'array'".
+fn no_property(said: &str) -> Diagnostic {
+    let quoted: Vec<&str> = said.split('\'').skip(1).step_by(2).collect();
+    let [property, owner] = quoted[..] else {
+        return Diagnostic::error(Kind::Script.code(), lower_first(said));
+    };
+    let diagnostic =
+        Diagnostic::error(Kind::Script.code(), format!("{} has no property `{property}`", value::kind_of(owner)));
+    match habits::function(property) {
+        Some(form) => diagnostic.hint(form),
+        None => diagnostic,
     }
 }
 

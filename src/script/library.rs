@@ -22,6 +22,29 @@ pub const STDLIB: &[(&str, &str)] = &[
     ("voice", include_str!("../../stdlib/voice.rhai")),
 ];
 
+/// The recipes as shipped. tests/script.rs compares them with the folder.
+pub const RECIPES: &[&str] = &[
+    include_str!("../../recipes/convert.rhai"),
+    include_str!("../../recipes/export.rhai"),
+    include_str!("../../recipes/extract.rhai"),
+    include_str!("../../recipes/import.rhai"),
+    include_str!("../../recipes/index.rhai"),
+    include_str!("../../recipes/prepare.rhai"),
+    include_str!("../../recipes/prepare_voice.rhai"),
+    include_str!("../../recipes/quickstart.rhai"),
+    include_str!("../../recipes/resume.rhai"),
+    include_str!("../../recipes/sweep.rhai"),
+    include_str!("../../recipes/sweep_custom.rhai"),
+    include_str!("../../recipes/sweep_then_train.rhai"),
+    include_str!("../../recipes/sweep_trial.rhai"),
+    include_str!("../../recipes/train_all.rhai"),
+    include_str!("../../recipes/train_voice.rhai"),
+    include_str!("../../recipes/voice_extract.rhai"),
+    include_str!("../../recipes/voice_info.rhai"),
+    include_str!("../../recipes/voice_merge.rhai"),
+    include_str!("../../recipes/voice_rename.rhai"),
+];
+
 const PREFIX: &str = "stdlib/";
 const BUILT_IN: &str = " (built in)";
 const EXTENSION: &str = "rhai";
@@ -39,6 +62,18 @@ pub struct Script {
 /// How messages name a script of the standard library inside the program.
 pub fn built_in_source(name: &str) -> String {
     format!("{PREFIX}{name}.{EXTENSION}{BUILT_IN}")
+}
+
+/// Whether a text is that of a recipe that ships, unchanged.
+pub fn is_shipped(text: &str) -> bool {
+    RECIPES.iter().any(|known| known.trim() == text.trim())
+}
+
+/// Whether a script is one of the standard library, from the program or a copy in a folder stdlib/.
+pub fn is_standard(source: &str) -> bool {
+    let path = Path::new(source.strip_suffix(BUILT_IN).unwrap_or(source));
+    let name = path.file_stem().unwrap_or_default().to_string_lossy();
+    path.parent().is_some_and(|folder| folder.ends_with("stdlib")) && STDLIB.iter().any(|(known, _)| *known == name)
 }
 
 /// The script that `import "path"` in the script `from` means.

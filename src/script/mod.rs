@@ -7,7 +7,7 @@
 //!                                    diagnostic (file:line:column, the line, caret, call chain, hint)
 //! ```
 //!
-//! `bind` is what scripts can call. Only this folder knows Rhai, and nothing in it prints.
+//! `habits` answers what people write who come from other languages. `bind` is what scripts can call. Only this folder knows Rhai, and nothing in it prints.
 
 pub mod bind;
 pub mod catalog;
@@ -16,11 +16,13 @@ pub mod diagnostic;
 pub mod docs;
 pub mod engine;
 pub mod flags;
+mod habits;
 pub mod library;
 pub mod native;
 pub mod params;
 mod resolver;
 pub mod run;
+mod written;
 
 pub use bind::{Child, Output, Session};
 pub use diagnostic::Diagnostic;

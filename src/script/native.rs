@@ -165,10 +165,12 @@ impl Natives {
             .filter(|name| name.starts_with(|c: char| c.is_alphabetic() || c == '_') && !name.contains('$'))
     }
 
-    /// How `name` may be called, one signature for each overload of ours, at most three.
+    /// How `name` may be called, one signature for each documented overload, at most three.
     pub fn signatures(&self, module: &str, name: &str) -> Vec<String> {
         let of = |f: &&Function| {
-            f.name == name && (f.module.as_deref().unwrap_or_default() == module || module.is_empty() && f.method)
+            f.name == name
+                && !f.doc.is_empty()
+                && (f.module.as_deref().unwrap_or_default() == module || module.is_empty() && f.method)
         };
         self.functions.iter().filter(of).take(3).map(Function::signature).collect()
     }
@@ -201,7 +203,7 @@ fn function(module: Option<&String>, raw: &RawFunction, standard: bool) -> Funct
 }
 
 /// A Rust type as a script author knows it.
-fn plain(kind: &str) -> String {
+pub fn plain(kind: &str) -> String {
     let mut kind = kind.trim();
     for (start, end) in [("Fallible<", ">"), ("Result<", ", Box<EvalAltResult>>"), ("RhaiResultOf<", ">")] {
         if let Some(inner) = kind.strip_prefix(start).and_then(|k| k.strip_suffix(end)) {
@@ -211,7 +213,7 @@ fn plain(kind: &str) -> String {
     let kind = kind.trim_start_matches("&mut ").trim_start_matches('&').trim();
     match kind {
         "" | "()" => "()",
-        "str" | "ImmutableString" | "String" | "string" => "text",
+        "str" | "ImmutableString" | "String" | "string" | "str | ImmutableString | String" => "text",
         "i64" | "INT" | "int" => "int",
         "f64" | "FLOAT" | "float" => "float",
         "Array" | "array" => "array",

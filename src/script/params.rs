@@ -101,7 +101,8 @@ fn same(a: &Value, b: &Value) -> bool {
     }
 }
 
-/// The parameters of a compiled recipe; every mistake in PARAMS if there are any. A recipe without PARAMS has none.
+/// The parameters of a compiled recipe: the constant PARAMS, or the array that its `args([...])` is given; every mistake in it if there are any. A
+/// recipe without either has none.
 pub fn read(ast: &AST, sources: &Sources) -> Result<Vec<Param>, Vec<Diagnostic>> {
     let source = ast.source().unwrap_or_default();
     let mut reader = Reader { source, sources, mistakes: Vec::new() };
@@ -109,9 +110,26 @@ pub fn read(ast: &AST, sources: &Sources) -> Result<Vec<Param>, Vec<Diagnostic>>
         Stmt::Var(variable, ..) if variable.0.name == CONSTANT => Some(&variable.1),
         _ => None,
     });
-    let Some(list) = found else { return Ok(Vec::new()) };
+    let inline = || ast.statements().iter().find_map(inline);
+    let Some(list) = found.or_else(inline) else { return Ok(Vec::new()) };
     let params = reader.list(list);
     if reader.mistakes.is_empty() { Ok(params) } else { Err(reader.mistakes) }
+}
+
+/// The array of a `let p = args([...]);`.
+fn inline(statement: &Stmt) -> Option<&Expr> {
+    let call = match statement {
+        Stmt::Var(variable, ..) => match &variable.1 {
+            Expr::FnCall(call, _) => call,
+            _ => return None,
+        },
+        Stmt::FnCall(call, _) => call,
+        _ => return None,
+    };
+    (call.name == "args" && call.namespace.is_empty())
+        .then(|| call.args.first())
+        .flatten()
+        .filter(|e| matches!(e, Expr::Array(..)))
 }
 
 struct Reader<'a> {

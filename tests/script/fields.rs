@@ -1,0 +1,228 @@
+//! The reference names the fields of every map that a function returns: what examples return is compared with what the docs say.
+
+use super::*;
+use rhai::{ASTNode, Array, Dynamic, Expr, Stmt};
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+/// Functions whose maps have the keys that they are given, and nothing of their own.
+const AS_GIVEN: &[&str] = &[
+    "system::from_json",
+    "system::read_json",
+    "args",
+    "filter",
+    "sweep::random",
+    "sweep::grid",
+    "sweep::edges",
+    "sweep::parse",
+    "slicing::settings",
+];
+
+/// A function of the docs: how it is called in text, its name for messages, its doc.
+struct Documented {
+    call: Call,
+    name: String,
+    doc: String,
+}
+
+enum Call {
+    /// `module::name(...)`, or `name(...)`.
+    Function(String),
+    /// `.name(...)`
+    Method(String),
+    /// `.name`
+    Property(String),
+}
+
+fn documented(stage: &Stage) -> Vec<Documented> {
+    let natives = Natives::of(&stage.host.engine);
+    let mut all: Vec<Documented> = natives
+        .functions
+        .iter()
+        .filter(|f| !f.standard && !f.doc.is_empty() && !f.name.starts_with("to_"))
+        .map(|f| Documented {
+            call: match (f.property(), &f.module) {
+                (Some(property), _) => Call::Property(property.to_owned()),
+                (None, Some(_)) if f.method => Call::Method(f.name.clone()),
+                (None, Some(module)) => Call::Function(format!("{module}::{}", f.name)),
+                (None, None) => Call::Method(f.name.clone()),
+            },
+            name: f.signature(),
+            doc: f.doc.clone(),
+        })
+        .collect();
+    for (script, text) in library::STDLIB {
+        let ast = stage.host.compile(script, text).unwrap();
+        for f in ast.iter_functions().filter(|f| !f.comments.is_empty()) {
+            let name = format!("{script}::{}", f.name);
+            all.push(Documented { call: Call::Function(name.clone()), name, doc: native::doc(&f.comments) });
+        }
+    }
+    all
+}
+
+/// An example that hands what its calls return to `seen`.
+fn observed(example: &str, call: &Call) -> String {
+    let (before, name, is_call) = match call {
+        Call::Function(name) => ("", name, true),
+        Call::Method(name) => (".", name, true),
+        Call::Property(name) => (".", name, false),
+    };
+    let wanted = format!("{before}{name}{}", if is_call { "(" } else { "" });
+    let mut made = String::new();
+    let mut rest = example;
+    while let Some(at) = rest.find(&wanted) {
+        let is_word = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
+        let mut end = at + wanted.len();
+        let inside = before.is_empty() && (is_word(rest[..at].chars().last()) || rest[..at].ends_with(':'));
+        let longer = !is_call && (is_word(rest[end..].chars().next()) || rest[end..].starts_with('('));
+        if inside || longer {
+            made += &rest[..end];
+            rest = &rest[end..];
+            continue;
+        }
+        if is_call {
+            end += closing(&rest[end..]);
+        }
+        made += &rest[..end];
+        made += ".seen()";
+        rest = &rest[end..];
+    }
+    made + rest
+}
+
+/// The length up to and with the bracket that closes one opened before.
+fn closing(text: &str) -> usize {
+    let (mut depth, mut quote) = (1, None);
+    for (i, c) in text.char_indices() {
+        match (quote, c) {
+            (Some(open), c) if c == open => quote = None,
+            (Some(_), _) => {}
+            (None, '"' | '`') => quote = Some(c),
+            (None, '(' | '[' | '{') => depth += 1,
+            (None, ')' | ']' | '}') => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 {
+            return i + 1;
+        }
+    }
+    text.len()
+}
+
+/// Keys of a map, of the maps in an array, and of those within, `deeper` levels down.
+fn keys(value: &Dynamic, deeper: usize, found: &mut BTreeSet<String>) {
+    if let Some(items) = value.read_lock::<Array>() {
+        items.iter().for_each(|item| keys(item, deeper, found));
+    } else if let Some(map) = value.read_lock::<Map>() {
+        for (key, item) in map.iter() {
+            found.insert(key.to_string());
+            if deeper > 0 {
+                keys(item, deeper - 1, found);
+            }
+        }
+    }
+}
+
+/// A doc without its examples, in words.
+fn words(doc: &str) -> BTreeSet<&str> {
+    let prose = doc.split("```").step_by(2).flat_map(|part| part.split(|c: char| !(c.is_alphanumeric() || c == '_')));
+    prose.filter(|word| !word.is_empty()).collect()
+}
+
+fn missing(keys: &BTreeSet<String>, doc: &str) -> Vec<String> {
+    let (said, settings) = (words(doc), serde_json::to_value(rvc_run::config::Config::default()).unwrap());
+    // Settings have a table of their own.
+    let all_settings =
+        keys.iter().all(|key| settings.get(key).is_some()) && (said.contains("settings") || said.contains("setting"));
+    keys.iter().filter(|key| !all_settings && !said.contains(key.as_str())).cloned().collect()
+}
+
+#[test]
+fn docs_name_the_fields_of_every_map_that_an_example_returns() {
+    let functions = staged(documented);
+    let mut wrong = Vec::new();
+    let mut maps = 0;
+    for f in &functions {
+        let bare = f.name.split('(').next().unwrap().trim().to_owned();
+        if AS_GIVEN.contains(&bare.as_str()) {
+            continue;
+        }
+        let mut found = BTreeSet::new();
+        for example in docs::examples(&f.doc) {
+            let text = observed(&example, &f.call);
+            let seen: Vec<Dynamic> = run::on_big_stack(|| {
+                let mut stage = Stage::new();
+                let seen = Rc::new(RefCell::new(Vec::new()));
+                let into = seen.clone();
+                stage.host.engine.register_fn("seen", move |value: &mut Dynamic| {
+                    into.borrow_mut().push(value.clone());
+                    value.clone()
+                });
+                super::example(&stage, &text).unwrap_or_else(|error| panic!("{}: {error}\n{text}", f.name));
+                // Handles stay on their thread; only plain values are looked into.
+                let plain = seen
+                    .borrow()
+                    .iter()
+                    .map(|v| rvc_run::script::bind::value::to_json(v).unwrap_or_default())
+                    .collect::<Vec<_>>();
+                plain
+            })
+            .unwrap()
+            .iter()
+            .map(rvc_run::script::bind::value::from_json)
+            .collect();
+            seen.iter().for_each(|value| keys(value, 1, &mut found));
+        }
+        maps += usize::from(!found.is_empty());
+        let missing = missing(&found, &f.doc);
+        if !missing.is_empty() {
+            wrong.push(format!("{}: {}", f.name, missing.join(", ")));
+        }
+    }
+    assert!(maps > 20, "only {maps} functions were seen to return maps");
+    assert!(wrong.is_empty(), "not in the docs:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn docs_name_the_fields_of_every_map_that_a_library_function_ends_with() {
+    let wrong = staged(|stage| {
+        let mut wrong = Vec::new();
+        let mut maps = 0;
+        for (script, text) in library::STDLIB {
+            let ast = stage.host.compile(script, text).unwrap();
+            // Rhai shows the statements of all functions together, and where each function ends.
+            let mut maps_at = Vec::new();
+            ast.walk(&mut |path: &[ASTNode]| {
+                if let [ASTNode::Stmt(Stmt::Expr(last))] = path
+                    && let Expr::Map(map, at) = &**last
+                {
+                    let keys: BTreeSet<String> = map.0.iter().map(|(key, _)| key.name.to_string()).collect();
+                    maps_at.push((at.line().unwrap(), keys));
+                }
+                true
+            });
+            for f in ast.iter_fn_def() {
+                let doc = native::doc(&f.comments.iter().map(ToString::to_string).collect::<Vec<_>>());
+                let span = f.body.start_position().line().unwrap()..=f.body.end_position().line().unwrap();
+                let Some((_, keys)) = maps_at.iter().rfind(|(line, _)| span.contains(line)) else { continue };
+                if doc.is_empty() {
+                    continue;
+                }
+                maps += 1;
+                // A preset says what it sets; spaces are made of kinds for the sweep alone.
+                if ["presets", "dataset"].contains(script) || *script == "sweep" && keys.contains("kind") {
+                    continue;
+                }
+                let missing = missing(keys, &doc);
+                if !missing.is_empty() {
+                    wrong.push(format!("{script}::{}: {}", f.name, missing.join(", ")));
+                }
+            }
+        }
+        assert!(maps > 5, "{maps}");
+        wrong
+    });
+    assert!(wrong.is_empty(), "not in the docs:\n{}", wrong.join("\n"));
+}
