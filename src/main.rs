@@ -15,13 +15,12 @@ use rvc_run::script::flags::{self, Common};
 use rvc_run::script::native::Natives;
 use rvc_run::script::run::{self, CANCELLED, DONE, FAILED, WRONG_USE};
 use rvc_run::script::{Child, Diagnostic, Host, Session, catalog, check, docs, library, params};
-use rvc_run::task::Task;
+use rvc_run::task::{Signals, Task};
 use rvc_run::track::machine::Machine;
 use rvc_run::{Error, Kind};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, mpsc};
 use std::time::{Duration, Instant};
 use terminal::Terminal;
@@ -34,8 +33,8 @@ const SIGNAL_INTERVAL: Duration = Duration::from_millis(100);
 /// How often a live line's GPU numbers are renewed.
 const GAUGE_INTERVAL: Duration = Duration::from_secs(2);
 
-/// The cancel flag of the running task, once there is one.
-static CANCEL: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+/// The signals of the running task, once there is one.
+static SIGNALS: OnceLock<Signals> = OnceLock::new();
 
 fn main() -> ExitCode {
     let terminal = Arc::new(Terminal::new());
@@ -67,7 +66,7 @@ fn main() -> ExitCode {
                 terminal.tick();
             }
         }
-        if !told && CANCEL.get().is_some_and(|flag| flag.load(Ordering::Relaxed)) {
+        if !told && SIGNALS.get().is_some_and(Signals::any) {
             told = true;
             terminal.tell("stopping: the step is finished and saved first; press Ctrl-C again to stop at once");
         }
@@ -304,13 +303,19 @@ fn recipe(terminal: &Arc<Terminal>, outer: Common, word: &str, rest: Vec<OsStrin
     outcome.code
 }
 
-/// The first signal asks the task to stop; a second one ends the process at once.
+/// The first signal asks the task to stop; a second one ends the process at once, see [`Signals`].
 fn answer_signals(task: &Task) -> rvc_run::Result<()> {
-    let flag = CANCEL.get_or_init(|| task.cancel_flag());
+    let began = Instant::now();
+    let signals = SIGNALS.get_or_init(|| Signals::new(task));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        // The order matters: the exit looks at the flag before the same signal sets it.
-        signal_hook::flag::register_conditional_shutdown(signal, i32::from(CANCELLED), flag.clone())
-            .and_then(|_| signal_hook::flag::register(signal, flag.clone()))
+        let action = move || {
+            if signals.ends(began.elapsed()) {
+                signal_hook::low_level::exit(i32::from(CANCELLED));
+            }
+        };
+        // SAFETY: the action reads the monotonic clock, exchanges atomics and calls _exit, all of which a signal handler may do; it neither
+        // allocates nor locks nor panics.
+        unsafe { signal_hook::low_level::register(signal, action) }
             .map_err(|e| Error::new(Kind::Internal, format!("cannot answer signal {signal}: {e}")).source(e))?;
     }
     Ok(())

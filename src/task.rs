@@ -6,8 +6,13 @@
 use crate::{Error, Result};
 use std::cell::Cell;
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Once, PoisonError, Weak};
+use std::time::Duration;
+
+/// A signal that comes sooner after the first says the same once more: `timeout`, `docker stop` and a terminal with its process group send
+/// two at once.
+const SAME_SIGNAL: Duration = Duration::from_secs(1);
 
 /// One thing worth telling a person or a program about running work.
 #[derive(Clone, Debug)]
@@ -156,6 +161,36 @@ impl Task {
     }
 }
 
+/// What signals mean: the first asks a task to stop, one that comes at least a second later ends the process at once.
+///
+/// Atomics alone, so that a signal handler may ask it.
+pub struct Signals {
+    cancelled: Arc<AtomicBool>,
+    /// When the first came, in milliseconds of the caller's clock and one more; 0: none has.
+    first: AtomicU64,
+}
+
+impl Signals {
+    pub fn new(task: &Task) -> Self {
+        Self { cancelled: task.cancel_flag(), first: AtomicU64::new(0) }
+    }
+
+    /// Takes note of a signal at the time `now` of any clock that never goes back; whether the process is to end at once.
+    pub fn ends(&self, now: Duration) -> bool {
+        let now = now.as_millis() as u64 + 1;
+        self.cancelled.store(true, Ordering::SeqCst);
+        match self.first.compare_exchange(0, now, Ordering::SeqCst, Ordering::SeqCst) {
+            Ok(_) => false,
+            Err(first) => now.saturating_sub(first) >= SAME_SIGNAL.as_millis() as u64,
+        }
+    }
+
+    /// Whether one has come.
+    pub fn any(&self) -> bool {
+        self.first.load(Ordering::SeqCst) > 0
+    }
+}
+
 /// `f`'s value, or the message of the panic that ended it, which is then not printed.
 ///
 /// For calls into foreign code that may panic on hostile input (decoders, libtorch wrappers). `f` must not leave shared state
@@ -210,5 +245,28 @@ impl Stage {
 impl Drop for Stage {
     fn drop(&mut self) {
         self.end(String::new());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answers(milliseconds: &[u64]) -> (Vec<bool>, bool) {
+        let task = Task::silent();
+        let signals = Signals::new(&task);
+        assert!(!signals.any() && !task.is_cancelled());
+        let ends = milliseconds.iter().map(|at| signals.ends(Duration::from_millis(*at))).collect();
+        (ends, signals.any() && task.is_cancelled())
+    }
+
+    #[test]
+    fn a_second_signal_counts_a_second_after_the_first() {
+        assert_eq!(answers(&[0]), (vec![false], true));
+        assert_eq!(answers(&[0, 0]), (vec![false, false], true), "a process group and its leader");
+        assert_eq!(answers(&[5, 6, 30, 1004]), (vec![false; 4], true), "still the first one's second");
+        assert_eq!(answers(&[5, 1005]), (vec![false, true], true));
+        assert_eq!(answers(&[70, 71, 72, 5000]), (vec![false, false, false, true], true), "counted from the first");
+        assert_eq!(answers(&[9000, 3]), (vec![false, false], true), "a clock that goes back ends nothing");
     }
 }

@@ -553,6 +553,32 @@ fn one_failing_voice_does_not_stop_the_others() {
     assert!(!text.contains("\\n"), "{text}");
 }
 
+/// `timeout`, `docker stop` and a terminal with its process group send two signals at once.
+#[cfg(unix)]
+#[test]
+fn two_signals_at_once_count_as_one_and_the_step_is_saved() {
+    for [first, second] in [["-INT", "-TERM"], ["-TERM", "-TERM"]] {
+        let workspace = Workspace::new();
+        workspace.record("anna", "a.wav", 4.0, 180.0);
+        // No checkpoint of its own before the end.
+        let arguments = [&["anna"], &TINY[..], &["--epochs", "500", "--save-every", "500"]].concat();
+        let child =
+            workspace.command("train_voice", &arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let deadline = Instant::now() + Duration::from_mins(5);
+        while workspace.recorded_steps() == 0 {
+            assert!(Instant::now() < deadline, "no step in five minutes");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        // One program sends both, without a moment between them.
+        let send = format!("kill {first} {0}; kill {second} {0}", child.id());
+        assert!(Command::new("/bin/sh").args(["-c", &send]).status().unwrap().success());
+        let text = ended_with(130, &child.wait_with_output().unwrap());
+        assert!(text.contains("stopped; the same command goes on from here"), "{text}");
+        let saved = workspace.digests("logs/anna", |name| name.starts_with("G_") && name != "G_0.pth");
+        assert_eq!(saved.len(), 1, "{text}\n{saved:?}");
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn ctrl_c_saves_and_exits_130_and_the_run_goes_on_to_the_same_files() {
