@@ -444,7 +444,7 @@ impl Cache {
 
     fn folder(&self, key: &Key) -> Result<PathBuf> {
         let digest = key.digest()?;
-        Ok(self.root.join(files::voice_name(&key.stage)?).join(&digest[..2]).join(digest))
+        Ok(self.root.join(files::entry_name("a stage", &key.stage)?).join(&digest[..2]).join(digest))
     }
 
     fn find(&self, key: &Key) -> Result<Found> {

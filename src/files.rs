@@ -2,6 +2,7 @@
 
 use crate::{Error, Kind, Result, text};
 use sha2::{Digest, Sha256};
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
@@ -59,6 +60,21 @@ pub fn unsynced<T>(f: impl FnOnce() -> T) -> T {
 /// Writes `bytes` to `path`, whole or not at all; see [`write_with`].
 pub fn write(path: &Path, bytes: impl AsRef<[u8]>) -> Result<()> {
     write_with(path, |w| w.write_all(bytes.as_ref()))
+}
+
+/// Puts the content of a file at `target` too, replacing what is there in one rename: as a link, or a copy where the file system has none.
+///
+/// Errors: `file.*`.
+pub fn link(path: &Path, target: &Path) -> Result<()> {
+    let temp = parent(target).join(format!("{TEMP}link-{}", std::process::id()));
+    remove(&temp)?;
+    if std::fs::hard_link(path, &temp).is_ok() {
+        std::fs::rename(&temp, target).map_err(|e| Error::io("replace", target, e))?;
+        // Renaming one link over another of the same file does nothing and leaves both.
+        return remove(&temp);
+    }
+    let mut source = File::open(path).map_err(|e| Error::io("open", path, e))?;
+    write_with(target, |w| std::io::copy(&mut source, w)).map(drop)
 }
 
 /// Makes `path` and its parents; fine if it exists.
@@ -207,12 +223,18 @@ pub fn fingerprint(path: &Path) -> Result<String> {
         return Ok(String::new());
     }
     let (mut waiting, mut lines) = (vec![path.to_owned()], Vec::new());
+    let mut seen = HashSet::new();
     while let Some(at) = waiting.pop() {
         if at.is_dir() {
-            waiting.extend(list(&at)?);
+            // A link may lead back.
+            if seen.insert(at.canonicalize().unwrap_or_else(|_| at.clone())) {
+                waiting.extend(list(&at)?);
+            }
             continue;
         }
-        let about = std::fs::metadata(&at).map_err(|e| Error::io("look at", &at, e))?;
+        // A link that leads nowhere is a file, too.
+        let about = std::fs::metadata(&at).or_else(|_| at.symlink_metadata());
+        let about = about.map_err(|e| Error::io("look at", &at, e))?;
         let since = about.modified().ok().and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
         let name = at.strip_prefix(path).unwrap_or(&at).display().to_string();
         lines.push(format!("{name} {} {}", about.len(), since.unwrap_or_default().as_nanos()));
@@ -331,6 +353,20 @@ impl Workspace {
         Ok(self.root.join("models").join(format!("{}.pth", voice_name(voice)?)))
     }
 
+    /// The voice that a model's name is of, by what stands in logs/: "anna" for anna_best, anna_ema, anna_e200 and RVC's anna_e200_s1600. The name
+    /// itself if it has a folder of its own, or if there is no such voice.
+    pub fn voice_of<'a>(&self, model: &'a str) -> &'a str {
+        let is_voice = |name: &str| self.logs(name).is_ok_and(|folder| folder.is_dir());
+        let numbered = |name: &'a str, sign: &str| {
+            let (rest, number) = name.rsplit_once(sign)?;
+            (!number.is_empty() && number.bytes().all(|b| b.is_ascii_digit())).then_some(rest)
+        };
+        let epoch = numbered(numbered(model, "_s").unwrap_or(model), "_e");
+        let named = model.strip_suffix("_best").or_else(|| model.strip_suffix("_ema"));
+        let voice = epoch.or(named).filter(|voice| !is_voice(model) && is_voice(voice));
+        voice.unwrap_or(model)
+    }
+
     /// tracking: event logs and run records.
     pub fn tracking(&self) -> PathBuf {
         self.root.join("tracking")
@@ -342,16 +378,86 @@ impl Workspace {
     }
 }
 
-/// `voice` if it can be a folder name everywhere: no separators, no leading dot, not empty, at most 100 bytes.
-/// Errors: `config.value`.
+/// Bytes that the name of a file may have: ext4, XFS, Btrfs; NTFS and APFS count 255 units of UTF-16, which are never more than the bytes.
+const MOST_NAME_BYTES: usize = 255;
+/// The most that is added to the name of a voice: "added_IVF", ten digits of cells, "_Flat_nprobe_1_", "_best", "_v2.index"; some to spare.
+const MOST_ADDED_BYTES: usize = 55;
+/// The longest name of a voice.
+pub const MOST_VOICE_BYTES: usize = MOST_NAME_BYTES - MOST_ADDED_BYTES;
+/// Names that Windows keeps for devices, with whatever ending.
+const DEVICES: [&str; 4] = ["CON", "PRN", "AUX", "NUL"];
+
+/// `voice` if a voice can be called so: its folders and files can be made on this system, and RVC's file lists can name them.
+///
+/// Errors: `config.value`, with the reason and, for one that is too long, the limit.
 pub fn voice_name(voice: &str) -> Result<&str> {
-    let bad = |c: char| c.is_control() || r#"/\:*?"<>|"#.contains(c);
-    if voice.is_empty() || voice.len() > 100 || voice.starts_with('.') || voice.trim() != voice || voice.contains(bad) {
-        return Err(Error::new(Kind::ConfigValue, format!("{voice:?} cannot be the name of a voice")).hint(
-            r#"use a plain folder name, such as "anna"; separators, leading dots and any of :*?"<>| are not allowed"#,
-        ));
+    check_name("a voice", voice, MOST_VOICE_BYTES)
+}
+
+/// `name` if `what` ("a run") can be called so that becomes a file or folder with an ending of at most 10 bytes. Errors: `config.value`.
+pub fn entry_name<'a>(what: &str, name: &'a str) -> Result<&'a str> {
+    check_name(what, name, MOST_NAME_BYTES - 10)
+}
+
+fn check_name<'a>(what: &str, name: &'a str, most: usize) -> Result<&'a str> {
+    match name_fault(name, most, cfg!(windows)) {
+        None => Ok(name),
+        Some(fault) => {
+            Err(Error::new(Kind::ConfigValue, format!("{} cannot be the name of {what}: {fault}", shortened(name)))
+                .hint("choose another name; a folder that is there can be renamed"))
+        }
     }
-    Ok(voice)
+}
+
+/// Why nothing can be called so, on Windows or elsewhere; none if it can.
+fn name_fault(name: &str, most: usize, windows: bool) -> Option<String> {
+    let has = |found: char, why: &str| name.contains(found).then(|| format!("{found} {why}"));
+    if name.is_empty() {
+        return Some("it is empty".into());
+    }
+    if let Some(control) = name.chars().find(|c| c.is_control()) {
+        return Some(format!("it has the control character {}", control.escape_default()));
+    }
+    let fault = has('/', "parts folders")
+        .or_else(|| has('\\', "is read as / in RVC's file lists"))
+        .or_else(|| has('|', "parts the fields of RVC's file lists"))
+        .or_else(|| name.starts_with('.').then(|| "names that begin with a dot are hidden".into()))
+        .or_else(|| (name.len() > most).then(|| format!("it has {} bytes, but may have at most {most}: files get it with more around it, and their names may have {MOST_NAME_BYTES}", name.len())));
+    if fault.is_some() || !windows {
+        return fault;
+    }
+    let stem = name.split('.').next().unwrap_or_default().trim_end().to_ascii_uppercase();
+    let port = stem.strip_prefix("COM").or_else(|| stem.strip_prefix("LPT")).filter(|rest| rest.len() == 1);
+    if DEVICES.contains(&stem.as_str()) || port.is_some_and(|digit| ("1"..="9").contains(&digit)) {
+        return Some(format!("Windows keeps {stem} for a device"));
+    }
+    if let Some(found) = name.chars().find(|c| r#":*?"<>"#.contains(*c)) {
+        return Some(format!("Windows allows no {found} in names"));
+    }
+    name.ends_with([' ', '.']).then(|| "Windows drops blanks and dots at the end of a name".into())
+}
+
+/// A name in quotes that fits into a line.
+fn shortened(name: &str) -> String {
+    const MOST: usize = 60;
+    match name.char_indices().nth(MOST) {
+        Some((at, _)) => format!("{:?}...", &name[..at]),
+        None => format!("{name:?}"),
+    }
+}
+
+/// Whether a path in a file list is RVC's silence, by its last three parts: mute/0_gt_wavs/mute40k.wav, mute/3_feature768/mute.npy, Applio's
+/// mute_spin/sliced_audios/mute40000.wav. The word alone says nothing: an experiment may be called mute_city.
+///
+/// Source: spec B.2; Applio's rvc/train/extract/preparing_files.py.
+pub fn is_silence(path: &str) -> bool {
+    let parts: Vec<&str> =
+        path.trim().rsplit(['/', '\\']).filter(|part| !part.is_empty() && *part != ".").take(3).collect();
+    let [name, _, folder] = parts[..] else { return false };
+    let ending = [".wav.npy", ".npy", ".wav"].into_iter().find_map(|ending| name.strip_suffix(ending));
+    let rate = ending.and_then(|stem| stem.strip_prefix("mute")).map(|rate| rate.strip_suffix('k').unwrap_or(rate));
+    (folder == "mute" || folder.starts_with("mute_"))
+        && rate.is_some_and(|rate| rate.bytes().all(|b| b.is_ascii_digit()))
 }
 
 fn parent(path: &Path) -> &Path {
@@ -384,5 +490,183 @@ pub fn sync_disk(folder: &Path) {
 pub fn sync_folder(folder: &Path) {
     if let Ok(folder) = File::open(folder) {
         let _ = folder.sync_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_voice_may_have_any_name_that_its_files_can_have() {
+        for name in [
+            "anna",
+            "retrained",
+            "trained",
+            "added",
+            "mute",
+            "mute_city",
+            "-x",
+            "--",
+            "x:y",
+            "a b",
+            "it's",
+            "$HOME",
+            "`id`",
+            "\"",
+            "a*?<>",
+            "anna.",
+            " anna ",
+            "anna.pth",
+            "CON",
+            "nul",
+            "com1.wav",
+            "安娜",
+            "אבג",
+            "🎤",
+            "e\u{301}",
+            "~",
+            "#1",
+            "100%",
+            "a,b",
+            "Anna",
+            "{x}",
+            "!",
+            "a;b&c",
+        ] {
+            assert_eq!(name_fault(name, MOST_VOICE_BYTES, false), None, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_cannot_be_is_refused_with_the_reason() {
+        let long = "安".repeat(MOST_VOICE_BYTES / 3 + 1);
+        for (name, why) in [
+            ("", "empty"),
+            ("a/b", "/ parts"),
+            ("a\\b", "\\ is read"),
+            ("a|b", "| parts the fields"),
+            ("a\nb", "control character \\n"),
+            ("a\tb", "control character \\t"),
+            ("\u{1b}[31m", "control character \\u{1b}"),
+            ("a\0b", "control character \\u{0}"),
+            (".git", "hidden"),
+            ("..", "hidden"),
+            (&long, "201 bytes, but may have at most 200"),
+        ] {
+            let fault = name_fault(name, MOST_VOICE_BYTES, false).unwrap_or_else(|| panic!("{name:?} passes"));
+            assert!(fault.contains(why), "{name:?}: {fault}");
+        }
+        let error = voice_name(&long).unwrap_err();
+        assert!(error.kind() == Kind::ConfigValue && error.message().chars().count() < 300, "{error}");
+    }
+
+    #[test]
+    fn what_windows_cannot_have_is_refused_there() {
+        for (name, why) in [
+            ("x:y", "allows no :"),
+            ("what?", "allows no ?"),
+            ("a*", "allows no *"),
+            ("anna.", "drops blanks and dots"),
+            ("anna ", "drops blanks and dots"),
+            ("CON", "keeps CON"),
+            ("nul.mine", "keeps NUL"),
+            ("Com7", "keeps COM7"),
+            ("LPT1 .x", "keeps LPT1"),
+        ] {
+            let fault = name_fault(name, MOST_VOICE_BYTES, true).unwrap_or_else(|| panic!("{name:?} passes"));
+            assert!(fault.contains(why), "{name:?}: {fault}");
+        }
+        for name in ["CONNY", "com0", "com", "lpt10", "nullify", "anna", "安娜", "it's"] {
+            assert_eq!(name_fault(name, MOST_VOICE_BYTES, true), None, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn the_longest_name_of_a_voice_fits_with_all_that_is_added() {
+        let folder = tempfile::tempdir().unwrap();
+        let name = "v".repeat(MOST_VOICE_BYTES);
+        let most = u32::MAX;
+        for file in [
+            format!("added_IVF{most}_Flat_nprobe_1_{name}_best_v2.index"),
+            format!("trained_IVF{most}_Flat_nprobe_1_{name}_v2.index"),
+            format!("{name}_e{most}_s{most}.pth"),
+            format!("20261130-105000-042-{name}-9f3c.jsonl"),
+        ] {
+            write(&folder.path().join(&file), "").unwrap_or_else(|e| panic!("{file}: {e}"));
+        }
+    }
+
+    #[test]
+    fn silence_is_known_by_its_place_and_name_and_not_by_a_word_in_a_path() {
+        for path in [
+            "/rvc/logs/mute/0_gt_wavs/mute40k.wav",
+            r"D:\RVC\logs\mute\3_feature768\mute.npy",
+            "logs/mute/sliced_audios/mute40000.wav",
+            "logs/mute_spin/extracted/mute.npy",
+            "logs/mute_spin-v2/f0/mute.wav.npy",
+            "/w/logs/anna/mute/2b-f0nsf/mute.wav.npy",
+            "/w/logs/mute/mute/0_gt_wavs/mute32k.wav",
+            "./logs//mute/0_gt_wavs/mute48k.wav ",
+        ] {
+            assert!(is_silence(path), "{path}");
+        }
+        for path in [
+            "/rvc/logs/mute_city/0_gt_wavs/0_1.wav",
+            "/rvc/logs/mute/0_gt_wavs/0_1.wav",
+            "/rvc/logs/mute_/3_feature768/12_3.npy",
+            "/rvc/mute/logs/anna/0_gt_wavs/mute40k.wav",
+            "logs/unmute/0_gt_wavs/mute40k.wav",
+            "logs/mute/0_gt_wavs/muted.wav",
+            "logs/mute/0_gt_wavs/mute_1.wav",
+            "logs/mute/0_gt_wavs/mute40k.flac",
+            "logs/Mute/0_gt_wavs/mute40k.wav",
+            "mute40k.wav",
+            "",
+        ] {
+            assert!(!is_silence(path), "{path}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_fingerprint_is_of_what_is_there_also_with_links_that_lead_back_or_nowhere() {
+        use std::os::unix::fs::symlink;
+        let folder = tempfile::tempdir().unwrap();
+        let voice = folder.path().join("anna");
+        write(&voice.join("part/a.wav"), "x").unwrap();
+        for (from, to) in [("..", "part/back"), (".", "itself"), ("nowhere", "lost"), ("part", "again")] {
+            let before = fingerprint(&voice).unwrap();
+            symlink(from, voice.join(to)).unwrap();
+            assert_eq!(fingerprint(&voice).unwrap(), fingerprint(&voice).unwrap(), "{to}");
+            assert_eq!(fingerprint(&voice).unwrap() == before, to != "lost", "{to}");
+        }
+        let before = fingerprint(&voice).unwrap();
+        write(&voice.join("part/b.wav"), "x").unwrap();
+        assert_ne!(fingerprint(&voice).unwrap(), before);
+    }
+
+    #[test]
+    fn a_model_is_of_the_voice_that_there_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let workspace = Workspace::new(folder.path());
+        for voice in ["anna", "anna_best", "eve_e2"] {
+            create_folder(&workspace.logs(voice).unwrap()).unwrap();
+        }
+        for (model, voice) in [
+            ("anna", "anna"),
+            ("anna_ema", "anna"),
+            ("anna_e200", "anna"),
+            ("anna_e200_s1600", "anna"),
+            ("anna_best", "anna_best"),
+            ("eve_e2", "eve_e2"),
+            ("eve_e2_e4", "eve_e2"),
+            ("anna_e", "anna_e"),
+            ("anna_ex_s4", "anna_ex_s4"),
+            ("ben_best", "ben_best"),
+            ("", ""),
+        ] {
+            assert_eq!(workspace.voice_of(model), voice, "{model}");
+        }
     }
 }

@@ -299,7 +299,8 @@ pub(super) fn check_name(logs: &Path) -> Result<()> {
     let path = std::path::absolute(logs).map_err(|e| Error::io("look at", logs, e))?;
     // Where \ does not part folders it is a name's, but RVC and this program read it as / in a list.
     let parts = if cfg!(windows) { &['|', '\n', '\r'][..] } else { &['|', '\n', '\r', '\\'] };
-    let fits = path.to_str().is_some_and(|text| !text.contains(parts) && text.trim() == text);
+    // Blanks at its end are none of a field, which goes on with the names of folder and file.
+    let fits = path.to_str().is_some_and(|text| !text.contains(parts));
     if fits {
         return Ok(());
     }

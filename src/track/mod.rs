@@ -97,7 +97,7 @@ impl Run {
     ///
     /// Errors: `file.not_found` if there is no such run.
     pub fn resume(task: &Task, workspace: &Workspace, id: &str, params: &Value, options: &Options) -> Result<Self> {
-        let path = folder(workspace).join(format!("{}.jsonl", files::voice_name(id)?));
+        let path = folder(workspace).join(format!("{}.jsonl", files::entry_name("a run", id)?));
         if !path.is_file() {
             return Err(Error::new(Kind::NotFound, format!("there is no run {id:?}"))
                 .path(&path)

@@ -202,17 +202,12 @@ fn experiment(rows: &[(usize, &str)]) -> String {
     for (_, line) in rows {
         let wave = line.split('|').next().unwrap_or_default();
         let mut parts = wave.rsplit(['/', '\\']).filter(|part| !part.is_empty()).skip(2);
-        if let Some(name) = parts.next().filter(|name| !is_mute(name)) {
+        if let Some(name) = parts.next().filter(|_| !files::is_silence(wave)) {
             *counts.entry(name).or_default() += 1;
         }
     }
     let most = counts.into_iter().max_by_key(|(name, count)| (*count, std::cmp::Reverse(*name)));
     most.map_or(String::new(), |(name, _)| name.to_owned())
-}
-
-/// The folder of silence, which is shared by all experiments: mute, or of Applio's other encoders mute_spin and so on.
-fn is_mute(folder: &str) -> bool {
-    folder == "mute" || folder.starts_with("mute_")
 }
 
 struct Row {
@@ -270,7 +265,7 @@ impl Finder<'_> {
         let Some((theirs, ours, _)) = FOLDERS.iter().find(|(theirs, ..)| *theirs == folder) else {
             return Err(format!("{field:?} is in no folder that RVC WebUI or Applio has"));
         };
-        let (roots, to) = if is_mute(above) && above != self.name {
+        let (roots, to) = if files::is_silence(field) {
             // Beside the experiments; or in it.
             let beside = self.home.parent().map(|logs| logs.join(above));
             (beside.into_iter().chain([self.home.join(above)]).collect(), format!("mute/{ours}/{name}"))

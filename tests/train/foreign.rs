@@ -312,6 +312,38 @@ fn training_goes_on_from_an_experiment_of_applio_under_another_name() {
 }
 
 #[test]
+fn an_experiment_may_be_called_like_silence() {
+    let room = Room::new();
+    let old = make_applio(&room);
+    std::fs::write(old.join("config.json"), "{}").unwrap();
+    let list = std::fs::read_to_string(old.join("filelist.txt")).unwrap();
+    let mut at = old;
+    for name in ["mute_city", "mute_", "mute_spin", "muted", "mute 2"] {
+        let there = room.root().join("logs").join(name);
+        std::fs::rename(&at, &there).unwrap();
+        std::fs::write(there.join("filelist.txt"), list.replace("logs/old/", &format!("logs/{name}/"))).unwrap();
+        let taken = adopt(&Task::silent(), &there, &room.logs()).unwrap();
+        assert_eq!((taken.clips, taken.mute_rows, taken.dropped.len()), (7, 2, 0), "{name}: {:?}", taken.dropped);
+        assert!(
+            room.path("0_gt_wavs/0_0.wav").is_file() && room.path("mute/0_gt_wavs/mute40000.wav").is_file(),
+            "{name}"
+        );
+        std::fs::remove_dir_all(room.logs()).unwrap();
+        at = there;
+    }
+    // In the folder of silence itself, as somebody did who called a voice so.
+    let mute = room.root().join("logs/mute");
+    for file in tree(&at) {
+        let to = mute.join(&file);
+        std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+        std::fs::rename(at.join(&file), to).unwrap();
+    }
+    std::fs::write(mute.join("filelist.txt"), list.replace("logs/old/", "logs/mute/")).unwrap();
+    let taken = adopt(&Task::silent(), &mute, &room.logs()).unwrap();
+    assert_eq!((taken.clips, taken.mute_rows, taken.dropped.len()), (7, 2, 0), "{:?}", taken.dropped);
+}
+
+#[test]
 fn an_experiment_of_rvc_with_absolute_paths_is_taken_over_the_same() {
     let _turn = alone();
     let settings = config(json!({}));
