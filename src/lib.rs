@@ -15,7 +15,7 @@
 //! audio  cache  track  assets  jobs   sound; content-addressed stages; run record; pretrained files; child runs: local slots and GPUs, Slurm
 //! config                      every setting of the flow, its default and its range
 //! search                      where to look next among settings
-//! files  task  memory  address  given   whole-or-not-at-all files, workspace paths; cancel, progress, worker pool; memory of the process; addresses as they are shown; JSON into structs
+//! files  task  memory  address  given  shell   whole-or-not-at-all files, workspace paths; cancel, progress, worker pool; memory of the process; addresses as they are shown; JSON into structs; words of a shell
 //! text                        bytes of any program and system as text
 //! error                       Error, Kind, Result
 //! ```
@@ -43,6 +43,7 @@ pub mod report;
 pub mod retrieval;
 pub mod script;
 pub mod search;
+pub mod shell;
 pub mod task;
 pub mod text;
 pub mod torchfile;

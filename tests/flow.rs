@@ -538,6 +538,85 @@ fn an_unwritable_folder_is_named() {
     assert!(text.contains("file.write") && text.contains("logs"), "{text}");
 }
 
+/// What a shell hands to `rvc-run` when it is given a command that was printed.
+#[cfg(unix)]
+fn typed(workspace: &Workspace, command: &str) -> Vec<String> {
+    use std::os::unix::fs::PermissionsExt;
+    let (bin, told) = (workspace.path("bin"), workspace.path("bin/told"));
+    std::fs::create_dir_all(&bin).unwrap();
+    std::fs::write(bin.join("rvc-run"), format!("#!/bin/sh\nprintf '%s\\0' \"$@\" >'{}'\n", told.display())).unwrap();
+    std::fs::set_permissions(bin.join("rvc-run"), PermissionsExt::from_mode(0o755)).unwrap();
+    let path = format!("{}:/usr/bin:/bin", bin.display());
+    let ended = Command::new("/bin/sh").args(["-c", command]).env("PATH", path).output().unwrap();
+    assert!(ended.status.success(), "{command}: {ended:?}");
+    let words = std::fs::read_to_string(told).unwrap();
+    words.split_terminator('\0').map(str::to_owned).collect()
+}
+
+/// The command in a text that stands behind `before` and ends with the line, or at `after`.
+#[cfg(unix)]
+fn printed<'a>(text: &'a str, before: &str, after: &str) -> &'a str {
+    let line =
+        text.lines().find_map(|line| line.split_once(before)).unwrap_or_else(|| panic!("no {before:?} in\n{text}")).1;
+    line.rsplit_once(after).filter(|_| !after.is_empty()).map_or(line, |(command, _)| command).trim()
+}
+
+#[cfg(unix)]
+#[test]
+fn a_shell_does_what_a_printed_command_says_whatever_the_voice_is_called() {
+    let workspace = Workspace::new();
+    let here = workspace.folder.path().to_str().unwrap();
+    let (quoted, dashed) = ("it's $HOME; x", "-x");
+    for voice in [quoted, dashed] {
+        workspace.record(voice, "a.wav", 6.0, 180.0);
+    }
+    let features = ["--f0-method", "pm", "--content-encoder", "mel"];
+    for voice in [quoted, dashed] {
+        let behind = |recipe: &'static str| {
+            if voice == dashed {
+                vec!["--workspace", here, recipe, "--", voice]
+            } else {
+                vec!["--workspace", here, recipe, voice]
+            }
+        };
+        let text = succeeded(&workspace.run("prepare", &["--", voice]));
+        assert_eq!(typed(&workspace, printed(&text, "next: ", ", with")), behind("extract"), "{text}");
+        let text = succeeded(&workspace.run("extract", &[&features[..], &["--", voice]].concat()));
+        assert_eq!(typed(&workspace, printed(&text, "next: ", ", with")), behind("train_voice"), "{text}");
+        let text = succeeded(&workspace.run("train_voice", &[&TINY[..], &["--epochs", "1", "--", voice]].concat()));
+        let convert = typed(&workspace, printed(&text, "convert  ", ""));
+        assert_eq!(convert, [behind("convert"), vec!["RECORDING"]].concat(), "{text}");
+        // And it works.
+        let recording = workspace.path(&format!("data/{voice}/a.wav"));
+        let out = workspace.path("out.wav");
+        let text =
+            succeeded(&workspace.run("convert", &["--", voice, recording.to_str().unwrap(), out.to_str().unwrap()]));
+        assert!(out.is_file() && text.contains(&format!("logs/{voice}/added_IVF")), "{text}");
+        std::fs::remove_file(out).unwrap();
+    }
+}
+
+#[test]
+fn a_model_beside_the_voice_uses_the_index_of_the_voice() {
+    let workspace = Workspace::new();
+    workspace.record("retrained", "a.wav", 6.0, 180.0);
+    let text = succeeded(&train(&workspace, "retrained", &["--epochs", "1", "--ema-decay", "0.9"]));
+    assert!(text.contains("RVC WebUI cannot open this index"), "{text}");
+    succeeded(&workspace.run("export", &["retrained", "--epoch", "1"]));
+    let recording = workspace.path("data/retrained/a.wav");
+    for path in find_named(&workspace.path("models"), "pth") {
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        let out = workspace.path("out.wav");
+        let text = succeeded(&workspace.run("convert", &[name, recording.to_str().unwrap(), out.to_str().unwrap()]));
+        assert!(text.contains("logs/retrained/added_IVF"), "{name}: {text}");
+        std::fs::remove_file(out).unwrap();
+    }
+    assert_eq!(find_named(&workspace.path("models"), "pth").len(), 3);
+    // What WebUI finds by the name of the file.
+    let second = workspace.digests("logs/retrained", |name| name.ends_with("_retrained_ema_v2.index"));
+    assert_eq!(second.len(), 1);
+}
+
 #[test]
 fn one_failing_voice_does_not_stop_the_others() {
     let workspace = Workspace::new();

@@ -1,7 +1,7 @@
 //! Script face of [`crate::jobs`]: child runs of recipes, and what a child says to the recipe that started it.
 
 use super::track::Handle as Run;
-use super::{At, Fallible, Session, session, value};
+use super::{At, Fallible, Session, command, session, value};
 use crate::files;
 use crate::jobs::{self as engine, Job, Options, Outcome, Report};
 use crate::{Error, Kind, Result, given};
@@ -23,12 +23,12 @@ pub mod api {
     /// * `jobs`: maps with `name`, `recipe` (as on the command line, or beside the running recipe), and where wanted `args`, `after`
     ///   (names of jobs that come first), `env` (a map), `key` (what else the outcome depends on, see `system::fingerprint`), `makes` (files that
     ///   the job leaves: where one is missing it is run again). `args` is a map, whose entries become flags (`batch_size: 4` is `--batch-size=4`, `gpu: true` is `--gpu`, `()` is left out), or an array of
-    ///   texts and such maps.
+    ///   texts and such maps; flags come first, and behind a text "--" nothing is a flag: `["--", name, #{ epochs: 9 }]` is right for any name.
     /// * `options`: `parent` (a run, see `track::start`, that the jobs' runs belong to: in MLflow they stand below it), `group` (names the folder tracking/jobs/<group>; default: this recipe's name), `parallel`, `gpus` (such as `[0, 1]`), `per_gpu`,
     ///   `keep_going` (true), `retries`, `timeout_seconds`, `patience_seconds` (120), `reuse` (true), `expect` (how many jobs there will be, where a function adds some), `backend` ("local" or "slurm"),
     ///   `slurm` (`gpus`, `time`, `signal_seconds`, `partition`, `account`, `extra`, `poll_seconds`).
     /// * Returns maps: `name`, `status` ("done", "done_with_skipped", "failed", "cancelled", "skipped"), `done`, `reason`, `exit_code`,
-    ///   `attempts`, `seconds`, `log`, `result` (see `jobs::result`; () if none), `last_lines`, `reused`.
+    ///   `attempts`, `seconds`, `log`, `result` (see `jobs::result`; () if none), `warnings` (how many it told), `last_lines`, `reused`.
     /// * What `result` holds is for the recipe to say. `train_voice` and `sweep_trial` say `metrics` (of the last epoch), `epochs`, `steps` and
     ///   `paths` (`voice`, `index`, `sound`, `record`; of a trial `logs`, `record`), `train_voice` also `skipped`, the recordings left out, and
     ///   `sweep_trial` `why` a number is missing. Of a recipe that fails it has `error`: `code`, `message`, `hint`, `place`, `notes`, `event`.
@@ -121,7 +121,7 @@ fn run_jobs(
 fn say(session: &Session, result: &Map) -> Result<()> {
     let result = Value::Object(value::map_to_json(result)?);
     match &session.child().report {
-        Some(path) => engine::report(path, &Report { exit: None, result }),
+        Some(path) => engine::report(path, &Report { result, ..Report::default() }),
         None => Ok(()),
     }
 }
@@ -133,7 +133,7 @@ fn read_job(session: &Session, job: &Dynamic) -> Result<Job> {
     let mut given = map.clone();
     let name = given.get("name").map_or_else(|| "?".to_owned(), ToString::to_string);
     let of_job = |e: Error| e.context(format!("job {name:?}"));
-    let args = given.remove("args").map_or(Ok(Vec::new()), |args| arguments(&args)).map_err(of_job)?;
+    let args = given.remove("args").map_or(Ok(Vec::new()), |args| command::arguments(&args)).map_err(of_job)?;
     let env = given.remove("env").map_or(Ok(Vec::new()), |env| variables(&env)).map_err(of_job)?;
     let Some(recipe) = given.remove("recipe") else {
         return Err(of_job(wrong("it names no recipe".into())));
@@ -151,51 +151,10 @@ fn find_recipe(session: &Session, word: &str) -> Result<PathBuf> {
     std::path::absolute(&path).map_err(|e| Error::io("find", &path, e))
 }
 
-/// The command line of a map of flags, or of a list of texts and such maps.
-fn arguments(args: &Dynamic) -> Result<Vec<String>> {
-    if let Some(flags) = args.read_lock::<Map>() {
-        return flags_of(&flags);
-    }
-    let Some(items) = args.read_lock::<Array>() else {
-        return Err(wrong(format!("args is {}, but must be a map or an array", value::shown(args))));
-    };
-    let mut line = Vec::new();
-    for item in items.iter() {
-        match item.read_lock::<Map>() {
-            Some(flags) => line.extend(flags_of(&flags)?),
-            None => line.push(plain(item)?),
-        }
-    }
-    Ok(line)
-}
-
-fn flags_of(flags: &Map) -> Result<Vec<String>> {
-    let mut line = Vec::new();
-    for (name, given) in flags {
-        let flag = format!("--{}", name.replace('_', "-"));
-        match given.as_bool() {
-            Ok(true) => line.push(flag),
-            _ if given.is_unit() => {}
-            _ => line.push(format!("{flag}={}", plain(given).map_err(|e| e.context(&flag))?)),
-        }
-    }
-    Ok(line)
-}
-
-/// A text, number or choice as the command line spells it; numbers come back exactly.
-fn plain(given: &Dynamic) -> Result<String> {
-    match value::to_json(given)? {
-        Value::String(text) => Ok(text),
-        Value::Bool(on) => Ok(on.to_string()),
-        Value::Number(number) => Ok(number.to_string()),
-        _ => Err(wrong(format!("{} is no argument: a text, a number, true or false is", value::shown(given)))),
-    }
-}
-
 fn variables(env: &Dynamic) -> Result<Vec<(String, String)>> {
     let map =
         env.read_lock::<Map>().ok_or_else(|| wrong(format!("env is {}, but must be a map", value::shown(env))))?;
-    map.iter().map(|(name, given)| Ok((name.to_string(), plain(given)?))).collect()
+    map.iter().map(|(name, given)| Ok((name.to_string(), command::plain(given)?))).collect()
 }
 
 fn read_options(session: &Session, options: &Map) -> Result<Options> {
@@ -207,7 +166,7 @@ fn read_options(session: &Session, options: &Map) -> Result<Options> {
     let parent = given.remove("parent").filter(|parent| !parent.is_unit());
     let parent = parent
         .map(|run| run.try_cast_result::<Run>().map_or_else(|name| name.to_string(), |run| run.run().id().to_owned()));
-    files::voice_name(&group).map_err(|e| e.context("the group of the jobs"))?;
+    files::entry_name("a group of jobs", &group)?;
     let options: Options = given::read(&value::map_to_json(&given)?, "jobs::run", "an option")?;
     let child = session.child();
     let mut flags = child.flags.clone();

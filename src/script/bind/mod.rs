@@ -9,6 +9,7 @@ mod array;
 mod assets;
 mod audio;
 mod cache;
+mod command;
 mod config;
 mod download;
 mod fault;

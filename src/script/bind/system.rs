@@ -1,12 +1,12 @@
 //! Script face of the machine around a recipe: workspace paths, exit codes, tables, warnings.
 
-use super::{At, Fallible, Fault, session, text, value};
+use super::{At, Fallible, Fault, command, session, text, value};
 
 use crate::search::{self, Seen};
-use crate::{Error, Kind, Result, files, memory};
+use crate::{Error, Kind, Result, files, memory, shell};
 use rhai::plugin::*;
 use rhai::{Array, Dynamic, ImmutableString, Map, NativeCallContext};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Exit codes that a recipe may end with; 130 is for signals alone.
 const EXIT_CODES: std::ops::RangeInclusive<u8> = 0..=3;
@@ -312,6 +312,63 @@ pub mod api {
         names.split(',').map(str::trim).filter(|name| !name.is_empty()).map(|name| name.to_owned().into()).collect()
     }
 
+    /// Returns a command to show: `rvc-run`, `--workspace` if this program was given one, the recipe and what it is told, quoted for a shell where it
+    /// must be.
+    ///
+    /// * `args`: a map of flags, or an array of texts and such maps, as `jobs::run` takes them. No text is taken for a flag.
+    /// * Fails with `config.value` for anything else.
+    ///
+    /// # Example
+    /// ```rhai
+    /// system::command("resume", ["it's me", #{ epochs: 500 }]) == "rvc-run resume 'it'\\''s me' --epochs 500"
+    ///     && system::command("resume", ["-x", #{ epochs: 500 }]) == "rvc-run resume --epochs 500 -- -x"
+    /// ```
+    #[rhai_fn(name = "command", return_raw)]
+    pub fn command_line(ctx: NativeCallContext, recipe: &str, args: Dynamic) -> Fallible<ImmutableString> {
+        let session = session(&ctx);
+        let given = session.child().flags;
+        let workspace = given.iter().find_map(|flag| flag.strip_prefix("--workspace="));
+        command::shown(workspace, recipe, &args).map(Into::into).at(&ctx)
+    }
+
+    /// Returns `text` as one word of a shell: as it stands, or in quotes where a sign in it has a meaning there.
+    ///
+    /// # Example
+    /// ```rhai
+    /// system::shell_quote("anna") == "anna" && system::shell_quote("$HOME") == "'$HOME'"
+    /// ```
+    pub fn shell_quote(text: &str) -> ImmutableString {
+        shell::quote(text).into()
+    }
+
+    /// Returns the voices that have a folder in `path`, sorted: maps of `name` and `fault`, an error to show if no voice can be called so, else ().
+    /// Hidden folders (leading dot) are left out.
+    ///
+    /// * `path`: relative paths start at the workspace.
+    /// * Fails with `file.not_found` if there is no such folder.
+    ///
+    /// # Example
+    /// ```rhai
+    /// system::list_voices("data").map(|voice| voice.name) == ["anna", "ben"] && system::list_voices("data").all(|voice| voice.fault == ())
+    /// ```
+    #[rhai_fn(return_raw, volatile)]
+    pub fn list_voices(ctx: NativeCallContext, path: &str) -> Fallible<Array> {
+        super::voices(&session(&ctx).workspace().path(path)).at(&ctx)
+    }
+
+    /// Returns the voice that a model's name is of: "anna" for anna_best, anna_ema, anna_e200 and anna_e200_s1600 if there is logs/anna, and none of
+    /// the name itself.
+    ///
+    /// # Example
+    /// ```rhai
+    /// prepare::slices("anna", "data/anna", #{});
+    /// system::voice_of("anna_e200_s1600") == "anna" && system::voice_of("nobody_best") == "nobody_best"
+    /// ```
+    #[rhai_fn(volatile)]
+    pub fn voice_of(ctx: NativeCallContext, model: &str) -> ImmutableString {
+        session(&ctx).workspace().voice_of(model).into()
+    }
+
     /// Returns a text that changes when a file in `path`, or the file itself, is added, removed or written to: what the outcome of a job
     /// depends on besides its arguments. "" if there is nothing.
     ///
@@ -470,11 +527,32 @@ fn parse_json(text: &str) -> crate::Result<Dynamic> {
     })
 }
 
+fn listed(folder: &Path) -> Result<Vec<PathBuf>> {
+    files::list(folder).map_err(|e| e.hint("make the folder, or say with --workspace where your data/ folder is"))
+}
+
+fn voices(folder: &Path) -> Result<Array> {
+    let voice = |path: &PathBuf| {
+        let name = path.file_name()?;
+        let fault = match name.to_str() {
+            Some(name) if name.starts_with('.') => return None,
+            Some(name) => files::voice_name(name).err().map(Fault::from),
+            None => {
+                Some(Fault::new(Kind::ConfigValue.code(), "the name of the folder is not valid Unicode", "rename it"))
+            }
+        };
+        let fault = fault.map_or(Dynamic::UNIT, Dynamic::from);
+        Some(
+            Map::from_iter([("name".into(), name.to_string_lossy().into_owned().into()), ("fault".into(), fault)])
+                .into(),
+        )
+    };
+    Ok(listed(folder)?.iter().filter(|path| path.is_dir()).filter_map(voice).collect())
+}
+
 /// The names of what `wanted` accepts in `folder`, sorted, without hidden ones.
-fn entries(folder: &Path, wanted: impl Fn(&Path) -> bool) -> crate::Result<Array> {
-    let listed = crate::files::list(folder)
-        .map_err(|e| e.hint("make the folder, or say with --workspace where your data/ folder is"))?;
-    Ok(listed
+fn entries(folder: &Path, wanted: impl Fn(&Path) -> bool) -> Result<Array> {
+    Ok(listed(folder)?
         .iter()
         .filter(|path| wanted(path))
         .filter_map(|path| path.file_name().map(|name| name.to_string_lossy().into_owned()))

@@ -1,0 +1,94 @@
+//! Maps and arrays of a script as command lines: for jobs that are started, and for commands that are shown.
+
+use super::value;
+use crate::{Error, Kind, Result, shell};
+use rhai::{Array, Dynamic, Map};
+use serde_json::Value;
+
+/// What a recipe is told: its own arguments, and its flags.
+#[derive(Default)]
+struct Words {
+    texts: Vec<String>,
+    /// With their values, where they are not just on.
+    flags: Vec<(String, Option<String>)>,
+}
+
+impl Words {
+    /// Of a map of flags, or of an array of texts and such maps. Errors: `config.value`.
+    fn of(args: &Dynamic) -> Result<Self> {
+        if let Some(flags) = args.read_lock::<Map>() {
+            return Ok(Self { texts: Vec::new(), flags: flags_of(&flags)? });
+        }
+        let Some(items) = args.read_lock::<Array>() else {
+            return Err(wrong(format!("args is {}, but must be a map or an array", value::shown(args))));
+        };
+        let mut words = Self::default();
+        for item in items.iter() {
+            match item.read_lock::<Map>() {
+                Some(flags) => words.flags.extend(flags_of(&flags)?),
+                None => words.texts.push(plain(item)?),
+            }
+        }
+        Ok(words)
+    }
+}
+
+/// The command line of a job: the flags of all maps, then the texts. So "--" among the texts ends what can be a flag.
+///
+/// Errors: `config.value`.
+pub fn arguments(args: &Dynamic) -> Result<Vec<String>> {
+    let Words { texts, flags } = Words::of(args)?;
+    let flag = |(flag, value): (String, Option<String>)| value.map_or(flag.clone(), |value| format!("{flag}={value}"));
+    Ok(flags.into_iter().map(flag).chain(texts).collect())
+}
+
+/// A command for people to copy, in one line that a shell reads as it is meant. No text is taken for a flag.
+///
+/// Errors: `config.value`.
+pub fn shown(workspace: Option<&str>, recipe: &str, args: &Dynamic) -> Result<String> {
+    let Words { texts, flags } = Words::of(args)?;
+    let flags = flags.into_iter().flat_map(|(flag, value)| match value {
+        Some(value) if value.starts_with('-') => vec![format!("{flag}={value}")],
+        Some(value) => vec![flag, value],
+        None => vec![flag],
+    });
+    let mut words = vec!["rvc-run".to_owned()];
+    words.extend(workspace.into_iter().flat_map(|folder| ["--workspace".to_owned(), folder.to_owned()]));
+    words.push(recipe.to_owned());
+    if texts.iter().any(|text| text.starts_with('-')) {
+        words.extend(flags.chain(["--".to_owned()]).chain(texts));
+    } else {
+        words.extend(texts.into_iter().chain(flags));
+    }
+    Ok(shell::line(words.iter().map(String::as_str)))
+}
+
+fn flags_of(map: &Map) -> Result<Vec<(String, Option<String>)>> {
+    let mut flags = Vec::new();
+    for (name, given) in map {
+        let flag = format!("--{}", name.replace('_', "-"));
+        match given.as_bool() {
+            Ok(true) => flags.push((flag, None)),
+            _ if given.is_unit() => {}
+            _ => {
+                let value = plain(given).map_err(|e| e.context(&flag))?;
+                flags.push((flag, Some(value)));
+            }
+        }
+    }
+    Ok(flags)
+}
+
+/// A text, number or choice as the command line spells it; numbers come back exactly.
+pub fn plain(given: &Dynamic) -> Result<String> {
+    match value::to_json(given)? {
+        Value::String(text) => Ok(text),
+        Value::Bool(on) => Ok(on.to_string()),
+        Value::Number(number) => Ok(number.to_string()),
+        _ => Err(wrong(format!("{} is no argument: a text, a number, true or false is", value::shown(given)))),
+    }
+}
+
+fn wrong(message: String) -> Error {
+    Error::new(Kind::ConfigValue, message)
+}
