@@ -92,7 +92,57 @@ impl Kind {
             Kind::Internal => "internal",
         }
     }
+
+    /// Whether the same work may go well if it is tried again: the machine was at fault (memory, disk, network, a lock), or nobody knows what was.
+    /// A wrong setting, a missing file or bad data stay what they are.
+    pub fn may_pass(self) -> bool {
+        matches!(
+            self,
+            Kind::Read
+                | Kind::Write
+                | Kind::DiskFull
+                | Kind::Locked
+                | Kind::Network
+                | Kind::DeviceMemory
+                | Kind::Torch
+                | Kind::Cancelled
+                | Kind::Internal
+        )
+    }
+
+    /// Whether [`Kind::may_pass`] holds for an error of this code; true for codes of a script's own.
+    pub fn code_may_pass(code: &str) -> bool {
+        ALL.iter().find(|kind| kind.code() == code).is_none_or(|kind| kind.may_pass())
+    }
 }
+
+const ALL: [Kind; 25] = [
+    Kind::NotFound,
+    Kind::Read,
+    Kind::Write,
+    Kind::DiskFull,
+    Kind::Locked,
+    Kind::AudioDecode,
+    Kind::AudioEmpty,
+    Kind::DataEmpty,
+    Kind::DataDamaged,
+    Kind::ConfigUnknownKey,
+    Kind::ConfigValue,
+    Kind::ConfigMismatch,
+    Kind::CheckpointDamaged,
+    Kind::CheckpointMismatch,
+    Kind::AssetMissing,
+    Kind::AssetDamaged,
+    Kind::Network,
+    Kind::DeviceMissing,
+    Kind::DeviceMemory,
+    Kind::NotFinite,
+    Kind::Torch,
+    Kind::Script,
+    Kind::Usage,
+    Kind::Cancelled,
+    Kind::Internal,
+];
 
 /// An error with its kind, a message in lower case without a full stop, and, where they help, a path and a hint.
 #[derive(Debug)]
@@ -213,4 +263,30 @@ pub fn nearest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Opt
         .filter(|(distance, name)| *distance <= 1 + name.len().max(given.len()) / 4)
         .min()
         .map(|(_, name)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_is_known_and_only_faults_of_the_machine_pass() {
+        for kind in ALL {
+            assert_eq!(Kind::code_may_pass(kind.code()), kind.may_pass(), "{kind:?}");
+        }
+        for lasting in [
+            "config.value",
+            "config.unknown_key",
+            "config.mismatch",
+            "asset.missing",
+            "data.empty",
+            "file.not_found",
+            "usage",
+        ] {
+            assert!(!Kind::code_may_pass(lasting), "{lasting}");
+        }
+        for passing in ["file.disk_full", "device.memory", "network", "file.locked", "torch", "my.own"] {
+            assert!(Kind::code_may_pass(passing), "{passing}");
+        }
+    }
 }

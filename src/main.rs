@@ -76,7 +76,8 @@ fn main() -> ExitCode {
 /// Tells whoever started this program as a job how it ended: the very last act, since it says that all else is done and saved.
 fn report(terminal: &Terminal, code: u8) {
     let Some(path) = result_file() else { return };
-    let said = jobs::Report { exit: Some(i32::from(code)), ..jobs::read_report(&path) };
+    let warnings = terminal.warnings() as u64;
+    let said = jobs::Report { exit: Some(i32::from(code)), warnings, ..jobs::read_report(&path) };
     if let Err(error) = jobs::report(&path, &said) {
         terminal.diagnostic(&Diagnostic::from(&error));
     }
@@ -91,6 +92,7 @@ fn report_error(terminal: &Terminal, diagnostics: &[Diagnostic]) {
         said.result = serde_json::json!({});
     }
     said.result["error"] = error.to_json();
+    said.lasting = !Kind::code_may_pass(&error.code);
     if let Err(error) = jobs::report(&path, &said) {
         terminal.diagnostic(&Diagnostic::from(&error));
     }

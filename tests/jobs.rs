@@ -205,6 +205,45 @@ fn what_fails_is_tried_again_unless_the_command_line_is_wrong() {
     assert_eq!(outcomes.iter().map(|o| o.attempts).collect::<Vec<_>>(), [3, 3, 1]);
 }
 
+/// A child that fails with an error of each kind of code, and one whose own result looks like the mark of an error that stays.
+const KINDS: &str = r#"echo x >>"$dir/$1"
+case $1 in
+    lasting) report '{"exit":1,"lasting":true,"warnings":0,"result":{"error":{"code":"config.value"}}}' ;;
+    passing) report '{"exit":1,"warnings":0,"result":{"error":{"code":"device.memory"}}}' ;;
+    own) report '{"exit":1,"warnings":0,"result":{"exit":1,"lasting":true,"x":"{\"exit\":1,\"lasting\":true,"}}' ;;
+    usage) exit 2 ;;
+esac
+exit 1"#;
+
+#[test]
+fn an_error_that_stays_is_not_tried_again() {
+    for slurm in [false, true] {
+        let place = Place::new();
+        let options = if slurm { fake_cluster(&place) } else { place.options() };
+        let names = ["lasting", "passing", "own", "usage", "silent"];
+        let outcomes = run(&jobs(&names, &place.recipe("r.sh", KINDS)), &Options { retries: 2, ..options });
+        assert_eq!(statuses(&outcomes), [Status::Failed; 5]);
+        let tries: Vec<_> = outcomes.iter().map(|o| o.attempts).collect();
+        assert_eq!(tries, [1, 3, 3, 1, 3], "slurm {slurm}");
+        assert_eq!(names.map(|name| place.lines(name).len() as u32), tries[..], "slurm {slurm}");
+    }
+}
+
+#[test]
+fn outcomes_have_the_number_of_warnings_also_when_they_are_reused() {
+    let place = Place::new();
+    let recipe = place.recipe(
+        "r.sh",
+        r#"case $1 in some) report '{"exit":0,"warnings":3,"result":1}' ;; old) report '{"exit":0,"result":1}' ;; bad) report '{"exit":1,"warnings":2}'; exit 1 ;; esac"#,
+    );
+    let list = jobs(&["some", "old", "none", "bad"], &recipe);
+    for reused in [false, true] {
+        let outcomes = run(&list, &place.options());
+        assert_eq!(outcomes.iter().map(|o| o.warnings).collect::<Vec<_>>(), [3, 0, 0, 2]);
+        assert_eq!(outcomes[0].reused, reused);
+    }
+}
+
 #[test]
 fn damaged_and_absent_reports_are_no_result() {
     let place = Place::new();

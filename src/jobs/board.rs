@@ -181,6 +181,7 @@ impl<'a> Board<'a> {
             seconds: 0.0,
             log: files.log(),
             result: Value::Null,
+            warnings: 0,
             last_lines: Vec::new(),
             reused: false,
         };
@@ -287,6 +288,7 @@ impl Ended {
 
     fn outcome(self, job: &Planned) -> Outcome {
         let log = job.files.log();
+        let report = record::read_report(&job.files.result());
         Outcome {
             name: job.job.name.clone(),
             status: self.status,
@@ -294,7 +296,8 @@ impl Ended {
             exit_code: self.exit_code,
             attempts: self.attempts,
             seconds: self.seconds,
-            result: record::read_report(&job.files.result()).result,
+            result: report.result,
+            warnings: report.warnings,
             last_lines: if self.status == Status::Failed { record::last_lines(&log) } else { Vec::new() },
             log,
             reused: self.reused,

@@ -3,7 +3,7 @@
 use super::board::{Board, Ended};
 use super::plan::Planned;
 use super::process::{self, Child, Hold};
-use super::record::{self, Ending, Files, Record, Report, WRONG_USE};
+use super::record::{self, Ending, Files, Record, Report};
 use super::{Options, RESULT_VARIABLE, Status, TICK};
 use crate::task::{Stage, Task};
 use crate::{Error, Kind, Result};
@@ -302,7 +302,7 @@ impl Pool<'_, '_> {
         let ending = Ending { code, what, cancelled: stop == Stop::Cancel, late: stop == Stop::Late };
         let (status, exit_code, reason) = record::judge(&ending, &report);
         self.warn_of_crash(&job, status, &ending, &report);
-        let again = status == Status::Failed && exit_code != Some(WRONG_USE) && attempt <= self.options.retries;
+        let again = status == Status::Failed && record::may_pass(exit_code, &report) && attempt <= self.options.retries;
         if again && !self.board.must_end() {
             row.finish(format!("{reason}; tried again"));
             return self.start(place, slot, attempt + 1, first);

@@ -83,7 +83,8 @@ pub struct Options {
     pub per_gpu: usize,
     /// Whether jobs still start after one has failed. Those that run are finished either way.
     pub keep_going: bool,
-    /// How often a job that failed is tried again. A wrong command line or script (exit 2) is not.
+    /// How often a job that failed is tried again: after a crash, for want of memory, disk or network. A wrong command line or script (exit 2)
+    /// and an error that stays (see [`crate::Kind::may_pass`]) are not.
     pub retries: u32,
     /// Longest time of one try, in seconds; 0: no limit. It is then asked to stop, and counts as failed.
     pub timeout_seconds: f64,
@@ -222,6 +223,9 @@ pub struct Outcome {
     pub log: PathBuf,
     /// What the child reported; null if nothing.
     pub result: Value,
+    /// How many warnings the child told, of its last attempt.
+    #[serde(default)]
+    pub warnings: u64,
     /// The end of the log of a job that failed.
     pub last_lines: Vec<String>,
     /// Whether it was done already, before this call.

@@ -32,13 +32,20 @@ pub(super) const CANCELLED: i32 = 130;
 /// What a child says of its work, the content of its result file:
 ///
 /// ```json
-/// { "exit": 0, "result": { "metrics": { "loss_mel": 21.3 }, "paths": { "voice": "models/anna.pth" } } }
+/// { "exit": 0, "warnings": 2, "result": { "metrics": { "loss_mel": 21.3 }, "paths": { "voice": "models/anna.pth" } } }
+/// { "exit": 1, "lasting": true, "result": { "error": { "code": "config.value", "message": "..." } } }
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// The exit code that the child is about to end with; absent while it still works.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit: Option<i32>,
+    /// Whether what made it fail stays: it is not tried again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lasting: bool,
+    /// How many warnings it told.
+    #[serde(default)]
+    pub warnings: u64,
     /// Anything; what the script that started the jobs gets to see.
     #[serde(default)]
     pub result: Value,
@@ -48,6 +55,14 @@ pub struct Report {
 /// the last thing a child does, after everything else is saved. Errors: `file.*`.
 pub fn report(path: &Path, report: &Report) -> Result<()> {
     files::write(path, serde_json::to_vec(report).map_err(damaged(path))?)
+}
+
+/// How the report of a child begins that is not to be tried again, for a shell: the fields stand in their order. Whatever `result` holds comes later.
+pub(super) const LASTING: &str = r#"^{"exit":-\{0,1\}[0-9]*,"lasting":true,"#;
+
+/// Whether a child that failed may do better if it is tried again: not after a wrong command line or script, nor an error that stays.
+pub(super) fn may_pass(code: Option<i32>, report: &Report) -> bool {
+    code != Some(WRONG_USE) && !report.lasting
 }
 
 /// The report at `path`; empty if there is none or none that can be read.

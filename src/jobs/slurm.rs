@@ -592,6 +592,7 @@ while [ -z \"$why\" ]; do
     child=
     [ -z \"$timer\" ] || kill \"$timer\" 2>/dev/null
     case $code in {done}|{WITH_SKIPPED}|{WRONG_USE}) break ;; esac
+    ! grep -q {lasting} \"${RESULT_VARIABLE}\" 2>/dev/null || break
     [ \"$attempt\" -le {retries} ] || break
 done
 if [ \"$why\" = limit ] && [ \"$code\" -ne {done} ] && [ \"$code\" -ne {WITH_SKIPPED} ]; then
