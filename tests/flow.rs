@@ -189,8 +189,12 @@ fn a_voice_is_exported_from_any_saved_epoch_and_others_are_refused_with_what_the
     let workspace = Workspace::new();
     workspace.record("anna", "a.wav", 6.0, 180.0);
     succeeded(&train(&workspace, "anna", &["--epochs", "2"]));
-    succeeded(&workspace.run("export", &["anna", "--epoch", "1"]));
-    assert!(workspace.path("models/anna_e1.pth").is_file());
+    let text = succeeded(&workspace.run("export", &["anna", "--epoch", "1"]));
+    let steps = find_named(&workspace.path("models"), "pth").into_iter().filter_map(|path| {
+        let name = path.file_stem()?.to_str()?.to_owned();
+        name.strip_prefix("anna_e1_s")?.parse::<u32>().ok()
+    });
+    assert!(steps.max().is_some_and(|step| step > 0), "RVC's name, by which its WebUI finds the index: {text}");
     let out = workspace.path("x.pth");
     succeeded(&workspace.run("export", &["anna", "--out", out.to_str().unwrap()]));
     // From the file and from memory, the newest epoch is the same voice.

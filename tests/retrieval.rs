@@ -167,9 +167,31 @@ fn a_trained_path_leads_to_the_added_file() {
     let source = support::golden_path("index_v1.index");
     std::fs::copy(source, folder.path().join("added_IVF7_Flat_nprobe_1_anna_v1.index")).unwrap();
     assert_eq!(Index::read(&trained).unwrap().len(), 300);
-    let missing = Index::read(Path::new("trained.index")).err().unwrap();
+    let missing = Index::read(Path::new("trained_IVF1.index")).err().unwrap();
     assert_eq!(missing.kind(), Kind::NotFound);
-    assert!(missing.message().contains("added.index"), "{missing}");
+    assert!(missing.message().contains("trained_IVF1.index"), "what was given is named: {missing}");
+}
+
+#[test]
+fn a_voice_may_have_the_words_trained_and_added_in_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = support::golden_path("index_v1.index");
+    for voice in ["retrained", "trained", "added", "trained_added", "untrained_2", "trained_IVF"] {
+        // Folder and file both have it; names of RVC, of its links, of Applio.
+        let logs = folder.path().join(voice);
+        std::fs::create_dir(&logs).unwrap();
+        for name in [
+            format!("added_IVF7_Flat_nprobe_1_{voice}_v1.index"),
+            format!("{voice}_added_IVF7_Flat_nprobe_1_{voice}_v1.index"),
+            format!("added_IVF7_Flat_nprobe_1_{voice}_best_v1.index"),
+            format!("{voice}.index"),
+        ] {
+            std::fs::copy(&source, logs.join(&name)).unwrap();
+            assert_eq!(Index::read(&logs.join(&name)).unwrap().len(), 300, "{name}");
+        }
+        let trained = logs.join(format!("trained_IVF7_Flat_nprobe_1_{voice}_v1.index"));
+        assert_eq!(Index::read(&trained).unwrap().len(), 300, "{voice}");
+    }
 }
 
 // --- Damaged and hostile files ---------------------------------------------------------------------------------------
@@ -589,6 +611,51 @@ fn an_older_index_of_ours_goes_and_one_of_somebody_else_stays() {
 
     room.build(&Options { name: "applio".into(), ..Options::default() }).unwrap();
     assert_eq!(room.indices(), ["added_IVF9_Flat_nprobe_1_anna_v1.index", "anna.index"], "and back to Applio's name");
+}
+
+/// Whether RVC WebUI of July 2026 takes an index for the one of a model, by their names alone.
+fn pairs_in_webui(model: &str, index: &str) -> bool {
+    let (model, index) = (model.to_lowercase(), index.trim_end_matches(".index").to_lowercase());
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let voice = model
+        .rsplit_once("_s")
+        .filter(|(_, step)| digits(step))
+        .and_then(|(rest, _)| rest.rsplit_once("_e"))
+        .filter(|(_, epoch)| digits(epoch))
+        .map_or(model.as_str(), |(voice, _)| voice);
+    let standard = index.starts_with(&format!("{voice}_added_"))
+        || ["v1", "v2"].iter().any(|version| index.contains(&format!("_{voice}_{version}")));
+    !index.contains("trained") && (standard || index.contains(&model))
+}
+
+#[test]
+fn webui_finds_the_index_of_every_model_of_a_voice_also_after_it_was_built_again() {
+    let room = Room::new(2);
+    let built = room.build(&Options::default()).unwrap();
+    let first = built.path.file_name().unwrap().to_str().unwrap().to_owned();
+    assert!(pairs_in_webui("anna", &first) && pairs_in_webui("anna_e200_s1600", &first));
+    let models = ["anna_best", "anna_ema", "anna_e200"];
+    for model in models {
+        assert!(!pairs_in_webui(model, &first), "{model} needs no name of its own");
+        let second = retrieval::pair(&built.path, "anna", model).unwrap().unwrap();
+        assert!(pairs_in_webui(model, second.file_name().unwrap().to_str().unwrap()));
+        assert_eq!(Index::read(&second).unwrap().len(), 120);
+    }
+    // The same again changes nothing; another clip takes the names along.
+    room.build(&Options::default()).unwrap();
+    assert_eq!(room.indices().len(), 5);
+    room.clip("0_2", &rows("more", 60, 256));
+    let built = room.build(&Options::default()).unwrap();
+    let names = room.indices();
+    assert_eq!(names.len(), 5, "{names:?}");
+    for model in models {
+        let found: Vec<_> = names.iter().filter(|name| pairs_in_webui(model, name)).collect();
+        assert_eq!(found.len(), 1, "{model}: {names:?}");
+        assert_eq!(Index::read(&room.logs().join(found[0])).unwrap().len(), 180);
+    }
+    assert!(!room.told().iter().any(|text| text.contains("not made by")), "they are ours");
+    assert_eq!(retrieval::pair(&built.path, "anna", "ben_best").unwrap_err().kind(), Kind::ConfigValue);
+    assert_eq!(retrieval::pair(&room.logs().join("anna.index"), "anna", "anna_best").unwrap(), None);
 }
 
 #[test]

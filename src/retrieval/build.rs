@@ -16,6 +16,7 @@ use crate::task::Task;
 use crate::{Error, Kind, Result, given};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use tch::Device;
@@ -113,12 +114,18 @@ pub fn build(
     })?;
     let notes: Notes = serde_json::from_value(entry.notes().clone())
         .map_err(|e| Error::new(Kind::Internal, format!("the notes of a cached index: {e}")).source(e))?;
-    let rvc = |part: &str| format!("{part}_IVF{}_Flat_nprobe_1_{voice}_{}.index", notes.n_ivf, config.version);
-    let names = match options.name.as_str() {
+    let named =
+        |part: &str, model: &str| format!("{part}_IVF{}_Flat_nprobe_1_{model}_{}.index", notes.n_ivf, config.version);
+    let rvc = |part: &str| named(part, voice);
+    let mut names = match options.name.as_str() {
         "applio" => vec![("added", format!("{voice}.index"))],
         _ => vec![("added", rvc("added")), ("trained", rvc("trained"))],
     };
     let path = logs.join(&names[0].1);
+    // Models keep their index, see [`pair`].
+    for model in paired(logs, voice, &config.version)? {
+        names.push(("added", named("added", &model)));
+    }
     let mut wanted = Vec::new();
     for (part, name) in names {
         wanted.push((name, entry.object(part)?));
@@ -245,9 +252,49 @@ fn n_ivf(n: usize) -> usize {
 
 /// Whether a file name is one that an index of this voice may have, with any number of cells.
 fn is_index_of(name: &str, voice: &str, version: &str) -> bool {
-    let rest = name.strip_prefix("added_IVF").or_else(|| name.strip_prefix("trained_IVF"));
-    let cells = rest.and_then(|rest| rest.strip_suffix(&format!("_Flat_nprobe_1_{voice}_{version}.index")));
-    name == format!("{voice}.index") || cells.is_some_and(|cells| cells.bytes().all(|b| b.is_ascii_digit()))
+    let of_model = |part| model_of(name, part, version).is_some_and(|model| is_model_of(model, voice));
+    name == format!("{voice}.index") || of_model("added") || of_model("trained")
+}
+
+/// The model that an index is called by, under RVC's name of it.
+fn model_of<'a>(name: &'a str, part: &str, version: &str) -> Option<&'a str> {
+    let rest = name.strip_prefix(part)?.strip_prefix("_IVF")?.strip_suffix(&format!("_{version}.index"))?;
+    let (cells, model) = rest.split_once("_Flat_nprobe_1_")?;
+    (!cells.is_empty() && cells.bytes().all(|b| b.is_ascii_digit())).then_some(model)
+}
+
+/// Whether a model is the voice itself, or one that is called by it and more: anna_best.
+fn is_model_of(model: &str, voice: &str) -> bool {
+    model.strip_prefix(voice).is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
+}
+
+/// The models of the voice, itself aside, that its index has second names for.
+fn paired(logs: &Path, voice: &str, version: &str) -> Result<Vec<String>> {
+    let names = files::list(logs)?.into_iter().filter_map(|path| path.file_name()?.to_str().map(str::to_owned));
+    let models = names.filter_map(|name| model_of(&name, "added", version).map(str::to_owned));
+    let models: BTreeSet<String> = models.filter(|model| model != voice && is_model_of(model, voice)).collect();
+    Ok(models.into_iter().collect())
+}
+
+/// Gives the index of a voice a second name beside it, under which RVC WebUI finds it for another model of the voice ("anna_best"), and
+/// returns it. It goes with the index when that is built again. An index under Applio's name gets none.
+///
+/// Source: WebUI of July 2026, infer/vc/utils.py: an index is of the model MODEL if its name begins with "MODEL_added_" or has "_MODEL_v2" in it, a
+/// number of epoch and step behind the model's name (_e200_s1600) aside; the WebUI of 2024 looks for MODEL anywhere in the path.
+///
+/// Errors: `config.value` for a model that is not of the voice, `file.*`.
+pub fn pair(index: &Path, voice: &str, model: &str) -> Result<Option<PathBuf>> {
+    if model == voice || !is_model_of(model, voice) {
+        return Err(Error::new(Kind::ConfigValue, format!("{model:?} is no further model of the voice {voice:?}"))
+            .hint("a further model is called by the voice and more, such as anna_best"));
+    }
+    let name = index.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let version = ["v1", "v2"].into_iter().find(|version| model_of(name, "added", version) == Some(voice));
+    let Some(version) = version else { return Ok(None) };
+    let of_voice = format!("_{voice}_{version}.index");
+    let second = index.with_file_name(name.replace(&of_voice, &format!("_{model}_{version}.index")));
+    files::link(index, &second)?;
+    Ok(Some(second))
 }
 
 /// Puts the files into `logs`. What an earlier build of ours left there under such a name goes; what somebody else made stays,
@@ -308,5 +355,9 @@ mod tests {
         assert!(is("added_IVF12_Flat_nprobe_1_anna_v2.index") && is("trained_IVF3_Flat_nprobe_1_anna_v2.index"));
         assert!(is("anna.index") && !is("ben.index") && !is("anna.index.bak"));
         assert!(!is("added_IVF12_Flat_nprobe_1_anna_v1.index") && !is("added_IVFx_Flat_nprobe_1_anna_v2.index"));
+        assert!(
+            is("added_IVF12_Flat_nprobe_1_anna_best_v2.index") && !is("added_IVF12_Flat_nprobe_1_annabel_v2.index")
+        );
+        assert!(!is("added_IVF_Flat_nprobe_1_anna_v2.index") && !is("added_IVF1_Flat_nprobe_1_v2.index"));
     }
 }

@@ -19,7 +19,7 @@ mod frames;
 mod ivf;
 mod kmeans;
 
-pub use build::{Built, Options, build};
+pub use build::{Built, Options, build, pair};
 
 use crate::Result;
 use std::path::Path;
@@ -42,8 +42,8 @@ pub struct Index {
 impl Index {
     /// The index in a FAISS file of type IVF-Flat with L2 distances: what RVC, Applio and [`build()`] write.
     ///
-    /// "trained" in the file's name is read as "added", as in RVC (the trained file holds centres alone). Departure: RVC
-    /// replaces it in the names of folders, too.
+    /// For trained_..., which holds the centres alone, the added_... beside it is read, as in RVC. Departure: RVC replaces the word wherever it
+    /// stands in the path, also in the name of a voice and of folders.
     ///
     /// Every size is checked against the length of the file before memory is asked for; the numbers of the vectors must be 0
     /// to n - 1, each once, since RVC looks them up by row; every value must be finite.
@@ -100,10 +100,11 @@ impl Index {
     }
 }
 
-/// `path` with "trained" in the file's name replaced by "added".
+/// The index of vectors that belongs to RVC's trained_..., which holds the centres alone: added_... beside it. `path` itself if it is called
+/// otherwise, or if there is none.
 fn added(path: &Path) -> std::path::PathBuf {
-    match path.file_name().and_then(|name| name.to_str()) {
-        Some(name) if name.contains("trained") => path.with_file_name(name.replace("trained", "added")),
-        _ => path.to_owned(),
-    }
+    let name = path.file_name().and_then(|name| name.to_str());
+    let added =
+        name.and_then(|name| name.strip_prefix("trained_")).map(|rest| path.with_file_name(format!("added_{rest}")));
+    added.filter(|added| added.is_file()).unwrap_or_else(|| path.to_owned())
 }

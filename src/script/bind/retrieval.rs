@@ -3,7 +3,7 @@
 use super::{At, Fallible, session, value};
 use crate::retrieval::{self, Built, Options};
 use rhai::plugin::*;
-use rhai::{Map, NativeCallContext};
+use rhai::{ImmutableString, Map, NativeCallContext};
 
 #[export_module]
 pub mod api {
@@ -40,6 +40,25 @@ pub mod api {
     #[rhai_fn(name = "build", return_raw, volatile)]
     pub fn build_with(ctx: NativeCallContext, voice: &str, cfg: Map, options: Map) -> Fallible<Map> {
         super::run(&ctx, voice, &cfg, &options).map(|built| super::described(&built)).at(&ctx)
+    }
+
+    /// Gives the voice's index a second name beside it, by which RVC WebUI finds it for another model of the voice; returns its path, "" if `index`
+    /// is not under RVC's name.
+    ///
+    /// * `model`: the model's name, which begins with the voice's: "anna_best".
+    /// * Fails with `config.value` for another model, `file.*`.
+    ///
+    /// # Example
+    /// ```rhai
+    /// prepare::content(prepare::slices("anna", "data/anna", #{}), #{});
+    /// let index = retrieval::build("anna", #{}).path;
+    /// retrieval::pair(index, "anna", "anna_best").ends_with("added_IVF1_Flat_nprobe_1_anna_best_v2.index")
+    /// ```
+    #[rhai_fn(return_raw, volatile)]
+    pub fn pair(ctx: NativeCallContext, index: &str, voice: &str, model: &str) -> Fallible<ImmutableString> {
+        let index = session(&ctx).workspace().path(index);
+        let paired = retrieval::pair(&index, voice, model).at(&ctx)?;
+        Ok(paired.map_or_else(String::new, |path| path.display().to_string()).into())
     }
 }
 
