@@ -115,6 +115,67 @@ fn a_batch_trains_what_it_can_names_the_rest_and_touches_only_that_again() {
     assert!(text.contains("no voice failed in the last call"), "{text}");
 }
 
+/// The rows of the table that `train_all` ends with, by the voice's name as it is shown.
+fn table(text: &str) -> Vec<Vec<String>> {
+    let rows =
+        text.lines().skip_while(|line| !line.starts_with("voice ")).skip(2).take_while(|line| line.contains("  "));
+    rows.map(|row| row.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).map(str::to_owned).collect())
+        .collect()
+}
+
+#[test]
+fn any_folder_name_under_data_is_trained_or_stands_in_the_table_with_the_reason() {
+    use std::os::unix::ffi::OsStrExt;
+    let workspace = Workspace::new();
+    let good = ["-x", "anna", "it's $HOME; x", "x:y", "安娜."];
+    for (n, voice) in good.iter().enumerate() {
+        workspace.record(voice, "a.wav", 4.0, 120.0 + 20.0 * n as f64);
+    }
+    // Links that lead nowhere and back stop nobody.
+    std::os::unix::fs::symlink("nowhere", workspace.path("data/anna/lost.wav")).unwrap();
+    std::os::unix::fs::symlink("..", workspace.path("data/anna/back")).unwrap();
+    let long = "v".repeat(201);
+    for voice in ["a|b", "line\nbreak", "back\\slash", long.as_str()] {
+        std::fs::create_dir_all(workspace.path("data").join(voice)).unwrap();
+    }
+    let no_text = std::ffi::OsStr::from_bytes(b"caf\xe9");
+    std::fs::create_dir_all(workspace.path("data").join(no_text)).unwrap();
+
+    let arguments = [&TINY[..], &["--epochs", "1", "--batch-size", "2", "--parallel", "2"]].concat();
+    let text = ended_with(3, &workspace.run("train_all", &arguments));
+    let rows = table(&text);
+    let row =
+        |name: &str| rows.iter().find(|row| row[0].starts_with(name)).unwrap_or_else(|| panic!("{name}:\n{text}"));
+    for voice in good {
+        assert_eq!(row(voice)[1], "trained", "{text}");
+        assert!(row(voice)[2].parse::<u32>().is_ok(), "the number of warnings: {text}");
+        assert!(workspace.path("models").join(format!("{voice}.pth")).is_file(), "{voice}");
+    }
+    for (voice, why) in [
+        ("a|b", "| parts the fields"),
+        ("line\\nbreak", "control character"),
+        ("back\\slash", "is read as /"),
+        (&long[..60], "201 bytes, but may have at most 200"),
+        ("caf\u{fffd}", "not valid Unicode"),
+    ] {
+        let row = row(voice);
+        assert!(row[1] == "failed" && row.last().unwrap().contains(why), "{row:?}\n{text}");
+        assert!(row.last().unwrap().starts_with("config.value: "), "{row:?}");
+    }
+    assert_eq!(rows.len(), good.len() + 5, "{text}");
+
+    // Nothing is done twice, and the bad ones are the failed ones.
+    let again = ended_with(3, &workspace.run("train_all", &arguments));
+    assert_eq!(table(&again).iter().filter(|row| row[1] == "trained before").count(), good.len(), "{again}");
+    let failed = ended_with(3, &workspace.run("train_all", &[&arguments[..], &["--only-failed"]].concat()));
+    assert_eq!(table(&failed).len(), 5, "{failed}");
+    // Named on the command line: twice is once, and a bad name stops no good one.
+    let named = ended_with(3, &workspace.run("train_all", &[&arguments[..], &["--voices=-x, a|b,-x,nobody"]].concat()));
+    let rows: Vec<_> = table(&named).into_iter().map(|row| (row[0].clone(), row[1].clone())).collect();
+    let expected = [("-x", "trained before"), ("a|b", "failed"), ("nobody", "failed")];
+    assert_eq!(rows, expected.map(|(a, b)| (a.to_owned(), b.to_owned())), "{named}");
+}
+
 /// Kills of the sweep that is disturbed. 20 take minutes on a small machine: `RVC_TEST_KILLS=20` asks for them.
 const KILLS: usize = 6;
 

@@ -1,20 +1,33 @@
 //! Lines for people: tables and lengths of time.
 
-/// The lines of a table: head, rule, rows; columns as wide as their longest entry, two blanks apart.
+use unicode_width::UnicodeWidthStr;
+
+/// The lines of a table: head, rule, rows; columns as wide as their longest entry, two blanks apart. What would break a line or steer a
+/// terminal is written out.
 pub fn table(head: &[String], rows: &[Vec<String>]) -> Vec<String> {
+    let plain = |cell: &String| cell.chars().flat_map(escaped).collect::<String>();
+    let head: Vec<String> = head.iter().map(plain).collect();
+    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(plain).collect()).collect();
     let columns = rows.iter().map(Vec::len).chain([head.len()]).max().unwrap_or(0);
     let mut widths = vec![0; columns];
-    for row in std::iter::once(head).chain(rows.iter().map(Vec::as_slice)) {
+    for row in std::iter::once(&head).chain(&rows) {
         for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
+            *width = (*width).max(cell.width());
         }
     }
     let line = |row: &[String]| {
-        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:<width$}")).collect();
+        let pad =
+            |(cell, width): (&String, &usize)| format!("{cell}{}", " ".repeat(width.saturating_sub(cell.width())));
+        let cells: Vec<String> = row.iter().zip(&widths).map(pad).collect();
         cells.join("  ").trim_end().to_owned()
     };
     let rule: Vec<String> = widths.iter().map(|&width| "-".repeat(width)).collect();
-    [line(head), rule.join("  ")].into_iter().chain(rows.iter().map(|row| line(row))).collect()
+    [line(&head), rule.join("  ")].into_iter().chain(rows.iter().map(|row| line(row))).collect()
+}
+
+/// A sign as it is shown.
+fn escaped(c: char) -> Vec<char> {
+    if c.is_control() { c.escape_default().collect() } else { vec![c] }
 }
 
 /// `seconds` as people say it: "8.2 s", "12 min 30 s", "3 h 5 min".
@@ -72,5 +85,14 @@ mod tests {
         let cells = |row: &[&str]| row.iter().map(ToString::to_string).collect::<Vec<_>>();
         let lines = table(&cells(&["voice", "result"]), &[cells(&["anna-maria", "trained"]), cells(&["ben"])]);
         assert_eq!(lines, ["voice       result", "----------  -------", "anna-maria  trained", "ben"]);
+    }
+
+    #[test]
+    fn wide_signs_take_two_columns_combining_ones_none_and_control_signs_are_written_out() {
+        let cells = |row: &[&str]| row.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let rows =
+            [cells(&["安娜", "x"]), cells(&["e\u{301}", "x"]), cells(&["a\nb", "x"]), cells(&["\u{1b}[2J", "x"])];
+        let lines = table(&cells(&["voice", "y"]), &rows);
+        assert_eq!(lines[2..], ["安娜       x", "e\u{301}          x", "a\\nb       x", "\\u{1b}[2J  x"]);
     }
 }
