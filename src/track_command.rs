@@ -7,8 +7,8 @@ use rvc_run::script::bind::text;
 use rvc_run::script::flags::Common;
 use rvc_run::task::Task;
 use rvc_run::track::mlflow::Place;
-use rvc_run::track::{self, Options, Overview, Scored};
-use rvc_run::{Error, Kind, Result, report};
+use rvc_run::track::{self, Options, Overview, Record, Scored};
+use rvc_run::{Error, Kind, Result, duration, report};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command as Process, Stdio};
@@ -38,18 +38,18 @@ pub fn command() -> Command {
         )
         .subcommand(
             Command::new("list")
-                .about("Show every run: how it ended, its epochs and losses")
+                .about("Show every run: how it ended, its epochs, its best loss, how long it worked, its file")
                 .arg(Arg::new("voice").value_name("VOICE").help("only the runs of this voice")),
         )
         .subcommand(
             Command::new("report")
                 .about("Write the page of a run: curves, pictures, sounds, dataset; it opens without a network")
-                .arg(Arg::new("runs").num_args(0..).value_name("RUN").help("as `rvc-run track list` names them, or a voice for its newest [default: the newest]")),
+                .arg(Arg::new("runs").num_args(0..).value_name("RUN").help("run or file as `rvc-run track list` shows them, or a voice for its newest run [default: the newest]")),
         )
         .subcommand(
             Command::new("compare")
                 .about("Write a page that lays runs over each other and shows what their settings differ in")
-                .arg(Arg::new("runs").num_args(2..).required(true).value_name("RUN").help("as `rvc-run track list` names them, or voices for their newest")),
+                .arg(Arg::new("runs").num_args(2..).required(true).value_name("RUN").help("runs or files as `rvc-run track list` shows them, or voices for their newest runs")),
         )
 }
 
@@ -113,7 +113,7 @@ pub fn run(terminal: &Terminal, workspace: &Workspace, task: &Task, common: &Com
     let named = |given: &ArgMatches| -> Vec<String> { given.get_many("runs").into_iter().flatten().cloned().collect() };
     match given.subcommand() {
         Some(("sync", given)) => sync(terminal, workspace, task, common, given),
-        Some(("list", given)) => list(terminal, workspace, given.get_one::<String>("voice").map(String::as_str)),
+        Some(("list", given)) => list(terminal, workspace, task, given.get_one::<String>("voice").map(String::as_str)),
         Some(("compare", given)) => {
             let path = report::compare(workspace, &ids(workspace, &named(given))?)?;
             terminal.print(&path.display().to_string());
@@ -133,21 +133,18 @@ pub fn run(terminal: &Terminal, workspace: &Workspace, task: &Task, common: &Com
     }
 }
 
-/// The runs meant: a run's own name, or a voice, which stands for its newest run.
+/// The runs meant: by the name of the file, by what the run is called, or by a voice, which stands for its newest run.
 fn ids(workspace: &Workspace, named: &[String]) -> Result<Vec<String>> {
     let all = track::runs(workspace)?;
-    named
-        .iter()
-        .map(|name| {
-            if all.contains(name) {
-                return Ok(name.clone());
-            }
-            track::latest(workspace, name).ok_or_else(|| {
-                Error::new(Kind::NotFound, format!("{name:?} is neither a run nor a voice that was trained"))
-                    .hint("`rvc-run track list` shows the runs")
-            })
+    let found = |name: &String| {
+        let by_file = all.iter().find(|id| *id == name).cloned();
+        let by_title = || all.iter().rev().find(|id| track::title_of(workspace, id) == *name).cloned();
+        by_file.or_else(|| track::latest(workspace, name)).or_else(by_title).ok_or_else(|| {
+            Error::new(Kind::NotFound, format!("{name:?} is neither a run nor a voice that was trained"))
+                .hint("`rvc-run track list` shows the runs")
         })
-        .collect()
+    };
+    named.iter().map(found).collect()
 }
 
 fn newest(workspace: &Workspace) -> Result<String> {
@@ -155,23 +152,35 @@ fn newest(workspace: &Workspace) -> Result<String> {
     last.ok_or_else(|| Error::new(Kind::NotFound, "no run was recorded here").hint("train a voice first"))
 }
 
-fn list(terminal: &Terminal, workspace: &Workspace, voice: Option<&str>) -> Result<()> {
-    let head = ["run", "ended", "epoch", "best", "its mean", "duration"].map(str::to_owned);
+/// Prints a line for each run, the oldest first. A log that is damaged or cannot be read is a warning that names it.
+fn list(terminal: &Terminal, workspace: &Workspace, task: &Task, voice: Option<&str>) -> Result<()> {
+    let head = ["run", "ended", "epochs", "best epoch", "its mean", "worked", "file"].map(str::to_owned);
     let mut rows = Vec::new();
     for id in track::runs(workspace)? {
-        let record = track::read(&track::log_path(workspace, &id))?;
-        if voice.is_some_and(|voice| record.start["name"] != voice) {
+        task.check()?;
+        let log = track::log_path(workspace, &id);
+        let record = match track::read(&log) {
+            Ok(record) => record,
+            Err(error) => {
+                task.warn(format!("{id} is left out: {error}"));
+                continue;
+            }
+        };
+        let name = record.start["name"].as_str().or_else(|| track::name_of(&id)).unwrap_or_default();
+        if voice.is_some_and(|voice| name != voice) {
             continue;
         }
-        let metric = record.best_metric();
-        let found = Overview::of(&record, metric);
-        let epoch = |scored: Option<Scored>| scored.map_or_else(|| "-".to_owned(), |scored| scored.epoch.to_string());
-        let loss = found.best.map_or_else(|| "-".to_owned(), |best| format!("{metric} {:.2}", best.value));
-        let status = record.status.clone().unwrap_or_else(|| "open".to_owned());
-        rows.push(vec![id, status, epoch(found.last), epoch(found.best), loss, duration(record.seconds())]);
+        if let Some(damage) = record.damage() {
+            task.warn(format!("{}: {damage}", log.display()));
+        }
+        rows.push(row(&id, &record));
     }
     if rows.is_empty() {
-        terminal.print("no run was recorded here");
+        terminal.print(if voice.is_some() {
+            "no run of this voice was recorded here"
+        } else {
+            "no run was recorded here"
+        });
         return Ok(());
     }
     for line in text::table(&head, &rows) {
@@ -180,9 +189,14 @@ fn list(terminal: &Terminal, workspace: &Workspace, voice: Option<&str>) -> Resu
     Ok(())
 }
 
-/// "0:07", "12:30", "3:05:00".
-fn duration(seconds: f64) -> String {
-    super::terminal::clock(Duration::from_secs_f64(seconds.max(0.0)))
+fn row(id: &str, record: &Record) -> Vec<String> {
+    let metric = record.best_metric();
+    let found = Overview::of(record, metric);
+    let epoch = |scored: Option<Scored>| scored.map_or_else(|| "-".to_owned(), |scored| scored.epoch.to_string());
+    let mean = found.best.map_or_else(|| "-".to_owned(), |best| format!("{metric} {:.2}", best.value));
+    let status = record.status.clone().unwrap_or_else(|| "not ended".to_owned());
+    let worked = duration::words(record.seconds());
+    vec![track::title(id, &record.start), status, epoch(found.last), epoch(found.best), mean, worked, id.to_owned()]
 }
 
 /// Delivers the rest and prints a line for each run and place.

@@ -3,7 +3,7 @@
 use super::{At, Fallible, Fault, command, session, text, value};
 
 use crate::search::{self, Seen};
-use crate::{Error, Kind, Result, files, memory, shell};
+use crate::{Error, Kind, Result, duration, files, memory, shell};
 use rhai::plugin::*;
 use rhai::{Array, Dynamic, ImmutableString, Map, NativeCallContext};
 use std::path::{Path, PathBuf};
@@ -259,7 +259,7 @@ pub mod api {
     /// system::minutes(750.0) == "12 min 30 s"
     /// ```
     pub fn minutes(seconds: f64) -> ImmutableString {
-        text::minutes(seconds).into()
+        duration::words(seconds).into()
     }
 
     /// Returns a length of time as people say it, from whole seconds.
@@ -270,7 +270,7 @@ pub mod api {
     /// ```
     #[rhai_fn(name = "minutes")]
     pub fn minutes_int(seconds: i64) -> ImmutableString {
-        text::minutes(seconds as f64).into()
+        duration::words(seconds as f64).into()
     }
 
     /// Returns the seconds that a length of time such as "90s", "30m", "2h" or "1h30m" has; a bare number is seconds.
