@@ -288,7 +288,9 @@ fn recipe(terminal: &Arc<Terminal>, outer: Common, word: &str, rest: Vec<OsStrin
         Some(threads) => runtime::set_threads(threads),
         None => runtime::adapt(),
     }
-    let arguments = params::to_map(&recipe.params, &flags::values(&recipe.params, &matches));
+    let given = flags::values(&recipe.params, &matches);
+    terminal.opening(&params::Opening::new(word, &recipe.params, &given));
+    let arguments = params::to_map(&recipe.params, &given);
     let outcome = run::run(&host, &recipe, arguments);
     for diagnostic in &outcome.diagnostics {
         terminal.diagnostic(diagnostic);
