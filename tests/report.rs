@@ -1068,23 +1068,20 @@ fn losses_that_measure_different_things_are_marked_with_the_reason() {
         let mut other = json!({ "segment_size": 6400, "sample_rate": 40_000, "preset": "tiny", "c_mel": 45.0 });
         other[key] = value;
         let page = compared(&other);
-        assert!(page.contains(&format!("The losses of these runs cannot be compared: {reason}.")), "{reason}");
+        assert!(page.contains(&format!("Losses (≠) of these runs cannot be compared: {reason}.")), "{reason}");
         let results = page.split_once("<h2>Results</h2>").unwrap().1.split_once("</table>").unwrap().0;
-        for column in
-            ["best loss_mel (not comparable)", "last loss_kl (not comparable)", "validation_loss_mel (not comparable)"]
-        {
+        for column in ["best loss_mel ≠", "last loss_kl ≠", "validation_loss_mel ≠"] {
             assert!(results.contains(column), "{column}: {results}");
         }
         assert!(!results.contains("<strong>"), "no run is the best: {results}");
-        assert!(data(&page)["charts"][0]["title"].as_str().unwrap().ends_with("(not comparable)"));
+        assert!(data(&page)["charts"][0]["title"].as_str().unwrap().ends_with("≠ not comparable"));
     }
     // The weight of one loss is in that loss alone.
     let page = compared(&json!({ "segment_size": 6400, "sample_rate": 40_000, "preset": "tiny", "c_mel": 30.0 }));
-    assert!(page.contains("loss_mel of these runs cannot be compared: its weight c_mel is 45.0 in A and 30.0 in B."));
     assert!(
-        page.contains("<th scope=\"col\" class=\"n\">last loss_kl</th>")
-            && page.contains("last loss_mel (not comparable)")
+        page.contains("loss_mel (≠) of these runs cannot be compared: its weight c_mel is 45.0 in A and 30.0 in B.")
     );
+    assert!(page.contains("<th scope=\"col\" class=\"n\">last loss_kl</th>") && page.contains("last loss_mel ≠"));
     // Settings that change how fast a training learns leave what is measured alone.
     let page = compared(
         &json!({ "segment_size": 6400, "sample_rate": 40_000, "preset": "tiny", "c_mel": 45.0, "learning_rate": 1e-3, "batch_size": 9 }),
@@ -1104,7 +1101,7 @@ fn other_data_and_another_validation_set_are_reasons_too() {
     }
     let page = read(&report::compare(&workspace, &["one".into(), "two".into()]).unwrap());
     assert!(page.contains("the training data is 118 clips, 1 min 0 s, in A and 90 clips, 1 min 0 s, in B"));
-    assert!(page.contains("Validations of these runs cannot be compared: the validation set is 12 clips"));
+    assert!(page.contains("Validations (≠) of these runs cannot be compared: the validation set is 12 clips"));
 }
 
 #[test]

@@ -17,7 +17,7 @@ const MOST_POINTS_OF_ALL: usize = 9000;
 const LEAST_POINTS: usize = 150;
 
 /// Stands behind the name of what cannot be compared.
-const UNLIKE: &str = "(not comparable)";
+const UNLIKE: &str = "≠";
 
 /// What compare.html shows.
 #[derive(Debug, Serialize)]
@@ -148,16 +148,24 @@ impl Unlike {
             let seconds = track::seconds(&data["seconds"]).map(text::duration).unwrap_or_default();
             Some(format!("{} clips, {seconds},", data["clips"].as_i64()?))
         };
+        let any = |beginning: &str| {
+            records.iter().any(|(_, record)| record.metrics.keys().any(|key| key.starts_with(beginning)))
+        };
         let measured: Vec<String> = MEASURED_BY.iter().filter_map(|name| setting(name)).collect();
         let trained_on = event("dataset", "the training data", &clips);
         let judged_on = event("validation", "the validation set", &clips);
         let listened_to =
             event("self_test", "the recording that is tested", &|data| data["of"].as_str().map(str::to_owned));
         let weights = WEIGHTS.iter().filter_map(|(loss, weight)| Some((*loss, setting(weight)?)));
+        let mut validation: Vec<String> =
+            measured.iter().cloned().chain(setting(WEIGHTS[0].1)).chain(judged_on).collect();
+        if !any("validation_") {
+            validation.clear();
+        }
         Self {
-            losses: measured.iter().cloned().chain(trained_on).collect(),
+            losses: measured.into_iter().chain(trained_on).collect(),
             weights: weights.collect(),
-            validation: measured.into_iter().chain(setting(WEIGHTS[0].1)).chain(judged_on).collect(),
+            validation,
             self_test: EARS.iter().filter_map(|name| setting(name)).chain(listened_to).collect(),
         }
     }
@@ -175,12 +183,14 @@ impl Unlike {
     fn reasons(&self) -> Vec<String> {
         let mut told = Vec::new();
         if !self.losses.is_empty() {
-            told.push(format!("The losses of these runs cannot be compared: {}.", self.losses.join("; ")));
+            told.push(format!("Losses (≠) of these runs cannot be compared: {}.", self.losses.join("; ")));
         }
         let weights = self.weights.iter();
-        told.extend(weights.map(|(loss, why)| format!("{loss} of these runs cannot be compared: its weight {why}.")));
+        told.extend(
+            weights.map(|(loss, why)| format!("{loss} (≠) of these runs cannot be compared: its weight {why}.")),
+        );
         if !self.validation.is_empty() {
-            told.push(format!("Validations of these runs cannot be compared: {}.", self.validation.join("; ")));
+            told.push(format!("Validations (≠) of these runs cannot be compared: {}.", self.validation.join("; ")));
         }
         if !self.self_test.is_empty() {
             told.push(format!("Self-tests of these runs cannot be compared: {}.", self.self_test.join("; ")));
@@ -229,7 +239,7 @@ fn charts(records: &[(String, Record)], letters: &[String], unlike: &Unlike) -> 
                 Some(Series::new(letters[i].clone(), i, points, &clocks[i], most))
             };
             let series = records.iter().enumerate().filter_map(curve).collect();
-            let title = if unlike.includes(&key) { format!("{key} {UNLIKE}") } else { key.clone() };
+            let title = if unlike.includes(&key) { format!("{key} {UNLIKE} not comparable") } else { key.clone() };
             charts.push(Chart::new(title, unit.clone(), series, Axis::Step));
         }
     }
