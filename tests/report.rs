@@ -985,6 +985,18 @@ fn stages_of_a_resumed_run_are_added_up_and_told_once() {
     assert!(rows[2].starts_with("training||1 min 0 s|66.7 %|3|epochs|"), "{}", rows[2]);
     assert!(rows[3].contains("whole run") && rows[3].contains("1 min 30 s"), "{}", rows[3]);
     assert!(page.contains("all 3 processes together, without the pauses between them"));
+    // The stage of training holds the epochs: they are not counted twice.
+    let mut log = Log::started();
+    log.wait(10.0);
+    log.event("stage", &json!({ "stage": "slicing", "seconds": 10.0, "done": 3, "summary": "" }));
+    log.wait(30.0);
+    log.event("epoch", &json!({ "epoch": 1, "step": 4, "steps": 4, "seconds": 25.0, "metrics": { "loss_mel": 30.0 } }));
+    log.event("stage", &json!({ "stage": "training", "seconds": 30.0, "done": 4, "summary": "" }));
+    log.save(&workspace, RUN);
+    let page = self::page(&workspace);
+    let table = page.split_once("<h2>Timings</h2>").unwrap().1.split_once("</table>").unwrap().0;
+    assert!(table.contains("of it, epochs that ended") && !table.contains("everything else"), "{table}");
+    assert!(!table.contains("times"), "no stage ran twice: {table}");
 }
 
 #[test]

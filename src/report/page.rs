@@ -547,6 +547,9 @@ fn findings(record: &Record) -> Table {
     table
 }
 
+/// The stage that runs the epochs.
+const TRAINING: &str = "training";
+
 /// Each stage once, however many processes ran it: its times added up, what its last one said.
 fn stages(record: &Record, epochs: &BTreeMap<i64, Epoch>) -> Table {
     let mut stages: Vec<(String, usize, f64, &Value)> = Vec::new();
@@ -557,47 +560,50 @@ fn stages(record: &Record, epochs: &BTreeMap<i64, Epoch>) -> Table {
             None => stages.push((name, 1, seconds, data)),
         }
     }
-    let mut table = Table::new(&["stage", "#times", "#time", "#share", "#done", "summary"]);
+    let repeated = stages.iter().any(|(_, times, ..)| *times > 1);
+    let mut columns = vec!["stage", "#times", "#time", "#share", "#done", "summary"];
+    if !repeated {
+        columns.remove(1);
+    }
+    let mut table = Table::new(&columns);
     let whole = record.seconds();
     let share =
         |seconds: f64| if whole > 0.0 { format!("{:.1} %", seconds / whole * 100.0) } else { text::NONE.into() };
+    let mut add = |name: &str, times: String, seconds: f64, done: String, summary: &str| {
+        let mut row = vec![name.to_owned(), times, text::duration(seconds), share(seconds), done, summary.to_owned()];
+        if !repeated {
+            row.remove(1);
+        }
+        table.rows.push(row.into_iter().map(Cell::from).collect());
+    };
     let mut known = 0.0;
+    let mut trains = false;
     for (name, times, seconds, last) in stages {
         known += seconds;
-        let summary = last["summary"].as_str().unwrap_or_default().to_owned();
-        table.push([
-            name,
-            times.to_string(),
-            text::duration(seconds),
-            share(seconds),
-            text::value(&last["done"]),
-            summary,
-        ]);
+        trains |= name == TRAINING;
+        let summary = last["summary"].as_str().unwrap_or_default();
+        add(&name, times.to_string(), seconds, text::value(&last["done"]), summary);
     }
     let training = train_seconds(epochs);
     if training > 0.0 {
-        known += training;
-        let done = epochs.len().to_string();
-        table.push([
-            "training".into(),
-            String::new(),
-            text::duration(training),
-            share(training),
-            done,
-            "epochs".into(),
-        ]);
+        // The stage of training holds its epochs, and what is measured and saved between them.
+        known += if trains { 0.0 } else { training };
+        let name = if trains { "of it, epochs that ended" } else { TRAINING };
+        add(name, String::new(), training, epochs.len().to_string(), "epochs");
     }
-    if table.rows.is_empty() {
+    if known <= 0.0 {
         return table;
     }
-    let last = |name: &str, seconds: f64, share: String| {
-        [name.to_owned(), String::new(), text::duration(seconds), share, String::new(), String::new()]
-    };
     // Stages may overlap, or be repeated after a kill: then there is no rest to tell.
     if whole > known {
-        table.push(last("everything else", whole - known, share(whole - known)));
+        add("everything else", String::new(), whole - known, String::new(), "");
     }
-    table.total(last("whole run", whole, String::new()));
+    let cells = columns.iter().map(|column| match *column {
+        "stage" => "whole run".to_owned(),
+        "#time" => text::duration(whole),
+        _ => String::new(),
+    });
+    table.total(cells.collect::<Vec<_>>());
     table
 }
 
@@ -613,11 +619,8 @@ fn stages_note(record: &Record, epochs: &BTreeMap<i64, Epoch>) -> String {
         n => format!("all {n} processes together, without the pauses between them"),
     };
     let training = train_seconds(epochs);
-    let training = if training > 0.0 {
-        format!(" The time of training is that of its epochs alone, {}.", text::duration(training))
-    } else {
-        String::new()
-    };
+    let training =
+        if training > 0.0 { format!(" Epochs that ended took {}.", text::duration(training)) } else { String::new() };
     format!("Times are those of {processes}.{training}")
 }
 

@@ -1,6 +1,6 @@
 //! The sounds and pictures of a run inside its page: players and spectrograms, as far as there is room.
 
-use super::text;
+use super::{shown, text};
 use crate::audio::{Audio, io, picture};
 use crate::error::{Error, Kind, Result};
 use crate::files::{self, Workspace};
@@ -274,6 +274,7 @@ impl<'a> Packer<'a> {
 
     /// Puts the sound and picture of an item into the page, or says in its note why not.
     fn add(&mut self, item: &mut Item) {
+        item.path = shown(self.workspace, &self.workspace.path(&item.path));
         if let Some(known) = self.paths.get(&item.path) {
             item.note = if self.pictures { "is shown above".into() } else { format!("the same as {known}") };
         } else if let Err(error) = self.fill(item) {
