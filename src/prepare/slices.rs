@@ -24,7 +24,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 /// Raise it with every change of audio/ that can change a sample of a decoded recording.
-const DECODE_VERSION: u32 = 2;
+const DECODE_VERSION: u32 = 3;
 /// Raise it with every change of audio/ that can change a sample of a slice, given the same recording.
 const VERSION: u32 = 4;
 /// Digits of the key that a clip is called by: with 1000 recordings the chance that two share them is one in two million;
