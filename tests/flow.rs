@@ -161,8 +161,28 @@ fn a_second_run_skips_preprocessing_and_resumes() {
     );
     assert!(second.contains("f0: 0 clips extracted") && second.contains("content: 0 clips encoded"), "{second}");
     assert!(second.contains("epoch 2/2") && !second.contains("epoch 1/2"), "{second}");
+    console_and_page_agree(&workspace, &second);
     let third = succeeded(&train(&workspace, "anna", &["--epochs", "2"]));
     assert!(!third.contains("epoch 2/2"), "nothing is left to train:\n{third}");
+}
+
+/// Fails unless the console of a training in its second process says the times and sentences of its page.
+fn console_and_page_agree(workspace: &Workspace, console: &str) {
+    assert!(console.contains("train_voice anna: epochs 2, batch_size 2, save_every 1, "), "{console}");
+    let row = |name: &str| {
+        let line = console.lines().find_map(|line| line.strip_prefix(name).filter(|rest| rest.starts_with("  ")));
+        line.unwrap_or_else(|| panic!("no {name} in\n{console}")).trim()
+    };
+    let page = std::fs::read_to_string(workspace.path(row("report"))).unwrap();
+    let (worked, rest) = row("time").split_once(" of work on this run in 2 processes, ").unwrap();
+    let training = rest.strip_suffix(" of it in epochs").unwrap();
+    assert!(page.contains(&format!("<dt>Worked</dt><dd>{worked}</dd>")), "{worked}");
+    assert!(page.contains(&format!(", {training} of it in epochs")), "{training}");
+    for sentence in ["self-test passed: the file is sound", "the voice is "] {
+        let said = console.lines().find(|line| line.starts_with(sentence)).unwrap_or_else(|| panic!("{console}"));
+        assert!(page.contains(said), "{said}");
+    }
+    assert!(page.contains(r#"<td class="n">2</td><td>epochs</td><td>1</td><td>2</td>"#), "settings that changed");
 }
 
 #[test]
