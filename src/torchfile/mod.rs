@@ -3,7 +3,7 @@
 //! ```text
 //! mod        read, TorchFile: tensors by name, plain values by path
 //! names      the names of the tensors
-//! container  zip or stream: the pickle, and the storages when they are asked for
+//! container  zip or stream: the pickle, and the storages when they are asked for        directory: where a zip begins
 //! pickle     the machine: opcodes -> values                  input: bytes, never past their end
 //! calls      the few constructors that are understood        arena: the table of values
 //! write      Value, write                                    dtype: element types
@@ -15,6 +15,7 @@
 mod arena;
 mod calls;
 mod container;
+mod directory;
 mod dtype;
 mod input;
 mod names;
