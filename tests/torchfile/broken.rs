@@ -133,7 +133,7 @@ type Entries<'a> = &'a [(&'a str, &'a [u8])];
 fn zips_that_are_none_of_pytorchs_or_ambiguous_are_refused() {
     let pickle = four();
     let cases: &[(Entries, &str)] = &[
-        (&[("a/model.pkl", &pickle)], "without data.pkl"),
+        (&[("a/model.pkl", &pickle)], "is a zip archive of other files, such as \"a/model.pkl\""),
         (&[("a/b/data.pkl", &pickle)], "without data.pkl"),
         (&[("a/data.pkl", &pickle), ("b/data.pkl", &pickle)], "several data.pkl"),
         (&[("a/data.pkl", &pickle), ("a/byteorder", b"big")], "byte order"),
