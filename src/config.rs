@@ -336,6 +336,7 @@ impl Config {
         match (self.sample_rate, self.version.as_str()) {
             (48000, "v1") => 11520,
             (48000, _) => 17280,
+            (24000, _) => 8640,
             _ => 12800,
         }
     }
@@ -354,13 +355,13 @@ impl Config {
 
     /// Samples of one spectrogram window; the FFT has the same length (spec D.2).
     pub fn n_fft(&self) -> i64 {
-        if self.sample_rate == 32000 { 1024 } else { 2048 }
+        if matches!(self.sample_rate, 24000 | 32000) { 1024 } else { 2048 }
     }
 
     /// Bands of the training mel (spec D.2).
     pub fn n_mels(&self) -> i64 {
         match self.sample_rate {
-            32000 => 80,
+            24000 | 32000 => 80,
             48000 => 128,
             _ => 125,
         }
