@@ -3,7 +3,7 @@
 use super::{At, Fallible, Fault, command, session, text, value};
 
 use crate::search::{self, Seen};
-use crate::{Error, Kind, Result, duration, files, memory, shell};
+use crate::{Error, Kind, Result, duration, files, memory, shell, shown};
 use rhai::plugin::*;
 use rhai::{Array, Dynamic, ImmutableString, Map, NativeCallContext};
 use std::path::{Path, PathBuf};
@@ -163,6 +163,31 @@ pub mod api {
     #[rhai_fn(volatile)]
     pub fn file_exists(ctx: NativeCallContext, path: &str) -> bool {
         session(&ctx).workspace().path(path).exists()
+    }
+
+    /// Returns the folder that a file lies in; "." for a bare name.
+    ///
+    /// # Example
+    /// ```rhai
+    /// system::folder_of("models/anna.pth") == "models" && system::folder_of("anna.pth") == "."
+    /// ```
+    pub fn folder_of(path: &str) -> ImmutableString {
+        match Path::new(path).parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => text_of(folder),
+            _ => ".".into(),
+        }
+    }
+
+    /// Returns whether two paths lead to the same file or folder, which is there; relative paths start at the workspace.
+    ///
+    /// # Example
+    /// ```rhai
+    /// system::same_file("data/anna", "data/../data/anna") && !system::same_file("data/anna", "data/ben")
+    /// ```
+    #[rhai_fn(volatile)]
+    pub fn same_file(ctx: NativeCallContext, a: &str, b: &str) -> bool {
+        let real = |path: &str| session(&ctx).workspace().path(path).canonicalize().ok();
+        real(a).is_some_and(|a| real(b) == Some(a))
     }
 
     /// Ends the recipe at once with an exit code: 0 done, 1 failed, 2 wrong use, 3 done with skipped items.
@@ -504,14 +529,35 @@ pub mod api {
     /// ```
     #[rhai_fn(volatile)]
     pub fn table(ctx: NativeCallContext, head: Array, rows: Array) {
-        let cells = |row: &Array| row.iter().map(ToString::to_string).collect::<Vec<_>>();
-        let rows: Vec<Vec<String>> = rows
-            .iter()
-            .map(|row| row.read_lock::<Array>().map_or_else(|| vec![row.to_string()], |r| cells(&r)))
-            .collect();
-        for line in text::table(&cells(&head), &rows) {
-            session(&ctx).print(&line);
-        }
+        super::printed(&ctx, &head, &rows, text::table);
+    }
+
+    /// Prints a table to read, no wider than 100 columns: what the last column has no room for goes on in the lines below.
+    ///
+    /// * `head`: an array of texts; `rows`: an array of arrays.
+    ///
+    /// # Example
+    /// ```rhai
+    /// system::sheet(["what", "value"], [["info", "a long story"], ["version", "v2"]]);
+    /// true
+    /// ```
+    #[rhai_fn(volatile)]
+    pub fn sheet(ctx: NativeCallContext, head: Array, rows: Array) {
+        super::printed(&ctx, &head, &rows, text::sheet);
+    }
+}
+
+fn printed(
+    ctx: &NativeCallContext,
+    head: &Array,
+    rows: &Array,
+    laid_out: fn(&[String], &[Vec<String>]) -> Vec<String>,
+) {
+    let cells = |row: &Array| row.iter().map(|cell| shown::line(&cell.to_string()).into_owned()).collect::<Vec<_>>();
+    let rows: Vec<Vec<String>> =
+        rows.iter().map(|row| row.read_lock::<Array>().map_or_else(|| vec![row.to_string()], |r| cells(&r))).collect();
+    for line in laid_out(&cells(head), &rows) {
+        session(ctx).print(&line);
     }
 }
 
