@@ -27,11 +27,8 @@ pub fn is_audio(path: &Path) -> bool {
 /// A recording's sound, mono, at its own rate. The content decides about the format, not the name.
 ///
 /// Samples may exceed full scale or not be finite (float wavs); nothing is clipped. Stereo becomes (L + R) * 0.7071.
-/// The run-in and padding that an encoder adds are left out where the file says how long they are. Formats that are not known
-/// here, and files in which our decoder stops early, are decoded by ffmpeg, if it is on the PATH.
-///
-/// The length is what the packets hold: recordings that were joined in one file are read one after the other, at the first one's
-/// rate, and a header that promises another length, or never got one, changes nothing. [`load_with_notices`] names all of it.
+/// The run-in and padding of AAC and Opus are cut off where the container tells them. Formats that are not known here are decoded by ffmpeg, if
+/// it is on the PATH.
 ///
 /// Errors: `file.not_found`, `file.read`; `audio.decode` if it is no sound file, damaged, cut off, coded in a way that
 /// cannot be read, or over 4 hours long; `audio.empty` if there is no sample in it.

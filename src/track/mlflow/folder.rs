@@ -17,8 +17,7 @@ pub(super) struct Folder {
     root: PathBuf,
     /// The run's folder, once it is known to be there.
     run: Option<PathBuf>,
-    /// The run's name.
-    title: String,
+    identity: String,
     experiment_id: String,
     /// meta.yaml's fields that change.
     meta: Meta,
@@ -43,7 +42,7 @@ impl Folder {
         Ok(Self {
             root,
             run: None,
-            title: String::new(),
+            identity: String::new(),
             experiment_id: String::new(),
             meta: Meta::default(),
             touched: BTreeSet::new(),
@@ -68,7 +67,7 @@ impl Folder {
             quoted(&uri),
             self.experiment_id,
             quoted(&self.meta.run_id),
-            quoted(&self.title),
+            quoted(&self.identity),
             self.meta.start_ms,
             quoted(&user)
         );
@@ -132,7 +131,7 @@ impl Store for Folder {
             experiment(&self.root, &id, &run.experiment)?;
             id
         };
-        self.title.clone_from(&run.title);
+        self.identity.clone_from(&run.id);
         self.meta.run_id = super::folder_run_id(&run.id);
         self.meta.start_ms = run.start_ms;
         let folder = self.root.join(&self.experiment_id).join(&self.meta.run_id);
@@ -142,7 +141,7 @@ impl Store for Folder {
         self.write_meta(&folder)?;
         self.run = Some(folder);
         self.tags(&[
-            ("mlflow.runName".into(), run.title.clone()),
+            ("mlflow.runName".into(), run.id.clone()),
             ("mlflow.user".into(), user()),
             ("voice".into(), run.name.clone()),
         ])
