@@ -1,10 +1,22 @@
-//! Decoding of sound files to mono by symphonia (what it does not know: [`foreign`]), with everything that a hostile or damaged file may do turned into an error.
+//! Decoding of sound files to mono by symphonia (what it does not know: [`foreign`]), with everything that a hostile or damaged
+//! file may do turned into an error.
+//!
+//! ```text
+//! file --divide::divide--> streams --symphonia, Mixdown--> mono --trim, lengths::check--> joined at the first one's rate
+//! ```
+//!
+//! The length is what the packets hold, never what a header promises.
 
+use super::foreign::Foreign;
+use super::lengths::{self, Cut, Decoded, MISSING_SECONDS};
 use super::loaded::{Loaded, Notice};
 use super::mixdown::Mixdown;
-use super::{Audio, container, foreign, opus};
+use super::part::Part;
+use super::splice::Splice;
+use super::{Audio, container, divide, foreign, opus};
 use crate::{Error, Kind, Result, task};
 use std::fs::File;
+use std::ops::Range;
 use std::path::Path;
 use symphonia::core::audio::{Channels, GenericAudioBufferRef};
 use symphonia::core::codecs::audio::well_known::CODEC_ID_OPUS;
@@ -23,36 +35,75 @@ const MOST_CHANNELS: usize = 128;
 /// terabytes.
 const MAX_SECONDS: u64 = 4 * 3600;
 const MAX_SAMPLES: u64 = MAX_SECONDS * 48000;
-/// A file that ends earlier than it says by more than this has been cut off. Encoders round by less.
-const MISSING_SECONDS: f64 = 0.1;
-
-/// A wav that claims this much or more was written to a pipe, its length unknown: sox writes this, others 4 GiB.
-const STREAMED_BYTES: u64 = 0x7fff_f000;
 
 const REENCODE: &str = "if it plays elsewhere, convert it, for instance: ffmpeg -i RECORDING -c:a flac NEW.flac";
 
 /// The sound of a regular file, mixed down to mono, at its own rate.
 pub(super) fn decode(path: &Path) -> Result<Loaded> {
     let file = open(path)?;
-    let mut by_ffmpeg = false;
-    let (audio, notices) = match decode_safely(path, file) {
-        Ok(decoded) => decoded,
+    // What has no header may look like anything.
+    let decoded = if foreign::raw_format(path).is_some() { Err(headerless(path)) } else { decode_safely(path, file) };
+    let loaded = match decoded {
+        Ok((audio, notices)) => Loaded { audio, by_ffmpeg: false, notices },
         Err(Failure::Final(e)) => return Err(e),
-        Err(Failure::Unknown(e)) => match foreign::to_wav(path) {
-            Ok(Some(wav)) => {
-                by_ffmpeg = true;
-                decode_safely(path, wav).map_err(Failure::into_error)?
-            }
-            Ok(None) => return Err(e.also("or install ffmpeg: then it is read as it is")),
+        Err(Failure::Unknown(e)) => match by_ffmpeg(path) {
+            Ok(ByFfmpeg::Loaded(loaded)) => loaded,
+            Ok(ByFfmpeg::Damaged(error)) => return Err(error),
+            Ok(ByFfmpeg::Absent) => return Err(e.also("or install ffmpeg: then it is read as it is")),
             Err(why) => return Err(e.also(why)),
         },
+        Err(Failure::Broken { error, seconds }) => match by_ffmpeg(path) {
+            Ok(ByFfmpeg::Loaded(mut loaded)) if loaded.audio.seconds() + MISSING_SECONDS >= seconds => {
+                loaded.notices.push(read_otherwise(&error, path, loaded.audio.seconds()));
+                loaded
+            }
+            _ => return Err(error),
+        },
     };
-    if audio.samples.is_empty() {
+    if loaded.audio.samples.is_empty() {
         return Err(Error::new(Kind::AudioEmpty, format!("{} has no sound in it", path.display()))
             .path(path)
             .hint(REENCODE));
     }
-    Ok(Loaded { audio, by_ffmpeg, notices })
+    Ok(loaded)
+}
+
+/// What ffmpeg makes of a file.
+enum ByFfmpeg {
+    Loaded(Loaded),
+    /// It knows the format, but the file is damaged before its end.
+    Damaged(Error),
+    /// There is none.
+    Absent,
+}
+
+fn by_ffmpeg(path: &Path) -> Result<ByFfmpeg> {
+    let (wav, odd) = match foreign::to_wav(path)? {
+        Foreign::Sound(wav, odd) => (wav, odd),
+        Foreign::Damaged(error) => return Ok(ByFfmpeg::Damaged(error)),
+        Foreign::Absent => return Ok(ByFfmpeg::Absent),
+    };
+    let (audio, mut notices) = decode_safely(path, wav).map_err(Failure::into_error)?;
+    // ffmpeg writes to a pipe, where the length cannot be filled in afterwards; what counts is the recording's own header.
+    notices.retain(|notice| notice.code != "length.unwritten");
+    if divide::has_open_length(&open(path)?).map_err(|e| system(path, &e))? {
+        notices.push(lengths::unwritten(audio.seconds()));
+    }
+    notices.extend(odd);
+    Ok(ByFfmpeg::Loaded(Loaded { audio, by_ffmpeg: true, notices }))
+}
+
+/// Says that only ffmpeg came to the end of a file.
+fn read_otherwise(error: &Error, path: &Path, seconds: f64) -> Notice {
+    let name = path.display().to_string();
+    let why = error.message().strip_prefix(&name).unwrap_or(error.message()).trim().to_owned();
+    let message = format!("it {why}; ffmpeg reads {seconds:.2} s of it, which are used");
+    Notice { code: "decode.by_ffmpeg", message, seconds }
+}
+
+fn headerless(path: &Path) -> Failure {
+    let message = format!("{} is sound without a header, which is not decoded here", path.display());
+    Failure::Unknown(error(path, message).hint(REENCODE))
 }
 
 fn open(path: &Path) -> Result<File> {
@@ -73,13 +124,15 @@ fn open(path: &Path) -> Result<File> {
 enum Failure {
     /// Of a kind that another program may know.
     Unknown(Error),
-    /// Damaged, or not to be had: another program that makes do with half of it would only hide that.
+    /// Our decoder stopped before the end; another program may do better, if it gives `seconds` or more.
+    Broken { error: Error, seconds: f64 },
+    /// Cut off, or not to be had: another program that makes do with half of it would only hide that.
     Final(Error),
 }
 
 impl Failure {
     fn into_error(self) -> Error {
-        let (Self::Unknown(e) | Self::Final(e)) = self;
+        let (Self::Unknown(e) | Self::Final(e) | Self::Broken { error: e, .. }) = self;
         e
     }
 }
@@ -90,88 +143,228 @@ impl From<Error> for Failure {
     }
 }
 
+type Decoding<T> = std::result::Result<T, Failure>;
+
 /// The sound of a file. Decoders of untrusted files may panic on what their authors did not think of.
-fn decode_safely(path: &Path, file: File) -> std::result::Result<(Audio, Vec<Notice>), Failure> {
-    task::catch(|| decode_file(path, file))
-        .unwrap_or_else(|panic| Err(damaged(path, &format!("its decoder gave up ({panic})")).into()))
+fn decode_safely(path: &Path, file: File) -> Decoding<(Audio, Vec<Notice>)> {
+    task::catch(|| decode_file(path, &file)).unwrap_or_else(|panic| {
+        let error = damaged(path, &format!("its decoder gave up ({panic})"));
+        Err(Failure::Broken { error, seconds: 0.0 })
+    })
 }
 
-fn decode_file(path: &Path, file: File) -> std::result::Result<(Audio, Vec<Notice>), Failure> {
-    let mut second = file.try_clone().map_err(|e| Error::io("open", path, e))?;
-    let (mut reader, mut decoder, track) = start(path, file)?;
-    let mut mono = Mono { path, mixed: Mixdown::default(), sample_rate: 0 };
+fn decode_file(path: &Path, file: &File) -> Decoding<(Audio, Vec<Notice>)> {
+    let division = divide::divide(file).map_err(|e| system(path, &e))?;
+    if division.is_foreign {
+        return Err(not_sound(path, "it is of a kind that ffmpeg reads"));
+    }
+    let mut whole = Audio { samples: Vec::new(), sample_rate: 0 };
+    let (mut notices, mut rates) = (Vec::new(), Vec::new());
+    let (mut n_joined, mut sound_bytes) = (0, 0);
+    for part in &division.parts {
+        let decoded = decode_part(path, file, part, whole.samples.len() as u64);
+        // The walk over its pages or boxes knows better what is wrong.
+        let (audio, odd) = match (decoded, &division.damage) {
+            (Err(Failure::Unknown(_) | Failure::Broken { .. }), Some(why)) => return Err(damaged(path, why).into()),
+            (decoded, _) => decoded?,
+        };
+        notices.extend(odd);
+        if audio.samples.is_empty() {
+            continue;
+        }
+        (n_joined, sound_bytes) = (n_joined + part.n_joined, sound_bytes + part.sound_bytes);
+        rates.push(audio.sample_rate);
+        if whole.samples.is_empty() {
+            whole = audio;
+            continue;
+        }
+        let length = audio.samples.len() as u64 * u64::from(whole.sample_rate) / u64::from(audio.sample_rate.max(1));
+        check_length(path, whole.samples.len() as u64 + length, whole.sample_rate)?;
+        whole.samples.extend(audio.at_rate(whole.sample_rate).samples);
+    }
+    if let Some(why) = &division.damage {
+        return Err(damaged(path, why).into());
+    }
+    if n_joined > 1 {
+        notices.push(lengths::joined(n_joined, &rates, whole.seconds()));
+    }
+    let unread = whole.seconds() * division.unread as f64 / sound_bytes.max(1) as f64;
+    if unread > MISSING_SECONDS {
+        notices.push(lengths::unread(division.unread, unread));
+    }
+    Ok((whole, notices))
+}
+
+/// The sound of one stream; `earlier` samples come before it.
+fn decode_part(path: &Path, file: &File, part: &Part, earlier: u64) -> Decoding<(Audio, Vec<Notice>)> {
+    let show = || Splice::new(file, &part.pieces).map_err(|e| system(path, &e));
+    let (mut reader, mut decoder, track) = start(path, show()?)?;
+    let mut mono = Mono { path, mixed: Mixdown::default(), sample_rate: 0, earlier };
     let mut interleaved: Vec<f32> = Vec::new();
     // The length of leading packets that cannot be decoded: an MP3 cut out of a longer one refers to what was before.
     let mut unreadable = 0u64;
     // What the last packets have too much, by their container.
     let mut padding = 0u64;
+    let (mut packet_bytes, mut is_early) = (0u64, false);
     let is_opus = codec(&track).is_some_and(|parameters| parameters.codec == CODEC_ID_OPUS);
-    while let Some(packet) = next_packet(path, &mut *reader, &mono)? {
+    loop {
+        let mut packet = match reader.next_packet() {
+            Ok(Some(packet)) => packet,
+            Ok(None) => break,
+            Err(Cause::IoError(e)) if e.kind() == std::io::ErrorKind::UnexpectedEof => {
+                is_early = true;
+                break;
+            }
+            Err(cause) => return Err(broken(path, &mono, &cause)),
+        };
         if packet.track_id != track.id {
             continue;
         }
+        packet_bytes += packet.data.len() as u64;
+        let trim = take_trim(&mut packet);
         match decoder.decode(&packet) {
             Ok(buffer) => mono.push(&buffer, &mut interleaved, std::mem::take(&mut unreadable))?,
             Err(Cause::DecodeError(_)) if mono.mixed.n_samples() == 0 && !is_opus => unreadable += packet.dur.get(),
             Err(cause @ Cause::Unsupported(_)) => return Err(unknown_coding(path, &cause)),
-            Err(cause) => return Err(broken(path, &mono, &cause).into()),
+            Err(cause) => return Err(broken(path, &mono, &cause)),
         }
         // Only the end of a stream is padded: one that claims it before is wrong.
-        padding = if packet.trim_end.get() > 0 { padding + packet.trim_end.get() } else { 0 };
+        padding = if trim > 0 { padding + trim } else { 0 };
     }
     if mono.mixed.n_samples() == 0 && unreadable > 0 {
-        return Err(damaged(path, "nothing in it can be decoded").into());
+        let error = damaged(path, "nothing in it can be decoded");
+        return Err(Failure::Broken { error, seconds: 0.0 });
     }
     let format = reader.format_info().short_name;
-    check_end(path, format, &track, &mono)?;
-    let heard = heard(&mut second, path, format, &track, &mono, if is_opus { padding } else { 0 })?;
-    let (samples, notices) = mono.mixed.finish(mono.sample_rate);
-    let mut audio = Audio { samples, sample_rate: mono.sample_rate };
-    let length = audio.samples.len() as u64;
-    let lead = heard.lead.min(length);
-    audio.samples.truncate(heard.count.map_or(length, |n| lead.saturating_add(n).min(length)) as usize);
-    audio.samples.drain(..lead as usize);
-    Ok((audio, notices))
+    let decoded = Decoded {
+        n_samples: mono.mixed.n_samples() as u64,
+        // A header's rate: an empty file has none of its own.
+        sample_rate: codec(&track)
+            .and_then(|p| p.sample_rate)
+            .filter(|_| mono.sample_rate == 0)
+            .unwrap_or(mono.sample_rate),
+        packet_bytes,
+        is_early,
+        // MP4 lists its packets. Ogg's number is that of the last page found, those of other formats are known to the part.
+        listed: if format == "isomp4" { listed(&track, mono.sample_rate) } else { None },
+    };
+    let mut notices = lengths::check(part, &decoded).map_err(|cut| cut_off(path, part, cut))?;
+    let heard = heard(show()?, path, format, &track, part, &mono, padding, &mut notices)?;
+    let (samples, odd) = mono.mixed.finish(mono.sample_rate);
+    notices.extend(odd);
+    Ok((Audio { samples: cut_out(path, samples, &heard, mono.sample_rate)?, sample_rate: mono.sample_rate }, notices))
 }
 
-/// Which of the decoded samples are to be heard, by what the container says. `padding` is what symphonia has to say of it.
+/// The samples of all packets that a container lists; nothing if it lists none.
+fn listed(track: &Track, sample_rate: u32) -> Option<u64> {
+    let (base, ticks) = (track.time_base?, track.duration?.get());
+    let samples =
+        u128::from(ticks) * u128::from(base.numer.get()) * u128::from(sample_rate) / u128::from(base.denom.get());
+    u64::try_from(samples).ok().filter(|samples| *samples > 0)
+}
+
+/// Takes the padding that a packet is said to end with off its label, so that it is decoded whole. Gives its samples.
 ///
-/// Errors: `audio.decode` for an Ogg or Matroska file that is cut off or altered.
+/// Padding counts only at the end of a stream, and its decoder cannot know where that is.
+fn take_trim(packet: &mut Packet) -> u64 {
+    let trim = std::mem::take(&mut packet.trim_end);
+    packet.dur = packet.dur.saturating_add(trim);
+    trim.get()
+}
+
+/// The ranges of the decoded samples that are to be heard, all of them if there is none, by what the container says.
+/// `padding` is what symphonia has to say of it.
+///
+/// Errors: `audio.decode` for a Matroska file that is cut off.
+#[allow(clippy::too_many_arguments, reason = "all that is known of one stream, used once")]
 fn heard(
-    file: &mut File,
+    file: Splice,
     path: &Path,
     format: &str,
     track: &Track,
-    mono: &Mono,
+    part: &Part,
+    mono: &Mono<'_>,
     padding: u64,
-) -> Result<container::Heard> {
-    if let Some(heard) = container::heard(file, mono.sample_rate) {
-        return Ok(heard);
-    }
+    notices: &mut Vec<Notice>,
+) -> Result<Vec<Range<u64>>> {
+    let n_samples = mono.mixed.n_samples() as u64;
+    let seconds = |samples: u64| samples as f64 / f64::from(mono.sample_rate.max(1));
     let (mut lead, mut padding) = (0, padding);
-    if format == "ogg"
-        && let Some(why) = container::ogg_damage(file)
-    {
-        return Err(damaged(path, &why));
-    }
-    if format == "matroska"
-        && let Some(said) = container::matroska(file, track.id)
-    {
-        if said.cut_off {
-            return Err(damaged(path, &format!("it is cut off after {:.2} s", mono.seconds())));
+    match format {
+        "isomp4" => {
+            if let Some(heard) = container::mp4(file, mono.sample_rate, n_samples) {
+                if seconds(heard.uncounted) > MISSING_SECONDS {
+                    notices.push(lengths::uncounted(seconds(heard.uncounted)));
+                }
+                if seconds(heard.edited_out) > MISSING_SECONDS {
+                    notices.push(lengths::edited(seconds(heard.edited_out), mono.seconds()));
+                }
+                return Ok(heard.ranges);
+            }
         }
-        let samples = |nanoseconds: u64| {
-            let product = u128::from(nanoseconds) * u128::from(mono.sample_rate) + 500_000_000;
-            u64::try_from(product / 1_000_000_000).unwrap_or(u64::MAX)
-        };
-        (lead, padding) = (samples(said.delay), samples(said.padding));
+        "matroska" => {
+            if let Some(said) = container::matroska(file, track.id) {
+                if said.cut_off {
+                    return Err(damaged(path, &format!("it is cut off after {:.2} s", mono.seconds())));
+                }
+                let samples = |nanoseconds: u64| {
+                    let product = u128::from(nanoseconds) * u128::from(mono.sample_rate) + 500_000_000;
+                    u64::try_from(product / 1_000_000_000).unwrap_or(u64::MAX)
+                };
+                (lead, padding) = (samples(said.delay), samples(said.padding));
+            }
+        }
+        // Frames without a container: their index was read before.
+        "mp1" | "mp2" | "mp3" => return Ok(part.heard.clone()),
+        _ => {}
     }
     let head = codec(track).filter(|parameters| parameters.codec == CODEC_ID_OPUS);
     if let Some(head) = head.and_then(|parameters| opus::Head::read(parameters.extra_data.as_deref()?).ok()) {
         lead = head.pre_skip.into();
     }
-    let whole = (mono.mixed.n_samples() as u64).saturating_sub(lead);
-    Ok(container::Heard { lead, count: Some(whole.saturating_sub(padding)) })
+    let whole = n_samples.saturating_sub(lead);
+    if seconds(padding) > container::LONGEST_PADDING {
+        notices.push(lengths::uncounted(seconds(padding.min(whole))));
+        padding = 0;
+    }
+    Ok(vec![lead..lead.saturating_add(whole.saturating_sub(padding))])
+}
+
+/// Some ranges of a sound, one after the other.
+fn cut_out(path: &Path, mut samples: Vec<f32>, ranges: &[Range<u64>], sample_rate: u32) -> Result<Vec<f32>> {
+    let length = samples.len() as u64;
+    let inside = |range: &Range<u64>| range.start.min(length) as usize..range.end.min(length) as usize;
+    match ranges {
+        [] => {}
+        [range] => {
+            let range = inside(range);
+            samples.truncate(range.end);
+            samples.drain(..range.start.min(range.end));
+        }
+        ranges => {
+            let ranges: Vec<Range<usize>> = ranges.iter().map(inside).collect();
+            // An edit list may show the same sound many times.
+            check_length(path, ranges.iter().map(|range| range.len() as u64).sum(), sample_rate)?;
+            samples = ranges.iter().flat_map(|range| &samples[range.clone()]).copied().collect();
+        }
+    }
+    Ok(samples)
+}
+
+/// Complains about a recording of a hostile length.
+fn check_length(path: &Path, n_samples: u64, sample_rate: u32) -> Result<()> {
+    if n_samples <= MAX_SAMPLES.min(MAX_SECONDS * u64::from(sample_rate)) {
+        return Ok(());
+    }
+    let message = format!("{} is longer than 4 hours", path.display());
+    Err(error(path, message).hint("cut it into several files"))
+}
+
+fn cut_off(path: &Path, part: &Part, Cut { held, promised }: Cut) -> Failure {
+    let error = damaged(path, &format!("it ends after {held:.2} of {promised:.2} s"))
+        .hint(format!("copy it again from where it came from; {REENCODE}"));
+    // Packets that our reader could not make out may be there.
+    if part.is_all_packets { Failure::Broken { error, seconds: promised } } else { Failure::Final(error) }
 }
 
 fn codec(track: &Track) -> Option<&AudioCodecParameters> {
@@ -180,22 +373,16 @@ fn codec(track: &Track) -> Option<&AudioCodecParameters> {
 
 type Source = (Box<dyn FormatReader>, Box<dyn AudioDecoder>, Track);
 
-/// The next packet of any track, or none at the end, be it early; see [`check_end`].
-fn next_packet(path: &Path, reader: &mut dyn FormatReader, mono: &Mono) -> Result<Option<Packet>> {
-    match reader.next_packet() {
-        Ok(packet) => Ok(packet),
-        Err(Cause::IoError(e)) if e.kind() == std::io::ErrorKind::UnexpectedEof => Ok(None),
-        Err(cause) => Err(broken(path, mono, &cause)),
-    }
-}
-
 /// The container's reader, the decoder of its first sound track, and that track.
-fn start(path: &Path, file: File) -> std::result::Result<Source, Failure> {
+fn start(path: &Path, file: Splice) -> Decoding<Source> {
     let stream = MediaSourceStream::new(Box::new(file), MediaSourceStreamOptions::default());
     let probe = symphonia::default::get_probe();
-    let reader = probe
-        .probe(&Hint::new(), stream, FormatOptions::default(), MetadataOptions::default())
-        .map_err(|e| not_sound(path, &e))?;
+    let reader = probe.probe(&Hint::new(), stream, FormatOptions::default(), MetadataOptions::default()).map_err(
+        |e| match e {
+            Cause::IoError(e) if is_of_the_system(&e) => system(path, &e).into(),
+            e => not_sound(path, &e.to_string()),
+        },
+    )?;
     let track = reader.default_track(TrackType::Audio).cloned();
     let Some(track) = track else {
         let error = error(path, format!("{} has no sound track that can be read", path.display()));
@@ -236,6 +423,8 @@ struct Mono<'a> {
     path: &'a Path,
     mixed: Mixdown,
     sample_rate: u32,
+    /// Samples of the streams before.
+    earlier: u64,
 }
 
 impl Mono<'_> {
@@ -253,10 +442,7 @@ impl Mono<'_> {
             return Err(damaged(self.path, &format!("{message} after {:.1} s", self.seconds())));
         }
         let length = self.mixed.n_samples() as u64 + silence + buffer.frames() as u64;
-        if length > MAX_SAMPLES.min(MAX_SECONDS * u64::from(rate)) {
-            let message = format!("{} is longer than 4 hours", self.path.display());
-            return Err(error(self.path, message).hint("cut it into several files"));
-        }
+        check_length(self.path, self.earlier.saturating_add(length), rate)?;
         self.mixed.push_silence(silence as usize);
         buffer.copy_to_vec_interleaved(interleaved);
         if !self.mixed.push(channels, interleaved) {
@@ -268,31 +454,6 @@ impl Mono<'_> {
     fn seconds(&self) -> f64 {
         self.mixed.n_samples() as f64 / f64::from(self.sample_rate.max(1))
     }
-}
-
-/// Complains about a file that ends before the length in its header.
-fn check_end(path: &Path, format: &str, track: &Track, mono: &Mono) -> Result<()> {
-    // Without an encoder's own count, MP3's number is an estimate from the file size; Ogg's is that of the last page found.
-    let reliable = format != "ogg" && (track.delay.is_some() || !matches!(format, "mp3" | "mp2" | "mp1" | "aac"));
-    // A header's rate: an empty file has none of its own.
-    let rate = codec(track).and_then(|p| p.sample_rate).unwrap_or(mono.sample_rate);
-    let Some(frames) = track.num_frames.filter(|_| reliable && rate > 0) else { return Ok(()) };
-    if format == "wave" && frames.saturating_mul(bytes_a_frame(track)) >= STREAMED_BYTES {
-        return Ok(());
-    }
-    let promised = frames as f64 / f64::from(rate);
-    if promised - mono.seconds() <= MISSING_SECONDS {
-        return Ok(());
-    }
-    Err(damaged(path, &format!("it ends after {:.2} of {promised:.2} s", mono.seconds()))
-        .hint(format!("copy it again from where it came from; {REENCODE}")))
-}
-
-/// Bytes of one sample of all channels, as the header has it; 1 if it does not say.
-fn bytes_a_frame(track: &Track) -> u64 {
-    let bytes =
-        codec(track).and_then(|p| Some(p.channels.as_ref()?.count() as u64 * u64::from(p.bits_per_sample? / 8)));
-    bytes.unwrap_or(1).max(1)
 }
 
 fn check_rate(path: &Path, rate: u32) -> Result<()> {
@@ -311,23 +472,20 @@ fn damaged(path: &Path, why: &str) -> Error {
     error(path, format!("{} is damaged: {why}", path.display())).hint(REENCODE)
 }
 
-fn not_sound(path: &Path, cause: &Cause) -> Failure {
-    match cause {
-        Cause::IoError(e) if is_of_the_system(e) => system(path, e).into(),
-        _ => Failure::Unknown(
-            error(path, format!("{} is no sound file that can be read ({cause})", path.display()))
-                .hint(format!("wav, flac, mp3, m4a, ogg, opus, webm and aiff can be read; {REENCODE}")),
-        ),
-    }
+fn not_sound(path: &Path, why: &str) -> Failure {
+    let error = error(path, format!("{} is no sound file that can be read ({why})", path.display()));
+    let hint = format!("wav, flac, mp3, m4a, ogg, opus, webm and aiff can be read; {REENCODE}");
+    Failure::Unknown(error.hint(hint))
 }
 
-/// The error of reading or decoding on at some time.
-fn broken(path: &Path, mono: &Mono, cause: &Cause) -> Error {
-    match cause {
-        Cause::IoError(e) if is_of_the_system(e) => system(path, e),
+/// The failure to read or decode on at some time.
+fn broken(path: &Path, mono: &Mono<'_>, cause: &Cause) -> Failure {
+    let error = match cause {
+        Cause::IoError(e) if is_of_the_system(e) => return system(path, e).into(),
         Cause::IoError(_) => damaged(path, &format!("it ends unexpectedly after {:.1} s", mono.seconds())),
         _ => damaged(path, &format!("{cause} after {:.1} s", mono.seconds())),
-    }
+    };
+    Failure::Broken { error, seconds: mono.seconds() }
 }
 
 /// Whether reading failed. symphonia also reports as such that a packet is shorter than what it says is in it.

@@ -1,28 +1,56 @@
-//! Formats that are not decoded here (WMA, AMR, HE-AAC, Opus of 2.5 ms frames, ...), through ffmpeg where it is installed.
+//! Formats that are not decoded here (WMA, AMR, AVI, HE-AAC, G.722, Opus of 2.5 ms frames, ...), through ffmpeg where it is installed.
 //!
 //! ffmpeg gets an argument vector, nothing on its standard input, one local file and a list of plain containers: no network,
 //! no playlist that leads to other files. It writes a float wav with all channels to a nameless file, which is then decoded
 //! like any other, so that the mix to mono is ours.
+//!
+//! ```text
+//! up to the first fault (-xerror)  --none-->  the sound
+//!            |
+//!      to the end, faults and all  --a packet more-->  the sound, with a notice: recorders that were killed leave half a packet
+//!                                  --more---------->  an error: it is damaged in the middle
+//! ```
 
+use super::loaded::Notice;
 use crate::{Error, Kind, Result};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-/// Containers that hold sound themselves. Not in it: concat, hls, image2 and others that name further files.
-const CONTAINERS: &str = "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dsf,dts,eac3,flac,flv,matroska,mov,mp3,mpc,mpc8,mpeg,mpegts,ogg,tak,tta,w64,wav,wv";
+/// Containers that hold sound themselves. Not in it: concat, hls, image2 and others that name further files, and those of bare
+/// samples, whose rate would be a guess.
+const CONTAINERS: &str = "aac,ac3,adx,aiff,amr,amrnb,amrwb,ape,asf,au,avi,caf,dsf,dss,dts,dtshd,eac3,flac,flv,g722,g723_1,g729,gsm,iff,loas,\
+    matroska,mlp,mov,mp3,mpc,mpc8,mpeg,mpegts,mxf,nistsphere,nut,ogg,oma,qcp,rm,shn,sln,sox,tak,truehd,tta,voc,vqf,w64,wav,wsd,wtv,wv,xwma";
+/// Endings of sound without any header, of one rate each, and ffmpeg's name of it: such a file cannot be known by its content.
+const RAW: [(&str, &str); 5] = [("g722", "g722"), ("722", "g722"), ("g729", "g729"), ("gsm", "gsm"), ("sln", "sln")];
 /// Longest that a recording may take; four hours of sound take under a minute.
 const LIMIT: Duration = Duration::from_mins(15);
 /// Between two looks whether it has ended.
 const POLL: Duration = Duration::from_millis(5);
 /// A little over the longest recording that is taken, which is refused afterwards: nothing fills the disk.
 const SECONDS: &str = "14401";
-/// Most of its complaint that is shown.
+/// Most of its complaint that is shown, and most of all it says that is read.
 const TAIL: usize = 300;
+const MOST_SAID: u64 = 1 << 20;
+/// A fault so near to the end is the end's. ffmpeg reads packets of up to 2 s (WavPack; 1.4 s of GSM and 1.0 s of TTA), and stops
+/// where the packet of a fault begins.
+const LAST_PACKET_SECONDS: f64 = 2.1;
+/// A file that ends earlier than it says by more than this has been cut off. The sound of a film may be shorter than its picture.
+const MISSING_SECONDS: f64 = 0.5;
+
+/// What ffmpeg made of a recording.
+pub(super) enum Foreign {
+    /// A wav at its beginning, and what is odd about it; the sound is used all the same.
+    Sound(File, Vec<Notice>),
+    /// It knows the format, but the recording is damaged before its end.
+    Damaged(Error),
+    /// There is no ffmpeg on the PATH.
+    Absent,
+}
 
 /// The version of the ffmpeg on the PATH, "5.1.9-0+deb12u1", asked once; none if there is none that answers.
 pub(super) fn version() -> Option<&'static str> {
@@ -36,50 +64,167 @@ pub(super) fn version() -> Option<&'static str> {
     VERSION.get_or_init(ask).as_deref()
 }
 
-/// The first sound track of a file as a wav at its beginning, or none if there is no ffmpeg on the PATH.
+/// ffmpeg's name of the format of a file without any header, by the file's ending; None for all other files.
+pub(super) fn raw_format(path: &Path) -> Option<&'static str> {
+    let ending = path.extension()?.to_str()?.to_ascii_lowercase();
+    RAW.iter().find(|(raw, _)| *raw == ending).map(|(_, format)| *format)
+}
+
+/// The first sound track of a file as a wav.
 ///
-/// Errors: `audio.decode` with ffmpeg's reason; `file.write` if there is no room for the wav.
-pub(super) fn to_wav(path: &Path) -> Result<Option<File>> {
-    let Ok(program) = which::which("ffmpeg") else { return Ok(None) };
-    let failed = |why: &str| Error::new(Kind::AudioDecode, format!("ffmpeg cannot read it: {why}")).path(path);
-    let temporary = || tempfile::tempfile().map_err(|e| Error::io("write", &std::env::temp_dir(), e));
-    let (mut wav, mut complaint) = (temporary()?, temporary()?);
-    let handle = |file: &File| file.try_clone().map_err(|e| Error::io("write", &std::env::temp_dir(), e));
-    // With the protocol in front no name can be taken for an option or another protocol.
-    let mut input = OsString::from("file:");
-    input.push(std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
-    let mut child = Command::new(program)
-        .args(["-nostdin", "-hide_banner", "-loglevel", "error", "-xerror", "-protocol_whitelist", "file"])
-        .args(["-format_whitelist", CONTAINERS, "-i"])
-        .arg(input)
-        .args(["-map", "0:a:0", "-t", SECONDS, "-c:a", "pcm_f32le", "-bitexact", "-f", "wav", "pipe:1"])
-        .stdin(Stdio::null())
-        .stdout(handle(&wav)?)
-        .stderr(handle(&complaint)?)
-        .spawn()
-        .map_err(|e| failed(&e.to_string()))?;
-    let start = Instant::now();
-    let status = loop {
-        match child.try_wait() {
-            Ok(Some(status)) => break status,
-            Ok(None) if start.elapsed() < LIMIT => std::thread::sleep(POLL),
-            ended => {
-                // What cannot be ended is gone.
-                let _ = child.kill();
-                let _ = child.wait();
-                let why = ended.err().map_or_else(|| "it takes too long".to_owned(), |e| e.to_string());
-                return Err(failed(&why));
-            }
-        }
-    };
-    if !status.success() {
-        let mut text = Vec::new();
-        let read = complaint.seek(SeekFrom::Start(0)).and_then(|_| complaint.take(1 << 16).read_to_end(&mut text));
-        let text = String::from_utf8_lossy(if read.is_ok() { &text } else { &[] }).into_owned();
-        let line = text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("no reason given");
-        let plain: String = line.chars().map(|c| if c.is_control() { ' ' } else { c }).take(TAIL).collect();
-        return Err(failed(plain.trim()));
+/// Errors: `audio.decode` with ffmpeg's reason if it cannot read the file; `file.write` if there is no room for the wav.
+pub(super) fn to_wav(path: &Path) -> Result<Foreign> {
+    let Ok(program) = which::which("ffmpeg") else { return Ok(Foreign::Absent) };
+    let strict = Attempt::run(&program, path, true)?;
+    let Some(fault) = &strict.fault else { return Ok(strict.sound(Vec::new())) };
+    let lenient = Attempt::run(&program, path, false)?;
+    if let Some(fault) = &lenient.fault {
+        return Err(failed(path, fault));
     }
-    wav.seek(SeekFrom::Start(0)).map_err(|e| Error::io("read", &std::env::temp_dir(), e))?;
-    Ok(Some(wav))
+    let (sound, all) = (strict.seconds(), lenient.seconds());
+    if all - sound > LAST_PACKET_SECONDS {
+        let message = format!("{} is damaged after {sound:.1} of {all:.1} s (ffmpeg: {fault})", path.display());
+        let error = Error::new(Kind::AudioDecode, message).path(path);
+        return Ok(Foreign::Damaged(
+            error.hint("copy it again from where it came from; if it plays, cut out what is damaged"),
+        ));
+    }
+    let message = format!("its end is damaged or cut off, after {sound:.2} of {all:.2} s (ffmpeg: {fault})");
+    let notice = Notice { code: "end.damaged", message, seconds: all - sound };
+    Ok(lenient.sound(vec![notice]))
+}
+
+fn failed(path: &Path, why: &str) -> Error {
+    Error::new(Kind::AudioDecode, format!("ffmpeg cannot read it: {why}")).path(path)
+}
+
+/// What came of one run of ffmpeg.
+struct Attempt {
+    wav: File,
+    /// Seconds that the file says it lasts.
+    promised: Option<f64>,
+    /// Its complaint, if it failed.
+    fault: Option<String>,
+}
+
+impl Attempt {
+    /// `strict`: it ends at the first fault.
+    fn run(program: &Path, path: &Path, strict: bool) -> Result<Self> {
+        let temporary = || tempfile::tempfile().map_err(|e| Error::io("write", &std::env::temp_dir(), e));
+        let (wav, mut said) = (temporary()?, temporary()?);
+        let handle = |file: &File| file.try_clone().map_err(|e| Error::io("write", &std::env::temp_dir(), e));
+        let mut command = Command::new(program);
+        command.args(["-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+info"]);
+        command.args(strict.then_some("-xerror"));
+        command.args(["-protocol_whitelist", "file", "-format_whitelist", CONTAINERS]);
+        if let Some(format) = raw_format(path) {
+            command.args(["-f", format]);
+        }
+        let mut child = command
+            .arg("-i")
+            .arg(input(path))
+            .args(["-map", "0:a:0", "-t", SECONDS, "-c:a", "pcm_f32le", "-bitexact", "-f", "wav", "pipe:1"])
+            .stdin(Stdio::null())
+            .stdout(handle(&wav)?)
+            .stderr(handle(&said)?)
+            .spawn()
+            .map_err(|e| failed(path, &e.to_string()))?;
+        let start = Instant::now();
+        let status = loop {
+            match child.try_wait() {
+                Ok(Some(status)) => break status,
+                Ok(None) if start.elapsed() < LIMIT => std::thread::sleep(POLL),
+                ended => {
+                    // What cannot be ended is gone.
+                    let _ = child.kill();
+                    let _ = child.wait();
+                    let why = ended.err().map_or_else(|| "it takes too long".to_owned(), |e| e.to_string());
+                    return Err(failed(path, &why));
+                }
+            }
+        };
+        let mut text = Vec::new();
+        said.seek(SeekFrom::Start(0))
+            .and_then(|_| said.take(MOST_SAID).read_to_end(&mut text))
+            .map_err(|e| Error::io("read", &std::env::temp_dir(), e))?;
+        let text = String::from_utf8_lossy(&text);
+        let fault = (!status.success()).then(|| complaint(&text, path));
+        Ok(Self { wav, promised: promised(&text), fault })
+    }
+
+    /// Seconds of sound in the wav; 0 if there is none.
+    fn seconds(&self) -> f64 {
+        let mut head = [0; 256];
+        let mut wav = &self.wav;
+        let read = wav.seek(SeekFrom::Start(0)).and_then(|_| wav.read(&mut head)).unwrap_or(0);
+        let length = self.wav.metadata().map_or(0, |about| about.len());
+        let find = |name: &[u8]| head[..read].windows(4).position(|word| word == name);
+        let (Some(format), Some(data)) = (find(b"fmt "), find(b"data")) else { return 0.0 };
+        let number = head.get(format + 16..format + 20).map_or(0, |b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+        length.saturating_sub(data as u64 + 8) as f64 / f64::from(number.max(1))
+    }
+
+    fn sound(self, mut notices: Vec<Notice>) -> Foreign {
+        let sound = self.seconds();
+        if let Some(promised) = self.promised.filter(|promised| promised - sound > MISSING_SECONDS) {
+            let message = format!("it says that it lasts {promised:.2} s, but its sound ends after {sound:.2} s");
+            notices.push(Notice { code: "length.less", message, seconds: promised - sound });
+        }
+        let mut wav = self.wav;
+        // What cannot be read from its beginning is reported by the decoder.
+        let _ = wav.rewind();
+        Foreign::Sound(wav, notices)
+    }
+}
+
+/// The file as ffmpeg is to be given it: with the protocol in front no name can be taken for an option or another protocol.
+fn input(path: &Path) -> OsString {
+    let mut input = OsString::from("file:");
+    input.push(std::path::absolute(path).unwrap_or_else(|_| PathBuf::from(path)));
+    input
+}
+
+/// The last error among what ffmpeg said, as one plain line.
+fn complaint(said: &str, path: &Path) -> String {
+    let error = |line| ["[error] ", "[fatal] "].iter().find_map(|mark| Some(str::split_once(line, mark)?.1));
+    let line = said.lines().filter_map(error).rfind(|line| !line.trim().is_empty()).unwrap_or("no reason given");
+    if line.contains("matches no streams") {
+        return "it has no sound track".into();
+    }
+    let line = line.replace(&format!("{}: ", input(path).to_string_lossy()), "");
+    let plain: String = line.chars().map(|c| if c.is_control() { ' ' } else { c }).take(TAIL).collect();
+    plain.trim().trim_end_matches('.').to_owned()
+}
+
+/// The length by the file's header: "  Duration: 00:01:02.34, start: ...". None where ffmpeg works it out itself.
+fn promised(said: &str) -> Option<f64> {
+    if said.contains("Estimating duration from bitrate") {
+        return None;
+    }
+    let mut lines =
+        said.lines().filter_map(|line| line.strip_prefix("[info] ")?.trim_start().strip_prefix("Duration: "));
+    let mut parts = lines.next()?.split(',').next()?.rsplit(':').map(|part| part.parse::<f64>().ok());
+    let (seconds, minutes, hours) = (parts.next()??, parts.next()??, parts.next()??);
+    Some(seconds + 60.0 * minutes + 3600.0 * hours)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_ffmpeg_says_is_understood() {
+        let said = "[info] Input #0, asf, from 'file:/a/b.wma':\n[info]   Metadata:\n[info]     title : Duration: 9\n\
+            [info]   Duration: 01:02:03.50, start: 0.000000, bitrate: 63 kb/s\n\
+            [wmav2 @ 0x56] [error] Packet\u{7} too small.\n[info] Output #0, wav\n[fatal] file:/a/b.wma: corrupt input packet in stream 0\n";
+        assert_eq!(promised(said), Some(3723.5));
+        assert_eq!(complaint(said, Path::new("/a/b.wma")), "corrupt input packet in stream 0");
+        assert_eq!(complaint("[wmav2 @ 0x56] [error] Packet\u{7} too small.\n", Path::new("x")), "Packet  too small");
+        assert_eq!(complaint("Killed\n", Path::new("x")), "no reason given");
+        for none in ["", "[info]   Duration: N/A, start: 0", "[info]     Duration        : 00:00:05.00"] {
+            assert_eq!(promised(none), None, "{none}");
+        }
+        let guessed = "[aac @ 0x1] [warning] Estimating duration from bitrate, this may be inaccurate\n[info]   Duration: 00:00:09.00, x\n";
+        assert_eq!(promised(guessed), None);
+    }
 }

@@ -1,34 +1,29 @@
 //! Sound files: reading any recording, and writing and reading the float wavs of a training folder.
 
 use super::loaded::Loaded;
-use super::{Audio, decode, foreign};
+use super::{Audio, decode, foreign, recording};
 use crate::{Error, Kind, Result, files};
 use std::io::Write;
 use std::path::Path;
-
-/// File names that are taken for recordings. Some are kinds that only ffmpeg decodes (wma, amr): without it they are
-/// reported and not passed over in silence.
-const EXTENSIONS: [&str; 28] = [
-    "wav", "wave", "flac", "mp3", "mp2", "m4a", "m4b", "mp4", "mov", "aac", "adts", "ogg", "oga", "aif", "aiff",
-    "aifc", "mka", "mkv", "webm", "caf", "opus", "wma", "amr", "ac3", "ape", "wv", "au", "w64",
-];
 
 /// The bytes in front of the samples of our wavs. The reference's length buckets are computed from file sizes, so this
 /// number matters.
 pub const HEADER_BYTES: usize = 58;
 
-/// Whether a path looks like a recording, by its extension. Hidden files are not (macOS leaves `._name.wav` behind).
+/// Whether a file is taken for a recording: by its ending, and where that says nothing, by how it begins. Hidden files are not.
 pub fn is_audio(path: &Path) -> bool {
-    let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-    let extension = path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
-    !hidden && extension.is_some_and(|e| EXTENSIONS.contains(&e.as_str()))
+    recording::is_recording(path)
 }
 
-/// A recording's sound, mono, at its own rate. The content decides about the format, not the name.
+/// A recording's sound, mono, at its own rate. The content decides about the format, not the name, but where there is no header (g722,
+/// gsm).
 ///
 /// Samples may exceed full scale or not be finite (float wavs); nothing is clipped. Stereo becomes (L + R) * 0.7071.
-/// The run-in and padding of AAC and Opus are cut off where the container tells them. Formats that are not known here are decoded by ffmpeg, if
-/// it is on the PATH.
+/// The run-in and padding that an encoder adds are left out where the file says how long they are. Formats that are not known
+/// here, and files in which our decoder stops early, are decoded by ffmpeg, if it is on the PATH.
+///
+/// The length is what the packets hold: recordings that were joined in one file are read one after the other, at the first one's
+/// rate, and a header that promises another length, or never got one, changes nothing. [`load_with_notices`] names all of it.
 ///
 /// Errors: `file.not_found`, `file.read`; `audio.decode` if it is no sound file, damaged, cut off, coded in a way that
 /// cannot be read, or over 4 hours long; `audio.empty` if there is no sample in it.

@@ -12,18 +12,28 @@ pub mod activity;
 mod container;
 mod decode;
 pub mod denoise;
+mod divide;
 pub mod filter;
+mod flac;
 mod foreign;
+mod frames;
 pub mod io;
+mod lengths;
 pub mod loaded;
 pub mod loudness;
 pub mod measure;
 mod mixdown;
 pub mod normalize;
+mod ogg;
 mod opus;
+mod part;
 pub mod picture;
+mod recording;
 pub mod resample;
+mod riff;
 pub mod slice;
+mod splice;
+mod tags;
 
 use std::ops::Range;
 

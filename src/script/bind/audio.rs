@@ -1,10 +1,9 @@
 //! Script face of [`crate::audio`]: sound files, what they are like, and what is done to them before a voice is trained.
 
-use super::{At, Fallible, session, value};
+use super::{At, Fallible, Session, session, value};
 use crate::audio::{activity, denoise, loudness, normalize, slice};
 use rhai::plugin::*;
 use rhai::{Array, Dynamic, Map, NativeCallContext};
-use std::path::Path;
 use std::rc::Rc;
 
 /// Mono sound; cloning shares the samples.
@@ -28,17 +27,20 @@ pub mod api {
     /// ```
     #[rhai_fn(return_raw, volatile)]
     pub fn load(ctx: NativeCallContext, path: &str) -> Fallible<Audio> {
-        crate::audio::io::load(&session(&ctx).workspace().path(path)).map(|audio| Sound(audio.into())).at(&ctx)
+        super::load(&session(&ctx), path).map(|audio| Sound(audio.into())).at(&ctx)
     }
 
-    /// Returns whether a path looks like a recording, by its ending.
+    /// Returns whether a file is taken for a recording: by its ending, and where that says nothing, by how the file begins.
+    ///
+    /// * `path`: relative paths start at the workspace.
     ///
     /// # Example
     /// ```rhai
     /// audio::is_audio("anna.flac") && !audio::is_audio("notes.txt")
     /// ```
-    pub fn is_audio(path: &str) -> bool {
-        crate::audio::io::is_audio(Path::new(path))
+    #[rhai_fn(volatile)]
+    pub fn is_audio(ctx: NativeCallContext, path: &str) -> bool {
+        crate::audio::io::is_audio(&session(&ctx).workspace().path(path))
     }
 
     /// Returns the sound at another sample rate; its duration stays the same.
@@ -248,6 +250,15 @@ pub mod api {
     pub fn to_text(sound: &mut Audio) -> String {
         format!("Audio({} Hz, {:.2} s)", sound.0.sample_rate, sound.0.seconds())
     }
+}
+
+/// The sound of a recording that a script names; what is odd about it is said.
+pub fn load(session: &Session, path: &str) -> crate::Result<crate::audio::Audio> {
+    let loaded = crate::audio::io::load_with_notices(&session.workspace().path(path))?;
+    for notice in loaded.notices {
+        session.task().warn(format!("{path}: {}", notice.message));
+    }
+    Ok(loaded.audio)
 }
 
 fn cut(cut: slice::Cut, sample_rate: u32) -> Map {

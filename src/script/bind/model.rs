@@ -288,9 +288,9 @@ fn converted(ctx: &NativeCallContext, v: &VoiceHandle, input: &str, out: &str, m
     let session = session(ctx);
     let (settings, format) = settings(map)?;
     let start = Instant::now();
-    let (input, out) = (session.workspace().path(input), session.workspace().path(out));
+    let (given, input, out) = (input, session.workspace().path(input), session.workspace().path(out));
     output::check(&input, &out, format)?;
-    let recording = audio::io::load(&input)?;
+    let recording = super::audio::load(&session, given)?;
     let sound = v.0.convert(session.task(), recording, &settings).map_err(|e| e.path(&input))?;
     output::write(&out, &sound, format)?;
     let (took, seconds) = (start.elapsed().as_secs_f64(), sound.seconds());
