@@ -669,3 +669,25 @@ fn random_damage_never_panics() {
 fn rounds() -> usize {
     std::env::var("RVC_TEST_FUZZ").ok().and_then(|n| n.parse().ok()).unwrap_or(60)
 }
+
+#[test]
+fn a_channel_that_is_turned_over_or_dead_is_named() {
+    let tone = |i: usize| (9000.0 * (i as f64 * 0.05).sin()) as i16;
+    let files: [(&str, fn(i16) -> i16, f32); 3] = [
+        ("channels.inverted", |x| -x, 2f32.sqrt()),
+        ("channels.inverted", |x| (f32::from(x) * -0.9) as i16, 2f32.sqrt()),
+        ("channels.dead", |_| 0, 1.0),
+    ];
+    for (code, right, gain) in files {
+        let frames: Vec<i16> = (0..48000).flat_map(|i| [tone(i), right(tone(i))]).collect();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.wav");
+        std::fs::write(&path, pcm_wav(1, 2, 48000, 16, &bytes_16(&frames))).unwrap();
+        let loaded = io::load_with_notices(&path).unwrap();
+        let notices: Vec<(&str, f64)> = loaded.notices.iter().map(|notice| (notice.code, notice.seconds)).collect();
+        assert_eq!(notices, [(code, 1.0)]);
+        let expected: Vec<f32> = (0..48000).map(|i| f32::from(tone(i)) / 32768.0 * gain).collect();
+        let difference = loaded.audio.samples.iter().zip(&expected).map(|(x, y)| (x - y).abs()).fold(0.0, f32::max);
+        assert!(loaded.audio.samples.len() == 48000 && difference < 1e-6, "{code}: {difference}");
+    }
+}
