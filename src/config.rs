@@ -3,8 +3,6 @@
 //! A recipe builds a map (`presets::for_rate(40000) + #{ epochs: 500 }`); [`Config::from_json`] turns it into this struct and refuses
 //! unknown names and bad values once, at the edge. Defaults are RVC's published values (spec D.2, F.7).
 
-pub mod idle;
-
 use crate::error::nearest;
 use crate::{Error, Kind, Result};
 use serde::{Deserialize, Serialize};

@@ -3,6 +3,7 @@
 //! With `--json` a program sees the same instead, an object a line on standard output:
 //!
 //! ```text
+//! {"event":"settings","recipe":"train_voice","arguments":["anna"],"changed":{"epochs":500},"values":{..}}   what a recipe runs with
 //! {"event":"begin","stage":"slicing","total":12}                          total 0: not known
 //! {"event":"progress","stage":"slicing","done":3,"note":"","eta":1.5}     at most ten a second for each stage; eta in seconds
 //! {"event":"end","stage":"slicing","done":12,"summary":"","seconds":2.1}
@@ -14,7 +15,9 @@
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use log::{Level, LevelFilter, Log, Metadata, Record};
+use rvc_run::duration;
 use rvc_run::script::Diagnostic;
+use rvc_run::script::params::Opening;
 use rvc_run::task::Event;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -112,7 +115,7 @@ impl Terminal {
             return object(&json!({ "event": "print", "text": line }));
         }
         // A closed pipe (`rvc-run list | head -1`) is no reason to stop a training.
-        self.between_bars(|| drop(writeln!(std::io::stdout().lock(), "{line}")));
+        self.between_bars(|| drop(writeln!(std::io::stdout().lock(), "{}", visible(line))));
     }
 
     /// One line about what happens.
@@ -120,15 +123,34 @@ impl Terminal {
         if self.is_json() {
             return object(&json!({ "event": "info", "text": line }));
         }
-        self.between_bars(|| drop(writeln!(std::io::stderr().lock(), "{line}")));
+        self.write(&visible(line));
+    }
+
+    /// What a recipe runs with.
+    pub fn opening(&self, opening: &Opening) {
+        match opening.line() {
+            Some(_) if self.is_json() => object(&opening.to_json()),
+            Some(line) if self.shows(Level::Info) => self.tell(&line),
+            _ => {}
+        }
     }
 
     pub fn diagnostic(&self, diagnostic: &Diagnostic) {
         if self.is_json() {
             return object(&diagnostic.to_json());
         }
+        let mut shown = diagnostic.clone();
+        shown.message = visible(&shown.message);
+        shown.notes.iter_mut().chain(&mut shown.hint).for_each(|text| *text = visible(text));
+        if let Some(place) = &mut shown.place {
+            place.text = visible(&place.text);
+        }
         // With -v also where in the script something came up that is not its fault.
-        self.tell(&diagnostic.render(self.colour, self.shows(Level::Debug)));
+        self.write(&shown.render(self.colour, self.shows(Level::Debug)));
+    }
+
+    fn write(&self, lines: &str) {
+        self.between_bars(|| drop(writeln!(std::io::stderr().lock(), "{lines}")));
     }
 
     /// The last words, for programs.
@@ -254,7 +276,7 @@ impl Terminal {
             return;
         }
         let said = if summary.is_empty() { format!("{done} done") } else { summary.to_owned() };
-        self.tell(&format!("{stage}: {said} ({:.1} s)", took.as_secs_f64()));
+        self.tell(&format!("{stage}: {said} ({})", duration::words(took.as_secs_f64())));
     }
 
     fn stages(&self) -> MutexGuard<'_, BTreeMap<String, Stage>> {
@@ -330,6 +352,15 @@ fn filter(quiet: bool, verbose: u8) -> env_filter::Filter {
     builder.filter_level(others).filter_module(OWN, own).build()
 }
 
+/// Text without what steers a terminal: file names, tags and servers' answers may hold anything.
+fn visible(text: &str) -> String {
+    let steers = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    if !text.contains(steers) {
+        return text.to_owned();
+    }
+    text.chars().flat_map(|c| if steers(c) { c.escape_default().collect() } else { vec![c] }).collect()
+}
+
 /// A line for a program. A closed pipe is no reason to stop a training.
 fn object(object: &Value) {
     drop(writeln!(std::io::stdout().lock(), "{object}"));
@@ -352,7 +383,7 @@ fn bar(stage: &str, total: u64) -> ProgressBar {
 }
 
 /// "0:07", "12:30", "3:05:00".
-pub fn clock(time: Duration) -> String {
+fn clock(time: Duration) -> String {
     let seconds = time.as_secs();
     match seconds / 3600 {
         0 => format!("{}:{:02}", seconds / 60, seconds % 60),

@@ -400,7 +400,7 @@ fn the_report_survives_json_and_has_a_terminals_view() {
     let report = report(folder.path()).with_f0([0.0, 220.0, 230.0]).with_clips(5, 14.5, &[]).judge(&gates);
     let text = serde_json::to_string(&report).unwrap();
     assert_eq!(serde_json::from_str::<Survey>(&text).unwrap(), report);
-    let rows: Vec<[String; 10]> = report.rows().collect();
+    let rows: Vec<[String; 11]> = report.rows().collect();
     assert_eq!(rows.len(), 3);
     assert_eq!((rows[0][0].as_str(), rows[0][1].as_str(), rows[0][3].as_str()), ("good.wav", "6.0", "48000"));
     let lines = report.lines();

@@ -182,7 +182,8 @@ fn compare(runs: &[Value], log: &Path, workspace: &Path, where_: &str) {
     assert_eq!(points_in(run), points_of(log), "{where_}");
     assert_eq!(artifacts_in(run), artifacts_of(log, workspace), "{where_}");
     assert_eq!((run["status"].as_str(), run["experiment"].as_str()), (Some("FINISHED"), Some("rvc-run")), "{where_}");
-    assert_eq!(run["name"].as_str(), log.file_stem().unwrap().to_str(), "{where_}");
+    let id = log.file_stem().unwrap().to_str().unwrap();
+    assert_eq!(run["name"].as_str(), Some(track::title_of(&Workspace::new(workspace), id).as_str()), "{where_}");
     assert_eq!((&run["params"]["batch_size"], &run["params"]["learning_rate"]), (&json!("2"), &json!("0.0001")));
     assert_eq!(run["tags"]["mlflow.source.name"], "train_voice", "{where_}");
     assert_eq!(run["tags"]["rvc_run.recipe_sha256"].as_str().map(str::len), Some(64), "{where_}");
@@ -246,7 +247,7 @@ fn a_training_is_in_the_server_and_in_the_file_store_as_it_is_in_its_log() {
     }
     rvc_run(&workspace, &["--tracking-uri", &server.url(), "track", "sync"]);
     let runs = dump(&python, &server.url());
-    let named = |name: &str| runs.iter().find(|run| run["name"] == name).unwrap();
+    let named = |name: &str| runs.iter().find(|run| run["tags"]["rvc_run.run"] == name).unwrap();
     assert_eq!(named(&trial_name)["tags"]["mlflow.parentRunId"], named(&sweep_name)["id"]);
 
     // MLflow finds the artefacts where the workspace is moved to.

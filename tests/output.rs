@@ -156,13 +156,19 @@ fn runs_are_listed_reported_and_compared() {
     let listed = place.run(&["track", "list"], None).out;
     let rows: Vec<&str> = listed.lines().skip(2).collect();
     assert_eq!(rows.len(), 2, "{listed}");
-    assert!(rows.iter().all(|row| row.contains("-anna-") && row.contains("done") && row.contains("31.50")), "{listed}");
-    assert_eq!(place.run(&["track", "list", "ben"], None).out, "no run was recorded here\n");
+    assert!(
+        rows.iter().all(|row| row.starts_with("anna 20") && row.contains("done") && row.contains("31.50")),
+        "{listed}"
+    );
+    assert_eq!(place.run(&["track", "list", "ben"], None).out, "no run of this voice was recorded here\n");
 
     std::fs::remove_dir_all(place.path("tracking/reports")).unwrap();
     let page = place.run(&["track", "report", "anna"], None);
     assert_eq!(page.out.trim(), place.only("tracking/reports").strip_prefix(place.0.path()).unwrap().to_str().unwrap());
-    let names: Vec<&str> = rows.iter().map(|row| row.split_whitespace().next().unwrap()).collect();
+    let names: Vec<&str> = rows.iter().map(|row| row.split_whitespace().last().unwrap()).collect();
+    let title = rows[0].split_once("  ").unwrap().0;
+    let named = place.run(&["track", "report", title], None);
+    assert!(named.out.contains(names[0]), "{title}: {}{}", named.out, named.err);
     assert!(page.out.contains(names[1]), "the voice stands for its newest run: {}", page.out);
     let compared = place.run(&[&["track", "compare"], names.as_slice()].concat(), None);
     let text = std::fs::read_to_string(place.path(compared.out.trim())).unwrap();
@@ -186,4 +192,176 @@ fn tracking_goes_where_it_is_told_and_nowhere_else() {
     let refused = place.run(&["tell.rhai", "--tracking-uri", "sqlite:///x.db"], None);
     assert_eq!(refused.code, 2);
     assert!(refused.err.contains("sqlite:"), "{}", refused.err);
+}
+
+/// Logs with every kind of damage, beside a good one: file name and content.
+fn damaged_logs(good: &str) -> Vec<(&'static str, Vec<u8>)> {
+    let edge = [
+        r#"{"type":"start","time":1e300,"elapsed":1e308,"schema":1,"run":"x","name":"anna","params":{"epochs":9223372036854775807}}"#,
+        r#"{"type":"event","time":18446744073709551616,"elapsed":1e308,"event":"stage","data":{"stage":"f0","seconds":1e308,"done":9223372036854775807}}"#,
+        r#"{"type":"event","time":5.0,"elapsed":1.0,"event":"epoch","data":{"epoch":9223372036854775807,"step":9223372036854775807,"steps":9223372036854775807,"seconds":1e308,"metrics":{"loss_mel":1e308}}}"#,
+        r#"{"type":"event","time":5.0,"elapsed":1.0,"event":"epoch","data":{"epoch":-9223372036854775808,"step":-9223372036854775808,"steps":9223372036854775807,"seconds":-1e308,"metrics":{"loss_mel":-1e308}}}"#,
+        r#"{"type":"metrics","time":5.0,"elapsed":1.0,"step":9223372036854775807,"metrics":{"loss_mel":5e-324,"epoch/number":1e300,"loss_kl":1e999}}"#,
+        r#"{"type":"metrics","time":5.0,"elapsed":1.0,"step":-9223372036854775808,"metrics":{"loss_mel":1e-323,"epoch/number":-1e300}}"#,
+        r#"{"type":"metrics","time":5.0,"elapsed":1.0,"step":9223372036854775807,"metrics":{"loss_mel":5e-324,"epoch/number":1e300}}"#,
+        r#"{"type":"finish","time":1e308,"elapsed":1e308,"status":"done","summary":{"x":1e308}}"#,
+    ];
+    let kinds = ["start", "resume", "metrics", "event", "artifact", "finish", "nothing"];
+    let values = ["null", "[]", "7", "\"\"", "{}", "true", "[[1,{}],[]]", "\"\\u0000\""];
+    let wrong_types: String = kinds
+        .iter()
+        .flat_map(|kind| {
+            values.iter().map(move |value| {
+                let keys = [
+                    "time",
+                    "elapsed",
+                    "name",
+                    "title",
+                    "params",
+                    "tags",
+                    "tool_version",
+                    "step",
+                    "metrics",
+                    "event",
+                    "data",
+                    "path",
+                    "to",
+                    "key",
+                    "status",
+                    "summary",
+                ];
+                let fields: Vec<String> = keys.iter().map(|key| format!("\"{key}\":{value}")).collect();
+                format!("{{\"type\":\"{kind}\",{}}}\n", fields.join(","))
+            })
+        })
+        .collect();
+    let mut random = 1u32;
+    let noise = std::iter::repeat_with(|| {
+        random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (random >> 24) as u8
+    });
+    vec![
+        ("20261130-010000-000-anna-0001", Vec::new()),
+        ("20261130-020000-000-anna-0002", noise.take(20_000).collect()),
+        ("20261130-030000-000-anna-0003", format!("{{\"type\":\"event\",\"x\":\"{}", "y".repeat(3 << 20)).into()),
+        ("20261130-040000-000-anna-0004", edge.join("\n").into()),
+        ("20261130-050000-000-anna-0005", good.as_bytes()[..good.len() * 2 / 3].to_vec()),
+        ("20261130-060000-000-anna-0006", wrong_types.into()),
+        ("20261130-070000-000-anna-0007", "[".repeat(100_000).into()),
+        ("20261130-080000-000-anna-0008", vec![0; 4096]),
+        (
+            "20261130-090000-000-anna-0009",
+            good.lines().skip(1).map(|line| format!("{line}\r\n")).collect::<String>().into(),
+        ),
+    ]
+}
+
+#[test]
+fn a_damaged_log_is_named_and_the_others_are_listed() {
+    let place = Place::new();
+    assert_eq!(place.run(&["tell.rhai"], None).code, 0);
+    let good = std::fs::read_to_string(place.only("tracking/events")).unwrap();
+    let logs = damaged_logs(&good);
+    for (name, bytes) in &logs {
+        std::fs::write(place.path("tracking/events").join(format!("{name}.jsonl")), bytes).unwrap();
+    }
+    let ended = place.run(&["track", "list"], None);
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    assert_eq!(ended.out.lines().count(), 2 + 1 + logs.len(), "{}", ended.out);
+    assert!(ended.out.contains("31.50"), "{}", ended.out);
+    for (name, _) in &logs {
+        assert!(ended.out.contains(name) && ended.err.contains(name), "{name}: {}", ended.err);
+    }
+    assert!(!ended.out.contains('\0'), "no control character reaches the terminal");
+    let names: Vec<&str> = logs.iter().map(|(name, _)| *name).collect();
+    for command in ["report", "compare"] {
+        let ended = place.run(&[&["track", command], names.as_slice()].concat(), None);
+        assert_eq!(ended.code, 0, "{command}: {}", ended.err);
+        for page in ended.out.lines() {
+            assert!(std::fs::read_to_string(place.path(page)).unwrap().contains("</html>"));
+        }
+    }
+}
+
+#[test]
+fn a_log_that_cannot_be_read_costs_no_other_its_line() {
+    let place = Place::new();
+    assert_eq!(place.run(&["tell.rhai"], None).code, 0);
+    // A link to nothing cannot be read by root either.
+    #[cfg(unix)]
+    std::os::unix::fs::symlink("nowhere", place.path("tracking/events/20261130-010000-000-anna-0001.jsonl")).unwrap();
+    std::fs::create_dir(place.path("tracking/events/folder.jsonl")).unwrap();
+    let ended = place.run(&["track", "list"], None);
+    assert_eq!((ended.code, ended.out.lines().count()), (0, 3), "{}{}", ended.out, ended.err);
+    #[cfg(unix)]
+    assert!(ended.err.contains("20261130-010000-000-anna-0001 is left out"), "{}", ended.err);
+}
+
+#[test]
+fn text_that_steers_a_terminal_is_shown_and_not_obeyed() {
+    let place = Place::new();
+    let recipe =
+        "//! Prints.\nprint(\"a\\x1b[31mb\\r\"); system::warn(\"c\\x1b]0;title\\x07d\"); throw \"e\\x1b[2Jf\";\n";
+    std::fs::write(place.path("steer.rhai"), recipe).unwrap();
+    let ended = place.run(&["steer.rhai"], None);
+    assert_eq!(ended.out, "a\\u{1b}[31mb\\r\n");
+    assert!(!ended.err.contains(['\x1b', '\x07']) && ended.err.contains("c\\u{1b}]0;title\\u{7}d"), "{}", ended.err);
+    assert!(ended.err.contains("e\\u{1b}[2Jf"), "{}", ended.err);
+}
+
+const WITH_PARAMS: &str = r#"//! Has parameters.
+const PARAMS = [
+    #{ name: "voice", positional: true, help: "folder" },
+    #{ name: "epochs", value: 300, min: 1 },
+    #{ name: "batch_size", value: 4 },
+    #{ name: "learning_rate", value: 0.0001 },
+    #{ name: "gpu", value: true },
+    #{ name: "urls", value: [] },
+];
+let p = args(PARAMS);
+print(p.voice);
+"#;
+
+#[test]
+fn the_first_line_shows_what_differs_from_the_defaults() {
+    let place = Place::new();
+    std::fs::write(place.path("train.rhai"), WITH_PARAMS).unwrap();
+    for (typed, line) in [
+        (&["anna"][..], "train anna: defaults"),
+        (
+            &["anna", "--epochs", "500", "--batch-size", "8"],
+            "train anna: epochs 500, batch_size 8 (defaults otherwise)",
+        ),
+        (&["--batch-size=8", "anna", "--epochs=300"], "train anna: batch_size 8 (defaults otherwise)"),
+        (&["anna", "--learning-rate", "1e-4", "--no-gpu"], "train anna: gpu false (defaults otherwise)"),
+        (
+            &["安娜 zwei", "--urls", "http://anna:hunter2@host/a b", "c"],
+            "train 安娜 zwei: urls [\"http://***@host/a b\",\"c\"] (defaults otherwise)",
+        ),
+    ] {
+        let ended = place.run(&[&["train.rhai"], typed].concat(), None);
+        assert_eq!((ended.code, ended.err.lines().next()), (0, Some(line)), "{}", ended.err);
+    }
+    assert_eq!(place.run(&["-q", "train.rhai", "anna", "--epochs", "5"], None).err, "");
+    // Only a recipe that can be told something has settings.
+    assert!(!place.run(&["tell.rhai"], None).err.contains("defaults"));
+    std::fs::write(
+        place.path("one.rhai"),
+        "//! One.\nconst PARAMS = [#{ name: \"voice\", positional: true }];\nlet p = args(PARAMS);\n",
+    )
+    .unwrap();
+    assert_eq!(place.run(&["one.rhai", "anna"], None).err, "one anna\n");
+}
+
+#[test]
+fn json_has_the_settings_as_its_first_object() {
+    let place = Place::new();
+    std::fs::write(place.path("train.rhai"), WITH_PARAMS).unwrap();
+    let first = place.run(&["--json", "train.rhai", "anna", "--epochs", "500"], None).objects().remove(0);
+    assert_eq!(
+        (&first["event"], &first["recipe"], &first["arguments"]),
+        (&"settings".into(), &"train".into(), &serde_json::json!(["anna"]))
+    );
+    assert_eq!(first["changed"], serde_json::json!({ "epochs": 500 }));
+    assert_eq!((&first["values"]["batch_size"], &first["values"]["voice"]), (&4.into(), &"anna".into()));
 }

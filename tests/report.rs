@@ -198,7 +198,7 @@ pub fn realistic(workspace: &Workspace, run: &str, name: &str, params: &Value, e
         .unwrap();
     io::write_wav(&workspace.path("test.wav"), &voice(2.0, 40_000, 0.02), 40_000).unwrap();
     log.event("self_test", &json!({ "path": "test.wav", "of": format!("logs/{name}/0_gt_wavs/0_0.wav"), "snr": 9.31, "log_mel_distance": 0.412, "f0_rmse_cents": 18.4,
-        "voicing_error": 0.021, "loudness_difference": -0.8, "content_distance": 0.131 }));
+        "voicing_error": 0.021, "loudness_difference": -0.8, "content_distance": 0.131, "says": ["the file is sound", "the voice is close to <the> recordings"] }));
     log.event("index", &json!({ "path": format!("logs/{name}/added_IVF512_Flat_nprobe_1_{name}_v2.index"), "n": 34_211, "n_ivf": 512 }));
     log.metrics(step, &json!({ "index_recall": 0.987 }));
     log.line("artifact", &json!({ "path": format!("models/{name}.pth"), "to": "models" }));
@@ -298,12 +298,14 @@ fn a_page_tells_the_whole_run() {
         "<dd>20</dd>",
         "Best epoch",
         "<dd>CPU</dd>",
-        "5.2 s in 2: silent; 0.1 s in 1: shorter than 0.1 s",
+        "left out: 5.2 s in 2 clips, silent",
+        "left out: 0.1 s in 1 clip, shorter than 0.1 s",
         "not used: cannot be decoded: no frame header found",
         "0_17.wav",
         "clipped in 412 samples",
         "f0_rmse_cents",
         "18.4",
+        "<p>the file is sound</p><p>the voice is close to &lt;the&gt; recordings</p>",
         "recipes/train_voice.rhai",
         "let p = args(PARAMS);",
         "logs/anna/G_20.pth",
@@ -396,6 +398,7 @@ fn hostile_log() -> Log {
     let mut opening = start(HOSTILE, &params);
     opening["tags"] = json!({ HOSTILE: HOSTILE, "rvc_run.gpu": HOSTILE });
     opening["tool_version"] = HOSTILE.into();
+    opening["title"] = HOSTILE.into();
     log.line("start", &opening);
     opening["params"] = json!({});
     log.line("resume", &opening);
@@ -403,7 +406,7 @@ fn hostile_log() -> Log {
     log.event("stage", &json!({ "stage": HOSTILE, "seconds": 1.0, "done": HOSTILE, "summary": HOSTILE }));
     log.event("warning", &json!({ "text": HOSTILE }));
     let dropped = json!([{ "reason": HOSTILE, "count": HOSTILE, "seconds": HOSTILE }]);
-    log.event("dataset", &json!({ "clips": 1, "seconds": 1.0, "recordings": [{ "name": HOSTILE, "sid": HOSTILE, "dropped": dropped, "reason": HOSTILE }], "dropped_clips": [{ "name": HOSTILE, "reason": HOSTILE }] }));
+    log.event("dataset", &json!({ "clips": 1, "seconds": 1.0, "recordings": [{ "name": HOSTILE, "sid": HOSTILE, "dropped": dropped, "notices": [{ "message": HOSTILE, "seconds": 1.0 }, HOSTILE, { HOSTILE: HOSTILE }], "reason": HOSTILE }], "dropped_clips": [{ "name": HOSTILE, "reason": HOSTILE }] }));
     for step in 0..5 {
         log.metrics(
             step,
@@ -411,7 +414,7 @@ fn hostile_log() -> Log {
         );
     }
     log.event("sample", &json!({ "epoch": 1, "path": HOSTILE, "of": HOSTILE }));
-    log.event("self_test", &json!({ "path": HOSTILE, "of": HOSTILE, "snr": 1.0, HOSTILE: 1.0 }));
+    log.event("self_test", &json!({ "path": HOSTILE, "of": HOSTILE, "snr": 1.0, HOSTILE: 1.0, "says": [HOSTILE, 7] }));
     log.event("index", &json!({ HOSTILE: HOSTILE }));
     log.event("checkpoint", &json!({ "epoch": HOSTILE, "g": HOSTILE, "d": HOSTILE }));
     log.line("artifact", &json!({ "path": HOSTILE, "to": HOSTILE, "key": HOSTILE, "step": 1 }));
@@ -509,7 +512,7 @@ fn torn_empty_and_headless_logs_give_honest_pages() {
     log.text.push_str("{\"type\":\"metr");
     log.save(&workspace, RUN);
     let torn = page(&workspace);
-    assert!(torn.contains("1 line of the log cannot be read") && torn.contains("No losses are recorded"));
+    assert!(torn.contains("1 line or value of the log cannot be read") && torn.contains("No losses are recorded"));
     assert!(
         torn.contains("No curves") && torn.contains("No samples") && torn.contains("does not describe the dataset")
     );
@@ -522,7 +525,7 @@ fn torn_empty_and_headless_logs_give_honest_pages() {
     (0..3).for_each(|step| log.metrics(step, &json!({ "loss_mel": 2.0 })));
     log.save(&workspace, RUN);
     let headless = page(&workspace);
-    assert!(headless.contains("no start line") && headless.contains(&format!("<h1>{RUN}")));
+    assert!(headless.contains("no start line") && headless.contains("<h1>anna 2026-11-2"));
     assert_eq!(series(&data(&headless), "loss_mel")["x"], json!([0, 1, 2]));
 
     // Lines of the right type and the wrong shape.
@@ -571,7 +574,7 @@ fn time_does_not_count_the_pause_between_two_processes() {
     let mel = series(&data, "loss_mel");
     assert_eq!(mel["t"], json!([1.0, 2.0, 4.0, 5.0]), "the repeated step counts as its last");
     assert_eq!(mel["y"], json!([30.0, 30.0, 1.0, 2.0]));
-    assert!(page.contains("5 min 00 s") && page.contains("without a last word"));
+    assert!(page.contains("5 min 0 s") && page.contains("without a last word"));
 }
 
 #[test]
@@ -634,29 +637,125 @@ fn sounds_that_are_gone_or_no_sounds_are_told() {
     assert!(!page.contains("<audio"));
 }
 
+/// A sample of each epoch, each another sound.
+fn samples(log: &mut Log, workspace: &Workspace, epochs: std::ops::RangeInclusive<i64>, seconds: f64, rate: u32) {
+    for epoch in epochs {
+        let path = format!("epoch_{epoch}.wav");
+        io::write_wav(&workspace.path(&path), &voice(seconds, rate, 0.3 / (epoch + 1) as f64), rate).unwrap();
+        log.event("sample", &json!({ "epoch": epoch, "path": path, "of": "" }));
+    }
+}
+
 #[test]
-fn the_first_middle_and_last_of_many_samples_are_shown_and_the_rest_is_not() {
+fn every_sample_can_be_heard_and_the_first_middle_and_last_at_once() {
     let (_keep, workspace) = workspace();
     let mut log = Log::started();
-    for epoch in 1..=9 {
-        let path = format!("epoch_{epoch}.wav");
-        io::write_wav(&workspace.path(&path), &voice(0.1, 8000, 0.0), 8000).unwrap();
-        log.event("sample", &json!({ "epoch": epoch, "path": path, "of": "" }));
+    samples(&mut log, &workspace, 1..=9, 0.1, 8000);
+    log.save(&workspace, RUN);
+    let page = page(&workspace);
+    assert_eq!(page.matches("<audio").count(), 9);
+    let (at_once, more) = page.split_once("<details><summary>6 more, epoch 2 to epoch 8").unwrap();
+    let shown =
+        |part: &str| (1..=9).filter(|epoch| part.contains(&format!("<b>epoch {epoch}</b>"))).collect::<Vec<_>>();
+    assert_eq!((shown(at_once), shown(more)), (vec![1, 5, 9], vec![2, 3, 4, 6, 7, 8]));
+}
+
+#[test]
+fn of_too_many_samples_some_are_left_out_evenly_and_the_page_says_so() {
+    let (_keep, workspace) = workspace();
+    let mut log = Log::started();
+    samples(&mut log, &workspace, 1..=24, 10.0, 48_000);
+    log.save(&workspace, RUN);
+    let page = page(&workspace);
+    assert!(page.len() < 21_000_000, "{}", page.len());
+    let heard: Vec<i64> = (1..=24).filter(|epoch| page.contains(&format!("<b>epoch {epoch}</b>"))).collect();
+    assert!((12..=16).contains(&heard.len()) && heard.windows(2).all(|pair| pair[1] - pair[0] <= 3), "{heard:?}");
+    assert_eq!(page.matches(".wav is left out: the page holds at most 20 MB").count(), 24 - heard.len());
+    assert!(page.contains(&format!("{} left out; why stands beside each", 24 - heard.len())));
+}
+
+#[test]
+fn the_same_picture_is_in_the_page_once() {
+    let (_keep, workspace) = workspace();
+    let mut log = Log::started();
+    let original = picture::spectrogram(&voice(0.3, 16_000, 0.0), 16_000, None).unwrap();
+    for step in [10, 20, 30, 40] {
+        let made = picture::spectrogram(&voice(0.3, 16_000, 0.5 / step as f64), 16_000, None).unwrap();
+        for (key, bytes) in [("slice/mel_org", &original), ("slice/mel_gen", &made), ("copy", &original)] {
+            let path = format!("{}_{step}.png", key.replace('/', "_"));
+            files::write(&workspace.path(&path), bytes).unwrap();
+            log.line("artifact", &json!({ "path": path, "to": "x", "key": key, "step": step }));
+        }
     }
     log.save(&workspace, RUN);
     let page = page(&workspace);
-    let shown: Vec<i32> = (1..=9).filter(|epoch| page.contains(&format!("<b>epoch {epoch}</b>"))).collect();
-    assert_eq!(shown, [1, 5, 9]);
+    assert_eq!(page.matches("<img").count(), 1 + 4, "the original, and one a step");
+    assert!(page.contains("<b>steps 10 to 40, the same 4 times</b>") && page.contains("<b>step 20</b>"));
+    assert!(page.contains("the same as steps 10 to 40"), "under another name too");
+}
+
+#[test]
+fn sounds_outside_the_workspace_stay_outside_the_page() {
+    let folder = tempfile::tempdir().unwrap();
+    let workspace = Workspace::new(folder.path().join("workspace"));
+    files::create_folder(workspace.root()).unwrap();
+    let secret = folder.path().join("secret.wav");
+    io::write_wav(&secret, &voice(0.2, 8000, 0.0), 8000).unwrap();
+    let mut log = Log::started();
+    let mut named = vec![
+        secret.display().to_string(),
+        "../secret.wav".into(),
+        "logs/../../secret.wav".into(),
+        "./x/../../secret.wav".into(),
+    ];
+    #[cfg(unix)]
+    {
+        files::create_folder(&workspace.path("logs/anna/samples")).unwrap();
+        std::os::unix::fs::symlink(&secret, workspace.path("link.wav")).unwrap();
+        std::os::unix::fs::symlink(&secret, workspace.path("logs/anna/samples/link.wav")).unwrap();
+        std::os::unix::fs::symlink(folder.path(), workspace.path("logs/anna/samples/far")).unwrap();
+        named.extend([
+            "link.wav".into(),
+            "logs/anna/samples/link.wav".into(),
+            "logs/anna/samples/far/secret.wav".into(),
+        ]);
+    }
+    files::create_folder(&workspace.path("x")).unwrap();
+    files::create_folder(&workspace.path("logs")).unwrap();
+    for (step, path) in named.iter().enumerate() {
+        log.line("artifact", &json!({ "path": path, "to": "x", "key": "sound", "step": step }));
+        log.event("sample", &json!({ "epoch": step, "path": path, "of": path }));
+    }
+    log.save(&workspace, RUN);
+    let page = page(&workspace);
+    assert!(!page.contains("<audio") && !page.contains("<img"));
+    assert!(page.matches("lies outside the workspace").count() >= named.len(), "{named:?}");
+    // A voice's folder may be a link to a larger disk.
+    #[cfg(unix)]
+    {
+        let disk = folder.path().join("disk");
+        files::create_folder(&disk).unwrap();
+        io::write_wav(&disk.join("a.wav"), &voice(0.2, 8000, 0.0), 8000).unwrap();
+        std::os::unix::fs::symlink(&disk, workspace.path("logs/ben")).unwrap();
+        let mut log = Log::started();
+        log.event("sample", &json!({ "epoch": 1, "path": "logs/ben/a.wav", "of": "" }));
+        log.save(&workspace, RUN);
+        assert_eq!(self::page(&workspace).matches("<audio").count(), 1);
+    }
 }
 
 #[test]
 fn what_has_no_room_is_left_out_and_told() {
     let (_keep, workspace) = workspace();
     let mut log = Log::started();
-    let sound = voice(20.0, 48_000, 0.1);
     for key in ["a", "b", "c"] {
         for step in 0..3 {
             let path = format!("{key}{step}.wav");
+            let sound = voice(
+                20.0,
+                48_000,
+                0.1 + 0.01 * step as f64 + if key == "a" { 0.1 } else { 0.0 } + if key == "b" { 0.2 } else { 0.0 },
+            );
             io::write_wav(&workspace.path(&path), &sound, 48_000).unwrap();
             log.line("artifact", &json!({ "path": path, "to": "x", "key": key, "step": step }));
         }
@@ -726,7 +825,7 @@ fn in_chromium(path: &Path) -> Option<String> {
     };
     let profile = tempfile::tempdir().unwrap();
     let flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking \
-                 --disable-component-update --disable-sync --window-size=1280,2400 --virtual-time-budget=5000 --dump-dom";
+                 --disable-component-update --disable-sync --window-size=1280,800 --virtual-time-budget=5000 --dump-dom";
     let output = std::process::Command::new(chromium)
         .args(flags.split_whitespace())
         .arg(format!("--user-data-dir={}", profile.path().display()))
@@ -747,4 +846,295 @@ fn the_pages_script_draws_every_chart_in_a_browser() {
     let Some(dom) = in_chromium(&path) else { return };
     // Only the script makes the plane that follows the pointer; the page's own policy lets no other script run.
     assert_eq!(dom.matches("class=\"over\"").count(), data["charts"].as_array().unwrap().len());
+}
+
+/// Recordings as a folder of a careless person: 40, of which six are of no use, and names of every kind.
+fn careless() -> Value {
+    let mut rows: Vec<Value> = (0..34)
+        .map(|i| json!({ "name": format!("take_{i:02}.wav"), "sid": 0, "seconds": 61.5, "clips": 18, "kept_seconds": 60.1, "dropped": [], "reason": null }))
+        .collect();
+    rows[20]["name"] = format!("{}_end.flac", "a_name_without_any_blank".repeat(9)).into();
+    rows[21]["name"] = "録音 二〇二六年十一月三十日 スタジオ".repeat(3).into();
+    rows[22]["dropped"] = json!([{ "reason": "silent", "count": 1, "seconds": 3.5 }]);
+    rows[23]["notices"] = json!([{ "message": "an edit list hides the beginning", "seconds": 2.25 }, { "message": "the header promises 4.0 s more", "seconds": 4.0 }, { "message": "one channel is dead" }]);
+    for (i, reason) in [
+        "is damaged: no frame header found",
+        "is silent",
+        "is shorter than 0.1 s",
+        "holds no sound",
+        "has a sample rate of 0",
+        "is not text or sound",
+    ]
+    .iter()
+    .enumerate()
+    {
+        rows.push(json!({ "name": format!("bad_{i}.mp3"), "sid": 0, "seconds": 0.0, "clips": 0, "kept_seconds": 0.0, "dropped": [], "reason": reason }));
+    }
+    let measures: Vec<Value> = rows.iter().map(|row| json!({ "name": row["name"], "bandwidth_hz": 19_800.0, "clipped_share": 0.0012, "noise_db": -62.5, "snr_db": 41.2, "loudness_lufs": -21.4, "silence_share": 0.183 })).collect();
+    json!({ "clips": 612, "seconds": 2043.4, "recordings": rows, "dropped_clips": [], "survey": { "recordings": measures, "f0": {}, "duplicates": [], "findings": [] } })
+}
+
+#[test]
+fn recordings_with_a_problem_stand_first_with_the_reason() {
+    let (_keep, workspace) = workspace();
+    let mut log = Log::started();
+    log.event("dataset", &careless());
+    log.save(&workspace, RUN);
+    let page = page(&workspace);
+    let table = page.split_once("<h2>Dataset</h2>").unwrap().1.split_once("</table>").unwrap().0;
+    let rows: Vec<&str> = table.split("<tr>").skip(2).collect();
+    for (row, reason) in
+        rows.iter().zip(["no frame header", "is silent", "shorter than 0.1 s", "no sound", "rate of 0", "not text"])
+    {
+        assert!(row.contains("bad_") && row.contains("<p class=\"why\">not used: ") && row.contains(reason), "{row}");
+    }
+    assert!(rows[6].contains("take_23") && rows[6].contains("an edit list hides the beginning (2.2 s)"), "{}", rows[6]);
+    assert!(
+        rows[6].contains("<p class=\"why\">the header promises 4.0 s more</p>")
+            && rows[6].contains("one channel is dead")
+    );
+    assert!(rows[7].contains("take_22") && rows[7].contains("left out: 3.5 s in 1 clip, silent"), "{}", rows[7]);
+    assert!(rows[8].contains("take_00") && !rows[8].contains("why"), "{}", rows[8]);
+    assert!(page.contains("6 of 40 recordings not used, 1 with a notice, 1 with parts left out"));
+    // Units are in the heads, no column is there for one speaker, and a long name is whole for the pointer.
+    assert!(table.contains("length <small>s</small>") && table.contains("loudness <small>LUFS</small>"));
+    assert!(!table.contains("speaker"));
+    let long = format!("{}_end.flac", "a_name_without_any_blank".repeat(9));
+    assert!(
+        table.contains(&format!("title=\"{long}\"")) && table.contains("…") && !table.contains(&format!(">{long}<"))
+    );
+}
+
+/// The widths of a page in a window of 1280 x 800, and of every table in it that must not scroll: what is there, and the room it has.
+/// None without Chromium.
+fn widths(path: &Path) -> Option<Value> {
+    // The page's own policy lets no other script run; this copy has none.
+    let page = files::read_text(path).unwrap();
+    let script = "<script>document.title = JSON.stringify({ page: [document.documentElement.scrollWidth, document.documentElement.clientWidth], tables: [...document.querySelectorAll('.fit')].map((one) => [one.scrollWidth, one.clientWidth]) });</script></body>";
+    let copy = path.with_extension("measured.html");
+    files::write(&copy, page.replace("Content-Security-Policy", "nothing").replace("</body>", script)).unwrap();
+    let dom = in_chromium(&copy)?;
+    let title = dom.split_once("<title>").unwrap().1.split_once("</title>").unwrap().0.to_owned();
+    Some(serde_json::from_str(&title.replace("&quot;", "\"")).unwrap())
+}
+
+#[track_caller]
+fn fits(path: &Path, tables: usize) {
+    let Some(found) = widths(path) else { return };
+    assert_eq!(found["page"][0], found["page"][1], "the page does not scroll to the side");
+    let all = found["tables"].as_array().unwrap();
+    assert_eq!(all.len(), tables);
+    assert!(all.iter().all(|one| one[0] == one[1]), "{all:?}");
+}
+
+#[test]
+fn the_table_of_recordings_fits_a_small_screen() {
+    let (_keep, workspace) = workspace();
+    let mut log = Log::started();
+    let mut data = careless();
+    data["recordings"][3]["sid"] = 1.into();
+    log.event("dataset", &data);
+    let long = "an unusually long sentence about the data ".repeat(8);
+    log.event(
+        "findings",
+        &json!({ "findings": [{ "severity": "warn", "gate": "warn_below_seconds", "message": long, "hint": long }] }),
+    );
+    log.save(&workspace, RUN);
+    fits(&report::write(&workspace, RUN).unwrap(), 2);
+}
+
+/// A training of four epochs in three processes; the second has another batch size, the third has also a newer program.
+fn resumed() -> Log {
+    let mut log = Log::started();
+    let stage = |log: &mut Log, name: &str, seconds: f64, summary: &str| {
+        log.wait(seconds);
+        log.event("stage", &json!({ "stage": name, "seconds": seconds, "done": 118, "summary": summary }));
+    };
+    let mut begun = start("anna", &json!({ "epochs": 30, "batch_size": 4, "gpu": false }));
+    for process in 0..3 {
+        if process > 0 {
+            log.elapsed = 0.0;
+            log.now += 1000.0;
+            begun["params"]["batch_size"] = 8.into();
+            begun["params"]["new_setting"] = true.into();
+            begun["tool_version"] = if process == 2 { "0.2.0" } else { "0.1.0" }.into();
+            log.line("resume", &begun);
+        }
+        stage(&mut log, "slicing", 8.0, "118 clips");
+        stage(&mut log, "f0", 2.0, if process == 0 { "rmvpe" } else { "118 from the cache" });
+        log.wait(20.0);
+        log.event("epoch", &json!({ "epoch": process + 1, "step": 10 * (process + 1), "steps": 10, "seconds": 20.0, "metrics": { "loss_mel": 30.0 } }));
+    }
+    log
+}
+
+#[test]
+fn stages_of_a_resumed_run_are_added_up_and_told_once() {
+    let (_keep, workspace) = workspace();
+    resumed().save(&workspace, RUN);
+    let page = page(&workspace);
+    let table = page.split_once("<h2>Timings</h2>").unwrap().1.split_once("</table>").unwrap().0;
+    let rows: Vec<String> = table
+        .split("<tr>")
+        .skip(2)
+        .map(|row| row.replace("</td>", "|").replace("<td>", "").replace("<td class=\"n\">", ""))
+        .collect();
+    assert_eq!(rows.len(), 4, "two stages, training, the whole: {table}");
+    assert!(rows[0].starts_with("slicing|3|24.0 s|26.7 %|118|118 clips|"), "{}", rows[0]);
+    assert!(rows[1].starts_with("f0|3|6.0 s|6.7 %|118|118 from the cache|"), "{}", rows[1]);
+    assert!(rows[2].starts_with("training||1 min 0 s|66.7 %|3|epochs|"), "{}", rows[2]);
+    assert!(rows[3].contains("whole run") && rows[3].contains("1 min 30 s"), "{}", rows[3]);
+    assert!(page.contains("all 3 processes together, without the pauses between them"));
+    // The stage of training holds the epochs: they are not counted twice.
+    let mut log = Log::started();
+    log.wait(10.0);
+    log.event("stage", &json!({ "stage": "slicing", "seconds": 10.0, "done": 3, "summary": "" }));
+    log.wait(30.0);
+    log.event("epoch", &json!({ "epoch": 1, "step": 4, "steps": 4, "seconds": 25.0, "metrics": { "loss_mel": 30.0 } }));
+    log.event("stage", &json!({ "stage": "training", "seconds": 30.0, "done": 4, "summary": "" }));
+    log.save(&workspace, RUN);
+    let page = self::page(&workspace);
+    let table = page.split_once("<h2>Timings</h2>").unwrap().1.split_once("</table>").unwrap().0;
+    assert!(table.contains("of it, epochs that ended") && !table.contains("everything else"), "{table}");
+    assert!(!table.contains("times"), "no stage ran twice: {table}");
+}
+
+#[test]
+fn settings_that_changed_on_resume_are_told_with_their_epoch() {
+    let (_keep, workspace) = workspace();
+    resumed().save(&workspace, RUN);
+    let page = page(&workspace);
+    let table =
+        page.split_once("Settings that changed when the training went on").unwrap().1.split_once("</table>").unwrap().0;
+    let rows: Vec<String> = table
+        .split("<tr>")
+        .skip(2)
+        .map(|row| row.replace("</td>", "|").replace("<td>", "").replace("<td class=\"n\">", ""))
+        .collect();
+    assert_eq!(rows.len(), 2, "a setting that is new in the program did not change: {table}");
+    assert!(rows[0].starts_with("2|batch_size|4|8|"), "{}", rows[0]);
+    assert!(rows[1].starts_with("3|version of rvc-run|0.1.0|0.2.0|"), "{}", rows[1]);
+    resumed().save(&workspace, "other");
+    let compared = read(&report::compare(&workspace, &[RUN.into(), "other".into()]).unwrap());
+    let table = compared.split_once("Settings that changed when a training went on").unwrap().1;
+    assert_eq!(table.split_once("</table>").unwrap().0.matches("<td>batch_size</td>").count(), 2);
+}
+
+/// A run with samples in folders of its own.
+fn heard(workspace: &Workspace, run: &str, name: &str, params: &Value, epochs: &[i64], noise: f64) {
+    let mut log = Log::empty();
+    log.line("start", &start(name, params));
+    log.event("dataset", &json!({ "clips": 118, "seconds": 412.4, "recordings": [] }));
+    for epoch in epochs {
+        let (path, of) = (format!("logs/{name}/{epoch}.wav"), format!("logs/{name}/original.wav"));
+        io::write_wav(&workspace.path(&path), &voice(0.2, 16_000, noise / *epoch as f64), 16_000).unwrap();
+        io::write_wav(&workspace.path(&of), &voice(0.2, 16_000, 0.0), 16_000).unwrap();
+        log.event("sample", &json!({ "epoch": epoch, "path": path, "of": of }));
+        let metrics = json!({ "loss_mel": 30.0 - *epoch as f64 - noise, "loss_kl": 1.5 - noise });
+        log.metrics(*epoch, &json!({ "loss_mel": 30.0 - *epoch as f64 - noise, "loss_kl": 1.5 - noise, "validation_loss_mel": 20.0 - noise }));
+        log.event("epoch", &json!({ "epoch": epoch, "step": epoch, "seconds": 1.0, "metrics": metrics }));
+    }
+    log.save(workspace, run);
+}
+
+#[test]
+fn a_comparison_has_the_players_of_all_runs_side_by_side() {
+    let (_keep, workspace) = workspace();
+    heard(&workspace, "one", "anna", &json!({ "batch_size": 4 }), &[10, 20, 30], 0.3);
+    heard(&workspace, "two", "ben", &json!({ "batch_size": 8 }), &[20, 40], 0.23);
+    let path = report::compare(&workspace, &["one".into(), "two".into()]).unwrap();
+    let page = read(&path);
+    let listen = page.split_once("<h2>Listen</h2>").unwrap().1.split_once("</table>").unwrap().0;
+    let rows: Vec<(&str, usize)> = listen
+        .split("<th scope=\"row\">")
+        .skip(1)
+        .map(|row| (row.split_once('<').unwrap().0, row.matches("<audio").count()))
+        .collect();
+    assert_eq!(rows, [("original", 1), ("epoch 10", 1), ("epoch 20", 2), ("epoch 30", 1), ("epoch 40", 1)]);
+    assert!(listen.contains("the same as original of A"), "the same sound is in the page once");
+    fits(&path, 1);
+    // Nothing in the settings makes the losses incomparable, and the better run is marked.
+    assert!(!page.contains("cannot be compared") && page.split_once("What differs").unwrap().0.contains("<strong>"));
+}
+
+#[test]
+fn losses_that_measure_different_things_are_marked_with_the_reason() {
+    let (_keep, workspace) = workspace();
+    let compared = |other: &Value| {
+        heard(
+            &workspace,
+            "one",
+            "anna",
+            &json!({ "segment_size": 6400, "sample_rate": 40_000, "preset": "tiny", "c_mel": 45.0 }),
+            &[1, 2],
+            0.3,
+        );
+        heard(&workspace, "two", "anna", other, &[1, 2], 0.2);
+        read(&report::compare(&workspace, &["one".into(), "two".into()]).unwrap())
+    };
+    for (key, value, reason) in [
+        ("segment_size", json!(12_800), "segment_size is 6400 in A and 12800 in B"),
+        ("sample_rate", json!(48_000), "sample_rate is 40000 in A and 48000 in B"),
+        ("preset", json!("full"), "preset is tiny in A and full in B"),
+    ] {
+        let mut other = json!({ "segment_size": 6400, "sample_rate": 40_000, "preset": "tiny", "c_mel": 45.0 });
+        other[key] = value;
+        let page = compared(&other);
+        assert!(page.contains(&format!("Losses (≠) of these runs cannot be compared: {reason}.")), "{reason}");
+        let results = page.split_once("<h2>Results</h2>").unwrap().1.split_once("</table>").unwrap().0;
+        for column in ["best loss_mel ≠", "last loss_kl ≠", "validation_loss_mel ≠"] {
+            assert!(results.contains(column), "{column}: {results}");
+        }
+        assert!(!results.contains("<strong>"), "no run is the best: {results}");
+        assert!(data(&page)["charts"][0]["title"].as_str().unwrap().ends_with("≠ not comparable"));
+    }
+    // The weight of one loss is in that loss alone.
+    let page = compared(&json!({ "segment_size": 6400, "sample_rate": 40_000, "preset": "tiny", "c_mel": 30.0 }));
+    assert!(
+        page.contains("loss_mel (≠) of these runs cannot be compared: its weight c_mel is 45.0 in A and 30.0 in B.")
+    );
+    assert!(page.contains("<th scope=\"col\" class=\"n\">last loss_kl</th>") && page.contains("last loss_mel ≠"));
+    // Settings that change how fast a training learns leave what is measured alone.
+    let page = compared(
+        &json!({ "segment_size": 6400, "sample_rate": 40_000, "preset": "tiny", "c_mel": 45.0, "learning_rate": 1e-3, "batch_size": 9 }),
+    );
+    assert!(!page.contains("cannot be compared"));
+}
+
+#[test]
+fn other_data_and_another_validation_set_are_reasons_too() {
+    let (_keep, workspace) = workspace();
+    for (run, clips, held) in [("one", 118, 12), ("two", 90, 30)] {
+        let mut log = Log::started();
+        log.event("dataset", &json!({ "clips": clips, "seconds": 60.0, "recordings": [] }));
+        log.event("validation", &json!({ "clips": held, "seconds": 20.0 }));
+        log.metrics(1, &json!({ "loss_mel": 30.0, "validation_loss_mel": 20.0 }));
+        log.save(&workspace, run);
+    }
+    let page = read(&report::compare(&workspace, &["one".into(), "two".into()]).unwrap());
+    assert!(page.contains("the training data is 118 clips, 1 min 0 s, in A and 90 clips, 1 min 0 s, in B"));
+    assert!(page.contains("Validations (≠) of these runs cannot be compared: the validation set is 12 clips"));
+}
+
+#[test]
+fn the_page_the_list_and_the_console_say_the_same_times() {
+    let (_keep, workspace) = workspace();
+    let mut log = resumed();
+    log.line("finish", &json!({ "status": "done", "summary": {} }));
+    // What is stored after the end takes time of its own, which is no work on the run.
+    log.wait(500.0);
+    log.line("artifact", &json!({ "path": "tracking/reports/x.html", "to": "x.html" }));
+    log.event("stage", &json!({ "stage": "export", "seconds": 400.0, "done": 1, "summary": "" }));
+    log.save(&workspace, RUN);
+    let record = track::read(&workspace.tracking().join("events").join(format!("{RUN}.jsonl"))).unwrap();
+    let overview = track::Overview::of(&record, "loss_mel");
+    assert_eq!(
+        (record.seconds(), overview.run_seconds, overview.run_train_seconds, overview.processes),
+        (90.0, 90.0, 60.0, 3)
+    );
+    let page = page(&workspace);
+    assert!(
+        page.contains("<dt>Worked</dt><dd>1 min 30 s</dd>") && page.contains("1 min 0 s of it in epochs"),
+        "{page}"
+    );
 }

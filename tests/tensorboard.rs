@@ -6,7 +6,7 @@ mod support;
 use base64::Engine;
 use rvc_run::files::{self, Workspace};
 use rvc_run::task::{Event, Task};
-use rvc_run::track::{self, Options, Run};
+use rvc_run::track::{self, Options, Run, tensorboard};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -81,8 +81,10 @@ fn found(workspace: &Workspace, id: &str) -> Option<Value> {
     let output = Command::new(python).arg(script).arg(workspace.tracking().join("tensorboard")).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let mut runs: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(runs.as_object().unwrap().keys().collect::<Vec<_>>(), [id]);
-    Some(runs[id].take())
+    // TensorBoard calls a run as its folder is called.
+    let name = track::title_of(workspace, id).replace(':', ".");
+    assert_eq!(runs.as_object().unwrap().keys().collect::<Vec<_>>(), [&name]);
+    Some(runs[name].take())
 }
 
 /// The same as TensorBoard should find it: tag -> [[step, seconds, value]]; the last value of a step counts.
@@ -123,7 +125,7 @@ fn assert_same_points(found: &Value, log: &Path) {
 
 /// The newest event file of the run.
 fn newest(workspace: &Workspace, id: &str) -> PathBuf {
-    files::list(&workspace.tracking().join("tensorboard").join(id)).unwrap().pop().unwrap()
+    files::list(&tensorboard::run_folder(workspace, id)).unwrap().pop().unwrap()
 }
 
 #[test]
@@ -182,7 +184,7 @@ fn repeated_steps_count_once_after_a_kill_that_tore_the_file() {
     let steps = found["sounds"]["sample"].as_array().unwrap().iter().map(|sound| sound[0].as_i64().unwrap());
     // The sound of step 29 belongs to the steps that were repeated without one, that of 34 to a step that was repeated.
     assert_eq!(steps.collect::<Vec<_>>(), [44]);
-    assert_eq!(files::list(&workspace.tracking().join("tensorboard").join(&id)).unwrap().len(), 3);
+    assert_eq!(files::list(&tensorboard::run_folder(&workspace, &id)).unwrap().len(), 3);
 }
 
 #[test]
@@ -225,4 +227,23 @@ fn a_folder_that_cannot_be_written_costs_a_warning_and_no_point() {
     run.finish("done", &json!({}));
     let Some(found) = found(&workspace, &id) else { return };
     assert_same_points(&found, run.path());
+}
+
+#[test]
+fn a_folder_of_an_older_version_goes_on_under_its_name() {
+    let (_keep, workspace) = workspace();
+    let run = start(&workspace);
+    let id = run.id().to_owned();
+    train(&run, 0..5, 0);
+    run.finish("done", &json!({}));
+    drop(run);
+    let (new, old) = (tensorboard::run_folder(&workspace, &id), workspace.tracking().join("tensorboard").join(&id));
+    assert_ne!(new, old);
+    std::fs::rename(&new, &old).unwrap();
+    let run = resume(&workspace, &id);
+    train(&run, 5..9, 10);
+    run.finish("done", &json!({}));
+    drop(run);
+    assert_eq!((tensorboard::run_folder(&workspace, &id), files::list(&old).unwrap().len()), (old.clone(), 2));
+    assert!(!new.exists());
 }

@@ -195,3 +195,59 @@ fn a_training_goes_on_in_the_run_that_its_folder_names() {
     std::fs::remove_file(track::log_path(&workspace, &trained)).unwrap();
     assert_eq!(open(true), stopped, "a record that is gone is not gone on with");
 }
+
+#[test]
+fn a_run_has_a_title_and_a_second_of_the_same_minute_another() {
+    let (_keep, workspace) = workspace();
+    let start = |name: &str| {
+        let run = Run::start(&Task::silent(), &workspace, name, &json!({}), &Options::default()).unwrap();
+        (lines(run.path())[0]["title"].as_str().unwrap().to_owned(), run.id().to_owned())
+    };
+    let names = ["anna", "anna", "anna", "安娜 zwei", "a-b", "ä'b&c", "-x"];
+    let started: Vec<_> = names.map(start).into();
+    for ((title, id), name) in started.iter().zip(names) {
+        let rest = title.strip_prefix(&format!("{name} 20")).unwrap_or_else(|| panic!("{title}"));
+        assert!(rest.len() >= "26-11-30 10:50".len() && rest.contains(':'), "{title}");
+        assert_eq!((track::title_of(&workspace, id), track::name_of(id)), (title.clone(), Some(name)));
+    }
+    let mut titles: Vec<&String> = started.iter().map(|(title, _)| title).collect();
+    titles.sort();
+    titles.dedup();
+    assert_eq!(titles.len(), names.len(), "{titles:?}");
+}
+
+#[test]
+fn a_run_of_a_long_name_is_resumed() {
+    let (_keep, workspace) = workspace();
+    let name = "x".repeat(100);
+    let open = |resuming| {
+        let run = Run::open(&Task::silent(), &workspace, &name, &json!({}), resuming, &Options::default()).unwrap();
+        run.id().to_owned()
+    };
+    assert_eq!(open(false), open(true));
+}
+
+#[test]
+fn times_that_cannot_be_are_damage_and_change_no_duration() {
+    let (_keep, workspace) = workspace();
+    let path = workspace.path("log.jsonl");
+    let lines = [
+        r#"{"type":"start","time":1e300,"elapsed":0.0,"name":"anna","params":{"epochs":3}}"#,
+        r#"{"type":"event","time":1795383011.0,"elapsed":2.0,"event":"stage","data":{"seconds":1.0}}"#,
+        r#"{"type":"event","time":18446744073709551616,"elapsed":3.0,"event":"stage","data":{"seconds":1e308}}"#,
+        r#"{"type":"event","time":1795383012.0,"elapsed":1e308,"event":"epoch","data":{"steps":9223372036854775807,"seconds":1e300}}"#,
+        r#"{"type":"event","time":1795383012.0,"elapsed":4.0,"event":"epoch","data":{"steps":9223372036854775807,"seconds":1.0}}"#,
+        r#"{"type":"metrics","time":-5.0,"elapsed":4.0,"step":1,"metrics":{"loss_mel":1.0}}"#,
+        r#"{"type":"metrics","time":1795383013.0,"elapsed":-1.0,"step":1,"metrics":{"loss_mel":1.0}}"#,
+        r#"{"type":"metrics","time":1795383013.0,"elapsed":1e999,"step":1,"metrics":{"loss_mel":1.0}}"#,
+        r#"{"type":"metrics","time":1795383013.0,"elapsed":5.0,"step":9223372036854775807,"metrics":{"loss_mel":1.0}}"#,
+    ];
+    files::write(&path, lines.join("\n")).unwrap();
+    let record = track::read(&path).unwrap();
+    assert_eq!(record.damaged, 6);
+    assert_eq!((record.start["name"].as_str(), record.events.len()), (Some("anna"), 4), "what they say counts");
+    assert_eq!((record.seconds(), record.sessions[0].time), (5.0, (1_795_383_011.0, 1_795_383_013.0)));
+    assert_eq!(record.metrics["loss_mel"].keys().copied().collect::<Vec<_>>(), [i64::MAX]);
+    let overview = track::Overview::of(&record, "loss_mel");
+    assert_eq!((overview.steps, overview.train_seconds), (i64::MAX, 1.0));
+}

@@ -1,55 +1,143 @@
-//! What containers say about their sound and symphonia 0.6 does not pass on: which part of an MP4/M4A or Matroska track is to
-//! be heard (AAC encoders put 1024 or more samples of run-in in front, and padding behind), and whether an Ogg or Matroska
-//! file is damaged or cut off.
+//! What MP4 and Matroska say about their sound and symphonia 0.6 does not pass on: which part of a track is to be heard (AAC
+//! encoders put 1024 or more samples of run-in in front, and padding behind), whether a file is cut off, and where another one
+//! begins that was joined on.
 //!
-//! Source: ISO/IEC 14496-12 (boxes, `elst`), Apple's `iTunSMPB` comment, RFC 3533 (Ogg pages), RFC 9559 (Matroska).
+//! Source: ISO/IEC 14496-12 (boxes, `elst`), Apple's `iTunSMPB` comment, RFC 9559 (Matroska).
 
-use std::collections::HashMap;
-use std::fs::File;
-use std::io::{BufReader, Read, Seek, SeekFrom};
-use symphonia::core::checksum::Crc32;
-use symphonia::core::io::Monitor;
-
-/// The samples to be heard, counted in the decoder's output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Heard {
-    /// Samples to skip.
-    pub lead: u64,
-    /// Samples to keep after that, if the file says so.
-    pub count: Option<u64>,
-}
+use super::part::{Division, Part, Promise};
+use super::splice::{Peek, Splice};
+use std::io::{BufReader, Read, Result, Seek, SeekFrom};
+use std::ops::Range;
+use symphonia::core::io::MediaSource;
 
 /// A movie header is rarely over 1 MB; a larger one than this is hostile.
 const MAX_HEADER: u64 = 64 << 20;
+/// Padding, in seconds, is less than this: a packet and a bit. What says that more is to be left out lies.
+pub(super) const LONGEST_PADDING: f64 = 0.2;
 
-/// What the file says about its first sound track at `sample_rate`; nothing if it is no MP4, or says nothing. The file is
-/// left at some other position.
-pub(super) fn heard(file: &mut File, sample_rate: u32) -> Option<Heard> {
-    let moov = read_moov(file)?;
+/// The MP4 files that are joined in one. The header of each counts bytes from its own beginning.
+pub(super) fn divide_mp4(peek: &mut Peek<'_>) -> Result<Division> {
+    let n_bytes = peek.n_bytes();
+    let mut begins = vec![0];
+    let (mut at, mut has_header, mut candidate) = (0u64, false, None);
+    while at < n_bytes
+        && let Some((kind, size)) = top_box(peek, at)?
+    {
+        match &kind {
+            b"ftyp" if has_header => candidate = candidate.or(Some(at)),
+            b"moov" => {
+                begins.extend(candidate.take());
+                has_header = true;
+            }
+            _ => {}
+        }
+        at = at.saturating_add(size);
+    }
+    let ends = begins[1..].iter().copied().chain([n_bytes]);
+    let mut parts: Vec<Part> = begins.iter().zip(ends).map(|(begin, end)| Part::plain(*begin..end)).collect();
+    if let (Some(part), Some(begin)) = (parts.last_mut(), begins.last())
+        && at > n_bytes
+    {
+        (part.promise, part.is_cut) = (Promise::Bytes(at - begin), true);
+    }
+    let no_index = "its index (moov) is missing, as if it was cut off or its recorder was stopped";
+    let damage = (!has_header).then(|| no_index.to_owned());
+    Ok(Division { parts, unread: n_bytes.saturating_sub(at), damage, is_foreign: false })
+}
+
+/// Kind and whole size of the box at `at`.
+fn top_box(peek: &mut Peek<'_>, at: u64) -> Result<Option<([u8; 4], u64)>> {
+    let rest = peek.n_bytes().saturating_sub(at);
+    let head = peek.at(at, 16)?;
+    let (Some(size), Some(kind)) = (be_u32(head), head.get(4..8)) else { return Ok(None) };
+    let size = match size {
+        0 => rest,
+        1 => head.get(8..).and_then(be_u64).unwrap_or_default(),
+        size => size.into(),
+    };
+    let kind = [kind[0], kind[1], kind[2], kind[3]];
+    Ok((size >= 8 && kind.iter().all(|byte| (b' '..=b'~').contains(byte) || *byte == 0xa9)).then_some((kind, size)))
+}
+
+/// Which samples of an MP4's first sound track are to be heard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Heard {
+    /// In the decoder's output, one after the other.
+    pub ranges: Vec<Range<u64>>,
+    /// Samples that an edit list leaves out, beside run-in and padding.
+    pub edited_out: u64,
+    /// Samples that the header does not count, though they are there.
+    pub uncounted: u64,
+}
+
+/// What an MP4 says about its first sound track, of which `decoded` samples at `sample_rate` were decoded; nothing if it is no
+/// MP4 or says nothing.
+pub(super) fn mp4(mut file: Splice, sample_rate: u32, decoded: u64) -> Option<Heard> {
+    let moov = read_moov(&mut file)?;
     let boxes = Boxes(&moov);
     let movie_rate = time_scale(boxes.find(b"mvhd")?)?;
     let track = boxes.iter(b"trak").find(|track| is_sound(Boxes(track)))?;
-    if let Some(heard) = itunes(&moov) {
-        return Some(heard);
+    let longest_padding = (LONGEST_PADDING * f64::from(sample_rate)) as u64;
+    // The end of the sound, where a header says that it is `said`: what it does not count may only be padding.
+    let end = |said: u64| if said > 0 && said <= decoded && decoded - said <= longest_padding { said } else { decoded };
+    if let Some((lead, count)) = itunes(&moov) {
+        let said = lead.saturating_add(count);
+        let end = end(said);
+        let uncounted = if end > said { end - said } else { 0 };
+        return Some(Heard { ranges: vec![lead.min(end)..end], edited_out: 0, uncounted });
     }
-    let media = Boxes(Boxes(track).find(b"mdia")?).find(b"mdhd")?;
-    let (media_rate, media_duration) = (time_scale(media)?, duration(media)?);
-    let (edit_duration, lead) = first_edit(Boxes(Boxes(track).find(b"edts")?).find(b"elst")?)?;
+    let media = Boxes(track).find(b"mdia")?;
+    let media_rate = time_scale(Boxes(media).find(b"mdhd")?)?;
     let samples = |ticks: u64, rate: u32| {
-        u64::try_from(u128::from(ticks) * u128::from(sample_rate) / u128::from(rate.max(1))).ok()
+        u64::try_from(u128::from(ticks) * u128::from(sample_rate) / u128::from(rate.max(1))).unwrap_or(u64::MAX)
     };
-    let lead = samples(lead, media_rate)?;
-    let whole = samples(media_duration, media_rate)?.saturating_sub(lead);
-    // The edit's duration counts in the movie's ticks, often milliseconds: within one tick the exact media duration is meant.
-    let edit = samples(edit_duration, movie_rate)?;
-    let tick = samples(1, movie_rate)? + 1;
-    let count = if edit > 0 && edit + tick < whole { edit } else { whole };
-    Some(Heard { lead, count: Some(count).filter(|count| *count > 0) })
+    // The sum of the packets' durations, not the header's.
+    let counted = samples(packets(media).unwrap_or_default(), media_rate);
+    let whole = end(counted);
+    let uncounted = if counted > 0 && whole > counted { whole - counted } else { 0 };
+    let edits = Boxes(track).find(b"edts").and_then(|edits| Boxes(edits).find(b"elst")).map(edits).unwrap_or_default();
+    // An edit's duration counts in the movie's ticks, often milliseconds: within one tick the exact end is meant.
+    let tick = samples(1, movie_rate).saturating_add(1);
+    let range = |(duration, start): &(u64, u64)| {
+        let start = samples(*start, media_rate).min(whole);
+        let end = start.saturating_add(samples(*duration, movie_rate));
+        start..if *duration == 0 || end.saturating_add(tick) >= whole { whole } else { end }
+    };
+    let ranges: Vec<Range<u64>> = edits.iter().map(range).filter(|range| !range.is_empty()).collect();
+    if ranges.is_empty() {
+        // Edits that show nothing at all are wrong.
+        return Some(Heard { ranges: vec![0..whole], edited_out: 0, uncounted });
+    }
+    let mut edited_out = whole - covered(&ranges);
+    let lead = ranges.iter().map(|range| range.start).min().unwrap_or_default();
+    if lead <= longest_padding {
+        edited_out -= lead;
+    }
+    Some(Heard { ranges, edited_out, uncounted })
+}
+
+/// How many samples are in at least one range.
+fn covered(ranges: &[Range<u64>]) -> u64 {
+    let mut sorted = ranges.to_vec();
+    sorted.sort_by_key(|range| range.start);
+    let (mut sum, mut end) = (0, 0);
+    for range in sorted {
+        sum += range.end.saturating_sub(range.start.max(end));
+        end = end.max(range.end);
+    }
+    sum
+}
+
+/// The sum of the durations of a track's packets in ticks; nothing for one whose packets are listed elsewhere (fragments).
+fn packets(media: &[u8]) -> Option<u64> {
+    let table = Boxes(Boxes(Boxes(media).find(b"minf")?).find(b"stbl")?).find(b"stts")?;
+    let sum = |entry: &[u8]| Some(u64::from(be_u32(entry)?) * u64::from(be_u32(&entry[4..])?));
+    table.get(8..)?.chunks_exact(8).try_fold(0u64, |total, entry| total.checked_add(sum(entry)?))
 }
 
 /// The content of the `moov` box.
-fn read_moov(file: &mut File) -> Option<Vec<u8>> {
-    let length = file.metadata().ok()?.len();
+fn read_moov(file: &mut Splice) -> Option<Vec<u8>> {
+    let length = file.byte_len()?;
     let mut at = 0u64;
     while at + 8 <= length {
         file.seek(SeekFrom::Start(at)).ok()?;
@@ -86,10 +174,14 @@ impl<'a> Boxes<'a> {
     fn iter(self, kind: &'a [u8; 4]) -> impl Iterator<Item = &'a [u8]> {
         let mut rest = self.0;
         let all = std::iter::from_fn(move || {
-            let size = usize::try_from(be_u32(rest)?).ok()?;
-            let (this, next) = rest.split_at_checked(size)?;
+            let (size, header) = match be_u32(rest)? {
+                0 => (rest.len() as u64, 8),
+                1 => (be_u64(rest.get(8..)?)?, 16),
+                size => (size.into(), 8),
+            };
+            let (this, next) = rest.split_at_checked(usize::try_from(size).ok()?)?;
             rest = next;
-            Some((this.get(4..8)?, this.get(8..)?))
+            Some((this.get(4..8)?, this.get(header..)?))
         });
         all.filter(move |(name, _)| name == kind).map(|(_, content)| content)
     }
@@ -109,14 +201,11 @@ fn time_scale(header: &[u8]) -> Option<u32> {
     be_u32(header.get(if header.first()? == &1 { 20 } else { 12 }..)?)
 }
 
-fn duration(header: &[u8]) -> Option<u64> {
-    if header.first()? == &1 { be_u64(header.get(24..)?) } else { be_u32(header.get(16..)?).map(u64::from) }
-}
-
-/// Duration (movie ticks) and start (media ticks) of the first edit that shows media; a start of -1 is an empty edit.
-fn first_edit(list: &[u8]) -> Option<(u64, u64)> {
-    let wide = list.first()? == &1;
-    let entries = list.get(8..)?.chunks_exact(if wide { 20 } else { 12 });
+/// Duration (movie ticks) and start (media ticks) of each edit that shows media; a start of -1 is an empty edit, which RVC's
+/// ffmpeg call passes over too.
+fn edits(list: &[u8]) -> Vec<(u64, u64)> {
+    let wide = list.first() == Some(&1);
+    let entries = list.get(8..).unwrap_or_default().chunks_exact(if wide { 20 } else { 12 });
     let edit = |entry: &[u8]| {
         let (duration, start) = if wide {
             (be_u64(entry)?, be_u64(&entry[8..])?.cast_signed())
@@ -125,11 +214,11 @@ fn first_edit(list: &[u8]) -> Option<(u64, u64)> {
         };
         Some((duration, u64::try_from(start).ok()?))
     };
-    entries.into_iter().find_map(edit)
+    entries.filter_map(edit).collect()
 }
 
 /// Apple's statement: a comment of hexadecimal numbers, of which the 2nd is the lead and the 4th the count.
-fn itunes(moov: &[u8]) -> Option<Heard> {
+fn itunes(moov: &[u8]) -> Option<(u64, u64)> {
     const NAME: &[u8] = b"iTunSMPB";
     let at = moov.windows(NAME.len()).position(|window| window == NAME)? + NAME.len();
     let text = moov.get(at + 16..(at + 16 + 200).min(moov.len()))?;
@@ -137,52 +226,7 @@ fn itunes(moov: &[u8]) -> Option<Heard> {
     let mut numbers = text.split_ascii_whitespace().map(|word| u64::from_str_radix(word, 16).ok());
     let lead = numbers.nth(1)??;
     let count = numbers.nth(1)??;
-    (count > 0).then_some(Heard { lead, count: Some(count) })
-}
-
-/// What is wrong with the pages of an Ogg file. symphonia leaves damaged pages out without a word: up to a second of sound
-/// each, and all that follows would be early.
-pub(super) fn ogg_damage(file: &mut File) -> Option<String> {
-    /// Of a page, in front of its table of lengths.
-    const HEADER: u64 = 27;
-    const CRC: std::ops::Range<usize> = 22..26;
-    const ENDS_STREAM: u8 = 4;
-    file.seek(SeekFrom::Start(0)).ok()?;
-    let mut reader = BufReader::new(file);
-    let (mut page, mut at, mut ended) = (Vec::new(), 0u64, false);
-    // By stream; the number of its next page.
-    let mut expected: HashMap<u32, u32> = HashMap::new();
-    loop {
-        page.clear();
-        let mut read =
-            |page: &mut Vec<u8>, bytes: u64| Some(reader.by_ref().take(bytes).read_to_end(page).ok()? as u64 == bytes);
-        let whole = read(&mut page, HEADER)?;
-        if page.is_empty() {
-            return None;
-        }
-        if !page.starts_with(b"OggS") {
-            // Tags before the first page and behind the last one are no sound.
-            return (at > 0 && !ended).then(|| format!("there is no page where one must begin, at byte {at}"));
-        }
-        let segments = page.get(HEADER as usize - 1).copied().unwrap_or_default();
-        let whole = whole && read(&mut page, segments.into())?;
-        let content: u64 = page[page.len().min(HEADER as usize)..].iter().map(|n| u64::from(*n)).sum();
-        if !whole || !read(&mut page, content)? {
-            return Some(format!("its last page, at byte {at}, is incomplete"));
-        }
-        let crc = page.splice(CRC, [0; 4]).collect::<Vec<_>>();
-        let mut computed = Crc32::new(0);
-        computed.process_buf_bytes(&page);
-        if computed.crc().to_le_bytes()[..] != crc {
-            return Some(format!("the page at byte {at} was altered"));
-        }
-        let (stream, number) = (le_u32(&page[14..])?, le_u32(&page[18..])?);
-        if expected.insert(stream, number.wrapping_add(1)).is_some_and(|expected| expected != number) {
-            return Some(format!("there are pages missing before byte {at}"));
-        }
-        ended = page[5] & ENDS_STREAM != 0;
-        at += page.len() as u64;
-    }
+    (count > 0).then_some((lead, count))
 }
 
 /// What a Matroska or WebM file says about a track and symphonia does not pass on.
@@ -194,10 +238,12 @@ pub(super) struct Matroska {
     pub padding: u64,
     /// Whether something in it is longer than what is left of the file.
     pub cut_off: bool,
+    /// Where another file begins that was joined on.
+    pub next: Option<u64>,
 }
 
 /// Reads the headers of all elements; nothing if it is no such file. Source: RFC 8794 (EBML), RFC 9559 (Matroska).
-pub(super) fn matroska(file: &mut File, track: u32) -> Option<Matroska> {
+pub(super) fn matroska(file: Splice, track: u32) -> Option<Matroska> {
     const EBML: u64 = 0x1a45_dfa3;
     const SEGMENT: u64 = 0x1853_8067;
     const CLUSTER: u64 = 0x1f43_b675;
@@ -209,8 +255,7 @@ pub(super) fn matroska(file: &mut File, track: u32) -> Option<Matroska> {
     const BLOCK: u64 = 0xa1;
     const SIMPLE_BLOCK: u64 = 0xa3;
     const PADDING: u64 = 0x75a2;
-    let length = file.metadata().ok()?.len();
-    file.seek(SeekFrom::Start(0)).ok()?;
+    let length = file.byte_len()?;
     let mut reader = BufReader::new(file);
     let (mut at, mut found, mut end) = (0u64, Matroska::default(), length);
     // Of the track or block that is being read.
@@ -219,6 +264,11 @@ pub(super) fn matroska(file: &mut File, track: u32) -> Option<Matroska> {
         let (id, _, id_bytes) = vint(&mut reader)?;
         if at == 0 && id != EBML {
             return None;
+        }
+        if at > 0 && id == EBML {
+            // Of a recording without a length; others end below.
+            found.next = Some(at);
+            return Some(found);
         }
         let Some((_, size, size_bytes)) = vint(&mut reader) else { break };
         at += id_bytes + size_bytes;
@@ -264,6 +314,9 @@ pub(super) fn matroska(file: &mut File, track: u32) -> Option<Matroska> {
         }
         at = at.checked_add(size)?;
     }
+    if at == end && end < length && vint(&mut reader).is_some_and(|(id, _, _)| id == EBML) {
+        found.next = Some(end);
+    }
     Some(found)
 }
 
@@ -284,10 +337,6 @@ fn be_u32(bytes: &[u8]) -> Option<u32> {
     Some(u32::from_be_bytes(bytes.get(..4)?.try_into().ok()?))
 }
 
-fn le_u32(bytes: &[u8]) -> Option<u32> {
-    Some(u32::from_le_bytes(bytes.get(..4)?.try_into().ok()?))
-}
-
 fn be_u64(bytes: &[u8]) -> Option<u64> {
     Some(u64::from_be_bytes(bytes.get(..8)?.try_into().ok()?))
 }
@@ -300,7 +349,7 @@ mod tests {
     fn apples_comment_gives_lead_and_count() {
         let mut moov = b"....name\0\0\0\0iTunSMPB\0\0\0\x44data\0\0\0\x01\0\0\0\0".to_vec();
         moov.extend(b" 00000000 00000840 000001CA 00000000003F31F6 00000000");
-        assert_eq!(itunes(&moov), Some(Heard { lead: 2112, count: Some(0x3F_31F6) }));
+        assert_eq!(itunes(&moov), Some((2112, 0x3F_31F6)));
         for length in 0..moov.len() {
             itunes(&moov[..length]);
         }
@@ -314,9 +363,9 @@ mod tests {
             &[0, 0, 0, 9, 255, 255, 255, 255, 0, 1, 0, 0],
             &[0, 0, 1, 0, 0, 0, 4, 0, 0, 1, 0, 0],
         ];
-        assert_eq!(first_edit(&narrow.concat()), Some((256, 1024)));
+        assert_eq!(edits(&narrow.concat()), [(256, 1024)]);
         let wide = [&[1u8, 0, 0, 0][..], &[0, 0, 0, 1], &256u64.to_be_bytes(), &2112u64.to_be_bytes(), &[0, 1, 0, 0]];
-        assert_eq!(first_edit(&wide.concat()), Some((256, 2112)));
+        assert_eq!(edits(&wide.concat()), [(256, 2112)]);
     }
 
     #[test]

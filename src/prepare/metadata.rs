@@ -52,11 +52,24 @@ pub(super) struct SourceRecord {
 
 /// The digest of the encoder that made the content of the file list in `logs`; None for a list that rvc-run did not write.
 pub fn content_digest(logs: &Path) -> Option<String> {
+    Some(of_list(logs)?.preprocessing_params.get("content_digest")?.as_str()?.to_owned())
+}
+
+/// The names of the speakers of the file list in `logs`, by number; none of a single one, or of a list that rvc-run did not write.
+/// Recordings that lie in no subfolder are spoken by whom the voice is called after.
+pub fn speakers(logs: &Path) -> Vec<String> {
+    let voice = logs.file_name().unwrap_or_default().to_string_lossy();
+    let names = of_list(logs).map(|metadata| metadata.speakers).unwrap_or_default();
+    let name = |name: String| if name.is_empty() { voice.clone().into_owned() } else { name };
+    if names.len() > 1 { names.into_iter().map(name).collect() } else { Vec::new() }
+}
+
+/// The record of the file list in `logs`; None if the list is not as it was written.
+fn of_list(logs: &Path) -> Option<Metadata> {
     let metadata: Metadata = serde_json::from_value(files::read_json(&logs.join(FILE)).ok()?).ok()?;
     let list = folder::FILE_LIST;
     let ours = files::digest_file(&logs.join(list)).ok()?;
-    (metadata.outputs.get(list) == Some(&ours)).then_some(())?;
-    Some(metadata.preprocessing_params.get("content_digest")?.as_str()?.to_owned())
+    (metadata.outputs.get(list) == Some(&ours)).then_some(metadata)
 }
 
 impl Default for Metadata {

@@ -16,23 +16,23 @@ mod folder;
 pub mod inspect;
 mod metadata;
 mod recordings;
-pub mod room;
 mod slices;
 pub mod survey;
 
 pub use features::{content, f0};
 pub use filelist::{FileList, filelist};
-pub use metadata::content_digest;
+pub use metadata::{content_digest, speakers};
 pub use slices::slices;
 
 use crate::assets::Store;
+use crate::audio::loaded::Notice;
 use crate::cache::{Cache, Object};
 use crate::config::Config;
 use crate::features::Models;
 use crate::files::Workspace;
 use crate::task::Task;
 use crate::train::data;
-use crate::{Kind, Result};
+use crate::{Error, Kind, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
@@ -89,6 +89,24 @@ pub struct RecordingRow {
     pub dropped: Vec<Loss>,
     /// Why nothing of it is used.
     pub reason: Option<String>,
+    /// What to do about that.
+    pub hint: Option<String>,
+    /// What is odd about it, although it is used.
+    pub notices: Vec<Remark>,
+}
+
+/// A [`Notice`] as it is kept: in the cache with what was decoded, in dataset.json, in the record of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Remark {
+    pub code: String,
+    pub message: String,
+    pub seconds: f64,
+}
+
+impl From<&Notice> for Remark {
+    fn from(Notice { code, message, seconds }: &Notice) -> Self {
+        Self { code: (*code).to_owned(), message: message.clone(), seconds: *seconds }
+    }
 }
 
 /// Chunks that were cut but not used, for one reason.
@@ -199,6 +217,35 @@ fn concerns_one_item(kind: Kind) -> bool {
         kind,
         Kind::AudioDecode | Kind::AudioEmpty | Kind::DataDamaged | Kind::NotFinite | Kind::NotFound | Kind::Read
     )
+}
+
+/// Why one recording or clip cannot be used, and what to do about it.
+#[derive(Clone, Debug)]
+struct Reason {
+    message: String,
+    hint: Option<String>,
+}
+
+impl Reason {
+    fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), hint: None }
+    }
+}
+
+impl From<&Error> for Reason {
+    fn from(error: &Error) -> Self {
+        Self { message: error.to_string(), hint: error.hint_text().map(str::to_owned) }
+    }
+}
+
+impl std::fmt::Display for Reason {
+    /// "it is damaged; copy it again".
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.hint {
+            Some(hint) => write!(f, "{}; {hint}", self.message),
+            None => f.write_str(&self.message),
+        }
+    }
 }
 
 /// Warns about each item, but names no more than a few hundred: nobody reads further.

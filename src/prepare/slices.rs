@@ -8,7 +8,8 @@ use super::metadata::Metadata;
 use super::recordings::{self, Found, Recording};
 use super::survey::{Sound, Subject};
 use super::{
-    Clip, Clips, Counts, GT_WAVS, Loss, RecordingRow, Source, WAVS_16K, concerns_one_item, folder, some_of, warn_each,
+    Clip, Clips, Counts, GT_WAVS, Loss, Reason, RecordingRow, Remark, Source, WAVS_16K, concerns_one_item, folder,
+    some_of, warn_each,
 };
 use crate::audio::loaded::Loaded;
 use crate::audio::{Audio, activity, denoise, io, slice};
@@ -20,11 +21,11 @@ use crate::train::{Trainer, data};
 use crate::{Error, Kind, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
 /// Raise it with every change of audio/ that can change a sample of a decoded recording.
-const DECODE_VERSION: u32 = 2;
+pub(super) const DECODE_VERSION: u32 = 4;
 /// Raise it with every change of audio/ that can change a sample of a slice, given the same recording.
 const VERSION: u32 = 4;
 /// Digits of the key that a clip is called by: with 1000 recordings the chance that two share them is one in two million;
@@ -42,11 +43,13 @@ struct Decoded {
     pcm: String,
     sample_rate: u32,
     seconds: f64,
+    notices: Vec<Remark>,
 }
 
 impl Decoded {
-    fn notes(audio: &Audio) -> Result<Value> {
-        notes_json(&Self { pcm: pcm_digest(audio), sample_rate: audio.sample_rate, seconds: audio.seconds() })
+    fn notes(Loaded { audio, notices, .. }: &Loaded) -> Result<Value> {
+        let notices = notices.iter().map(Remark::from).collect();
+        notes_json(&Self { pcm: pcm_digest(audio), sample_rate: audio.sample_rate, seconds: audio.seconds(), notices })
     }
 }
 
@@ -160,28 +163,35 @@ pub fn slices(
     let mut names = Names::default();
     for (recording, digest) in found.recordings.iter().zip(&read) {
         let result =
-            digest.as_ref().map_err(String::clone).and_then(|d| cut[position[d]].as_ref().map_err(String::clone));
+            digest.as_ref().map_err(Reason::clone).and_then(|d| cut[position[d]].as_ref().map_err(Reason::clone));
         let taken = result.as_ref().map(|cut| cut.digest.clone()).ok().or_else(|| digest.as_ref().ok().cloned());
         clips.looked_at.push(subject(recording, taken));
-        if let Err(reason) = result.clone().and_then(|cut| add(&mut clips, &mut losses, &mut names, recording, cut)) {
-            let dropped = result.map(|cut| notes_of(cut).map(|n| n.dropped)).ok().and_then(std::result::Result::ok);
+        if let Err(why) = result.clone().and_then(|cut| add(&mut clips, &mut losses, &mut names, recording, cut)) {
+            let (dropped, notices) = match &result {
+                Ok(cut) => (notes_of(cut).map(|notes| notes.dropped).ok(), cut.notices.clone()),
+                Err(_) => (None, Vec::new()),
+            };
             clips.table.push(RecordingRow {
-                reason: Some(reason),
+                reason: Some(why.message),
+                hint: why.hint,
                 dropped: dropped.unwrap_or_default(),
+                notices,
                 ..RecordingRow::of(recording)
             });
         }
     }
     clips.counts.skipped = clips.unusable().count();
     clips.counts.cached = clips.recordings.saturating_sub(clips.counts.done + clips.counts.skipped);
-    let skipped: Vec<String> = clips.unusable().map(|(name, reason)| format!("{name} is skipped: {reason}")).collect();
-    warn_each(task, skipped.into_iter());
+    say_speakers(task, &clips);
+    warn_each(task, skipped(&clips).into_iter());
+    warn_each(task, odd(&clips).into_iter());
     losses.warn(task, clips.clips.len(), config);
     warn_of_long_clips(task, &clips);
     clips.dropped = losses.chunks();
     if clips.clips.is_empty() {
         return Err(nothing_usable(&recordings, &clips));
     }
+    look_at_short_clips(task, &recordings, &clips, config)?;
     publish(task, &clips)?;
     Ok(clips)
 }
@@ -214,10 +224,10 @@ fn keep_speakers(task: &Task, logs: &Path, found: &mut Found) -> Result<()> {
 }
 
 /// The outcome for one item: only errors about more than this item end the stage.
-fn one_item<T>(result: Result<T>) -> Result<std::result::Result<T, String>> {
+fn one_item<T>(result: Result<T>) -> Result<std::result::Result<T, Reason>> {
     match result {
         Ok(value) => Ok(Ok(value)),
-        Err(e) if concerns_one_item(e.kind()) => Ok(Err(e.to_string())),
+        Err(e) if concerns_one_item(e.kind()) => Ok(Err(Reason::from(&e))),
         Err(e) => Err(e),
     }
 }
@@ -244,6 +254,8 @@ struct Cut {
     digest: String,
     pcm: String,
     key: String,
+    /// Of decoding it.
+    notices: Vec<Remark>,
 }
 
 /// The slices of a recording whose content has `digest`. If it changes while it is read, the result is thrown away and
@@ -267,39 +279,40 @@ fn cut(task: &Task, cache: &Cache, recording: &Recording, digest: &str, config: 
 fn cut_as(task: &Task, cache: &Cache, path: &Path, digest: &str, config: &Config) -> Result<Cut> {
     let mut sound = None;
     let (mut decoded, mut decoding) = cache.once(task, &decode_key(digest), |_| {
-        let Loaded { audio, by_ffmpeg, .. } = load_as(path, digest)?;
-        let notes = if by_ffmpeg {
+        let loaded = load_as(path, digest)?;
+        let notes = if loaded.by_ffmpeg {
             notes_json(&Foreign { ffmpeg: io::ffmpeg_version().unwrap_or("unknown").to_owned() })
         } else {
-            Decoded::notes(&audio)
+            Decoded::notes(&loaded)
         };
-        sound = Some(audio);
+        sound = Some(loaded);
         notes
     })?;
     if let Some(key) = foreign_key(digest, &decoded) {
         let (by_this_ffmpeg, origin) = cache.once(task, &key, |_| {
-            let audio = match sound.take() {
-                Some(audio) => audio,
-                None => load_as(path, digest)?.audio,
+            let loaded = match sound.take() {
+                Some(loaded) => loaded,
+                None => load_as(path, digest)?,
             };
-            let notes = Decoded::notes(&audio);
-            sound = Some(audio);
+            let notes = Decoded::notes(&loaded);
+            sound = Some(loaded);
             notes
         })?;
         decoded = by_this_ffmpeg;
         decoding = if origin == Origin::Made { origin } else { decoding };
     }
-    let Decoded { pcm, .. } = Decoded::deserialize(decoded.notes())
+    let Decoded { pcm, notices, .. } = Decoded::deserialize(decoded.notes())
         .map_err(|e| Error::new(Kind::DataDamaged, format!("what is kept of decoding it is damaged: {e}")))?;
     let key = key(&pcm, config);
     let (entry, origin) = cache.once(task, &key, |pending| {
         let audio = match sound.take() {
-            Some(audio) => audio,
+            Some(loaded) => loaded.audio,
             None => load_again(path, &pcm)?,
         };
         make(task, pending, audio, config)
     })?;
-    Ok(Cut { entry, origin, decoded: decoding == Origin::Made, digest: digest.to_owned(), pcm, key: key.digest()? })
+    let (digest, key, decoded) = (digest.to_owned(), key.digest()?, decoding == Origin::Made);
+    Ok(Cut { entry, origin, decoded, digest, pcm, key, notices })
 }
 
 /// A recording; an error if the content has another digest.
@@ -471,8 +484,8 @@ fn wav16_name(index: usize) -> String {
     format!("{index}{WAV16}")
 }
 
-fn notes_of(cut: &Cut) -> std::result::Result<Notes, String> {
-    Notes::deserialize(cut.entry.notes()).map_err(|e| format!("its cached slices are damaged: {e}"))
+fn notes_of(cut: &Cut) -> std::result::Result<Notes, Reason> {
+    Notes::deserialize(cut.entry.notes()).map_err(|e| Reason::new(format!("its cached slices are damaged: {e}")))
 }
 
 impl RecordingRow {
@@ -501,15 +514,15 @@ fn add(
     names: &mut Names,
     recording: &Recording,
     cut: &Cut,
-) -> std::result::Result<(), String> {
+) -> std::result::Result<(), Reason> {
     let notes = notes_of(cut)?;
     if notes.chunks.is_empty() {
-        return Err(format!("no chunk of it can be used ({})", notes.losses()));
+        return Err(Reason::new(format!("no chunk of it can be used ({})", notes.losses())));
     }
     let start = names.of(&cut.key);
     let mut names = Vec::new();
     for chunk in &notes.chunks {
-        let object = |name: String| cut.entry.object(&name).map_err(|e| e.to_string());
+        let object = |name: String| cut.entry.object(&name).map_err(|e| Reason::from(&e));
         let (gt, wav16) = (object(gt_name(chunk.index))?, object(wav16_name(chunk.index))?);
         let name = format!("{start}_{}", chunk.index);
         names.push(name.clone());
@@ -522,6 +535,7 @@ fn add(
         clips: notes.chunks.len(),
         kept_seconds: notes.chunks.iter().map(|chunk| chunk.seconds).sum(),
         dropped: notes.dropped,
+        notices: cut.notices.clone(),
         ..RecordingRow::of(recording)
     });
     let (shown, digest, pcm) = (recording.shown.clone(), cut.digest.clone(), cut.pcm.clone());
@@ -572,6 +586,84 @@ impl Losses {
     }
 }
 
+/// A line for each recording that is skipped. What to do is said once where it is the same for many.
+fn skipped(clips: &Clips) -> Vec<String> {
+    let mut said = HashSet::new();
+    let line = |row: &RecordingRow| {
+        let message = row.reason.clone()?;
+        let hint = row.hint.clone().filter(|hint| said.insert(hint.clone()));
+        Some(format!("{} is skipped: {}", row.name, Reason { message, hint }))
+    };
+    clips.table.iter().filter_map(line).collect()
+}
+
+/// A line for each thing that is odd about a recording, used or not.
+fn odd(clips: &Clips) -> Vec<String> {
+    let lines = |row: &RecordingRow| -> Vec<String> {
+        row.notices.iter().map(|notice| format!("{}: {}", row.name, notice.message)).collect()
+    };
+    clips.table.iter().flat_map(lines).collect()
+}
+
+/// Says that subfolders are speakers, where there are some: a voice that was meant to be one would be trained as several.
+fn say_speakers(task: &Task, clips: &Clips) {
+    let mut seconds: BTreeMap<i64, f64> = BTreeMap::new();
+    for row in &clips.table {
+        *seconds.entry(row.sid).or_default() += row.seconds.unwrap_or(0.0);
+    }
+    if seconds.keys().eq(&[0]) {
+        return;
+    }
+    let name = |sid: i64| match clips.speakers.get(sid as usize).map_or("", String::as_str) {
+        "" => "recordings in no subfolder",
+        name => name,
+    };
+    let each: Vec<String> =
+        seconds.iter().map(|(sid, seconds)| format!("{} {seconds:.0} s (sid {sid})", name(*sid))).collect();
+    let are = if each.len() == 1 { "speaker" } else { "speakers" };
+    task.info(format!("{} {are}: {}; subfolders are speakers", each.len(), each.join(", ")));
+}
+
+/// Warns of clips that training cannot take, by their recordings.
+///
+/// Errors: `data.empty` if there are no others.
+fn look_at_short_clips(task: &Task, recordings: &Path, clips: &Clips, config: &Config) -> Result<()> {
+    let window = config.segment_frames() as f64 / 100.0;
+    let short: HashMap<&str, f64> = clips
+        .clips
+        .iter()
+        .filter(|clip| clip.seconds < window)
+        .map(|clip| (clip.name.as_str(), clip.seconds))
+        .collect();
+    if short.is_empty() {
+        return Ok(());
+    }
+    let (low, high) = short.values().fold((f64::MAX, 0.0f64), |(low, high), s| (low.min(*s), high.max(*s)));
+    let seconds = if high - low < 0.005 { format!("{low:.2} s") } else { format!("{low:.2} to {high:.2} s") };
+    let of: Vec<&str> = clips
+        .sources
+        .iter()
+        .filter(|source| source.clips.iter().any(|name| short.contains_key(name.as_str())))
+        .map(|source| source.shown.as_str())
+        .collect();
+    if clips.clips.iter().all(|clip| clip.seconds < window) {
+        let message = format!(
+            "there is nothing to train on in {}: all {} clips are too short, {seconds}, but the training's window is {window:.2} s",
+            recordings.display(),
+            clips.clips.len()
+        );
+        return Err(Error::new(Kind::DataEmpty, message).path(recordings).hint(
+            "add recordings with longer phrases (a few seconds each), or join short ones; the window is segment_size / sample_rate",
+        ));
+    }
+    let count = clips.clips.iter().filter(|clip| clip.seconds < window).count();
+    task.warn(format!(
+        "{count} clips of {seconds} are shorter than the training's window of {window:.2} s and are not trained on; in {}",
+        some_of(&of)
+    ));
+    Ok(())
+}
+
 fn warn_of_long_clips(task: &Task, clips: &Clips) {
     let seconds = clips.seconds_not_trained();
     if seconds > 0.0 {
@@ -595,15 +687,19 @@ fn publish(task: &Task, clips: &Clips) -> Result<()> {
 
 fn nothing_usable(recordings: &Path, clips: &Clips) -> Error {
     let message = format!("none of the {} recordings in {} can be used", clips.recordings, recordings.display());
-    let hint = match clips.unusable().next() {
-        Some((name, reason)) => format!("{name}: {reason}"),
+    let first = clips.table.iter().find_map(|row| {
+        let message = row.reason.clone()?;
+        Some(format!("{}: {}", row.name, Reason { message, hint: row.hint.clone() }))
+    });
+    let hint = match first {
+        Some(line) => line,
         None => "put recordings of speech into this folder".to_owned(),
     };
     Error::new(Kind::DataEmpty, message).path(recordings).hint(hint)
 }
 
 /// Slices of slices would double the data at every run.
-pub(super) fn refuse_own_output(recordings: &Path, logs: &Path) -> Result<()> {
+fn refuse_own_output(recordings: &Path, logs: &Path) -> Result<()> {
     let (Ok(recordings), Ok(logs)) = (recordings.canonicalize(), logs.canonicalize()) else { return Ok(()) };
     if !recordings.starts_with(&logs) {
         return Ok(());

@@ -8,7 +8,7 @@
 //! What is measured on a file is kept in the cache under the digest of its bytes, so a second look only reads the files.
 //! [`Survey`] is plain data: its JSON is the report; [`Survey::rows`] and [`Survey::lines`] are the terminal's view of it.
 
-use super::{Clips, Loss, recordings, some_of};
+use super::{Clips, Loss, Reason, Remark, recordings, slices, some_of};
 use crate::audio::measure::{self, F0Histogram, Measures};
 use crate::audio::{Audio, io};
 use crate::cache::{Cache, Key};
@@ -77,8 +77,20 @@ pub struct Row {
     /// Seconds of its clips, if it was sliced; they overlap a little.
     #[serde(default)]
     pub kept_seconds: Option<f64>,
+    /// What is odd about it, although it is used.
+    #[serde(default)]
+    pub notices: Vec<Remark>,
     #[serde(flatten)]
     pub measures: Measures,
+}
+
+/// What is kept of looking at a recording.
+#[derive(Serialize, Deserialize)]
+struct Looked {
+    #[serde(default)]
+    notices: Vec<Remark>,
+    #[serde(flatten)]
+    measures: Measures,
 }
 
 /// A recording that cannot be used, and why.
@@ -89,6 +101,9 @@ pub struct Unusable {
     /// Its length, if it could be decoded.
     pub seconds: Option<f64>,
     pub reason: String,
+    /// What to do about that.
+    #[serde(default)]
+    pub hint: Option<String>,
 }
 
 /// All recordings of a speaker.
@@ -198,22 +213,24 @@ pub struct Finding {
 /// Errors: `cancelled`; `file.write`, `file.disk_full` of the cache.
 pub fn survey(task: &Task, cache: &Cache, subjects: &[Subject]) -> Result<Survey> {
     let results = task.map("measuring recordings", subjects, |subject| match look_at(task, cache, &subject.sound) {
-        Ok(measures) => Ok(Ok(measures)),
-        Err(e) if super::concerns_one_item(e.kind()) => Ok(Err(e.to_string())),
+        Ok(looked) => Ok(Ok(looked)),
+        Err(e) if super::concerns_one_item(e.kind()) => Ok(Err(Reason::from(&e))),
         Err(e) => Err(e),
     })?;
     let mut survey = Survey { schema: SCHEMA, ..Survey::default() };
     for (subject, result) in subjects.iter().zip(results) {
         let (name, sid) = (subject.name.clone(), subject.sid);
-        let (seconds, reason) = match result {
-            Ok(measures) if measures.is_silent() => (Some(measures.seconds), "it is silent throughout".to_owned()),
-            Ok(measures) => {
-                survey.recordings.push(Row { name, sid, kept_seconds: None, measures });
+        let (seconds, Reason { message, hint }) = match result {
+            Ok(Looked { measures, .. }) if measures.is_silent() => {
+                (Some(measures.seconds), Reason::new("it is silent throughout"))
+            }
+            Ok(Looked { measures, notices }) => {
+                survey.recordings.push(Row { name, sid, kept_seconds: None, notices, measures });
                 continue;
             }
             Err(reason) => (None, reason),
         };
-        survey.unusable.push(Unusable { name, sid, seconds, reason });
+        survey.unusable.push(Unusable { name, sid, seconds, reason: message, hint });
     }
     survey.duplicates = duplicates(&survey.recordings);
     survey.speakers = speakers(&survey.recordings);
@@ -240,9 +257,9 @@ pub fn of_clips(task: &Task, clips: &Clips) -> Result<Survey> {
 }
 
 /// The measures of a sound; of a file from the cache if its bytes were measured before.
-fn look_at(task: &Task, cache: &Cache, sound: &Sound) -> Result<Measures> {
+fn look_at(task: &Task, cache: &Cache, sound: &Sound) -> Result<Looked> {
     let (path, mut digest) = match sound {
-        Sound::Decoded(audio) => return Ok(measure::measure(audio)),
+        Sound::Decoded(audio) => return Ok(Looked { notices: Vec::new(), measures: measure::measure(audio) }),
         Sound::Known { path, digest } => (path, digest.clone()),
         Sound::File(path) => {
             // Asked first: reading a pipe would wait for ever.
@@ -254,20 +271,23 @@ fn look_at(task: &Task, cache: &Cache, sound: &Sound) -> Result<Measures> {
         }
     };
     for _ in 0..TRIES {
-        let key = Key::new("survey", measure::VERSION).input("recording", &digest);
+        let key =
+            Key::new("survey", measure::VERSION).input("recording", &digest).param("decode", slices::DECODE_VERSION);
         let mut now = String::new();
         let looked = cache.once(task, &key, |_| {
-            let measures = measure::measure(&io::load(path)?);
+            let loaded = io::load_with_notices(path)?;
+            let notices = loaded.notices.iter().map(Remark::from).collect();
+            let looked = Looked { notices, measures: measure::measure(&loaded.audio) };
             // Nothing may be kept under the digest of other bytes.
             now = files::digest_file(path)?;
             if now != digest {
                 return Err(Error::new(Kind::Read, "it changes while it is being read"));
             }
-            serde_json::to_value(measures).map_err(|e| Error::new(Kind::Internal, format!("measures: {e}")).source(e))
+            serde_json::to_value(looked).map_err(|e| Error::new(Kind::Internal, format!("measures: {e}")).source(e))
         });
         match looked {
             Ok((entry, _)) => {
-                return Measures::deserialize(entry.notes()).map_err(|e| {
+                return Looked::deserialize(entry.notes()).map_err(|e| {
                     Error::new(Kind::DataDamaged, format!("the cached measures of {} are damaged: {e}", path.display()))
                         .hint("rvc-run cache clear removes them")
                 });
@@ -357,8 +377,8 @@ impl Spread {
 
 impl Survey {
     /// The headings of [`Survey::rows`].
-    pub const COLUMNS: [&str; 10] =
-        ["recording", "seconds", "kept", "rate", "bandwidth", "clipped", "noise", "SNR", "loudness", "silence"];
+    pub const COLUMNS: [&str; 11] =
+        ["recording", "seconds", "kept", "rate", "bandwidth", "clipped", "noise", "SNR", "loudness", "silence", "odd"];
 
     fn with_names(mut self, speakers: &[String]) -> Self {
         for speaker in &mut self.speakers {
@@ -423,9 +443,13 @@ impl Survey {
     }
 
     /// A line of the terminal's table for each usable recording, under [`Survey::COLUMNS`].
-    pub fn rows(&self) -> impl Iterator<Item = [String; 10]> {
+    pub fn rows(&self) -> impl Iterator<Item = [String; 11]> {
         let db = |value: Option<f64>| value.map_or("-".to_owned(), |db| format!("{db:.1}"));
-        self.recordings.iter().map(move |Row { name, kept_seconds, measures: m, .. }| {
+        // "length less": the sentence follows below the table.
+        let codes = |notices: &[Remark]| {
+            notices.iter().map(|notice| notice.code.replace(['.', '_'], " ")).collect::<Vec<_>>().join(", ")
+        };
+        self.recordings.iter().map(move |Row { name, kept_seconds, notices, measures: m, .. }| {
             [
                 name.clone(),
                 format!("{:.1}", m.seconds),
@@ -441,6 +465,7 @@ impl Survey {
                 db(m.snr_db),
                 db(m.loudness_lufs),
                 percent(m.silence_share),
+                codes(notices),
             ]
         })
     }
@@ -488,7 +513,14 @@ impl Survey {
             lines.push(format!("f0: {low:.0} to {high:.0} Hz (5 % to 95 %), median {median:.0}"));
         }
         lines.extend(self.duplicates.iter().map(|names| format!("the same recording: {}", some_of(names))));
-        lines.extend(self.unusable.iter().map(|u| format!("not usable: {}: {}", u.name, u.reason)));
+        let odd = |row: &Row| -> Vec<String> {
+            row.notices.iter().map(|notice| format!("{}: {}", row.name, notice.message)).collect()
+        };
+        lines.extend(self.recordings.iter().flat_map(odd));
+        lines.extend(self.unusable.iter().map(|u| {
+            let reason = Reason { message: u.reason.clone(), hint: u.hint.clone() };
+            format!("not usable: {}: {reason}", u.name)
+        }));
         lines
     }
 
@@ -562,8 +594,7 @@ impl Gates {
             findings.extend(broken);
         };
         below(
-            // Clips share what they overlap by, so theirs is not the recordings' length.
-            if survey.clips.is_some() { "seconds of clips" } else { "seconds of recordings" },
+            "seconds of sound",
             survey.kept_seconds(),
             [
                 ("refuse_below_seconds", Severity::Refuse, self.refuse_below_seconds),

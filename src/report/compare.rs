@@ -2,17 +2,22 @@
 
 use super::curves::{self, Axis, Chart, Clock, MOST_POINTS, Series};
 use super::page::{self, LOSSES, SELF_TEST, Status, best, device, epochs, last, params, progress, status, tags, voice};
-use super::sounds::events;
+use super::sounds::{self, Players, events};
 use super::text;
 use super::{Cell, Column, Table};
-use crate::track::Record;
+use crate::files::Workspace;
+use crate::track::{self, Record};
 use serde::Serialize;
+use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// Points of all curves of a chart together; a few dozen runs then still open at once.
 const MOST_POINTS_OF_ALL: usize = 9000;
 /// Points that a curve has whatever the number of runs.
 const LEAST_POINTS: usize = 150;
+
+/// Stands behind the name of what cannot be compared.
+const UNLIKE: &str = "≠";
 
 /// What compare.html shows.
 #[derive(Debug, Serialize)]
@@ -22,6 +27,10 @@ pub struct Page {
     runs: Vec<Run>,
     /// One row for each run, the best of a column strong.
     results: Table,
+    /// Why some of the numbers cannot be compared.
+    unlike: Vec<String>,
+    players: Players,
+    changes: Table,
     charts: Vec<Chart>,
     data: String,
     differences: Table,
@@ -34,6 +43,7 @@ pub struct Page {
 struct Run {
     letter: String,
     colour: usize,
+    title: String,
     id: String,
     status: Status,
 }
@@ -50,27 +60,34 @@ enum Better {
 
 impl Page {
     /// `now`: Unix seconds.
-    pub fn new(records: &[(String, Record)], now: f64) -> Self {
+    pub fn new(workspace: &Workspace, records: &[(String, Record)], now: f64) -> Self {
         let letters: Vec<String> = (0..records.len()).map(letter).collect();
         let runs = records.iter().zip(&letters).enumerate().map(|(i, ((id, record), letter))| Run {
             letter: letter.clone(),
             colour: i % 8,
+            title: track::title(id, &record.start),
             id: id.clone(),
             status: status(record, now),
         });
-        let charts = charts(records, &letters);
+        let unlike = Unlike::of(records, &letters);
+        let charts = charts(records, &letters, &unlike);
         let (differences, same) = settings(records, &letters);
         let mut notes = Vec::new();
         for ((_, record), letter) in records.iter().zip(&letters) {
-            if record.damaged > 0 {
-                notes.push(format!("{letter}: {} lines or values of its log cannot be read.", record.damaged));
-            }
+            notes.extend(record.damage().map(|damage| format!("The log of {letter}: {damage}.")));
         }
         Self {
             title: format!("{} runs", records.len()),
             made: text::time(now),
             runs: runs.collect(),
-            results: results(records, &letters),
+            results: results(records, &letters, &unlike),
+            unlike: unlike.reasons(),
+            players: sounds::players(
+                workspace,
+                &records.iter().map(|(_, record)| record).collect::<Vec<_>>(),
+                &letters,
+            ),
+            changes: changes(records, &letters),
             data: curves::data(&charts.iter().map(|chart| (chart, Axis::Step)).collect::<Vec<_>>(), &[]),
             charts,
             differences,
@@ -87,7 +104,129 @@ fn letter(i: usize) -> String {
     if i < 26 { letter.to_string() } else { format!("{letter}{}", i / 26 + 1) }
 }
 
-fn charts(records: &[(String, Record)], letters: &[String]) -> Vec<Chart> {
+/// Settings that change what a loss measures, or on which sounds.
+const MEASURED_BY: [&str; 12] = [
+    "sample_rate",
+    "version",
+    "preset",
+    "if_f0",
+    "segment_size",
+    "spec_eps",
+    "mel_clamp",
+    "normalization",
+    "target_lufs",
+    "target_peak_dbfs",
+    "noise_reduction",
+    "spk_embed_dim",
+];
+/// Those of one loss alone: its weight is in its value.
+const WEIGHTS: [(&str, &str); 2] = [("loss_mel", "c_mel"), ("loss_kl", "c_kl")];
+/// What the self-test listens with.
+const EARS: [&str; 2] = ["content_encoder", "f0_method"];
+
+/// What cannot be compared between the runs, and why: reasons by kind of number.
+#[derive(Default)]
+struct Unlike {
+    losses: Vec<String>,
+    /// Of the losses that have a weight.
+    weights: BTreeMap<&'static str, String>,
+    validation: Vec<String>,
+    self_test: Vec<String>,
+}
+
+impl Unlike {
+    fn of(records: &[(String, Record)], letters: &[String]) -> Self {
+        let setting = |name: &str| {
+            let of = |record: &Record| text::find(params(record), name).map(text::value);
+            differing(name, letters, records.iter().map(|(_, record)| of(record)))
+        };
+        let event = |name: &str, what: &str, said: &dyn Fn(&Value) -> Option<String>| {
+            let of = |record: &Record| events(record, name).next_back().and_then(said);
+            differing(what, letters, records.iter().map(|(_, record)| of(record)))
+        };
+        let clips = |data: &Value| {
+            let seconds = track::seconds(&data["seconds"]).map(text::duration).unwrap_or_default();
+            Some(format!("{} clips, {seconds},", data["clips"].as_i64()?))
+        };
+        let any = |beginning: &str| {
+            records.iter().any(|(_, record)| record.metrics.keys().any(|key| key.starts_with(beginning)))
+        };
+        let measured: Vec<String> = MEASURED_BY.iter().filter_map(|name| setting(name)).collect();
+        let trained_on = event("dataset", "the training data", &clips);
+        let judged_on = event("validation", "the validation set", &clips);
+        let listened_to =
+            event("self_test", "the recording that is tested", &|data| data["of"].as_str().map(str::to_owned));
+        let weights = WEIGHTS.iter().filter_map(|(loss, weight)| Some((*loss, setting(weight)?)));
+        let mut validation: Vec<String> =
+            measured.iter().cloned().chain(setting(WEIGHTS[0].1)).chain(judged_on).collect();
+        if !any("validation_") {
+            validation.clear();
+        }
+        Self {
+            losses: measured.into_iter().chain(trained_on).collect(),
+            weights: weights.collect(),
+            validation,
+            self_test: EARS.iter().filter_map(|name| setting(name)).chain(listened_to).collect(),
+        }
+    }
+
+    /// Whether the values of a metric, or of a column, are those of different things.
+    fn includes(&self, metric: &str) -> bool {
+        let metric = metric.rsplit(['/', ' ']).next().unwrap_or(metric);
+        if metric.starts_with("validation_") {
+            return !self.validation.is_empty();
+        }
+        LOSSES.contains(&metric) && (!self.losses.is_empty() || self.weights.contains_key(metric))
+    }
+
+    /// A sentence for each kind of number.
+    fn reasons(&self) -> Vec<String> {
+        let mut told = Vec::new();
+        if !self.losses.is_empty() {
+            told.push(format!("Losses (≠) of these runs cannot be compared: {}.", self.losses.join("; ")));
+        }
+        let weights = self.weights.iter();
+        told.extend(
+            weights.map(|(loss, why)| format!("{loss} (≠) of these runs cannot be compared: its weight {why}.")),
+        );
+        if !self.validation.is_empty() {
+            told.push(format!("Validations (≠) of these runs cannot be compared: {}.", self.validation.join("; ")));
+        }
+        if !self.self_test.is_empty() {
+            told.push(format!("Self-tests of these runs cannot be compared: {}.", self.self_test.join("; ")));
+        }
+        told
+    }
+}
+
+/// "segment_size is 6400 in A, C and 12800 in B"; none if it is the same wherever it is known.
+fn differing(name: &str, letters: &[String], values: impl Iterator<Item = Option<String>>) -> Option<String> {
+    let mut of: Vec<(String, Vec<&str>)> = Vec::new();
+    for (value, letter) in values.zip(letters) {
+        let Some(value) = value else { continue };
+        match of.iter_mut().find(|known| known.0 == value) {
+            Some(known) => known.1.push(letter),
+            None => of.push((value, vec![letter])),
+        }
+    }
+    let parts = of.iter().map(|(value, letters)| format!("{value} in {}", letters.join(", ")));
+    (of.len() > 1).then(|| format!("{name} is {}", parts.collect::<Vec<_>>().join(" and ")))
+}
+
+/// What each run's later processes had otherwise.
+fn changes(records: &[(String, Record)], letters: &[String]) -> Table {
+    let mut table = Table::new(&["run", "#from epoch", "setting", "before", "after"]);
+    for ((_, record), letter) in records.iter().zip(letters) {
+        for change in page::changed(record) {
+            let epoch = change.epoch.map_or_else(|| text::NONE.to_owned(), |epoch| epoch.to_string());
+            let [before, after] = [change.before, change.after].map(|value| Cell::cut(value, 80));
+            table.rows.push(vec![letter.clone().into(), epoch.into(), change.setting.into(), before, after]);
+        }
+    }
+    table
+}
+
+fn charts(records: &[(String, Record)], letters: &[String], unlike: &Unlike) -> Vec<Chart> {
     let clocks: Vec<Clock> = records.iter().map(|(_, record)| Clock::new(record)).collect();
     let keys: std::collections::BTreeSet<&String> =
         records.iter().flat_map(|(_, record)| record.metrics.keys()).collect();
@@ -100,7 +239,8 @@ fn charts(records: &[(String, Record)], letters: &[String]) -> Vec<Chart> {
                 Some(Series::new(letters[i].clone(), i, points, &clocks[i], most))
             };
             let series = records.iter().enumerate().filter_map(curve).collect();
-            charts.push(Chart::new(key.clone(), unit.clone(), series, Axis::Step));
+            let title = if unlike.includes(&key) { format!("{key} {UNLIKE} not comparable") } else { key.clone() };
+            charts.push(Chart::new(title, unit.clone(), series, Axis::Step));
         }
     }
     charts.retain(|chart| !chart.is_empty());
@@ -110,11 +250,13 @@ fn charts(records: &[(String, Record)], letters: &[String]) -> Vec<Chart> {
 /// A column of the results: its name, what is best, the value of each run, and what stands behind it.
 type Measure = (String, Better, Vec<Option<f64>>, Vec<String>);
 
-fn results(records: &[(String, Record)], letters: &[String]) -> Table {
+fn results(records: &[(String, Record)], letters: &[String], unlike: &Unlike) -> Table {
     let all: Vec<BTreeMap<i64, page::Epoch>> = records.iter().map(|(_, record)| epochs(record)).collect();
     let both = || records.iter().map(|(_, record)| record).zip(&all);
     let mut measures: Vec<Measure> = Vec::new();
     let mut add = |name: String, better, values: Vec<Option<f64>>, notes: Vec<String>| {
+        let (name, better) =
+            if unlike.includes(&name) { (format!("{name} {UNLIKE}"), Better::Neither) } else { (name, better) };
         if values.iter().any(Option::is_some) {
             measures.push((name, better, values, notes));
         }
@@ -150,6 +292,7 @@ fn results(records: &[(String, Record)], letters: &[String]) -> Table {
             "lower" => Better::Lower,
             _ => Better::NearestToZero,
         };
+        let better = if unlike.self_test.is_empty() { better } else { Better::Neither };
         let name = if unit.is_empty() { key.to_owned() } else { format!("{key} ({unit})") };
         add(name, better, records.iter().map(|(_, record)| value(record)).collect(), Vec::new());
     }
@@ -157,8 +300,8 @@ fn results(records: &[(String, Record)], letters: &[String]) -> Table {
         both().map(|(record, epochs)| last(record, epochs, "steps_per_second").map(|(value, _)| value)).collect();
     add("steps/s".into(), Better::Higher, speed, Vec::new());
 
-    let mut table = Table::new(&["run", "voice", "status", "#epochs", "#duration", "device"]);
-    table.columns.extend(measures.iter().map(|(name, ..)| Column { name: name.clone(), number: true }));
+    let mut table = Table::new(&["run", "voice", "status", "#epochs", "#worked", "device"]);
+    table.columns.extend(measures.iter().map(|(name, ..)| Column::number(name.clone())));
     for (i, (id, record)) in records.iter().enumerate() {
         let status = record.status.clone().unwrap_or_else(|| "not ended".into());
         let mut row: Vec<Cell> = [
@@ -174,6 +317,7 @@ fn results(records: &[(String, Record)], letters: &[String]) -> Table {
         row.extend(measures.iter().map(|(_, better, values, notes)| Cell {
             text: format!("{}{}", text::maybe(values[i]), notes.get(i).map_or("", String::as_str)),
             strong: is_best(values, i, *better),
+            ..Cell::default()
         }));
         table.rows.push(row);
     }

@@ -425,8 +425,12 @@ fn ticks(low: f64, high: f64, count: usize) -> Vec<f64> {
     let size = 10f64.powf(rough.log10().floor());
     let step = [1.0, 2.0, 5.0, 10.0].map(|factor| factor * size).into_iter().find(|step| *step >= rough);
     let step = step.unwrap_or(size);
-    let first = (low / step).ceil() as i64;
-    let places = (0..=20).map(|i| (first + i) as f64 * step);
+    // Of values that are hardly apart there is no round number between.
+    if step.is_nan() || step <= 0.0 {
+        return vec![low];
+    }
+    let first = (low / step).ceil();
+    let places = (0..=20).map(|i| (first + f64::from(i)) * step);
     places
         .take_while(|tick| *tick <= high + step * 1e-9)
         .map(|tick| if tick.abs() < step / 2.0 { 0.0 } else { tick })

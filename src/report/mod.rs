@@ -66,7 +66,7 @@ pub fn compare(workspace: &Workspace, runs: &[String]) -> Result<PathBuf> {
         .iter()
         .map(|id| Ok(((*id).clone(), track::read(&log_of(workspace, id)?)?)))
         .collect::<Result<Vec<(String, Record)>>>()?;
-    let page = compare::Page::new(&records, now());
+    let page = compare::Page::new(workspace, &records, now());
     let digest = files::digest(ids.iter().map(|id| id.as_str()).collect::<Vec<_>>().join("\n"));
     save(workspace, &format!("compare_{}.html", &digest[..12]), &render("compare.html", &page)?)
 }
@@ -139,28 +139,64 @@ struct Table {
 #[derive(Debug, Serialize)]
 struct Column {
     name: String,
+    /// Of its values; empty if they have none.
+    unit: String,
     /// Aligned to the right.
     number: bool,
 }
 
-#[derive(Debug, Serialize)]
+impl Column {
+    /// "#length|s": a column of numbers (`#`) named length, in seconds.
+    fn new(text: &str) -> Self {
+        let (name, unit) = text.trim_start_matches('#').split_once('|').unwrap_or((text.trim_start_matches('#'), ""));
+        Self { name: name.into(), unit: unit.into(), number: text.starts_with('#') }
+    }
+
+    /// A column of numbers whose name is not ours.
+    fn number(name: String) -> Self {
+        Self { name, unit: String::new(), number: true }
+    }
+}
+
+#[derive(Debug, Default, Serialize)]
 struct Cell {
     text: String,
     /// Stands out: the best of a column, a total, something that went wrong.
     strong: bool,
+    /// The whole text where `text` is shortened, for the pointer; else empty.
+    whole: String,
+    /// What is to be known of it, a line each, below it.
+    notes: Vec<String>,
 }
 
 impl<T: Into<String>> From<T> for Cell {
     fn from(text: T) -> Self {
-        Self { text: text.into(), strong: false }
+        Self { text: text.into(), ..Self::default() }
+    }
+}
+
+impl Cell {
+    fn strong(text: impl Into<String>, strong: bool) -> Self {
+        Self { text: text.into(), strong, ..Self::default() }
+    }
+
+    /// A text that is cut in its middle if it has more than `most` characters.
+    fn cut(text: String, most: usize) -> Self {
+        let count = text.chars().count();
+        if count <= most {
+            return text.into();
+        }
+        let ends = most / 3;
+        let begin: String = text.chars().take(most - ends - 1).collect();
+        let end: String = text.chars().skip(count - ends).collect();
+        Self { text: format!("{begin}…{end}"), whole: text, ..Self::default() }
     }
 }
 
 impl Table {
-    /// Columns whose name starts with `#` hold numbers.
+    /// Columns as [`Column::new`] takes them.
     fn new(columns: &[&str]) -> Self {
-        let column = |name: &&str| Column { name: name.trim_start_matches('#').into(), number: name.starts_with('#') };
-        Self { columns: columns.iter().map(column).collect(), rows: Vec::new() }
+        Self { columns: columns.iter().map(|text| Column::new(text)).collect(), rows: Vec::new() }
     }
 
     fn push<const N: usize>(&mut self, cells: [String; N]) {
@@ -169,7 +205,7 @@ impl Table {
 
     /// A last row that stands out.
     fn total(&mut self, cells: impl IntoIterator<Item = String>) {
-        self.rows.push(cells.into_iter().map(|text| Cell { text, strong: true }).collect());
+        self.rows.push(cells.into_iter().map(|text| Cell::strong(text, true)).collect());
     }
 }
 

@@ -5,7 +5,7 @@ use super::sounds::{self, Gallery, events};
 use super::text::{self, find};
 use super::{Cell, Table, shown};
 use crate::files::Workspace;
-use crate::track::{Point, Record};
+use crate::track::{self, Point, Record};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,6 +35,7 @@ pub const SELF_TEST: [(&str, &str, &str, &str); 6] = [
 #[derive(Debug, Serialize)]
 pub struct Page {
     title: String,
+    voice: String,
     run: String,
     made: String,
     status: Status,
@@ -46,6 +47,8 @@ pub struct Page {
     data: String,
     gallery: Gallery,
     self_test: Table,
+    /// What the self-test came to, a sentence each.
+    self_test_says: Vec<String>,
     epochs: Table,
     epochs_note: String,
     dataset: Table,
@@ -53,6 +56,8 @@ pub struct Page {
     findings: Table,
     dropped: Table,
     stages: Table,
+    stages_note: String,
+    changes: Table,
     system: Table,
     index: Table,
     warnings: Table,
@@ -96,7 +101,8 @@ impl Page {
         let (epoch_table, epochs_note) = epoch_table(&epochs, record.best_metric());
         let (recipe_path, recipe) = recipe(record);
         Self {
-            title: voice(record, run),
+            title: track::title(run, &record.start),
+            voice: voice(record, run),
             run: run.to_owned(),
             made: text::time(now),
             status: status(record, now),
@@ -107,6 +113,7 @@ impl Page {
             charts,
             system_charts,
             self_test: self_test(record),
+            self_test_says: self_test_says(record),
             epochs: epoch_table,
             epochs_note,
             dataset,
@@ -114,6 +121,8 @@ impl Page {
             findings: findings(record),
             dropped,
             stages: stages(record, &epochs),
+            stages_note: stages_note(record, &epochs),
+            changes: changes(record),
             system: system(record),
             index: index(record),
             warnings: warnings(record),
@@ -128,9 +137,9 @@ impl Page {
     }
 }
 
-/// The name of the voice, or of the run if its start was lost.
+/// The name of the voice; what the run's id says if its start was lost.
 pub fn voice(record: &Record, run: &str) -> String {
-    record.start["name"].as_str().unwrap_or(run).to_owned()
+    record.start["name"].as_str().or_else(|| track::name_of(run)).unwrap_or(run).to_owned()
 }
 
 /// The settings of the last process.
@@ -159,6 +168,7 @@ pub fn status(record: &Record, now: f64) -> Status {
         None if now - last.time.1 < ALIVE_SECONDS => {
             Status { class: "running", text: "running when this was made".into() }
         }
+        None if last.time.1 == 0.0 => Status { class: "open", text: "not ended; when it ran is not recorded".into() },
         None => {
             let silent = text::duration(now - last.time.1);
             Status { class: "open", text: format!("not ended: killed, or busy; the last line is {silent} old") }
@@ -195,8 +205,8 @@ pub fn epochs(record: &Record) -> BTreeMap<i64, Epoch> {
     for data in events(record, "epoch") {
         let Some(number) = data["epoch"].as_i64() else { continue };
         let means = data["metrics"].as_object().into_iter().flatten();
-        let means = means.filter_map(|(key, value)| Some((key.clone(), crate::track::number(value)?))).collect();
-        epochs.insert(number, Epoch { step: data["step"].as_i64(), seconds: data["seconds"].as_f64(), means });
+        let means = means.filter_map(|(key, value)| Some((key.clone(), track::number(value)?))).collect();
+        epochs.insert(number, Epoch { step: data["step"].as_i64(), seconds: track::seconds(&data["seconds"]), means });
     }
     if !epochs.is_empty() {
         return epochs;
@@ -210,14 +220,14 @@ pub fn epochs(record: &Record) -> BTreeMap<i64, Epoch> {
         };
         let means = LOSSES.iter().filter_map(mean).collect();
         epochs.insert(number, Epoch { step: Some(step), seconds: None, means });
-        before = step + 1;
+        before = step.saturating_add(1);
     }
     epochs
 }
 
 /// (last step, number) of each epoch.
 fn epoch_ends(record: &Record) -> Vec<(i64, i64)> {
-    let ends = record.metrics.get(crate::track::EPOCH).into_iter().flatten();
+    let ends = record.metrics.get(track::EPOCH).into_iter().flatten();
     ends.filter(|(_, point)| point.value.is_finite()).map(|(step, point)| (*step, point.value as i64)).collect()
 }
 
@@ -250,11 +260,18 @@ fn facts(record: &Record, epochs: &BTreeMap<i64, Epoch>) -> Vec<Fact> {
     let steps = LOSSES.iter().filter_map(|key| record.metrics.get(*key)?.keys().next_back()).max();
     let began = record.sessions.first().map_or_else(String::new, |session| text::time(session.time.0));
     let processes = record.sessions.len();
+    let training = train_seconds(epochs);
+    let training =
+        if training > 0.0 { format!(", {} of it in epochs", text::duration(training)) } else { String::new() };
     let mut facts = vec![
         fact(
-            "Duration",
+            "Worked",
             text::duration(record.seconds()),
-            if processes > 1 { format!("in {processes} processes, from {began}") } else { format!("from {began}") },
+            if processes > 1 {
+                format!("in {processes} processes, from {began}{training}")
+            } else {
+                format!("from {began}{training}")
+            },
         ),
         fact(
             "Epochs",
@@ -310,7 +327,7 @@ fn self_test(record: &Record) -> Table {
         }
     }
     for (key, value) in event.and_then(Value::as_object).into_iter().flatten() {
-        if let Some(value) = crate::track::number(value) {
+        if let Some(value) = track::number(value) {
             values.insert(key, value);
         }
     }
@@ -323,6 +340,12 @@ fn self_test(record: &Record) -> Table {
         table.push([key.into(), text::number(value), curves::unit_of(key).into(), String::new(), String::new()]);
     }
     table
+}
+
+/// The sentences of `stdlib/proof`, which were recorded with the numbers.
+fn self_test_says(record: &Record) -> Vec<String> {
+    let said = events(record, "self_test").next_back().and_then(|data| data["says"].as_array());
+    said.into_iter().flatten().map(text::value).collect()
 }
 
 fn epoch_table(epochs: &BTreeMap<i64, Epoch>, metric: &str) -> (Table, String) {
@@ -343,7 +366,7 @@ fn epoch_table(epochs: &BTreeMap<i64, Epoch>, metric: &str) -> (Table, String) {
         let mut row = vec![number.to_string(), step, text::seconds(epoch.seconds)];
         row.extend(found.iter().map(|key| text::maybe(epoch.means.get(*key).copied())));
         let strong = best == Some(*number);
-        table.rows.push(row.into_iter().map(|text| Cell { text, strong }).collect());
+        table.rows.push(row.into_iter().map(|text| Cell::strong(text, strong)).collect());
     }
     let note = if every > 1 { format!("every {every}th of {} epochs", epochs.len()) } else { String::new() };
     (table, note)
@@ -351,86 +374,129 @@ fn epoch_table(epochs: &BTreeMap<i64, Epoch>, metric: &str) -> (Table, String) {
 
 /// What the report on the data says of a recording: heading, name there, factor.
 const MEASURES: [(&str, &str, f64); 6] = [
-    ("#bandwidth Hz", "bandwidth_hz", 1.0),
-    ("#clipped %", "clipped_share", 100.0),
-    ("#noise dB", "noise_db", 1.0),
-    ("#SNR dB", "snr_db", 1.0),
-    ("#loudness LUFS", "loudness_lufs", 1.0),
-    ("#silence %", "silence_share", 100.0),
+    ("#bandwidth|Hz", "bandwidth_hz", 1.0),
+    ("#clipped|%", "clipped_share", 100.0),
+    ("#noise|dB", "noise_db", 1.0),
+    ("#SNR|dB", "snr_db", 1.0),
+    ("#loudness|LUFS", "loudness_lufs", 1.0),
+    ("#silence|%", "silence_share", 100.0),
 ];
 
+/// Characters of a recording's name in the table; the whole of a longer one is shown to the pointer.
+const MOST_NAME: usize = 70;
+
+/// The recordings, those with something wrong first; a line about all of them; the clips that were dropped.
 fn dataset(record: &Record) -> (Table, String, Table) {
-    let mut columns = vec!["recording", "#speaker", "#seconds", "#clips", "#kept seconds"];
-    let mut clips = Table::new(&["clip", "reason"]);
-    let data = events(record, "dataset").next_back();
-    let survey = data.map_or(&Value::Null, |data| &data["survey"]);
+    let Some(data) = events(record, "dataset").next_back() else { return Default::default() };
+    let survey = &data["survey"];
+    let list = |of: &'_ Value| of.as_array().cloned().unwrap_or_default();
+    let recordings = list(&data["recordings"]);
+    let measured = list(&survey["recordings"]);
+    let measured: BTreeMap<&str, &Value> =
+        measured.iter().filter_map(|one| Some((one["name"].as_str()?, one))).collect();
+    let several_speakers = recordings.iter().any(|one| one["sid"] != recordings[0]["sid"]);
+
+    let mut columns = vec!["recording"];
+    columns.extend(several_speakers.then_some("#speaker"));
+    columns.extend(["#length|s", "#clips", "#kept|s"]);
     if !survey.is_null() {
         columns.extend(MEASURES.map(|(title, _, _)| title));
     }
-    columns.push("dropped, and why");
     let mut table = Table::new(&columns);
-    let Some(data) = data else { return (table, String::new(), clips) };
-    let measured: BTreeMap<&str, &Value> = survey["recordings"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(|one| Some((one["name"].as_str()?, one)))
-        .collect();
-    let list = |name: &str| data[name].as_array().map_or(&[] as &[Value], Vec::as_slice);
-    let recordings = list("recordings");
-    let sum = |key: &str| recordings.iter().filter_map(|one| one[key].as_f64()).sum::<f64>();
-    for one in recordings {
-        let dropped = one["dropped"].as_array().into_iter().flatten().map(|dropped| {
-            let (seconds, count) = (text::seconds(dropped["seconds"].as_f64()), text::value(&dropped["count"]));
-            format!("{seconds} s in {count}: {}", text::value(&dropped["reason"]))
-        });
-        let mut why: Vec<String> = dropped.collect();
-        let unusable = one["reason"].as_str();
-        why.extend(unusable.map(|reason| format!("not used: {reason}")));
-        let mut texts = vec![
-            text::value(&one["name"]),
-            text::value(&one["sid"]),
-            text::seconds(one["seconds"].as_f64()),
-            text::value(&one["clips"]),
-            text::seconds(one["kept_seconds"].as_f64()),
-        ];
+    let mut told: Vec<Told> = recordings.iter().map(Told::of).collect();
+    // Stable: within a rank they stay in the order in which they were read.
+    told.sort_by_key(|told| told.rank);
+    for one in told.iter().take(MOST_ROWS) {
+        let measures = one.row["name"].as_str().and_then(|name| measured.get(name));
+        let measure = |(_, key, factor): (&str, &str, f64)| {
+            let value = measures.and_then(|all| all[key].as_f64());
+            value.map_or_else(|| text::NONE.to_owned(), |value| text::number((value * factor * 10.0).round() / 10.0))
+        };
+        let mut cells = vec![one.name()];
+        cells.extend(several_speakers.then(|| text::value(&one.row["sid"]).into()));
+        let [length, kept] = ["seconds", "kept_seconds"].map(|key| text::seconds(track::seconds(&one.row[key])));
+        cells.extend([length, text::value(&one.row["clips"]), kept].map(Cell::from));
         if !survey.is_null() {
-            let measures = one["name"].as_str().and_then(|name| measured.get(name));
-            let shown = |(_, key, factor): (&str, &str, f64)| {
-                let value = measures.and_then(|all| all[key].as_f64());
-                value
-                    .map_or_else(|| text::NONE.to_owned(), |value| text::number((value * factor * 10.0).round() / 10.0))
-            };
-            texts.extend(MEASURES.map(shown));
+            cells.extend(MEASURES.map(|column| measure(column).into()));
         }
-        texts.push(why.join("; "));
-        let strong = unusable.is_some();
-        let cell = |(i, text)| Cell { text, strong: strong && i == texts.len() - 1 };
-        table.rows.push(texts.iter().cloned().enumerate().map(cell).collect());
+        table.rows.push(cells);
+    }
+    if told.len() > MOST_ROWS {
+        let mut more = vec![format!("and {} more", told.len() - MOST_ROWS)];
+        more.resize(columns.len(), String::new());
+        table.total(more);
     }
     if recordings.len() > 1 {
-        let dropped = recordings.iter().flat_map(|one| one["dropped"].as_array().into_iter().flatten());
-        let dropped: f64 = dropped.filter_map(|dropped| dropped["seconds"].as_f64()).sum();
-        let mut all = vec![
-            format!("all {}", recordings.len()),
-            String::new(),
+        let sum = |key: &str| recordings.iter().filter_map(|one| track::seconds(&one[key])).sum::<f64>();
+        let mut all = vec![format!("all {}", recordings.len())];
+        all.extend(several_speakers.then(String::new));
+        all.extend([
             text::seconds(Some(sum("seconds"))),
             text::number(sum("clips")),
             text::seconds(Some(sum("kept_seconds"))),
-        ];
-        all.resize(columns.len() - 1, String::new());
-        all.push(if dropped > 0.0 { format!("{dropped:.1} s") } else { String::new() });
+        ]);
+        all.resize(columns.len(), String::new());
         table.total(all);
     }
-    let all = list("dropped_clips");
-    for one in all.iter().take(MOST_ROWS) {
-        clips.push([text::value(&one["name"]), text::value(&one["reason"])]);
+    (table, dataset_note(record, data, &told), dropped_clips(data))
+}
+
+/// A recording and what is to be told of it.
+struct Told<'a> {
+    row: &'a Value,
+    /// 0: not used, 1: something about it was noticed, 2: a part of it was left out, 3: nothing.
+    rank: u8,
+    notes: Vec<String>,
+}
+
+impl<'a> Told<'a> {
+    fn of(row: &'a Value) -> Self {
+        let entries = |key: &str| row[key].as_array().map_or(&[] as &[Value], Vec::as_slice).iter();
+        let unusable = row["reason"].as_str().map(|reason| format!("not used: {reason}"));
+        let notices = entries("notices").map(|notice| {
+            let message = notice["message"].as_str().or_else(|| notice.as_str());
+            let message = message.map_or_else(|| text::value(notice), str::to_owned);
+            // A message may name the seconds itself.
+            match track::seconds(&notice["seconds"]).filter(|seconds| *seconds > 0.0) {
+                Some(seconds) if !message.contains(" s") => format!("{message} ({seconds:.1} s)"),
+                _ => message,
+            }
+        });
+        let dropped = entries("dropped").map(|dropped| {
+            let seconds = text::seconds(track::seconds(&dropped["seconds"]));
+            let count = match dropped["count"].as_i64() {
+                Some(1) => "1 clip".to_owned(),
+                _ => format!("{} clips", text::value(&dropped["count"])),
+            };
+            format!("left out: {seconds} s in {count}, {}", text::value(&dropped["reason"]))
+        });
+        let (notices, dropped): (Vec<_>, Vec<_>) = (notices.collect(), dropped.collect());
+        let rank = match (&unusable, notices.is_empty(), dropped.is_empty()) {
+            (Some(_), ..) => 0,
+            (_, false, _) => 1,
+            (_, _, false) => 2,
+            _ => 3,
+        };
+        Self { row, rank, notes: unusable.into_iter().chain(notices).chain(dropped).collect() }
     }
-    if all.len() > MOST_ROWS {
-        clips.total([format!("and {} more", all.len() - MOST_ROWS), String::new()]);
+
+    fn name(&self) -> Cell {
+        Cell {
+            strong: self.rank == 0,
+            notes: self.notes.clone(),
+            ..Cell::cut(text::value(&self.row["name"]), MOST_NAME)
+        }
     }
+}
+
+fn dataset_note(record: &Record, data: &Value, told: &[Told]) -> String {
+    let survey = &data["survey"];
     let clip_count = data["clips"].as_i64().map(|clips| format!("{clips} clips"));
-    let length = data["seconds"].as_f64().map(|seconds| format!("{} of sound", text::duration(seconds)));
+    let length = track::seconds(&data["seconds"]).map(|seconds| format!("{} of sound", text::duration(seconds)));
+    let of = |rank: u8| told.iter().filter(|told| told.rank == rank).count();
+    let unused = (of(0) > 0).then(|| format!("{} of {} recordings not used", of(0), told.len()));
+    let noticed = (of(1) > 0).then(|| format!("{} with a notice", of(1)));
+    let partly = (of(2) > 0).then(|| format!("{} with parts left out", of(2)));
     let f0 = &survey["f0"];
     let pitch = f0["median_hz"].as_f64().map(|median| {
         let [low, high] = ["low_hz", "high_hz"].map(|key| f0[key].as_f64().unwrap_or(median));
@@ -438,8 +504,20 @@ fn dataset(record: &Record) -> (Table, String, Table) {
     });
     let copies = survey["duplicates"].as_array().map_or(0, Vec::len);
     let copies = (copies > 0).then(|| format!("{copies} recordings are there more than once"));
-    let notes = clip_count.into_iter().chain(length).chain(pitch).chain(copies).chain(other_clips(record));
-    (table, notes.collect::<Vec<_>>().join(", "), clips)
+    let notes = [clip_count, length, unused, noticed, partly, pitch, copies, other_clips(record)];
+    notes.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+fn dropped_clips(data: &Value) -> Table {
+    let mut clips = Table::new(&["clip", "reason"]);
+    let all = data["dropped_clips"].as_array().map_or(&[] as &[Value], Vec::as_slice);
+    for one in all.iter().take(MOST_ROWS) {
+        clips.push([text::value(&one["name"]), text::value(&one["reason"])]);
+    }
+    if all.len() > MOST_ROWS {
+        clips.total([format!("and {} more", all.len() - MOST_ROWS), String::new()]);
+    }
+    clips
 }
 
 /// "other clips from epoch 12, 30 on", if they changed between the processes of the training.
@@ -464,39 +542,132 @@ fn findings(record: &Record) -> Table {
             text::value(&one["message"]),
             text::value(&one["hint"]),
         ];
-        table.rows.push(texts.into_iter().map(|text| Cell { text, strong: refused }).collect());
+        table.rows.push(texts.into_iter().map(|text| Cell::strong(text, refused)).collect());
     }
     table
 }
 
+/// The stage that runs the epochs.
+const TRAINING: &str = "training";
+
+/// Each stage once, however many processes ran it: its times added up, what its last one said.
 fn stages(record: &Record, epochs: &BTreeMap<i64, Epoch>) -> Table {
-    let mut table = Table::new(&["stage", "#time", "#share", "#done", "summary"]);
+    let mut stages: Vec<(String, usize, f64, &Value)> = Vec::new();
+    for data in events(record, "stage") {
+        let (name, seconds) = (text::value(&data["stage"]), track::seconds(&data["seconds"]).unwrap_or(0.0));
+        match stages.iter_mut().find(|known| known.0 == name) {
+            Some(known) => (known.1, known.2, known.3) = (known.1 + 1, known.2 + seconds, data),
+            None => stages.push((name, 1, seconds, data)),
+        }
+    }
+    let repeated = stages.iter().any(|(_, times, ..)| *times > 1);
+    let mut columns = vec!["stage", "#times", "#time", "#share", "#done", "summary"];
+    if !repeated {
+        columns.remove(1);
+    }
+    let mut table = Table::new(&columns);
     let whole = record.seconds();
     let share =
         |seconds: f64| if whole > 0.0 { format!("{:.1} %", seconds / whole * 100.0) } else { text::NONE.into() };
+    let mut add = |name: &str, times: String, seconds: f64, done: String, summary: &str| {
+        let mut row = vec![name.to_owned(), times, text::duration(seconds), share(seconds), done, summary.to_owned()];
+        if !repeated {
+            row.remove(1);
+        }
+        table.rows.push(row.into_iter().map(Cell::from).collect());
+    };
     let mut known = 0.0;
-    for data in events(record, "stage") {
-        let seconds = data["seconds"].as_f64().unwrap_or(0.0);
+    let mut trains = false;
+    for (name, times, seconds, last) in stages {
         known += seconds;
-        let (stage, done, summary) = (&data["stage"], &data["done"], data["summary"].as_str().unwrap_or_default());
-        table.push([text::value(stage), text::duration(seconds), share(seconds), text::value(done), summary.into()]);
+        trains |= name == TRAINING;
+        let summary = last["summary"].as_str().unwrap_or_default();
+        add(&name, times.to_string(), seconds, text::value(&last["done"]), summary);
     }
-    let training: f64 = epochs.values().filter_map(|epoch| epoch.seconds).sum();
+    let training = train_seconds(epochs);
     if training > 0.0 {
-        known += training;
-        let done = epochs.len().to_string();
-        table.push(["training".into(), text::duration(training), share(training), done, "epochs".into()]);
+        // The stage of training holds its epochs, and what is measured and saved between them.
+        known += if trains { 0.0 } else { training };
+        let name = if trains { "of it, epochs that ended" } else { TRAINING };
+        add(name, String::new(), training, epochs.len().to_string(), "epochs");
     }
-    if table.rows.is_empty() {
+    if known <= 0.0 {
         return table;
     }
     // Stages may overlap, or be repeated after a kill: then there is no rest to tell.
     if whole > known {
-        let rest = whole - known;
-        table.push(["everything else".into(), text::duration(rest), share(rest), String::new(), String::new()]);
+        add("everything else", String::new(), whole - known, String::new(), "");
     }
-    table.total(["whole run".into(), text::duration(whole), String::new(), String::new(), String::new()]);
+    let cells = columns.iter().map(|column| match *column {
+        "stage" => "whole run".to_owned(),
+        "#time" => text::duration(whole),
+        _ => String::new(),
+    });
+    table.total(cells.collect::<Vec<_>>());
     table
+}
+
+/// Seconds spent in epochs that ended, each counted once.
+fn train_seconds(epochs: &BTreeMap<i64, Epoch>) -> f64 {
+    epochs.values().filter_map(|epoch| epoch.seconds).sum()
+}
+
+/// What the times count.
+fn stages_note(record: &Record, epochs: &BTreeMap<i64, Epoch>) -> String {
+    let processes = match record.sessions.len() {
+        0 | 1 => "the process".to_owned(),
+        n => format!("all {n} processes together, without the pauses between them"),
+    };
+    let training = train_seconds(epochs);
+    let training =
+        if training > 0.0 { format!(" Epochs that ended took {}.", text::duration(training)) } else { String::new() };
+    format!("Times are those of {processes}.{training}")
+}
+
+/// Settings that a later process of the training had otherwise: from which epoch, before, after.
+fn changes(record: &Record) -> Table {
+    let mut table = Table::new(&["#from epoch", "setting", "before", "after"]);
+    for change in changed(record) {
+        let epoch = change.epoch.map_or_else(|| text::NONE.to_owned(), |epoch| epoch.to_string());
+        table.rows.push(vec![
+            epoch.into(),
+            change.setting.into(),
+            Cell::cut(change.before, 80),
+            Cell::cut(change.after, 80),
+        ]);
+    }
+    table
+}
+
+/// A setting that changed when the training went on.
+pub struct Change {
+    /// The first epoch that ended with it; none if none did.
+    pub epoch: Option<i64>,
+    pub setting: String,
+    pub before: String,
+    pub after: String,
+}
+
+/// What changed between the processes of a run, in order. Settings that the earlier process did not know are new in the program, not changed.
+pub fn changed(record: &Record) -> Vec<Change> {
+    let settings = |opening: &Value| -> BTreeMap<String, String> {
+        let version =
+            opening["tool_version"].as_str().map(|version| ("version of rvc-run".to_owned(), version.to_owned()));
+        text::flat(&opening["params"]).into_iter().chain(version).collect()
+    };
+    let mut known = BTreeMap::new();
+    let mut changes = Vec::new();
+    for (i, session) in record.sessions.iter().enumerate() {
+        let end = record.sessions.get(i + 1).map_or(record.events.len(), |next| next.events);
+        let own = record.events.get(session.events..end).unwrap_or_default();
+        let epoch = own.iter().find(|line| line["event"] == "epoch").and_then(|line| line["data"]["epoch"].as_i64());
+        for (setting, after) in settings(&session.opening) {
+            if let Some(before) = known.insert(setting.clone(), after.clone()).filter(|before| *before != after) {
+                changes.push(Change { epoch, setting, before, after });
+            }
+        }
+    }
+    changes
 }
 
 fn system(record: &Record) -> Table {
@@ -612,7 +783,7 @@ fn notes(record: &Record) -> Vec<String> {
     }
     match record.damaged {
         0 => {}
-        1 => notes.push("1 line of the log cannot be read (cut off by a kill?) and is left out.".to_owned()),
+        1 => notes.push("1 line or value of the log cannot be read (cut off by a kill?) and is left out.".to_owned()),
         n => notes.push(format!("{n} lines or values of the log cannot be read and are left out.")),
     }
     if !LOSSES.iter().any(|key| record.metrics.contains_key(*key)) {

@@ -1,6 +1,6 @@
 //! The sounds and pictures of a run inside its page: players and spectrograms, as far as there is room.
 
-use super::text;
+use super::{shown, text};
 use crate::audio::{Audio, io, picture};
 use crate::error::{Error, Kind, Result};
 use crate::files::{self, Workspace};
@@ -9,11 +9,11 @@ use base64::Engine;
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 
 /// Bytes of sounds and pictures in a page, as they stand there (base64). A browser opens more only slowly, and no mail takes it.
 const MOST_BYTES: usize = 20_000_000;
-/// Of a longer sound the beginning is in the page: eight of them then fit.
+/// Of a longer sound the beginning is in the page: eight of them then fit, or some fifty clips as training cuts them.
 const MOST_SECONDS: f64 = 20.0;
 /// A larger file is not even looked at: decoding hours of sound takes longer than making the rest of the page.
 const LARGEST_FILE: u64 = 64 << 20;
@@ -31,10 +31,13 @@ pub struct Gallery {
 }
 
 /// What belongs together: an original and what imitates it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub struct Group {
     pub title: String,
+    /// The original, and the first, the middle and the last of the others.
     pub items: Vec<Item>,
+    /// All between them.
+    pub more: Vec<Item>,
 }
 
 /// A sound with its picture, or a picture alone.
@@ -48,6 +51,8 @@ pub struct Item {
     pub picture: String,
     pub sound: String,
     pub ticks: Vec<Tick>,
+    /// Not here for want of room alone.
+    pub no_room: bool,
 }
 
 /// A frequency beside a spectrogram: its name, and how far from the top, in percent.
@@ -60,109 +65,225 @@ pub struct Tick {
 /// Pictures for dashboards of what has its spectrogram beside its player here.
 const SHOWN_WITH_SAMPLES: [&str; 2] = ["all/mel", "sample/mel"];
 
-/// The first, middle and last sample with its original, the self-test's sound, and the first, middle and last of other media.
+/// Every sample with its original, the self-test's sound, and all other media, as far as there is room: first those that are shown at
+/// once, then the others, evenly spread.
 pub fn gallery(workspace: &Workspace, record: &Record) -> Gallery {
-    let mut packer = Packer { workspace, used: 0, left_out: 0, seen: BTreeSet::new() };
-    let mut groups = packer.samples(record);
-    groups.extend(packer.self_test(record));
-    groups.extend(packer.media(record));
-    let embedded = if packer.used == 0 { String::new() } else { text::bytes(packer.used) };
-    Gallery { groups, left_out: packer.left_out, embedded }
+    let mut groups = sample_groups(workspace, record);
+    groups.extend(self_test(record));
+    let media = media(workspace, record, &groups);
+    groups.extend(media);
+    let mut packer = Packer::new(workspace, true);
+    groups.iter_mut().flat_map(|group| &mut group.items).for_each(|item| packer.add(item));
+    for group in &mut groups {
+        for i in spread(group.more.len()) {
+            packer.add(&mut group.more[i]);
+        }
+    }
+    Gallery { left_out: packer.left_out, embedded: packer.embedded(), groups }
+}
+
+/// The players of several runs side by side.
+#[derive(Debug, Default, Serialize)]
+pub struct Players {
+    /// A row for the originals, one for each epoch that a run has a sample of, one for the exported voices.
+    pub rows: Vec<PlayerRow>,
+    /// How many samples have no room in the page.
+    pub left_out: usize,
+    pub embedded: String,
+}
+
+/// What the runs have of one epoch.
+#[derive(Debug, Serialize)]
+pub struct PlayerRow {
+    pub label: String,
+    /// One for each run, which may have none.
+    pub cells: Vec<Option<Item>>,
+}
+
+/// The samples of runs, which are named by `letters`, without pictures.
+pub fn players(workspace: &Workspace, records: &[&Record], letters: &[String]) -> Players {
+    let samples: Vec<BTreeMap<i64, (String, String)>> = records.iter().map(|record| samples(record)).collect();
+    let row = |label: String, path: &dyn Fn(usize) -> Option<String>| {
+        let cell = |i: usize| path(i).map(|path| Item::new(format!("{label} of {}", letters[i]), path));
+        PlayerRow { label: label.clone(), cells: (0..records.len()).map(cell).collect() }
+    };
+    let original = |i: usize| samples[i].values().next_back().map(|(_, of)| of.clone()).filter(|of| !of.is_empty());
+    let tested = |i: usize| Some(events(records[i], "self_test").next_back()?["path"].as_str()?.to_owned());
+    let epochs: BTreeSet<i64> = samples.iter().flat_map(|samples| samples.keys().copied()).collect();
+    let mut rows = vec![row("original".into(), &original), row("exported voice".into(), &tested)];
+    rows.extend(
+        epochs
+            .iter()
+            .map(|epoch| row(format!("epoch {epoch}"), &|i| samples[i].get(epoch).map(|(path, _)| path.clone()))),
+    );
+    let mut packer = Packer::new(workspace, false);
+    // What decides first: the originals, the voices, the last sample of each run.
+    let last: BTreeSet<usize> = samples
+        .iter()
+        .filter_map(|samples| epochs.iter().position(|epoch| Some(epoch) == samples.keys().next_back()))
+        .collect();
+    let rest = spread(epochs.len()).into_iter().filter(|i| !last.contains(i));
+    let order: Vec<usize> = [0, 1].into_iter().chain(last.iter().copied().chain(rest).map(|i| i + 2)).collect();
+    for i in order {
+        rows[i].cells.iter_mut().flatten().for_each(|item| packer.add(item));
+    }
+    let voices = rows.remove(1);
+    rows.push(voices);
+    rows.retain(|row| row.cells.iter().flatten().any(|item| !item.no_room));
+    Players { left_out: packer.without_room, embedded: packer.embedded(), rows }
+}
+
+/// Numbers below `n`, evenly spread from the start: the ends, the middle, the middles between them.
+fn spread(n: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = [0, n.saturating_sub(1)][..n.min(2)].to_vec();
+    let mut gaps = std::collections::VecDeque::from([(0, n.saturating_sub(1))]);
+    while let Some((from, to)) = gaps.pop_front() {
+        if to > from + 1 {
+            let middle = from.midpoint(to);
+            order.push(middle);
+            gaps.extend([(from, middle), (middle, to)]);
+        }
+    }
+    order
+}
+
+/// The samples of a run: epoch, path, original. An epoch that was repeated after a kill has its last sample.
+fn samples(record: &Record) -> BTreeMap<i64, (String, String)> {
+    let sample = |data: &Value| {
+        let of = data["of"].as_str().unwrap_or_default().to_owned();
+        Some((data["epoch"].as_i64()?, (data["path"].as_str()?.to_owned(), of)))
+    };
+    events(record, "sample").filter_map(sample).collect()
+}
+
+fn sample_groups(workspace: &Workspace, record: &Record) -> Vec<Group> {
+    let mut groups: Vec<(String, Vec<Item>)> = Vec::new();
+    for (epoch, (path, of)) in samples(record) {
+        let item = Item::new(format!("epoch {epoch}"), path);
+        match groups.iter_mut().find(|group| group.0 == of) {
+            Some(group) => group.1.push(item),
+            None => groups.push((of, vec![item])),
+        }
+    }
+    let group = |(of, samples): (String, Vec<Item>)| {
+        let mut group = Group::new(workspace, "During training", samples);
+        if !of.is_empty() {
+            group.items.insert(0, Item::new("original", of));
+        }
+        group
+    };
+    groups.into_iter().map(group).collect()
+}
+
+fn self_test(record: &Record) -> Option<Group> {
+    let data = events(record, "self_test").last()?;
+    let of = data["of"].as_str().map(|of| Item::new("original", of));
+    let made = data["path"].as_str().map(|path| Item::new("the exported voice", path));
+    let items: Vec<Item> = of.into_iter().chain(made).collect();
+    (!items.is_empty()).then(|| Group { title: "Self-test".into(), items, more: Vec::new() })
+}
+
+/// Whatever else a recipe gave to be shown, the same content once; without what is in `groups`.
+fn media(workspace: &Workspace, record: &Record, groups: &[Group]) -> Vec<Group> {
+    // Named from the workspace in one line, in full in another.
+    let shown = groups.iter().flat_map(|group| group.items.iter().chain(&group.more));
+    let shown: BTreeSet<PathBuf> = shown.map(|item| workspace.path(&item.path)).collect();
+    let mut keys: BTreeMap<&str, BTreeMap<i64, &str>> = BTreeMap::new();
+    for line in record.events.iter().filter(|line| line["type"] == "artifact") {
+        let (Some(key), Some(step), Some(path)) = (line["key"].as_str(), line["step"].as_i64(), line["path"].as_str())
+        else {
+            continue;
+        };
+        if !shown.contains(&workspace.path(path)) && !SHOWN_WITH_SAMPLES.contains(&key) {
+            keys.entry(key).or_default().insert(step, path);
+        }
+    }
+    let group = |(key, steps): (&str, BTreeMap<i64, &str>)| {
+        let mut same: Vec<(String, Vec<i64>, &str)> = Vec::new();
+        for (step, path) in steps {
+            let content = content(workspace, path).unwrap_or_else(|| path.to_owned());
+            match same.iter_mut().find(|known| known.0 == content) {
+                Some(known) => known.1.push(step),
+                None => same.push((content, vec![step], path)),
+            }
+        }
+        let items = same.into_iter().map(|(_, steps, path)| Item::new(steps_label(&steps), path)).collect();
+        Group::new(workspace, key, items)
+    };
+    keys.into_iter().map(group).collect()
+}
+
+/// What tells a file's content from another's; none for a file that cannot be shown anyway.
+fn content(workspace: &Workspace, path: &str) -> Option<String> {
+    let path = workspace.path(path);
+    let small = std::fs::metadata(&path).is_ok_and(|about| about.is_file() && about.len() <= LARGEST_FILE);
+    small.then(|| files::digest_file(&path).ok()).flatten()
+}
+
+fn steps_label(steps: &[i64]) -> String {
+    match steps {
+        [step] => format!("step {step}"),
+        [first, .., last] => format!("steps {first} to {last}, the same {} times", steps.len()),
+        [] => String::new(),
+    }
+}
+
+impl Item {
+    fn new(label: impl Into<String>, path: impl Into<String>) -> Self {
+        Self { label: label.into(), path: path.into(), ..Self::default() }
+    }
+}
+
+impl Group {
+    /// The first, the middle and the last of `all`, of those that are still there if any is, at once; the others behind them.
+    fn new(workspace: &Workspace, title: &str, all: Vec<Item>) -> Self {
+        let there: Vec<bool> = all.iter().map(|item| workspace.path(&item.path).is_file()).collect();
+        let none = !there.contains(&true);
+        let from: Vec<usize> = (0..all.len()).filter(|i| there[*i] || none).collect();
+        let wanted = from.first().into_iter().chain(from.get(from.len() / 2)).chain(from.last());
+        let wanted: BTreeSet<usize> = wanted.copied().collect();
+        let mut group = Self { title: title.into(), ..Self::default() };
+        for (i, item) in all.into_iter().enumerate() {
+            if wanted.contains(&i) { group.items.push(item) } else { group.more.push(item) }
+        }
+        group
+    }
 }
 
 struct Packer<'a> {
     workspace: &'a Workspace,
+    /// Whether sounds get their spectrogram.
+    pictures: bool,
     used: usize,
     left_out: usize,
-    /// Paths that are in the page.
-    seen: BTreeSet<String>,
+    without_room: usize,
+    /// What is in the page, by path and by content: the label.
+    paths: BTreeMap<String, String>,
+    contents: BTreeMap<String, String>,
 }
 
-impl Packer<'_> {
-    fn samples(&mut self, record: &Record) -> Vec<Group> {
-        // An epoch that was repeated after a kill has its last sample.
-        let mut samples: BTreeMap<i64, (String, String)> = BTreeMap::new();
-        for data in events(record, "sample") {
-            if let (Some(epoch), Some(path)) = (data["epoch"].as_i64(), data["path"].as_str()) {
-                samples.insert(epoch, (path.to_owned(), data["of"].as_str().unwrap_or_default().to_owned()));
-            }
-        }
-        let chosen = self.choose(samples.into_iter().map(|(epoch, (path, of))| (path, (epoch, of))).collect());
-        let mut groups: Vec<(String, Vec<(i64, String)>)> = Vec::new();
-        for (path, (epoch, of)) in chosen {
-            match groups.iter_mut().find(|group| group.0 == of) {
-                Some(group) => group.1.push((epoch, path)),
-                None => groups.push((of, vec![(epoch, path)])),
-            }
-        }
-        let mut shown = Vec::new();
-        for (of, samples) in groups {
-            let mut items = Vec::new();
-            if !of.is_empty() {
-                items.push(self.item("original", &of));
-            }
-            for (epoch, path) in samples {
-                items.push(self.item(&format!("epoch {epoch}"), &path));
-            }
-            shown.push(Group { title: "During training".into(), items });
-        }
-        shown
+impl<'a> Packer<'a> {
+    fn new(workspace: &'a Workspace, pictures: bool) -> Self {
+        let (paths, contents) = (BTreeMap::new(), BTreeMap::new());
+        Self { workspace, pictures, used: 0, left_out: 0, without_room: 0, paths, contents }
     }
 
-    fn self_test(&mut self, record: &Record) -> Option<Group> {
-        let data = events(record, "self_test").last()?;
-        let of = data["of"].as_str().map(|of| self.item("original", of));
-        let made = data["path"].as_str().map(|path| self.item("the exported voice", path));
-        let items: Vec<Item> = of.into_iter().chain(made).collect();
-        (!items.is_empty()).then(|| Group { title: "Self-test".into(), items })
+    fn embedded(&self) -> String {
+        if self.used == 0 { String::new() } else { text::bytes(self.used) }
     }
 
-    fn media(&mut self, record: &Record) -> Vec<Group> {
-        let mut keys: BTreeMap<&str, BTreeMap<i64, String>> = BTreeMap::new();
-        // Named from the workspace in one line, in full in another.
-        let known: BTreeSet<PathBuf> =
-            events(record, "sample").filter_map(|data| Some(self.workspace.path(data["path"].as_str()?))).collect();
-        for line in record.events.iter().filter(|line| line["type"] == "artifact") {
-            let (Some(key), Some(step), Some(path)) =
-                (line["key"].as_str(), line["step"].as_i64(), line["path"].as_str())
-            else {
-                continue;
-            };
-            let shown = known.contains(&self.workspace.path(path)) || self.seen.contains(path);
-            if !shown && !SHOWN_WITH_SAMPLES.contains(&key) {
-                keys.entry(key).or_default().insert(step, path.to_owned());
-            }
-        }
-        let mut groups = Vec::new();
-        for (key, steps) in keys {
-            let chosen = self.choose(steps.into_iter().map(|(step, path)| (path, step)).collect());
-            let items = chosen.into_iter().map(|(path, step)| self.item(&format!("step {step}"), &path)).collect();
-            groups.push(Group { title: key.to_owned(), items });
-        }
-        groups
-    }
-
-    /// The first, the middle and the last, of those that are still there if any is.
-    fn choose<T>(&self, all: Vec<(String, T)>) -> Vec<(String, T)> {
-        let is_there = |(path, _): &(String, T)| self.workspace.path(path).is_file();
-        let (there, gone): (Vec<_>, Vec<_>) = all.into_iter().partition(is_there);
-        let from = if there.is_empty() { gone } else { there };
-        let (middle, last) = (from.len() / 2, from.len().saturating_sub(1));
-        let wanted = |i: usize| i == 0 || i == middle || i == last;
-        from.into_iter().enumerate().filter(|(i, _)| wanted(*i)).map(|(_, item)| item).collect()
-    }
-
-    fn item(&mut self, label: &str, path: &str) -> Item {
-        let mut item = Item { label: label.into(), path: path.into(), ..Item::default() };
-        if self.seen.contains(path) {
-            item.note = "is shown above".into();
-        } else if let Err(error) = self.fill(&mut item) {
+    /// Puts the sound and picture of an item into the page, or says in its note why not.
+    fn add(&mut self, item: &mut Item) {
+        item.path = shown(self.workspace, &self.workspace.path(&item.path));
+        if let Some(known) = self.paths.get(&item.path) {
+            item.note = if self.pictures { "is shown above".into() } else { format!("the same as {known}") };
+        } else if let Err(error) = self.fill(item) {
             error.message().clone_into(&mut item.note);
             self.left_out += 1;
+            self.without_room += usize::from(item.no_room);
         } else {
-            self.seen.insert(path.to_owned());
+            self.paths.insert(item.path.clone(), item.label.clone());
         }
-        item
     }
 
     fn fill(&mut self, item: &mut Item) -> Result<()> {
@@ -171,10 +292,17 @@ impl Packer<'_> {
         match std::fs::metadata(&path) {
             Err(_) => return refuse("is not there any more".into()),
             Ok(about) if !about.is_file() => return refuse("is no file".into()),
+            Ok(_) if !is_inside(self.workspace, &path) => return refuse("lies outside the workspace".into()),
             Ok(about) if about.len() > LARGEST_FILE => {
                 return refuse(format!("is too large to be in the page: {}", text::bytes(about.len() as usize)));
             }
             Ok(_) => {}
+        }
+        let full = format!("is left out: the page holds at most {} of sounds and pictures", text::bytes(MOST_BYTES));
+        // Once one had no room, the others are not even decoded.
+        if self.without_room > 0 {
+            item.no_room = true;
+            return refuse(full);
         }
         let (picture, sound) = if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("png")) {
             let bytes = files::read(&path)?;
@@ -190,22 +318,45 @@ impl Packer<'_> {
                 audio.samples.truncate((MOST_SECONDS * f64::from(audio.sample_rate)) as usize);
                 item.note = format!("the first {MOST_SECONDS} s of {}", text::duration(whole));
             }
-            item.ticks = ticks(audio.sample_rate);
-            let picture = picture::spectrogram(&audio.samples, audio.sample_rate, None)?;
-            (uri("image/png", &picture), uri("audio/wav", &wav(&audio)))
+            let mut picture = String::new();
+            if self.pictures {
+                item.ticks = ticks(audio.sample_rate);
+                picture = uri("image/png", &picture::spectrogram(&audio.samples, audio.sample_rate, None)?);
+            }
+            (picture, uri("audio/wav", &wav(&audio)))
         };
+        let content = files::digest(if sound.is_empty() { &picture } else { &sound });
+        if let Some(known) = self.contents.get(&content) {
+            item.note = format!("the same as {known}");
+            item.ticks.clear();
+            return Ok(());
+        }
         let size = picture.len() + sound.len();
         if self.used + size > MOST_BYTES {
             item.ticks.clear();
-            return refuse(format!(
-                "is left out: the page holds at most {} of sounds and pictures",
-                text::bytes(MOST_BYTES)
-            ));
+            item.no_room = true;
+            return refuse(full);
         }
         self.used += size;
+        self.contents.insert(content, item.label.clone());
         (item.picture, item.sound) = (picture, sound);
         Ok(())
     }
+}
+
+/// Whether a file lies in the workspace, links followed: a log may name any file. Its folders of the first two levels (logs/, logs/anna/)
+/// may be links themselves, to where there is more room.
+fn is_inside(workspace: &Workspace, path: &Path) -> bool {
+    let root = if workspace.root().as_os_str().is_empty() { Path::new(".") } else { workspace.root() };
+    let named = path.strip_prefix(workspace.root()).unwrap_or(path);
+    let parts: Vec<_> = named.components().collect();
+    let plain = parts.iter().all(|part| matches!(part, Component::Normal(_)));
+    let Ok(real) = std::fs::canonicalize(path) else { return false };
+    let mut folders = vec![root.to_owned()];
+    if plain {
+        folders.extend((1..parts.len().min(3)).map(|n| root.join(parts[..n].iter().collect::<PathBuf>())));
+    }
+    folders.iter().filter_map(|folder| std::fs::canonicalize(folder).ok()).any(|folder| real.starts_with(folder))
 }
 
 /// The data of the events of a name, in order.

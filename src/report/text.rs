@@ -29,19 +29,9 @@ pub fn maybe(value: Option<f64>) -> String {
     value.map_or_else(|| NONE.to_owned(), number)
 }
 
-/// "0.42 s", "12.3 s", "4 min 05 s", "3 h 07 min", "2 d 3 h".
+/// Seconds as [`crate::duration`] writes them everywhere, or [`NONE`].
 pub fn duration(seconds: f64) -> String {
-    if !seconds.is_finite() {
-        return NONE.into();
-    }
-    let whole = seconds.max(0.0).round() as u64;
-    match whole {
-        _ if seconds < 10.0 => format!("{:.2} s", seconds.max(0.0)),
-        0..60 => format!("{seconds:.1} s"),
-        60..3600 => format!("{} min {:02} s", whole / 60, whole % 60),
-        3600..86_400 => format!("{} h {:02} min", whole / 3600, whole % 3600 / 60),
-        _ => format!("{} d {} h", whole / 86_400, whole % 86_400 / 3600),
-    }
+    if seconds.is_finite() { crate::duration::words(seconds.max(0.0)) } else { NONE.into() }
 }
 
 /// Seconds as a column of a table shows them: "12.3".

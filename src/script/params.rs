@@ -3,10 +3,12 @@
 use super::bind::value;
 use super::diagnostic::Diagnostic;
 use super::engine::Sources;
+use crate::address::without_password;
 use crate::error::nearest;
 use rhai::{AST, Expr, Map, Position, Stmt};
 use serde_json::{Number, Value};
 use std::collections::BTreeMap;
+use std::path::Path;
 
 /// A mistake in PARAMS.
 pub const CODE: &str = "script.params";
@@ -358,4 +360,66 @@ pub fn to_map(params: &[Param], values: &BTreeMap<String, Value>) -> Map {
             Some((param.name.as_str().into(), value::from_json(&fitting)))
         })
         .collect()
+}
+
+/// What a recipe runs with, for its first line: so a log says how to repeat it.
+pub struct Opening {
+    recipe: String,
+    positional: Vec<String>,
+    /// What is not its default, in the order of PARAMS.
+    changed: Vec<(String, Value)>,
+    /// Everything.
+    values: serde_json::Map<String, Value>,
+}
+
+impl Opening {
+    /// `recipe`: its name or path; `given`: what was typed. An address goes without its password.
+    pub fn new(recipe: &str, params: &[Param], given: &BTreeMap<String, Value>) -> Self {
+        let stem = Path::new(recipe).file_stem().map_or_else(|| recipe.into(), |stem| stem.to_string_lossy());
+        let (mut positional, mut changed, mut values) = (Vec::new(), Vec::new(), serde_json::Map::new());
+        for param in params {
+            let Some(value) = given.get(&param.name).or(param.value.as_ref()) else { continue };
+            let value = without_passwords(value);
+            values.insert(param.name.clone(), value.clone());
+            if param.positional {
+                positional.push(shown(&value));
+            } else if !param.value.as_ref().is_some_and(|usual| same(usual, &value)) {
+                changed.push((param.name.clone(), value));
+            }
+        }
+        Self { recipe: stem.into_owned(), positional, changed, values }
+    }
+
+    /// "train_voice anna: epochs 500, batch_size 8 (defaults otherwise)"; none for a recipe without parameters.
+    pub fn line(&self) -> Option<String> {
+        if self.values.is_empty() {
+            return None;
+        }
+        let named = std::iter::once(&self.recipe).chain(&self.positional).map(String::as_str);
+        let changed: Vec<String> =
+            self.changed.iter().map(|(name, value)| format!("{name} {}", shown(value))).collect();
+        let settings = match (changed.is_empty(), self.values.len() > changed.len() + self.positional.len()) {
+            (true, true) => ": defaults".to_owned(),
+            (true, false) => String::new(),
+            (false, more) => format!(": {}{}", changed.join(", "), if more { " (defaults otherwise)" } else { "" }),
+        };
+        Some(format!("{}{settings}", named.collect::<Vec<_>>().join(" ")))
+    }
+
+    /// The same for programs: an object with `event` ("settings"), `recipe`, `arguments`, `changed` and all `values`.
+    pub fn to_json(&self) -> Value {
+        let changed: serde_json::Map<String, Value> = self.changed.iter().cloned().collect();
+        serde_json::json!({
+            "event": "settings", "recipe": self.recipe, "arguments": self.positional, "changed": changed, "values": self.values
+        })
+    }
+}
+
+/// Each entry of a list by itself: one may be an address with a blank in it.
+fn without_passwords(value: &Value) -> Value {
+    match value {
+        Value::String(text) => Value::from(without_password(text).into_owned()),
+        Value::Array(entries) => entries.iter().map(without_passwords).collect(),
+        other => other.clone(),
+    }
 }

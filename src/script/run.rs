@@ -5,8 +5,7 @@ use super::diagnostic::{self, Diagnostic, Severity};
 use super::engine::Host;
 use super::native::Natives;
 use super::params::{self, Param};
-use crate::address::without_password;
-use rhai::{Array, EvalAltResult, Map, Scope};
+use rhai::{EvalAltResult, Map, Scope};
 
 /// Stack of the thread that parses and runs scripts. Rhai recurses for every nested call and expression: 64 levels of
 /// calls, each with expressions 64 deep, need some 20 MB in a build with debug information. Only touched pages cost memory.
@@ -70,7 +69,6 @@ pub fn run(host: &Host, recipe: &Recipe, arguments: Map) -> Outcome {
         Ok(ast) => ast,
         Err(mistake) => return Outcome { code: WRONG_USE, diagnostics: vec![*mistake] },
     };
-    tell_arguments(host, recipe, &arguments);
     host.session.set_arguments(arguments);
     // Absolute, so that what is beside the recipe is found from any workspace.
     let path = std::path::absolute(&recipe.source).unwrap_or_else(|_| recipe.source.clone().into());
@@ -80,26 +78,6 @@ pub fn run(host: &Host, recipe: &Recipe, arguments: Map) -> Outcome {
         Err(error) => ending(host, &natives, &recipe.source, &error, &mut found),
     };
     Outcome { code, diagnostics: found }
-}
-
-/// Tells once what the recipe runs with, in the order of PARAMS, so that a log says how to repeat it.
-fn tell_arguments(host: &Host, recipe: &Recipe, arguments: &Map) {
-    let shown = |param: &Param| {
-        let value = arguments.get(param.name.as_str())?;
-        // Each entry of a list by itself: one may be an address with a blank in it.
-        let value = match value.read_lock::<Array>() {
-            Some(list) => {
-                let entries = list.iter().map(|entry| format!("{:?}", without_password(&entry.to_string())));
-                format!("[{}]", entries.collect::<Vec<_>>().join(", "))
-            }
-            None => without_password(&value.to_string()).into_owned(),
-        };
-        Some(format!("{} {value}", param.name))
-    };
-    let values: Vec<String> = recipe.params.iter().filter_map(shown).collect();
-    if !values.is_empty() {
-        host.session.task().info(format!("{}: {}", recipe.source, values.join(", ")));
-    }
 }
 
 fn ending(host: &Host, natives: &Natives, source: &str, error: &EvalAltResult, found: &mut Vec<Diagnostic>) -> u8 {

@@ -236,11 +236,10 @@ impl Follower {
     }
 }
 
-/// The points of a metrics line.
+/// The points of a metrics line; none of one whose time cannot be one.
 fn samples(line: &Value) -> Vec<Sample> {
-    let (Some(step), Some(time), Some(metrics)) =
-        (line["step"].as_i64(), line["time"].as_f64(), line["metrics"].as_object())
-    else {
+    let time = line["time"].as_f64().filter(|time| super::read::is_time(*time));
+    let (Some(step), Some(time), Some(metrics)) = (line["step"].as_i64(), time, line["metrics"].as_object()) else {
         return Vec::new();
     };
     let time_ms = (time * 1000.0).round() as i64;

@@ -5,7 +5,7 @@
 //! that never jumps):
 //!
 //! ```text
-//! {"type":"start","time":..,"elapsed":0.0,"schema":1,"run":"20261122-213011-042-anna-9f3c","name":"anna","params":{..}}
+//! {"type":"start","time":..,"elapsed":0.0,"schema":1,"run":"20261122-213011-042-anna-9f3c","name":"anna","title":"anna 2026-11-22 22:30","params":{..}}
 //! {"type":"metrics","time":..,"elapsed":..,"step":12,"metrics":{"loss_mel":31.2,"grad_norm_g":"NaN"}}
 //! {"type":"event","time":..,"elapsed":..,"event":"checkpoint","data":{..}}
 //! {"type":"artifact","time":..,"elapsed":..,"path":"logs/anna/samples/epoch_10.wav","to":"samples/epoch_10.wav","key":"sample","step":110,"stamp":[295724,..]}
@@ -23,6 +23,7 @@ mod follow;
 mod log;
 pub mod machine;
 pub mod mlflow;
+mod name;
 mod overview;
 mod read;
 mod sampler;
@@ -30,21 +31,23 @@ mod sink;
 mod sync;
 pub mod tensorboard;
 
+pub use name::{name_of, title, title_of};
 pub use overview::{Overview, Scored};
-pub use read::{Point, Record, Session, number, read};
-pub use sync::{Synced, addresses, renew_paths, sync};
+pub use read::{Point, Record, Session, number, read, seconds};
+pub use sync::{Synced, renew_paths, sync};
 
 use crate::error::{Error, Kind, Result};
 use crate::files::{self, Workspace};
 use crate::task::{self, Task};
 use log::Log;
 use machine::Machine;
+use name::{new_id, new_title, started};
 use sampler::Sampler;
 use serde_json::{Map, Value, json};
 use sink::Sink;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Layout of the lines above.
 const SCHEMA: u32 = 1;
@@ -53,7 +56,7 @@ const SCHEMA: u32 = 1;
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     pub mlflow: Option<mlflow::Place>,
-    /// Event files for TensorBoard, in tracking/tensorboard/<run>.
+    /// Event files for TensorBoard, in a folder of tracking/tensorboard; see [`tensorboard::run_folder`].
     pub tensorboard: bool,
     /// MLflow's experiment; "" is [`mlflow::EXPERIMENT`].
     pub experiment: String,
@@ -89,7 +92,9 @@ impl Run {
             }
         };
         let log = Arc::new(Log::new(id, sink));
-        let opening = json!({ "schema": SCHEMA, "run": log.id(), "name": name });
+        // A folder that cannot be listed costs only the difference between two runs of a minute.
+        let title = new_title(log.id(), &runs(workspace).unwrap_or_default(), &jiff::tz::TimeZone::system());
+        let opening = json!({ "schema": SCHEMA, "run": log.id(), "name": name, "title": title });
         Ok(Self::begin("start", opening, task, workspace, name, log, params, options))
     }
 
@@ -97,13 +102,13 @@ impl Run {
     ///
     /// Errors: `file.not_found` if there is no such run.
     pub fn resume(task: &Task, workspace: &Workspace, id: &str, params: &Value, options: &Options) -> Result<Self> {
-        let path = folder(workspace).join(format!("{}.jsonl", files::entry_name("a run", id)?));
-        if !path.is_file() {
+        // Among the files that are there, so that no id leads out of the folder.
+        if !runs(workspace)?.iter().any(|known| known == id) {
             return Err(Error::new(Kind::NotFound, format!("there is no run {id:?}"))
-                .path(&path)
+                .path(folder(workspace))
                 .hint("run ids are the file names in tracking/events"));
         }
-        let log = Arc::new(Log::new(id.to_owned(), Sink::append(task, path)));
+        let log = Arc::new(Log::new(id.to_owned(), Sink::append(task, log_path(workspace, id))));
         let name = name_of(id).unwrap_or(id);
         let opening = json!({ "run": log.id() });
         Ok(Self::begin("resume", opening, task, workspace, name, log, params, options))
@@ -276,34 +281,11 @@ pub fn log_path(workspace: &Workspace, id: &str) -> PathBuf {
 pub fn runs(workspace: &Workspace) -> Result<Vec<String>> {
     let folder = folder(workspace);
     let paths = if folder.is_dir() { files::list(&folder)? } else { Vec::new() };
-    let logs = paths.iter().filter(|path| path.extension().is_some_and(|e| e == "jsonl"));
+    let logs = paths.iter().filter(|path| path.extension().is_some_and(|e| e == "jsonl") && !path.is_dir());
     Ok(logs.filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned())).collect())
 }
 
 /// The id of the newest run of `name`, if there is one.
 pub fn latest(workspace: &Workspace, name: &str) -> Option<String> {
     runs(workspace).ok()?.into_iter().rev().find(|id| name_of(id) == Some(name))
-}
-
-/// "20261122-213011-042-anna-9f3c": UTC start time to the millisecond, name, and four digits against two starts in one.
-fn new_id(name: &str) -> String {
-    let now = jiff::Timestamp::now();
-    let unique = files::digest(format!("{name} {} {now:?} {:?}", std::process::id(), Instant::now()));
-    format!("{}-{:03}-{name}-{}", now.strftime("%Y%m%d-%H%M%S"), now.subsec_millisecond(), &unique[..4])
-}
-
-/// When a run began, in Unix seconds, to the millisecond; now for a name that is no id.
-fn started(id: &str) -> f64 {
-    let time = || {
-        let (date, rest) = id.split_at_checked("20261122-213011".len())?;
-        let time = jiff::civil::DateTime::strptime("%Y%m%d-%H%M%S", date).ok()?;
-        let ms: i64 = rest.get(1..4)?.parse().ok()?;
-        Some(time.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_millisecond() + ms)
-    };
-    time().unwrap_or_else(|| jiff::Timestamp::now().as_millisecond()) as f64 / 1000.0
-}
-
-fn name_of(id: &str) -> Option<&str> {
-    let (_, rest) = id.split_at_checked("20261122-213011-042-".len())?;
-    rest.rsplit_once('-').map(|(name, _)| name)
 }

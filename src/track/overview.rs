@@ -2,6 +2,7 @@
 
 use super::read::Record;
 use serde_json::Value;
+use std::collections::BTreeMap;
 
 /// An epoch and its mean of a metric.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -10,7 +11,7 @@ pub struct Scored {
     pub value: f64,
 }
 
-/// What the last process of a run did, and the best of the whole run.
+/// What the last process of a run did, and what the whole run came to.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Overview {
     pub epochs: usize,
@@ -18,6 +19,12 @@ pub struct Overview {
     /// Time spent in epochs.
     pub train_seconds: f64,
     pub warnings: usize,
+    /// How many processes worked on the run.
+    pub processes: usize,
+    /// How long they worked, without the pauses between them.
+    pub run_seconds: f64,
+    /// Time spent in the run's epochs, in all processes; one that was repeated after a kill counts as its last.
+    pub run_train_seconds: f64,
     /// The epoch with the smallest mean of the metric that was asked for, over all processes.
     pub best: Option<Scored>,
     pub last: Option<Scored>,
@@ -26,27 +33,31 @@ pub struct Overview {
 impl Overview {
     /// `metric`: a loss of which every epoch records the mean, such as "loss_mel".
     pub fn of(record: &Record, metric: &str) -> Self {
-        let mut overview = Self::default();
-        let began = record.sessions.last().map_or(0.0, |session| session.time.0);
-        for line in record.events.iter().filter(|line| line["time"].as_f64().is_some_and(|time| time >= began)) {
+        let mut overview = Self { processes: record.sessions.len(), run_seconds: record.seconds(), ..Self::default() };
+        let before = record.sessions.last().map_or(0, |session| session.events);
+        for line in record.events.iter().skip(before) {
             let data = &line["data"];
             match line["event"].as_str() {
                 Some("epoch") => {
                     overview.epochs += 1;
-                    overview.steps += data["steps"].as_i64().unwrap_or_default();
-                    overview.train_seconds += data["seconds"].as_f64().unwrap_or_default();
+                    overview.steps = overview.steps.saturating_add(data["steps"].as_i64().unwrap_or_default());
+                    overview.train_seconds += super::seconds(&data["seconds"]).unwrap_or_default();
                 }
                 Some("warning") => overview.warnings += 1,
                 _ => {}
             }
         }
+        let mut epochs = BTreeMap::new();
         for line in record.events.iter().filter(|line| line["event"] == "epoch") {
+            let seconds = super::seconds(&line["data"]["seconds"]).unwrap_or_default();
+            epochs.extend(line["data"]["epoch"].as_i64().map(|epoch| (epoch, seconds)));
             let Some(scored) = scored(&line["data"], metric) else { continue };
             overview.last = Some(scored);
             if overview.best.is_none_or(|best| scored.value < best.value) {
                 overview.best = Some(scored);
             }
         }
+        overview.run_train_seconds = epochs.values().sum();
         overview
     }
 }
@@ -77,11 +88,12 @@ mod tests {
             epoch(4, &json!("NaN")),
             json!({ "type": "event", "time": 4.5, "event": "warning", "data": { "text": "y" } }),
         ];
-        let sessions = vec![Session::default(), Session { time: (3.0, 5.0), ..Session::default() }];
+        let sessions = vec![Session::default(), Session { events: 3, ..Session::default() }];
         let overview = Overview::of(&Record { sessions, events, ..Record::default() }, "loss_mel");
         assert_eq!((overview.epochs, overview.steps, overview.warnings), (2, 20, 1));
         assert_eq!(overview.best, Some(Scored { epoch: 2, value: 20.0 }));
         assert_eq!(overview.last, Some(Scored { epoch: 3, value: 25.0 }));
+        assert_eq!((overview.processes, overview.train_seconds, overview.run_train_seconds), (2, 4.0, 8.0));
     }
 
     #[test]

@@ -22,12 +22,14 @@ pub struct Point {
 pub struct Session {
     /// Its start or resume line; null if that line was lost.
     pub opening: Value,
-    /// Unix seconds of its first and last line.
+    /// Unix seconds of its first and last line; 0 if no line has a time that can be one.
     pub time: (f64, f64),
-    /// How long it worked on the run, by a clock that never jumps.
+    /// How long it worked on the run, up to its finish line, by a clock that never jumps.
     pub seconds: f64,
     /// Its last finish line; null if it was killed or goes on.
     pub finish: Value,
+    /// How many of the record's events stand before it.
+    pub events: usize,
 }
 
 /// What a run's file says.
@@ -43,7 +45,7 @@ pub struct Record {
     pub events: Vec<Value>,
     /// The status of the last finish line; none if the run was killed or goes on.
     pub status: Option<String>,
-    /// Lines that are no JSON object of a known type; a kill leaves at most one.
+    /// Lines that are no JSON object of a known type, and values that cannot be what their name says; a kill leaves at most one.
     pub damaged: usize,
 }
 
@@ -51,6 +53,17 @@ impl Record {
     /// The metric by which its epochs are compared.
     pub fn best_metric(&self) -> &str {
         self.start["params"]["best_metric"].as_str().unwrap_or("loss_mel")
+    }
+
+    /// What is wrong with the file, in words; none if nothing is.
+    pub fn damage(&self) -> Option<String> {
+        match self.damaged {
+            0 if self.sessions.is_empty() => Some("nothing is recorded in it".to_owned()),
+            0 if self.start.is_null() => Some("its start line is lost".to_owned()),
+            0 => None,
+            1 => Some("1 line or value cannot be read and is left out".to_owned()),
+            n => Some(format!("{n} lines or values cannot be read and are left out")),
+        }
     }
 
     /// How long all processes together worked on the run.
@@ -105,6 +118,10 @@ struct Metrics<'a>(Vec<(Cow<'a, str>, f64)>);
 
 impl MetricsLine<'_> {
     fn add_to(self, record: &mut Record) {
+        if !is_time(self.time) || !is_length(self.elapsed) {
+            record.damaged += 1;
+            return;
+        }
         session(record, self.time, self.elapsed);
         for (key, value) in self.metrics.0 {
             insert(record, &key, self.step, Point { time: self.time, value });
@@ -171,37 +188,52 @@ impl<'de> Deserialize<'de> for Measured {
     }
 }
 
+/// Notes whose process a line is. What a line says counts even if its time cannot be one.
 fn add_to_session(record: &mut Record, line: &Value) {
-    let (Some(kind), Some(time)) = (line["type"].as_str(), line["time"].as_f64()) else { return };
+    let Some(kind @ ("start" | "resume" | "metrics" | "event" | "artifact" | "finish")) = line["type"].as_str() else {
+        return;
+    };
+    let time = line["time"].as_f64().filter(|time| is_time(*time));
+    let elapsed = line["elapsed"].as_f64().filter(|seconds| is_length(*seconds));
     if matches!(kind, "start" | "resume") {
-        begin(record, line.clone(), time);
+        begin(record, line.clone());
     }
-    let session = session(record, time, line["elapsed"].as_f64().unwrap_or(0.0));
+    if kind != "metrics" && (time.is_none() || elapsed.is_none() && !line["elapsed"].is_null()) {
+        record.damaged += 1;
+    }
+    let before = record.sessions.last().map_or(0.0, |session| session.time.1);
+    let session = session(record, time.unwrap_or(before), elapsed.unwrap_or(0.0));
     if kind == "finish" {
         session.finish = line.clone();
     }
 }
 
-fn begin(record: &mut Record, opening: Value, time: f64) {
-    record.sessions.push(Session { opening, time: (time, time), ..Session::default() });
+fn begin(record: &mut Record, opening: Value) {
+    let events = record.events.len();
+    record.sessions.push(Session { opening, events, ..Session::default() });
 }
 
 /// The session of a line; one without an opening if that was lost.
 fn session(record: &mut Record, time: f64, elapsed: f64) -> &mut Session {
     if record.sessions.is_empty() {
-        begin(record, Value::Null, time);
+        begin(record, Value::Null);
     }
     let last = record.sessions.len() - 1;
     let session = &mut record.sessions[last];
+    if session.time.0 == 0.0 {
+        session.time.0 = time;
+    }
     session.time.1 = time;
-    session.seconds = session.seconds.max(elapsed);
+    // What is done once a run has ended, such as storing its page, is no work on it: else the page would say another time than all later looks.
+    if session.finish.is_null() {
+        session.seconds = session.seconds.max(elapsed);
+    }
     session
 }
 
 fn add_metrics(record: &mut Record, line: &Value) {
-    let (Some(step), Some(time), Some(metrics)) =
-        (line["step"].as_i64(), line["time"].as_f64(), line["metrics"].as_object())
-    else {
+    let time = line["time"].as_f64().filter(|time| is_time(*time));
+    let (Some(step), Some(time), Some(metrics)) = (line["step"].as_i64(), time, line["metrics"].as_object()) else {
         record.damaged += 1;
         return;
     };
@@ -220,6 +252,21 @@ fn insert(record: &mut Record, key: &str, step: i64, point: Point) {
         None => record.metrics.entry(key.to_owned()).or_default(),
     };
     points.insert(step, point);
+}
+
+/// Whether Unix seconds can be the time of a line: up to the year 9999, where calendars end.
+pub(super) fn is_time(unix_seconds: f64) -> bool {
+    (0.0..=253_402_207_200.0).contains(&unix_seconds)
+}
+
+/// Whether seconds can be how long something took: three hundred years at most. Whatever is longer cannot be added up or shown.
+fn is_length(seconds: f64) -> bool {
+    (0.0..=1e10).contains(&seconds)
+}
+
+/// How long something took, in seconds; none for what is no length of time.
+pub fn seconds(value: &Value) -> Option<f64> {
+    value.as_f64().filter(|seconds| is_length(*seconds))
 }
 
 /// A number of the log, or of MLflow's API, which write NaN and infinities as the same texts.

@@ -1,4 +1,4 @@
-//! TensorBoard: a run's points, pictures and sounds in tracking/tensorboard/<run>/events.out.tfevents.*
+//! TensorBoard: a run's points, pictures and sounds in tracking/tensorboard/<title>/events.out.tfevents.*
 //!
 //! ```text
 //! file     record, record, ...                       each process that has something to say begins a file of its own
@@ -55,6 +55,17 @@ pub fn folder(workspace: &Workspace) -> PathBuf {
     workspace.tracking().join("tensorboard")
 }
 
+/// The folder of a run's event files, which TensorBoard shows as the run's name: its title (see `name.rs`), or its id in folders of
+/// older versions.
+pub fn run_folder(workspace: &Workspace, id: &str) -> PathBuf {
+    let older = folder(workspace).join(id);
+    if older.is_dir() {
+        older
+    } else {
+        folder(workspace).join(super::name::folder_name(id, &super::title_of(workspace, id)))
+    }
+}
+
 /// The lines of an event log as TensorBoard has them.
 pub(super) struct TensorBoard {
     folder: PathBuf,
@@ -92,7 +103,7 @@ impl TensorBoard {
     /// A target that writes the run `id`. Nothing is made before there is something to write.
     pub fn new(workspace: &Workspace, id: &str) -> Self {
         Self {
-            folder: folder(workspace).join(id),
+            folder: run_folder(workspace, id),
             workspace: workspace.clone(),
             file: None,
             bytes: 0,

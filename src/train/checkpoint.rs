@@ -66,6 +66,9 @@ pub struct Manifest {
     /// What made the content features of the clips, if it is known; see [`crate::train::Dataset::encoded_by`].
     #[serde(default)]
     pub content_digest: Option<String>,
+    /// Names of the speakers by number; empty for a single one, and for those of other programs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub speakers: Vec<String>,
     /// The recipe that trained, without its folder, if one did.
     #[serde(default)]
     pub recipe: Option<String>,
@@ -225,6 +228,7 @@ pub fn manifest(config: &Config, data_digest: &str, next: Position, device: tch:
         losses: BTreeMap::new(),
         base: BaseRecord::default(),
         content_digest: None,
+        speakers: Vec::new(),
         recipe: None,
         config_digest: files::digest(serde_json::Value::from(settings.clone()).to_string()),
         config: settings,
@@ -296,14 +300,9 @@ pub fn prune(logs: &Path, keep: impl Fn(i64) -> bool) -> Result<Vec<i64>> {
 
 /// The epochs that have a manifest, oldest first, as text: "0, 10, 20". Errors: `file.read`.
 pub fn saved_epochs(logs: &Path) -> Result<String> {
-    Ok(epochs(logs)?.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
-}
-
-/// The epochs of which checkpoints of ours were saved, in order, by the names of their manifests. Errors: `file.read`.
-pub fn epochs(logs: &Path) -> Result<Vec<i64>> {
     let mut epochs = numbered(logs, "checkpoint_", ".json")?;
     epochs.sort_unstable();
-    Ok(epochs)
+    Ok(epochs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
 }
 
 /// The numbers of G_ and D_ files that no manifest vouches for, sorted. Errors: `file.read`.

@@ -11,6 +11,7 @@ use crate::task::Task;
 use crate::train::{holdout, order};
 use crate::{Error, Kind, Result, files, nn, npy};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use tch::{Device, Tensor};
@@ -19,6 +20,9 @@ use tch::{Device, Tensor};
 const MAX_FRAMES: usize = 900;
 /// The same in seconds: what is behind it in a clip is not trained on.
 pub const MAX_SECONDS: f64 = MAX_FRAMES as f64 / 100.0;
+
+/// Highest sample of silence.
+const SILENT_PEAK: f32 = 1.0 / 32768.0;
 
 /// Bytes of clips kept in memory where the system does not tell what is free.
 const FALLBACK_ROOM: usize = 2 << 30;
@@ -81,6 +85,7 @@ pub struct Dataset {
     spectral: Rc<Spectral>,
     room: usize,
     content_digest: Option<String>,
+    speakers: Vec<String>,
 }
 
 /// What stays known of a clip that does not stay in memory.
@@ -89,6 +94,32 @@ struct Fact {
     length: i64,
     frames: usize,
     digest: String,
+    is_silent: bool,
+}
+
+/// Why a clip is not trained on.
+enum Unfit {
+    /// Shorter than the window, in seconds.
+    Short(f64),
+    Damaged(Error),
+}
+
+impl From<Error> for Unfit {
+    fn from(error: Error) -> Self {
+        Self::Damaged(error)
+    }
+}
+
+impl Unfit {
+    fn into_error(self, limits: Limits) -> Error {
+        match self {
+            Self::Short(seconds) => damaged(format!(
+                "{seconds:.2} s are too short: training takes windows of {:.2} s",
+                limits.window_seconds()
+            )),
+            Self::Damaged(error) => error,
+        }
+    }
 }
 
 /// What a clip must fit.
@@ -102,11 +133,17 @@ struct Limits {
     f0: bool,
 }
 
+impl Limits {
+    fn window_seconds(self) -> f64 {
+        self.min_frames as f64 / 100.0
+    }
+}
+
 /// Opens the data set of a file list and checks every clip; relative paths in the list are below `root`.
 ///
-/// Unusable clips are left out, each with a warning that names it and why, and listed in [`Dataset::dropped`].
-/// Errors: `file.not_found` (the list), `data.damaged` (a line with another number of fields), `data.empty` (no usable clip),
-/// `cancelled`.
+/// Unusable clips are left out, with a warning that names them and why, and listed in [`Dataset::dropped`].
+/// Errors: `file.not_found` (the list), `data.damaged` (a line with another number of fields), `data.empty` (no usable clip with
+/// sound in it: silence alone trains nothing), `cancelled`.
 pub fn dataset(task: &Task, root: &Path, filelist: &Path, config: &Config) -> Result<Dataset> {
     let half_of_memory = {
         let free = sysinfo::System::new().map(|mut system| {
@@ -132,29 +169,78 @@ pub fn dataset_within(task: &Task, root: &Path, filelist: &Path, config: &Config
     let lines = parse_filelist(task, root, filelist, config.if_f0)?;
     let loaded = task.map("reading clips", &lines, |item| Ok(load(item, limits)))?;
     let mut dropped = Vec::new();
+    let mut short = Vec::new();
     let (mut items, mut clips) = (Vec::new(), Vec::new());
     for (item, clip) in lines.into_iter().zip(loaded) {
-        match clip {
+        let unfit = match clip {
             Ok(clip) => {
                 items.push(item);
                 clips.push(Some(clip));
+                continue;
             }
-            Err(error) => {
-                let name = item.wave.display().to_string();
-                task.warn(format!("left out of training: {name}: {}", error.message()));
-                dropped.push(Dropped { name, reason: error.message().to_owned() });
+            Err(unfit) => unfit,
+        };
+        let name = item.wave.display().to_string();
+        let seconds = if let Unfit::Short(seconds) = unfit { Some(seconds) } else { None };
+        let error = unfit.into_error(limits);
+        match seconds {
+            Some(seconds) => {
+                short.push((item.wave.file_name().unwrap_or_default().to_string_lossy().into_owned(), seconds))
             }
+            None => task.warn(format!("left out of training: {name}: {}", error.message())),
         }
+        dropped.push(Dropped { name, reason: error.message().to_owned() });
     }
-    if items.is_empty() {
-        return Err(Error::new(
-            Kind::DataEmpty,
-            format!("{} names no usable clip ({} left out)", filelist.display(), dropped.len()),
-        )
-        .path(filelist)
-        .hint("prepare the voice again; the warnings above say what is wrong with each clip"));
+    let short = Short(short);
+    if clips.iter().flatten().all(Clip::is_silent) {
+        return Err(nothing_to_train_on(filelist, items.len(), dropped.len(), &short, limits));
+    }
+    if !short.0.is_empty() {
+        task.warn(format!("left out of training: {}", short.text(limits)));
     }
     Ok(Dataset::new(task, items, clips, dropped, config, limits, room))
+}
+
+/// Clips that are shorter than the window: name and seconds.
+struct Short(Vec<(String, f64)>);
+
+impl Short {
+    /// "3 clips of 0.12 to 0.20 s are shorter than the training's window of 0.40 s: a.wav, b.wav, c.wav".
+    fn text(&self, limits: Limits) -> String {
+        const MOST: usize = 5;
+        let names: Vec<&str> = self.0.iter().take(MOST).map(|(name, _)| name.as_str()).collect();
+        let more = match self.0.len().saturating_sub(MOST) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let (low, high) =
+            self.0.iter().fold((f64::MAX, 0.0f64), |(low, high), (_, seconds)| (low.min(*seconds), high.max(*seconds)));
+        let seconds = if high - low < 0.005 { format!("{low:.2} s") } else { format!("{low:.2} to {high:.2} s") };
+        let (count, window) = (self.0.len(), limits.window_seconds());
+        let are = if count == 1 { "clip of {} is" } else { "clips of {} are" }.replace("{}", &seconds);
+        format!("{count} {are} shorter than the training's window of {window:.2} s: {}{more}", names.join(", "))
+    }
+}
+
+/// `silent`: clips that are usable and hold no sound.
+fn nothing_to_train_on(filelist: &Path, silent: usize, dropped: usize, short: &Short, limits: Limits) -> Error {
+    let silence = if silent > 0 { format!("; its {silent} other clips are silence") } else { String::new() };
+    let (message, hint) = if short.0.is_empty() && dropped == 0 {
+        let message = format!("there is no clip with sound in {} ({silent} silent ones)", filelist.display());
+        (message, "put recordings of speech into the voice's folder and prepare it again".to_owned())
+    } else if short.0.len() == dropped {
+        let message =
+            format!("there is nothing to train on in {}: {}{silence}", filelist.display(), short.text(limits));
+        let hint = format!(
+            "add recordings with longer phrases (a few seconds each), or join short ones; segment_size sets the window, {:.2} s here",
+            limits.window_seconds()
+        );
+        (message, hint)
+    } else {
+        let message = format!("{} names no usable clip ({dropped} left out{silence})", filelist.display());
+        (message, "prepare the voice again; the warnings above say what is wrong with each clip".to_owned())
+    };
+    Error::new(Kind::DataEmpty, message).path(filelist).hint(hint)
 }
 
 fn parse_filelist(task: &Task, root: &Path, filelist: &Path, f0: bool) -> Result<Vec<Item>> {
@@ -242,13 +328,14 @@ fn damaged(why: impl Into<String>) -> Error {
 }
 
 /// Reads and checks one clip. Errors: as reading, `data.damaged`, `config.mismatch` for another rate.
-fn load(item: &Item, limits: Limits) -> Result<Clip> {
+fn load(item: &Item, limits: Limits) -> std::result::Result<Clip, Unfit> {
     let audio = io::read_wav(&item.wave)?;
     if audio.sample_rate != limits.sample_rate {
         return Err(Error::new(
             Kind::ConfigMismatch,
             format!("its rate is {} Hz, but training is at {} Hz", audio.sample_rate, limits.sample_rate),
-        ));
+        )
+        .into());
     }
     let bytes = std::fs::metadata(&item.wave).map_err(|e| Error::io("look at", &item.wave, e))?.len();
     let (content, rows, columns) = npy::read_f32_2d(&item.phone)?;
@@ -256,7 +343,8 @@ fn load(item: &Item, limits: Limits) -> Result<Clip> {
         return Err(damaged(format!(
             "its content has {columns} values a frame, but must have {}: version v1 takes 256, v2 768",
             limits.content_channels
-        )));
+        ))
+        .into());
     }
     let (pitch, pitchf) = match &item.pitch {
         Some([coarse, hz]) => (npy::read_i64(coarse)?, npy::read_f64(hz)?),
@@ -267,11 +355,7 @@ fn load(item: &Item, limits: Limits) -> Result<Clip> {
     let pitches = if limits.f0 { pitch.len().min(pitchf.len()) } else { usize::MAX };
     let frames = [2 * rows, MAX_FRAMES, pitches, spec_frames].into_iter().min().unwrap_or(0);
     if frames < limits.min_frames {
-        return Err(damaged(format!(
-            "{:.2} s are too short: training takes windows of {:.2} s",
-            frames as f64 / 100.0,
-            limits.min_frames as f64 / 100.0
-        )));
+        return Err(Unfit::Short(frames as f64 / 100.0));
     }
     let clip = Clip {
         frames,
@@ -310,6 +394,11 @@ fn check_values(clip: &Clip, limits: Limits) -> Result<()> {
 }
 
 impl Clip {
+    /// Whether there is nothing to hear in it: at most one step of 16 bits, as in the silence that RVC puts into every list.
+    fn is_silent(&self) -> bool {
+        self.wave.iter().all(|x| x.abs() <= SILENT_PEAK)
+    }
+
     fn digest(&self) -> String {
         let mut hasher = Sha256::new();
         let mut floats = |values: &[f32]| {
@@ -355,7 +444,12 @@ impl Dataset {
         limits: Limits,
         room: usize,
     ) -> Self {
-        let fact = |clip: &Clip| Fact { length: clip.length, frames: clip.frames, digest: clip.digest.clone() };
+        let fact = |clip: &Clip| Fact {
+            length: clip.length,
+            frames: clip.frames,
+            digest: clip.digest.clone(),
+            is_silent: clip.is_silent(),
+        };
         let facts = clips.iter().flatten().map(fact).collect();
         let mut left = room;
         let bins = config.n_fft() / 2 + 1;
@@ -387,6 +481,7 @@ impl Dataset {
             spectral: Rc::new(Spectral::new(config, Device::Cpu)),
             room,
             content_digest: None,
+            speakers: Vec::new(),
         };
         set.count();
         set
@@ -404,7 +499,7 @@ impl Dataset {
     ///
     /// Whole recordings are taken, since neighbouring clips of one overlap and share its room and mood: what is held out was never heard. Which
     /// ones depends on `seed` and the recordings' numbers alone. Of a single recording the end is taken, and the clip before it is left
-    /// out of both sets; silence that was added to the list is never taken.
+    /// out of both sets. Silent clips are never taken, and do not count.
     ///
     /// Errors: `config.value` if `fraction` is not above 0 and below 1; `data.empty` if there are too few clips for two sets.
     pub fn hold_out(&mut self, fraction: f64, seed: i64) -> Result<Self> {
@@ -414,12 +509,22 @@ impl Dataset {
                 format!("the part that is held out is {fraction}, but must be above 0.0 and below 1.0"),
             ));
         }
-        let names: Vec<Option<(String, i64)>> = self.items.iter().map(|item| recording_of(&item.wave)).collect();
+        let heard = self.items.iter().zip(&self.facts);
+        let names: Vec<Option<(String, i64)>> =
+            heard.map(|(item, fact)| recording_of(&item.wave).filter(|_| !fact.is_silent)).collect();
         let places =
             holdout::choose(&names, &self.facts.iter().map(|fact| fact.frames).collect::<Vec<_>>(), fraction, seed);
         let Some(holdout::Places { held, left_out }) = places else {
-            return Err(Error::new(Kind::DataEmpty, format!("{} clips are too few to hold some out", self.len()))
-                .hint("add recordings, or train without validation"));
+            let clips = names.iter().flatten().count();
+            let recordings = names.iter().flatten().map(|(recording, _)| recording).collect::<BTreeSet<_>>().len();
+            return Err(Error::new(
+                Kind::DataEmpty,
+                format!(
+                    "{clips} clips with sound, of {recordings} recordings, are too few to hold some out: at least 2 recordings, or 3 clips of \
+                     one, are needed"
+                ),
+            )
+            .hint("add recordings, or train without validation"));
         };
         let (mut rest, mut taken) = (self.emptied(), self.emptied());
         let old = std::mem::take(&mut self.items)
@@ -458,6 +563,7 @@ impl Dataset {
             spectral: self.spectral.clone(),
             room: self.room,
             content_digest: self.content_digest.clone(),
+            speakers: self.speakers.clone(),
         }
     }
 
@@ -484,6 +590,18 @@ impl Dataset {
             format!("{} is of speaker {}, but the network has rows for 0 to {} alone", item.wave.display(), item.sid, rows - 1),
         )
         .hint("start from a base with more rows of speakers, or from random weights with --pretrained-g none and --pretrained-d none"))
+    }
+
+    /// The same clips, with the names of their speakers by number; none where there is but one.
+    #[must_use]
+    pub fn spoken_by(mut self, speakers: Vec<String>) -> Self {
+        self.speakers = speakers;
+        self
+    }
+
+    /// The names of the speakers by number, if they are known and more than one.
+    pub fn speakers(&self) -> &[String] {
+        &self.speakers
     }
 
     /// What made the clips' content, if it is known.
@@ -540,8 +658,9 @@ impl Dataset {
                 Some(clip) if clip.spec.is_none() => clip.spec = Some(nn::guard(|| clip.spec(&self.spectral))?),
                 Some(_) => {}
                 None => {
+                    let wave = &self.items[id].wave;
                     let mut clip = load(&self.items[id], self.limits)
-                        .map_err(|e| e.context(self.items[id].wave.display()).path(&self.items[id].wave))?;
+                        .map_err(|unfit| unfit.into_error(self.limits).context(wave.display()).path(wave))?;
                     clip.spec = Some(nn::guard(|| clip.spec(&self.spectral))?);
                     read_again.push((id, clip));
                 }

@@ -16,7 +16,6 @@ pub mod optim;
 pub mod order;
 pub mod pretrained;
 mod python;
-pub mod room;
 pub mod step;
 pub mod trainer;
 

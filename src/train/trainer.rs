@@ -666,6 +666,7 @@ impl Trainer {
         manifest.base = self.base.clone();
         manifest.lineage = self.lineage();
         manifest.content_digest = self.data.content_digest().map(str::to_owned);
+        manifest.speakers = self.data.speakers().to_vec();
         manifest.recipe.clone_from(&self.recipe);
         // A speed is no part of the state: two trainings that did the same have the same files.
         for speed in SPEEDS {

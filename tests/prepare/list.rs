@@ -4,9 +4,11 @@ use crate::recordings::{record, snapshot};
 use crate::room::{clean_rebuild, clip, config, five, room, rows};
 use rvc_run::audio::io;
 use rvc_run::config::Config;
-use rvc_run::files;
+use rvc_run::task::{Event, Task};
+use rvc_run::{files, prepare};
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 #[test]
 fn the_file_list_is_as_rvc_writes_it() {
@@ -70,6 +72,34 @@ fn each_subfolder_is_a_speaker() {
     assert_eq!(clips.speakers, ["max", "zoe"]);
     assert_eq!(clips.clips.iter().map(|clip| clip.sid).collect::<Vec<_>>(), [0, 1, 1]);
     assert_eq!(room.run().list.mute_rows, 4);
+}
+
+/// What is said of the speakers in a voice of these recordings, and their names.
+fn speakers_said(recordings: &[(&str, u32)]) -> (Vec<String>, Vec<String>) {
+    let said = Arc::new(Mutex::new(Vec::new()));
+    let ear = said.clone();
+    let mut room = room(recordings);
+    room.task = Task::new(2, move |event| {
+        if let Event::Info(text) = event {
+            ear.lock().unwrap().push(text.clone());
+        }
+    });
+    room.run();
+    let lines = said.lock().unwrap().iter().filter(|text| text.contains("speaker")).cloned().collect();
+    (lines, prepare::speakers(&room.logs()))
+}
+
+#[test]
+fn subfolders_that_become_speakers_are_said_with_seconds() {
+    let (said, names) = speakers_said(&[("zoe/1.wav", 1), ("zoe/2.wav", 2), ("max/1.wav", 3)]);
+    assert_eq!(said, ["2 speakers: max 2 s (sid 0), zoe 4 s (sid 1); subfolders are speakers"]);
+    assert_eq!(names, ["max", "zoe"]);
+    let (said, names) = speakers_said(&[("loose.wav", 1), ("max/1.wav", 2)]);
+    assert_eq!(said, ["2 speakers: recordings in no subfolder 2 s (sid 0), max 2 s (sid 1); subfolders are speakers"]);
+    assert_eq!(names, ["anna", "max"], "they are the voice's own");
+    for one in [&[("1.wav", 1), ("2.wav", 2)][..], &[("takes/1.wav", 1)]] {
+        assert_eq!(speakers_said(one), (vec![], vec![]), "{one:?}");
+    }
 }
 
 #[test]

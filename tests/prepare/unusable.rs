@@ -1,12 +1,12 @@
 //! What cannot be used, and what is said of it.
 
-use crate::recordings::{RATE, record};
+use crate::recordings::{RATE, record, record_stereo};
 use crate::room::{config, five, listening, room, rows};
 use rvc_run::Kind;
 use rvc_run::audio::io;
 use rvc_run::cache::Cache;
 use rvc_run::files::{self, Workspace};
-use rvc_run::prepare;
+use rvc_run::prepare::{self, survey};
 use std::path::Path;
 
 #[test]
@@ -123,4 +123,119 @@ fn a_folder_that_cannot_be_written_is_an_error() {
     files::write(&room.workspace.path("logs"), "in the way").unwrap();
     let kind = room.error().kind();
     assert!(matches!(kind, Kind::Write | Kind::NotFound), "{kind:?}");
+}
+
+#[test]
+fn what_to_do_is_said_with_what_is_skipped_and_only_once() {
+    let room = five();
+    let put = |name: &str, bytes: &[u8]| std::fs::write(room.data().join(name), bytes).unwrap();
+    put("damaged.flac", b"fLaC and then nothing of use");
+    put("damaged2.flac", b"fLaC and then nothing of use, once more");
+    put("empty.wav", b"");
+    let clips = room.slices(&config()).unwrap();
+    let warnings = room.warnings();
+    let of = |name: &str| warnings.iter().find(|w| w.starts_with(&format!("{name} is skipped: "))).unwrap().clone();
+    assert!(of("damaged.flac").contains("; if it plays elsewhere, convert it"), "{warnings:?}");
+    assert!(of("damaged2.flac").contains("damaged") && !of("damaged2.flac").contains("convert it"), "{warnings:?}");
+    assert!(of("empty.wav").ends_with("; copy it again from where it came from"), "{warnings:?}");
+    let rows: Vec<_> = clips.table.iter().filter_map(|row| row.hint.as_deref()).collect();
+    assert_eq!(rows.len(), 3, "each row has its own: {rows:?}");
+    let report = survey::of_clips(&room.task, &clips).unwrap();
+    assert!(report.unusable.iter().all(|one| one.hint.is_some()), "{:?}", report.unusable);
+    assert!(report.lines().iter().any(|line| line.starts_with("not usable: empty.wav") && line.contains("; copy it")));
+}
+
+#[test]
+fn what_is_odd_about_a_recording_is_said_again_when_it_comes_from_the_cache() {
+    let room = five();
+    record_stereo(&room.data().join("a.wav"), 9, 2.0, -1.0);
+    record_stereo(&room.data().join("dead.wav"), 10, 2.0, 0.0);
+    let cold = room.slices(&config()).unwrap();
+    let said = room.warnings();
+    assert_eq!(said.len(), 2, "{said:?}");
+    assert!(said[0].starts_with("a.wav: ") && said[0].contains("phase-inverted for 2.00 s"), "{said:?}");
+    assert!(said[1].starts_with("dead.wav: ") && said[1].contains("right channel is silent"), "{said:?}");
+    let warm = room.slices(&config()).unwrap();
+    assert_eq!((warm.decoded, room.warnings()), (0, said));
+    for clips in [&cold, &warm] {
+        let notices: Vec<_> = clips.table.iter().filter(|row| !row.notices.is_empty()).collect();
+        assert_eq!(notices.iter().map(|row| row.name.as_str()).collect::<Vec<_>>(), ["a.wav", "dead.wav"]);
+        assert_eq!((notices[0].notices[0].code.as_str(), notices[0].notices[0].seconds), ("channels.inverted", 2.0));
+    }
+    let cache = Cache::open(room.workspace.cache()).unwrap();
+    for _ in 0..2 {
+        let looked = survey::folder(&room.task, &room.workspace, &cache, Path::new("data/anna")).unwrap();
+        for report in [looked, survey::of_clips(&room.task, &warm).unwrap()] {
+            let json = serde_json::to_value(&report).unwrap();
+            assert_eq!(json["recordings"][0]["notices"][0]["code"], "channels.inverted", "{json}");
+            assert!(report.rows().next().unwrap().contains(&"channels inverted".to_owned()));
+            assert!(
+                report.lines().iter().any(|line| line.starts_with("dead.wav: its right channel")),
+                "{:?}",
+                report.lines()
+            );
+        }
+    }
+}
+
+#[test]
+fn recordings_are_found_by_content_where_the_name_says_nothing() {
+    let room = room(&[]);
+    for (name, sound) in [("take1", 1), ("take.001", 2), ("b.rec", 3)] {
+        record(&room.data().join("x.wav"), sound, 2.0);
+        std::fs::rename(room.data().join("x.wav"), room.data().join(name)).unwrap();
+    }
+    record(&room.data().join("c.txt"), 4, 2.0);
+    std::fs::write(room.data().join("LICENSE"), "Permission is hereby granted, to whom it may concern").unwrap();
+    std::fs::write(room.data().join("photo"), b"\xff\xd8\xff\xe0\0\x10JFIF").unwrap();
+    let clips = room.slices(&config()).unwrap();
+    assert_eq!(clips.table.iter().map(|row| row.name.as_str()).collect::<Vec<_>>(), ["b.rec", "take.001", "take1"]);
+    assert_eq!(room.warnings(), Vec::<String>::new());
+}
+
+#[test]
+fn a_folder_of_g722_is_prepared_through_ffmpeg() {
+    let room = room(&[]);
+    for sound in 1..=6u32 {
+        let (wav, g722) = (room.data().join("x.wav"), room.data().join(format!("{sound}.g722")));
+        record(&wav, sound, 2.0);
+        let mut ffmpeg = std::process::Command::new("ffmpeg");
+        let made = ffmpeg.args(["-nostdin", "-v", "error", "-i"]).arg(&wav).args(["-c:a", "g722"]).arg(&g722).status();
+        std::fs::remove_file(wav).unwrap();
+        if !made.is_ok_and(|status| status.success()) {
+            println!("skipped: there is no ffmpeg that writes g722");
+            return;
+        }
+    }
+    let clips = room.slices(&config()).unwrap();
+    assert_eq!((clips.recordings, clips.counts.skipped, clips.clips.len()), (6, 0, 6));
+    assert!((clips.seconds() - 12.0).abs() < 0.1, "{}", clips.seconds());
+    assert_eq!(room.warnings(), Vec::<String>::new());
+    assert_eq!(room.slices(&config()).unwrap().decoded, 0);
+}
+
+#[test]
+fn recordings_shorter_than_the_training_window_are_named_with_it() {
+    let room = five();
+    record(&room.data().join("short.wav"), 7, 0.2);
+    record(&room.data().join("shorter.wav"), 8, 0.15);
+    assert_eq!(room.slices(&config()).unwrap().clips.len(), 7);
+    let warnings = room.warnings();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].contains("0.15 to 0.20 s are shorter than the training's window of 0.40 s"), "{warnings:?}");
+    assert!(warnings[0].ends_with("in short.wav, shorter.wav"), "{warnings:?}");
+}
+
+#[test]
+fn only_recordings_that_are_too_short_end_before_the_features() {
+    for seconds in [0.12, 0.2, 0.3, 0.35, 0.39] {
+        let room = room(&[]);
+        (1..=3).for_each(|sound| record(&room.data().join(format!("{sound}.wav")), sound, seconds));
+        let error = room.error();
+        assert_eq!(error.kind(), Kind::DataEmpty);
+        let expected = format!("all 3 clips are too short, {seconds:.2} s, but the training's window is 0.40 s");
+        assert!(error.message().contains(&expected), "{error}");
+        assert!(error.hint_text().unwrap().contains("longer phrases"), "{error:?}");
+        assert!(!room.logs().join("filelist.txt").exists());
+    }
 }

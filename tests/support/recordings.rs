@@ -26,6 +26,21 @@ pub fn record(path: &Path, sound: u32, seconds: f64) {
     io::write_wav(path, &samples, RATE).unwrap();
 }
 
+/// A recording of two channels, the right one `right` times the left.
+pub fn record_stereo(path: &Path, sound: u32, seconds: f64, right: f32) {
+    record(path, sound, seconds);
+    let left = io::load(path).unwrap().samples;
+    let data: Vec<u8> = left.iter().flat_map(|x| [x.to_le_bytes(), (x * right).to_le_bytes()].concat()).collect();
+    let mut bytes = b"RIFF".to_vec();
+    bytes.extend((data.len() as u32 + 36).to_le_bytes());
+    bytes.extend(b"WAVEfmt \x10\0\0\0\x03\0\x02\0");
+    bytes.extend([RATE.to_le_bytes(), (RATE * 8).to_le_bytes()].concat());
+    bytes.extend(b"\x08\0\x20\0data");
+    bytes.extend((data.len() as u32).to_le_bytes());
+    bytes.extend(data);
+    std::fs::write(path, bytes).unwrap();
+}
+
 /// The same samples in other bytes: a chunk that readers skip, as a tag is.
 pub fn retag(path: &Path) {
     let mut bytes = files::read(path).unwrap();

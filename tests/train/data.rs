@@ -93,3 +93,60 @@ fn a_clip_that_is_damaged_while_training_is_an_error_that_names_it() {
     assert_eq!(error.kind(), Kind::DataDamaged);
     assert!(error.message().contains("3_0.wav"), "{error}");
 }
+
+/// Makes clips of a room silent, each by `sample`.
+fn silence(room: &Room, clips: impl IntoIterator<Item = usize>, sample: f32) {
+    for i in clips {
+        audio::io::write_wav(&room.logs().join(format!("0_gt_wavs/{i}_0.wav")), &[sample; 20000], 40000).unwrap();
+    }
+}
+
+#[test]
+fn silent_clips_alone_are_nothing_to_train_on() {
+    // Digital silence, and the lowest step of 16 bits.
+    for sample in [0.0, 1.0 / 32768.0, -1.0 / 32768.0] {
+        let room = Room::with(&[20000; 3]);
+        silence(&room, 0..3, sample);
+        let error = dataset(&Task::silent(), room.root(), room.list(), &config(json!({}))).err().unwrap();
+        assert_eq!(error.kind(), Kind::DataEmpty);
+        assert!(error.message().contains("3 silent ones"), "{error}");
+    }
+    let room = Room::with(&[20000; 3]);
+    silence(&room, 0..2, 0.0);
+    assert_eq!(room.data(&config(json!({}))).len(), 3, "one that is heard is enough, and silence stays beside it");
+}
+
+#[test]
+fn short_clips_are_named_with_their_length_and_the_window() {
+    let room = Room::with(&[20000, 4800, 6000, 20000]);
+    let (task, lines) = watched();
+    let settings = config(json!({ "segment_size": 12800 }));
+    let data = dataset(&task, room.root(), room.list(), &settings).unwrap();
+    assert_eq!((data.len(), data.dropped().len()), (2, 2));
+    let warnings = warnings(&lines);
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    for part in ["2 clips of 0.1", "shorter than the training's window of 0.32 s", "1_0.wav, 2_0.wav"] {
+        assert!(warnings[0].contains(part), "{warnings:?}");
+    }
+    // Beside silence they are nothing.
+    silence(&room, [0, 3], 0.0);
+    let error = dataset(&task, room.root(), room.list(), &settings).err().unwrap();
+    assert_eq!(error.kind(), Kind::DataEmpty);
+    for part in ["nothing to train on", "2 clips of 0.1", "window of 0.32 s", "2 other clips are silence"] {
+        assert!(error.message().contains(part), "{error}");
+    }
+}
+
+#[test]
+fn silent_clips_do_not_count_in_what_is_held_out() {
+    let room = Room::with(&[20000; 7]);
+    silence(&room, 1..7, 0.0);
+    let error = room.data(&config(json!({}))).hold_out(0.3, 7).err().unwrap();
+    assert_eq!(error.kind(), Kind::DataEmpty);
+    assert!(error.message().starts_with("1 clips with sound, of 1 recordings"), "{error}");
+    let room = Room::with(&[20000; 7]);
+    silence(&room, 2..7, 0.0);
+    let mut data = room.data(&config(json!({})));
+    let held = data.hold_out(0.3, 7).unwrap();
+    assert_eq!((held.len(), data.len()), (1, 6), "of the two that are heard each set has one");
+}

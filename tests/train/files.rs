@@ -8,7 +8,7 @@ use rvc_run::task::Task;
 use rvc_run::torchfile;
 use rvc_run::train::checkpoint::{self, Layout, Position};
 use rvc_run::train::step::Engine;
-use rvc_run::train::{config_json, export};
+use rvc_run::train::{Trainer, config_json, export};
 use serde_json::json;
 use tch::Device;
 
@@ -257,4 +257,28 @@ fn train_log_has_the_references_lines() {
     assert!(messages[at + 2].contains(&format!(",loss_mel={mel:.3}, loss_kl=")), "{}", messages[at + 2]);
     assert!(messages.iter().any(|m| m.starts_with("====> Epoch: 1 [")), "{text}");
     assert!(messages.iter().any(|m| m.starts_with("Saving model and optimizer state at epoch 1 to ")), "{text}");
+}
+
+#[test]
+fn the_voice_of_several_speakers_names_them_as_webui_does() {
+    let _turn = alone();
+    let room = Room::new();
+    let (settings, task) = (config(json!({})), Task::silent());
+    let data = room.data(&settings).spoken_by(vec!["anna".into(), "本".into()]);
+    let mut trainer = Trainer::open(&task, &settings, data, &room.logs(), &room.store(), false).unwrap();
+    trainer.run_epoch(&task, &mut |_| Ok(())).unwrap();
+    trainer.save().unwrap();
+    trainer.save_voice(&room.path("live.pth")).unwrap();
+    export::from_checkpoint(&room.logs(), 1, false, &room.path("later.pth")).unwrap();
+    for name in ["live.pth", "later.pth"] {
+        let voice = torchfile::read(&room.path(name)).unwrap();
+        for (place, id, speaker) in [("0", 0, "anna"), ("1", 1, "本")] {
+            assert_eq!(voice.int(&["speaker_info", place, "id"]), Some(id), "{name}");
+            assert_eq!(voice.text(&["speaker_info", place, "name"]), Some(speaker), "{name}");
+        }
+    }
+    room.train(&settings, 2);
+    export::from_checkpoint(&room.logs(), 2, false, &room.path("one.pth")).unwrap();
+    let one = torchfile::read(&room.path("one.pth")).unwrap();
+    assert_eq!(one.entries(&["speaker_info"]), None, "a single speaker needs no name");
 }

@@ -163,7 +163,7 @@ pub mod api {
     /// ```
     #[rhai_fn(get = "rows", pure)]
     pub fn rows(survey: &mut Survey) -> Array {
-        let texts = |row: [String; 10]| Dynamic::from_array(row.into_iter().map(Dynamic::from).collect());
+        let texts = |row: [String; 11]| Dynamic::from_array(row.into_iter().map(Dynamic::from).collect());
         survey.0.borrow().rows().map(texts).collect()
     }
 

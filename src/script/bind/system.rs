@@ -3,10 +3,9 @@
 use super::{At, Fallible, Fault, command, session, text, value};
 
 use crate::search::{self, Seen};
-use crate::{Error, Kind, Result, files, memory, shell};
+use crate::{Error, Kind, Result, duration, files, memory, shell};
 use rhai::plugin::*;
 use rhai::{Array, Dynamic, ImmutableString, Map, NativeCallContext};
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Exit codes that a recipe may end with; 130 is for signals alone.
@@ -17,11 +16,6 @@ const MAX_DIGITS: i64 = 15;
 
 fn text_of(path: impl AsRef<Path>) -> ImmutableString {
     path.as_ref().display().to_string().into()
-}
-
-/// Flags by parameter, as plain values.
-fn flags(map: &Map) -> Result<BTreeMap<String, serde_json::Value>> {
-    Ok(value::map_to_json(map)?.into_iter().collect())
 }
 
 #[export_module]
@@ -83,21 +77,6 @@ pub mod api {
     #[rhai_fn(return_raw)]
     pub fn model_path(ctx: NativeCallContext, voice: &str) -> Fallible<ImmutableString> {
         session(&ctx).workspace().model(voice).map(text_of).at(&ctx)
-    }
-
-    /// Returns the command line that started this recipe with other values of some parameters, to be copied into a shell; () if the
-    /// recipe has no such parameter.
-    ///
-    /// * `changes`: values by parameter; () takes a flag away.
-    ///
-    /// # Example
-    /// ```rhai
-    /// system::again(#{ no_such_parameter: 1 }) == ()
-    /// ```
-    #[rhai_fn(return_raw, volatile)]
-    pub fn again(ctx: NativeCallContext, changes: Map) -> Fallible<Dynamic> {
-        let changes = super::flags(&changes).at(&ctx)?;
-        Ok(session(&ctx).call().again(&changes).map_or(Dynamic::UNIT, Dynamic::from))
     }
 
     /// Returns the path of `name` beside the recipe that was started, such as a folder of bundled recordings.
@@ -280,7 +259,7 @@ pub mod api {
     /// system::minutes(750.0) == "12 min 30 s"
     /// ```
     pub fn minutes(seconds: f64) -> ImmutableString {
-        text::minutes(seconds).into()
+        duration::words(seconds).into()
     }
 
     /// Returns a length of time as people say it, from whole seconds.
@@ -291,7 +270,7 @@ pub mod api {
     /// ```
     #[rhai_fn(name = "minutes")]
     pub fn minutes_int(seconds: i64) -> ImmutableString {
-        text::minutes(seconds as f64).into()
+        duration::words(seconds as f64).into()
     }
 
     /// Returns the seconds that a length of time such as "90s", "30m", "2h" or "1h30m" has; a bare number is seconds.
@@ -331,18 +310,6 @@ pub mod api {
     /// ```
     pub fn split_names(names: &str) -> Array {
         names.split(',').map(str::trim).filter(|name| !name.is_empty()).map(|name| name.to_owned().into()).collect()
-    }
-
-    /// Returns what to call a recipe that lies beside the one that was started, in a command to show: its name, or its path if that one was
-    /// started by its path.
-    ///
-    /// # Example
-    /// ```rhai
-    /// system::sibling("resume") == "resume"
-    /// ```
-    #[rhai_fn(volatile)]
-    pub fn sibling(ctx: NativeCallContext, recipe: &str) -> ImmutableString {
-        session(&ctx).call().sibling(recipe).into()
     }
 
     /// Returns a command to show: `rvc-run`, `--workspace` if this program was given one, the recipe and what it is told, quoted for a shell where it

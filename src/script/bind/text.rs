@@ -1,4 +1,4 @@
-//! Lines for people: tables and lengths of time.
+//! Lines for people: tables; and lengths of time as people type them.
 
 use unicode_width::UnicodeWidthStr;
 
@@ -30,22 +30,6 @@ fn escaped(c: char) -> Vec<char> {
     if c.is_control() { c.escape_default().collect() } else { vec![c] }
 }
 
-/// `seconds` as people say it: "8.2 s", "12 min 30 s", "3 h 5 min".
-pub fn minutes(seconds: f64) -> String {
-    if !seconds.is_finite() || seconds < 0.0 {
-        return format!("{seconds} s");
-    }
-    // What would print as "60.0 s" is a minute.
-    if seconds < 59.95 {
-        return format!("{seconds:.1} s");
-    }
-    let whole = seconds.round() as u64;
-    match whole {
-        ..3600 => format!("{} min {} s", whole / 60, whole % 60),
-        _ => format!("{} h {} min", whole / 3600, whole % 3600 / 60),
-    }
-}
-
 /// The seconds of "90s", "30m", "2h", "1h30m"; a bare number is seconds. None for anything else, also for more than a float holds.
 pub fn seconds(text: &str) -> Option<f64> {
     let mut rest = text.trim();
@@ -73,12 +57,6 @@ pub fn seconds(text: &str) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn lengths_of_time_read_as_people_say_them() {
-        let said: Vec<String> = [0.0, 8.24, 59.94, 59.96, 750.0, 11100.0].map(minutes).into();
-        assert_eq!(said, ["0.0 s", "8.2 s", "59.9 s", "1 min 0 s", "12 min 30 s", "3 h 5 min"]);
-    }
 
     #[test]
     fn table_columns_are_as_wide_as_their_longest_entry() {

@@ -188,8 +188,9 @@ pub mod api {
         run.0.report.path().display().to_string().into()
     }
 
-    /// Returns what the run came to so far: `epochs`, `steps`, `train_seconds` and `warnings` of this process; `best` and `last`, the `epoch`
-    /// with the smallest mean of `metric` and the newest, each with its `value`, over the whole run; () before the first.
+    /// Returns what the run came to so far: `epochs`, `steps`, `train_seconds` (spent in epochs) and `warnings` of this process; of the whole
+    /// run `processes`, `run_seconds` (how long they worked, as the report says it), `run_train_seconds`, and `best` and `last`, the `epoch` with the
+    /// smallest mean of `metric` and the newest, each with its `value`; () before the first.
     ///
     /// * Fails with `file.read`, `file.not_found` if the record cannot be written.
     ///
@@ -317,6 +318,9 @@ fn overview_map(overview: &Overview) -> Map {
         ("epochs".into(), (overview.epochs as i64).into()),
         ("steps".into(), overview.steps.into()),
         ("train_seconds".into(), overview.train_seconds.into()),
+        ("processes".into(), (overview.processes as i64).into()),
+        ("run_seconds".into(), overview.run_seconds.into()),
+        ("run_train_seconds".into(), overview.run_train_seconds.into()),
         ("warnings".into(), (overview.warnings as i64).into()),
         ("best".into(), scored(overview.best)),
         ("last".into(), scored(overview.last)),

@@ -17,7 +17,8 @@ pub(super) struct Folder {
     root: PathBuf,
     /// The run's folder, once it is known to be there.
     run: Option<PathBuf>,
-    identity: String,
+    /// The run's name.
+    title: String,
     experiment_id: String,
     /// meta.yaml's fields that change.
     meta: Meta,
@@ -42,7 +43,7 @@ impl Folder {
         Ok(Self {
             root,
             run: None,
-            identity: String::new(),
+            title: String::new(),
             experiment_id: String::new(),
             meta: Meta::default(),
             touched: BTreeSet::new(),
@@ -67,7 +68,7 @@ impl Folder {
             quoted(&uri),
             self.experiment_id,
             quoted(&self.meta.run_id),
-            quoted(&self.identity),
+            quoted(&self.title),
             self.meta.start_ms,
             quoted(&user)
         );
@@ -131,7 +132,7 @@ impl Store for Folder {
             experiment(&self.root, &id, &run.experiment)?;
             id
         };
-        self.identity.clone_from(&run.id);
+        self.title.clone_from(&run.title);
         self.meta.run_id = super::folder_run_id(&run.id);
         self.meta.start_ms = run.start_ms;
         let folder = self.root.join(&self.experiment_id).join(&self.meta.run_id);
@@ -141,7 +142,7 @@ impl Store for Folder {
         self.write_meta(&folder)?;
         self.run = Some(folder);
         self.tags(&[
-            ("mlflow.runName".into(), run.id.clone()),
+            ("mlflow.runName".into(), run.title.clone()),
             ("mlflow.user".into(), user()),
             ("voice".into(), run.name.clone()),
         ])

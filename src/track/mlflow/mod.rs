@@ -110,8 +110,13 @@ impl Place {
 
     /// A target that writes the run `id` here.
     pub(super) fn target(&self, workspace: &Workspace, id: &str, name: &str, experiment: &str) -> Result<Mlflow> {
-        let identity =
-            Identity { id: id.to_owned(), name: name.to_owned(), experiment: experiment.to_owned(), start_ms: 0 };
+        let identity = Identity {
+            id: id.to_owned(),
+            title: super::title_of(workspace, id),
+            name: name.to_owned(),
+            experiment: experiment.to_owned(),
+            start_ms: 0,
+        };
         let store: Box<dyn Store> = match self {
             Self::Folder(path) => Box::new(folder::Folder::new(path)?),
             Self::Server { url, access } => Box::new(server::Server::new(url, access)),
@@ -148,8 +153,10 @@ fn is_host_and_port(text: &str) -> bool {
 
 /// What makes a run findable.
 struct Identity {
-    /// The run's name here and in MLflow.
+    /// The run's name here, and MLflow's tag rvc_run.run.
     id: String,
+    /// The run's name in MLflow.
+    title: String,
     /// The voice.
     name: String,
     experiment: String,

@@ -302,7 +302,8 @@ impl Server {
             return Ok(info);
         }
         let tags = [("rvc_run.run", &run.id), ("voice", &run.name)].map(|(k, v)| json!({ "key": k, "value": v }));
-        let new = json!({ "experiment_id": experiment, "run_name": run.id, "start_time": run.start_ms, "tags": tags });
+        let new =
+            json!({ "experiment_id": experiment, "run_name": run.title, "start_time": run.start_ms, "tags": tags });
         let answer = self.post("runs/create", &new).map_err(|refusal| self.trouble(&refusal))?;
         Ok(answer["run"]["info"].clone())
     }
