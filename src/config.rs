@@ -3,6 +3,8 @@
 //! A recipe builds a map (`presets::for_rate(40000) + #{ epochs: 500 }`); [`Config::from_json`] turns it into this struct and refuses
 //! unknown names and bad values once, at the edge. Defaults are RVC's published values (spec D.2, F.7).
 
+pub mod idle;
+
 use crate::error::nearest;
 use crate::{Error, Kind, Result};
 use serde::{Deserialize, Serialize};
@@ -336,6 +338,7 @@ impl Config {
         match (self.sample_rate, self.version.as_str()) {
             (48000, "v1") => 11520,
             (48000, _) => 17280,
+            (24000, _) => 8640,
             _ => 12800,
         }
     }
@@ -354,13 +357,13 @@ impl Config {
 
     /// Samples of one spectrogram window; the FFT has the same length (spec D.2).
     pub fn n_fft(&self) -> i64 {
-        if self.sample_rate == 32000 { 1024 } else { 2048 }
+        if matches!(self.sample_rate, 24000 | 32000) { 1024 } else { 2048 }
     }
 
     /// Bands of the training mel (spec D.2).
     pub fn n_mels(&self) -> i64 {
         match self.sample_rate {
-            32000 => 80,
+            24000 | 32000 => 80,
             48000 => 128,
             _ => 125,
         }

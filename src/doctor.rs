@@ -1,6 +1,6 @@
 //! `rvc-run doctor`: what this machine and installation have, what is missing, and what to do about it.
 //!
-//! Looks at the real things (a matrix product on the CPU and on every GPU, the file system under the workspace, programs on
+//! Looks at the real things (a matrix product on the CPU and on every GPU, the file systems under the workspace, programs on
 //! the PATH), not at what should be there. Nothing is printed here: `main` prints the [`Report`].
 
 use crate::assets::store::fetch_command;
@@ -91,7 +91,9 @@ impl fmt::Display for Report {
 pub fn report(workspace: &Path, store: &Store) -> Report {
     // The GPU comes first: libtorch's CUDA part must be loaded before any other libtorch call.
     let gpu = gpu(runtime::init());
-    let mut lines = vec![libtorch(), cpu(), memory(), gpu, disk(workspace), assets(store)];
+    let mut lines = vec![libtorch(), cpu(), memory(), gpu];
+    lines.extend(disks(workspace));
+    lines.extend([temporary(), assets(store)]);
     lines.extend(
         store.warnings().iter().map(|what| Line::missing("assets", what, "make the folder, or correct RVC_RUN_ASSETS")),
     );
@@ -203,22 +205,75 @@ fn product(device: Device) -> Result<(), String> {
     if (value - expected).abs() < 0.5 { Ok(()) } else { Err(format!("a product gave {value} instead of {expected}")) }
 }
 
-fn disk(workspace: &Path) -> Line {
-    /// One full-size G_/D_ pair with optimizer state takes about 1.3 GB; a run keeps several.
+/// The folders of a workspace, each of which may be a link to another disk.
+const FOLDERS: [&str; 5] = ["data", "logs", "models", "tracking", "cache"];
+
+/// A line for each disk that folders of the workspace are on, and one for each folder that takes no files.
+fn disks(workspace: &Path) -> Vec<Line> {
+    /// One full-size G_/D_ pair with optimizer state takes about 1.3 GB; a run keeps several. Clips and features lie in the cache.
     const COMFORTABLE: u64 = 10 << 30;
-    let place = std::env::current_dir().map_or_else(|_| workspace.to_path_buf(), |here| here.join(workspace));
+    /// Recordings, voices and records.
+    const ENOUGH: u64 = 1 << 30;
+    let root = std::env::current_dir().map_or_else(|_| workspace.to_path_buf(), |here| here.join(workspace));
+    let mut found: Vec<(files::Disk, Vec<&str>)> = Vec::new();
+    let mut lines = Vec::new();
+    for name in FOLDERS {
+        match files::disk(&root.join(name)) {
+            Some(disk) => match found.iter_mut().find(|(known, _)| known.id == disk.id) {
+                Some((_, names)) => names.push(name),
+                None => found.push((disk, vec![name])),
+            },
+            None => lines.push(Line::missing(
+                "disk",
+                format!("the free space of {} cannot be told", root.join(name).display()),
+                "look with `df -h`",
+            )),
+        }
+    }
+    let all_on_one = found.len() == 1 && found[0].1.len() == FOLDERS.len();
+    for (disk, names) in found {
+        let places = names.iter().map(|name| format!("{name}/")).collect::<Vec<_>>().join(", ");
+        let shown = if all_on_one { root.display().to_string() } else { format!("{places} of {}", root.display()) };
+        let found = format!("{} free for {shown}", memory::text(disk.free));
+        let heavy = names.iter().any(|name| ["logs", "cache"].contains(name));
+        if disk.free < if heavy { COMFORTABLE } else { ENOUGH } {
+            lines.push(Line::missing("disk", found, "a full-size checkpoint pair takes about 1.3 GB; free some space"));
+        } else {
+            lines.push(Line::ok("disk", found));
+        }
+    }
+    let mut refused: Vec<String> = Vec::new();
+    for error in FOLDERS.iter().filter_map(|name| files::check_writable(&root.join(name)).err()) {
+        // A workspace that takes nothing is said once.
+        if !refused.contains(&error.message().to_owned()) {
+            refused.push(error.message().to_owned());
+            let advice = error.hint_text().unwrap_or("mend it, or choose another folder with --workspace");
+            lines.push(Line::bad("disk", error.message(), advice));
+        }
+    }
+    lines
+}
+
+/// The folder for temporary files, which TMPDIR names.
+fn temporary() -> Line {
+    /// Sound that ffmpeg decodes, and what other programs unpack there.
+    const ENOUGH: u64 = 1 << 30;
+    let place = std::env::temp_dir();
+    if let Err(error) = files::check_writable(&place) {
+        return Line::missing("temp", error.message(), "set TMPDIR to a folder that takes files");
+    }
     let Some(free) = files::free_space(&place) else {
         return Line::missing(
-            "disk",
+            "temp",
             format!("the free space of {} cannot be told", place.display()),
             "look with `df -h`",
         );
     };
     let found = format!("{} free for {}", memory::text(free), place.display());
-    if free < COMFORTABLE {
-        return Line::missing("disk", found, "a full-size checkpoint pair takes about 1.3 GB; free some space");
+    if free < ENOUGH {
+        return Line::missing("temp", found, "free some space, or set TMPDIR to a folder on another disk");
     }
-    Line::ok("disk", found)
+    Line::ok("temp", found)
 }
 
 /// Pretrained files: what train_voice needs by default, and what else is there.
@@ -289,7 +344,7 @@ mod tests {
         let report = report(Path::new("."), &store());
         assert_eq!(report.exit_code(), 0, "{report}");
         let text = report.to_string();
-        for name in ["libtorch", "CPU", "memory", "GPU", "disk", "assets", "ffmpeg", "yt-dlp", "mlflow"] {
+        for name in ["libtorch", "CPU", "memory", "GPU", "disk", "temp", "assets", "ffmpeg", "yt-dlp", "mlflow"] {
             assert!(text.contains(name), "no line for {name} in\n{text}");
         }
         assert!(text.contains("2.11"), "{text}");
@@ -349,8 +404,40 @@ mod tests {
     }
 
     #[test]
-    fn free_space_is_that_of_the_file_system_under_the_folder() {
-        assert!(files::free_space(&std::env::temp_dir()).is_some_and(|bytes| bytes > 0));
-        assert!(disk(Path::new("")).found.contains(" GB free for "), "an empty path is the current folder");
+    fn an_empty_path_is_the_current_folder_and_one_disk_has_one_line() {
+        let lines = disks(Path::new(""));
+        let here = std::env::current_dir().unwrap();
+        assert!(
+            lines
+                .iter()
+                .any(|line| line.found.contains(" GB free for ") && line.found.contains(here.to_str().unwrap())),
+            "{lines:?}"
+        );
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(disks(folder.path()).len(), 1);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn every_disk_of_the_workspace_has_a_line_and_what_takes_no_files_is_bad() {
+        let folder = tempfile::tempdir().unwrap();
+        let link = |target: &str, name: &str| std::os::unix::fs::symlink(target, folder.path().join(name)).unwrap();
+        link("/dev", "logs");
+        let lines = disks(folder.path());
+        let found: Vec<&str> = lines.iter().map(|line| line.found.as_str()).collect();
+        assert!(found.iter().any(|found| found.contains("free for logs/ of ")), "{found:?}");
+        assert!(
+            found.iter().any(|found| found.contains("free for data/, models/, tracking/, cache/ of ")),
+            "{found:?}"
+        );
+        link("/proc/self", "models");
+        link("/no/such/disk", "cache");
+        std::fs::write(folder.path().join("tracking"), "no folder").unwrap();
+        let bad: Vec<_> = disks(folder.path()).into_iter().filter(|line| line.state == State::Bad).collect();
+        let all = format!("{bad:?}");
+        for part in ["/models", "/tracking is a file", "/cache is a link to /no/such/disk, which is not there"] {
+            assert!(all.contains(part), "{all}");
+        }
+        assert!(bad.iter().all(|line| line.advice.is_some()), "{all}");
     }
 }

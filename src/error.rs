@@ -207,6 +207,16 @@ impl Error {
         self
     }
 
+    /// This error with the message and the hint of `other` behind its own: one error for all that is wrong.
+    #[must_use]
+    pub fn joined(mut self, other: Self) -> Self {
+        self.message = format!("{}; {}", self.message, other.message);
+        match other.hint {
+            Some(hint) if self.hint.as_ref() != Some(&hint) => self.also(hint),
+            _ => self,
+        }
+    }
+
     #[must_use]
     pub fn path(mut self, path: impl Into<PathBuf>) -> Self {
         self.path = Some(path.into());

@@ -1,12 +1,17 @@
 //! Files that appear whole or not at all, digests, locks, and the paths of a workspace.
 
+mod disk;
+mod lock;
+
+pub use disk::{Disk, check_writable, disk, free_space};
+pub use lock::{Claim, Lock};
+
 use crate::{Error, Kind, Result, text};
 use sha2::{Digest, Sha256};
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::{BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
-use sysinfo::{DiskRefreshKind, Disks};
 
 /// How the name of a file begins that is still being written.
 pub const TEMP: &str = ".tmp-";
@@ -261,61 +266,6 @@ impl Hasher {
 fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     bytes.iter().flat_map(|b| [b >> 4, b & 15]).map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
-}
-
-/// Free bytes of the file system under `place`, which need not exist; None if it cannot be told.
-pub fn free_space(place: &Path) -> Option<u64> {
-    let place = std::path::absolute(if place.as_os_str().is_empty() { Path::new(".") } else { place }).ok()?;
-    let disks = Disks::new_with_refreshed_list_specifics(DiskRefreshKind::nothing().with_storage()).ok()?;
-    // The mount point that is its longest prefix.
-    let under = disks.iter().filter(|disk| place.starts_with(disk.mount_point()));
-    under.max_by_key(|disk| disk.mount_point().as_os_str().len()).map(sysinfo::Disk::available_space)
-}
-
-/// How long a lock is asked for again before it counts as another's.
-const LOCK_PATIENCE: std::time::Duration = std::time::Duration::from_millis(200);
-
-/// An exclusive lock on a folder, held while this value lives. The kernel drops it when the process dies, so no stale lock
-/// can remain.
-pub struct Lock {
-    _file: File,
-}
-
-impl Lock {
-    /// Locks `folder` (making it if missing) for this process. Errors: `file.locked` if another process holds it.
-    pub fn acquire(folder: &Path) -> Result<Self> {
-        create_folder(folder)?;
-        let path = folder.join(".lock");
-        // Opening a pipe would wait for its reader.
-        if path.exists() && !path.is_file() {
-            return Err(Error::new(Kind::Write, format!("{} is no regular file", path.display()))
-                .path(&path)
-                .hint("remove it and run again"));
-        }
-        let file = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path)
-            .map_err(|e| Error::io("write", &path, e))?;
-        // A process that is being started holds copies of all open files until its program is loaded: the lock of a folder
-        // that was just released may live on in one for a moment.
-        let deadline = std::time::Instant::now() + LOCK_PATIENCE;
-        let mut outcome = file.try_lock();
-        while matches!(outcome, Err(std::fs::TryLockError::WouldBlock)) && std::time::Instant::now() < deadline {
-            std::thread::sleep(LOCK_PATIENCE / 20);
-            outcome = file.try_lock();
-        }
-        match outcome {
-            Ok(()) => Ok(Self { _file: file }),
-            Err(std::fs::TryLockError::WouldBlock) => {
-                Err(Error::new(Kind::Locked, format!("another rvc-run is working on {}", folder.display()))
-                    .path(folder)
-                    .hint("wait until it has finished, or stop it; it saves before it exits"))
-            }
-            Err(std::fs::TryLockError::Error(e)) => Err(Error::io("lock", &path, e)),
-        }
-    }
 }
 
 /// Where things are; the layout of RVC WebUI's logs/<voice> folder, see README "Workspace".

@@ -14,8 +14,8 @@
 //! nn  torchfile  npy          libtorch helpers, spectra; PyTorch files; NumPy files
 //! audio  cache  track  assets  jobs   sound; content-addressed stages; run record; pretrained files; child runs: local slots and GPUs, Slurm
 //! config                      every setting of the flow, its default and its range
-//! search                      where to look next among settings
-//! files  task  memory  address  duration  given  shell   whole-or-not-at-all files, workspace paths; cancel, progress, worker pool; memory of the process; addresses and lengths of time as they are shown; JSON into structs; words of a shell
+//! search  room                where to look next among settings; whether what will be written fits on its disk
+//! files  task  memory  address  duration  given  shell  recognise  shown   whole-or-not-at-all files, workspace paths; cancel, progress, worker pool; memory of the process; addresses and lengths of time as they are shown; JSON into structs; words of a shell; what a file is; foreign text as it is shown
 //! text                        bytes of any program and system as text
 //! error                       Error, Kind, Result
 //! ```
@@ -40,11 +40,14 @@ pub mod models;
 pub mod nn;
 pub mod npy;
 pub mod prepare;
+pub mod recognise;
 pub mod report;
 pub mod retrieval;
+pub mod room;
 pub mod script;
 pub mod search;
 pub mod shell;
+pub mod shown;
 pub mod task;
 pub mod text;
 pub mod torchfile;

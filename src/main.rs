@@ -4,20 +4,26 @@ mod assets_command;
 mod cache_command;
 mod terminal;
 mod track_command;
+mod ui_command;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
+use rvc_run::address::without_password;
 use rvc_run::assets::Store;
+use rvc_run::config::idle;
 use rvc_run::files::{self, Workspace};
 use rvc_run::jobs;
 use rvc_run::nn::runtime;
 use rvc_run::script::diagnostic::Severity;
 use rvc_run::script::flags::{self, Common};
 use rvc_run::script::native::Natives;
+use rvc_run::script::params::Param;
 use rvc_run::script::run::{self, CANCELLED, DONE, FAILED, WRONG_USE};
-use rvc_run::script::{Child, Diagnostic, Host, Session, catalog, check, docs, library, params};
+use rvc_run::script::{Call, Child, Diagnostic, Host, Session, catalog, check, docs, library, params};
 use rvc_run::task::{Signals, Task};
 use rvc_run::track::machine::Machine;
 use rvc_run::{Error, Kind};
+use serde_json::Value;
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -115,6 +121,21 @@ fn child(common: &Common) -> Child {
     Child { program: None, flags, threads: common.threads, parent: common.parent.clone(), report: result_file() }
 }
 
+/// The command line, for others that the recipe prints.
+fn call(common: &Common, word: &str, params: &[Param], typed: BTreeMap<String, Value>) -> Call {
+    let mut program = vec!["rvc-run".to_owned()];
+    let mut add = |flag: &str, value: Option<String>| {
+        program.extend(value.into_iter().flat_map(|value| [format!("--{flag}"), value]));
+    };
+    add("workspace", common.workspace.as_ref().map(|path| path.display().to_string()));
+    add("threads", common.threads.map(|n| n.to_string()));
+    // One with a password is not printed.
+    add("tracking-uri", common.tracking_uri.clone().filter(|uri| without_password(uri) == uri.as_str()));
+    add("experiment", common.experiment.clone());
+    let params = params.iter().map(|param| (param.name.clone(), param.positional)).collect();
+    Call { program, recipe: word.to_owned(), params, typed }
+}
+
 /// What the GPU does, shown while a stage runs for long.
 #[derive(Default)]
 struct Gauge {
@@ -160,7 +181,7 @@ fn command(terminal: &Arc<Terminal>) -> u8 {
         }
         Some(("ui", given)) => {
             return interruptible(terminal, &common, |task| {
-                track_command::ui(terminal, &workspace(&common), task, &common, given)
+                ui_command::run(terminal, &workspace(&common), task, &common, given)
             });
         }
         Some((word, given)) => {
@@ -212,7 +233,7 @@ fn outer() -> Command {
         .subcommand(assets_command::command())
         .subcommand(cache_command::command())
         .subcommand(track_command::command())
-        .subcommand(track_command::ui_command())
+        .subcommand(ui_command::command())
 }
 
 /// The current folder is the empty path, which keeps paths in messages short; any other is made absolute, since the paths
@@ -288,9 +309,17 @@ fn recipe(terminal: &Arc<Terminal>, outer: Common, word: &str, rest: Vec<OsStrin
         Some(threads) => runtime::set_threads(threads),
         None => runtime::adapt(),
     }
-    let given = flags::values(&recipe.params, &matches);
-    terminal.opening(&params::Opening::new(word, &recipe.params, &given));
-    let arguments = params::to_map(&recipe.params, &given);
+    let typed = flags::values(&recipe.params, &matches);
+    let defaults = |name: &str| recipe.params.iter().find(|param| param.name == name)?.value.clone();
+    let idle = idle::of(&typed, &|name| typed.get(name).cloned().or_else(|| defaults(name)));
+    if let Some(error) = idle.refusal {
+        report_error(terminal, &[Diagnostic::from(&error)]);
+        return fail(terminal, &error);
+    }
+    idle.warnings.into_iter().for_each(|text| host.session.task().warn(text));
+    terminal.opening(&params::Opening::new(word, &recipe.params, &typed));
+    let arguments = params::to_map(&recipe.params, &typed);
+    host.session.set_call(call(&common, word, &recipe.params, typed));
     let outcome = run::run(&host, &recipe, arguments);
     for diagnostic in &outcome.diagnostics {
         terminal.diagnostic(diagnostic);

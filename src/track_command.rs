@@ -1,4 +1,4 @@
-//! `rvc-run track` and `rvc-run ui`: runs listed, sent to MLflow afterwards, made into pages; and MLflow's own page of them.
+//! `rvc-run track`: runs listed, sent to MLflow afterwards, made into pages.
 
 use super::terminal::Terminal;
 use clap::{Arg, ArgMatches, Command};
@@ -9,16 +9,10 @@ use rvc_run::task::Task;
 use rvc_run::track::mlflow::Place;
 use rvc_run::track::{self, Options, Overview, Record, Scored};
 use rvc_run::{Error, Kind, Result, duration, report};
-use std::net::TcpListener;
-use std::path::Path;
-use std::process::{Command as Process, Stdio};
 use std::time::Duration;
 
 /// Seconds between two samples of the machine, unless MLflow's own variable says another number.
 const SYSTEM_INTERVAL: Duration = Duration::from_secs(30);
-
-/// How often a running `ui` looks whether it is to stop.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// `rvc-run track`.
 pub fn command() -> Command {
@@ -53,21 +47,6 @@ pub fn command() -> Command {
         )
 }
 
-/// `rvc-run ui`.
-pub fn ui_command() -> Command {
-    Command::new("ui")
-        .about("Show the runs in the browser: starts your own MLflow on this machine only")
-        .after_help("MLflow is looked for on PATH, then run by uvx. --tracking-uri names another folder.")
-        .arg(
-            Arg::new("port")
-                .long("port")
-                .value_name("N")
-                .value_parser(clap::value_parser!(u16).range(1..))
-                .default_value("5000")
-                .help("port on 127.0.0.1"),
-        )
-}
-
 /// What the flags and the environment say about where runs are recorded.
 ///
 /// Errors: `usage` for an address that cannot be used, or an interval that is none.
@@ -98,7 +77,8 @@ fn system_interval() -> Result<Duration> {
     })
 }
 
-fn variable(name: &str) -> Option<String> {
+/// A variable of the environment, if it says something.
+pub fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
@@ -230,94 +210,4 @@ fn sync(terminal: &Terminal, workspace: &Workspace, task: &Task, common: &Common
     }
     Err(Error::new(Kind::Network, format!("not everything of {} could be sent", failed.join(", ")))
         .hint("nothing is lost; the same command tries again (a place that is gone for good: delete its folder under tracking/follow/<run>)"))
-}
-
-/// Runs MLflow's server on the workspace's runs until Ctrl-C.
-///
-/// Errors: `usage` if the runs are on a server already, or the port is taken; `file.not_found` if there are no runs, or no MLflow.
-pub fn ui(terminal: &Terminal, workspace: &Workspace, task: &Task, common: &Common, given: &ArgMatches) -> Result<()> {
-    let port = *given.get_one::<u16>("port").unwrap_or(&5000);
-    let folder = match options(workspace, common)?.mlflow {
-        Some(Place::Folder(folder)) => folder,
-        Some(place) => {
-            return Err(Error::new(
-                Kind::Usage,
-                format!("the runs are on a server: open {} in a browser", place.address()),
-            )
-            .hint("to see the runs of a folder, give it as --tracking-uri DIR"));
-        }
-        None => return Err(Error::new(Kind::Usage, "--tracking-uri none leaves nothing to show")),
-    };
-    if !folder.is_dir() {
-        return Err(Error::new(Kind::NotFound, "no run was recorded here").path(&folder).hint("train a voice first"));
-    }
-    track::renew_paths(task, &folder)?;
-    // Free the port again at once: this only makes a taken one a clear error.
-    drop(TcpListener::bind(("127.0.0.1", port)).map_err(|e| {
-        Error::new(Kind::Usage, format!("port {port} cannot be used: {e}")).hint("give another with --port")
-    })?);
-    let mut server = mlflow(&folder, port)?;
-    terminal.print(&format!(
-        "MLflow shows {} at http://127.0.0.1:{port} (\"Model training\", top left; Ctrl-C ends it)",
-        folder.display()
-    ));
-    let mut child = server.spawn().map_err(|e| Error::new(Kind::NotFound, format!("MLflow cannot be started: {e}")))?;
-    loop {
-        let ended =
-            child.try_wait().map_err(|e| Error::new(Kind::Internal, format!("MLflow cannot be watched: {e}")))?;
-        if let Some(status) = ended.filter(|status| !status.success()) {
-            return Err(Error::new(Kind::NotFound, format!("MLflow ended with {status}"))
-                .hint("its own messages stand above; it needs version 3.0 or newer"));
-        }
-        if ended.is_some() {
-            return Ok(());
-        }
-        if task.is_cancelled() {
-            stop(&mut child);
-            return Ok(());
-        }
-        std::thread::sleep(LOOK_EVERY);
-    }
-}
-
-/// MLflow's server as a command: its own processes are ended with it.
-fn mlflow(folder: &Path, port: u16) -> Result<Process> {
-    let mut process = match (which::which("mlflow"), which::which("uvx")) {
-        (Ok(mlflow), _) => Process::new(mlflow),
-        (_, Ok(uvx)) => {
-            let mut process = Process::new(uvx);
-            process.arg("mlflow");
-            process
-        }
-        _ => {
-            return Err(Error::new(Kind::NotFound, "MLflow is not installed: neither mlflow nor uvx is on PATH").hint(
-                "pip install mlflow (or install uv, which brings uvx); without it, open the run's report in tracking/reports",
-            ));
-        }
-    };
-    process
-        .args(["server", "--host", "127.0.0.1", "--port", &port.to_string(), "--backend-store-uri"])
-        .arg(folder)
-        // MLflow 3.17 and later refuse folders without it.
-        .env("MLFLOW_ALLOW_FILE_STORE", "true")
-        .env_remove("MLFLOW_TRACKING_URI")
-        .stdin(Stdio::null());
-    #[cfg(unix)]
-    std::os::unix::process::CommandExt::process_group(&mut process, 0);
-    Ok(process)
-}
-
-/// MLflow starts workers of its own, which a signal to the first process alone may leave behind.
-fn stop(child: &mut std::process::Child) {
-    #[cfg(unix)]
-    {
-        let group = format!("-{}", child.id());
-        let _ = Process::new("kill").args(["-TERM", "--", &group]).stderr(Stdio::null()).status();
-        let deadline = std::time::Instant::now() + Duration::from_secs(5);
-        while matches!(child.try_wait(), Ok(None)) && std::time::Instant::now() < deadline {
-            std::thread::sleep(LOOK_EVERY);
-        }
-    }
-    let _ = child.kill();
-    let _ = child.wait();
 }

@@ -161,8 +161,28 @@ fn a_second_run_skips_preprocessing_and_resumes() {
     );
     assert!(second.contains("f0: 0 clips extracted") && second.contains("content: 0 clips encoded"), "{second}");
     assert!(second.contains("epoch 2/2") && !second.contains("epoch 1/2"), "{second}");
+    console_and_page_agree(&workspace, &second);
     let third = succeeded(&train(&workspace, "anna", &["--epochs", "2"]));
     assert!(!third.contains("epoch 2/2"), "nothing is left to train:\n{third}");
+}
+
+/// Fails unless the console of a training in its second process says the times and sentences of its page.
+fn console_and_page_agree(workspace: &Workspace, console: &str) {
+    assert!(console.contains("train_voice anna: epochs 2, batch_size 2, save_every 1, "), "{console}");
+    let row = |name: &str| {
+        let line = console.lines().find_map(|line| line.strip_prefix(name).filter(|rest| rest.starts_with("  ")));
+        line.unwrap_or_else(|| panic!("no {name} in\n{console}")).trim()
+    };
+    let page = std::fs::read_to_string(workspace.path(row("report"))).unwrap();
+    let (worked, rest) = row("time").split_once(" of work on this run in 2 processes, ").unwrap();
+    let training = rest.strip_suffix(" of it in epochs").unwrap();
+    assert!(page.contains(&format!("<dt>Worked</dt><dd>{worked}</dd>")), "{worked}");
+    assert!(page.contains(&format!(", {training} of it in epochs")), "{training}");
+    for sentence in ["self-test passed: the file is sound", "the voice is "] {
+        let said = console.lines().find(|line| line.starts_with(sentence)).unwrap_or_else(|| panic!("{console}"));
+        assert!(page.contains(said), "{said}");
+    }
+    assert!(page.contains(r#"<td class="n">2</td><td>epochs</td><td>1</td><td>2</td>"#), "settings that changed");
 }
 
 #[test]
@@ -218,13 +238,31 @@ fn recordings_and_folders_of_them_are_converted_and_mistakes_told() {
     std::fs::copy(workspace.path("data/ben/song.wav"), workspace.path("data/ben/song.aiff")).unwrap();
     std::fs::write(workspace.path("data/ben/broken.mp3"), "no sound").unwrap();
     let text = ended_with(3, &workspace.run("convert", &["anna", "data/ben", "--f0-up-key", "3", "--format", "flac"]));
-    assert!(text.contains("broken.mp3 is not converted") && text.contains("2 of 3 converted"), "{text}");
+    assert!(text.contains("broken.mp3 is not converted") && text.contains("3 of 4 converted"), "{text}");
+    assert!(text.contains("4 recordings, 1 of them in subfolders"), "{text}");
     assert!(text.contains("added_IVF"), "the voice's index is used: {text}");
-    for name in ["song.flac", "song.wav.flac"] {
+    for (name, seconds) in [("song.flac", 1.5), ("song.wav.flac", 1.5), ("other/x.flac", 0.5)] {
         let sound = rvc_run::audio::io::load(&workspace.path(&format!("converted/anna/{name}"))).unwrap();
         assert_eq!(sound.sample_rate, 40_000);
-        assert!((sound.seconds() - 1.5).abs() < 0.03, "{name}: {}", sound.seconds());
+        assert!((sound.seconds() - seconds).abs() < 1e-3, "{name}: {}", sound.seconds());
     }
+    // Into a folder that is there; again, beside what is there; by the name of the file, with the voice's index, also by its path.
+    std::fs::create_dir(workspace.path("out")).unwrap();
+    for (voice, made) in
+        [("anna.pth", "out/song.wav"), ("models/anna.pth", "out/song_2.wav"), ("anna", "out/song_3.wav")]
+    {
+        let text = succeeded(&workspace.run("convert", &[voice, "data/ben/song.wav", "out"]));
+        assert!(workspace.path(made).is_file() && text.contains("added_IVF"), "{made}: {text}");
+        assert_eq!(text.contains("--overwrite replaces it"), made != "out/song.wav", "{text}");
+    }
+    succeeded(&workspace.run("convert", &["anna", "data/ben/song.wav", "out/", "--overwrite"]));
+    assert!(!workspace.path("out/song_4.wav").exists());
+    // An index of centres alone gives way to its own with vectors.
+    let index = std::fs::read_dir(workspace.path("logs/anna")).unwrap().map(|entry| entry.unwrap().path());
+    let trained = index.into_iter().find(|path| path.to_string_lossy().contains("trained_IVF")).unwrap();
+    let song = ["anna", "data/ben/song.wav", "t.wav", "--index", trained.to_str().unwrap(), "--index-rate", "0"];
+    let text = succeeded(&workspace.run("convert", &song));
+    assert!(text.contains("holds the centres of an index alone") && text.contains("the index has no effect"), "{text}");
     // A file, by the path of the voice, without index, to a place of one's own.
     let song = ["models/anna.pth", "data/ben/song.wav", "mine.wav", "--index", "none", "--resample-sr", "16000"];
     succeeded(&workspace.run("convert", &song));

@@ -14,6 +14,8 @@ mod broken;
 mod hostile;
 #[path = "torchfile/machine.rs"]
 mod machine;
+#[path = "torchfile/names.rs"]
+mod names;
 #[path = "torchfile/sound.rs"]
 mod sound;
 #[path = "torchfile/sweep.rs"]

@@ -16,12 +16,12 @@ pub fn course(n: usize, rate: u32, sample: impl Fn(usize) -> f64) -> Vec<f32> {
 }
 
 /// Scales `output` so that its course of loudness is its own at a rate of 1, and that of `input` ([`course`]) at 0; between the
-/// points of a course it is a straight line.
+/// points of a course it is a straight line. The courses run over the first `n` samples, and stay as they end behind them.
 ///
 /// Source: spec I.7 (RVC `change_rms`; librosa's `rms`, PyTorch's linear interpolation without aligned corners).
-pub fn mix(input: &[f32], output: &mut [f32], output_rate: u32, rms_mix_rate: f32) {
-    let own = course(output.len(), output_rate, |i| f64::from(output[i]));
-    let n = output.len();
+pub fn mix(input: &[f32], output: &mut [f32], n: usize, output_rate: u32, rms_mix_rate: f32) {
+    let n = n.clamp(1, output.len().max(1));
+    let own = course(n.min(output.len()), output_rate, |i| f64::from(output[i]));
     for (i, y) in output.iter_mut().enumerate() {
         *y *= at(input, i, n).powf(1.0 - rms_mix_rate) * at(&own, i, n).max(LEAST).powf(rms_mix_rate - 1.0);
     }
@@ -47,7 +47,7 @@ mod tests {
         let loud = vec![0.1f32; 80_000];
         let middle = |rate: f32| {
             let mut output = loud.clone();
-            mix(&input, &mut output, 40_000, rate);
+            mix(&input, &mut output, 80_000, 40_000, rate);
             output[40_000]
         };
         assert!((middle(1.0) - 0.1).abs() < 1e-6);
@@ -59,7 +59,7 @@ mod tests {
     fn silence_stays_silence_and_finite() {
         for (x, y) in [(0.0, 0.0), (0.5, 0.0), (0.0, 0.1)] {
             let mut output = vec![y as f32; 1000];
-            mix(&course(400, 16_000, |_| x), &mut output, 40_000, 0.25);
+            mix(&course(400, 16_000, |_| x), &mut output, 1000, 40_000, 0.25);
             assert!(output.iter().all(|y| y.is_finite() && y.abs() <= 0.5), "{x} {y}");
         }
     }

@@ -45,6 +45,8 @@ pub struct Equipment {
     pub content_encoder: Option<String>,
     pub f0_method: Option<String>,
     pub feature_precision: Option<String>,
+    /// What unvoiced frames hold: "zero" or "interpolate".
+    pub f0_unvoiced: Option<String>,
     /// The voice's retrieval index; None converts without.
     pub index: Option<PathBuf>,
     pub gpu: bool,
@@ -95,6 +97,7 @@ pub struct Converter {
     /// None for a voice without pitch.
     tracker: Option<Rc<f0::Extractor>>,
     f0_method: String,
+    f0_unvoiced: String,
     index: Option<Index>,
     device: Device,
 }
@@ -116,16 +119,29 @@ impl Converter {
             feature_precision: told(&equipment.feature_precision, &None, "fp32"),
             version: voice.sizes.version().into(),
             if_f0: voice.sizes.f0,
+            f0_unvoiced: told(&equipment.f0_unvoiced, &voice.f0_unvoiced, "zero"),
             gpu: equipment.gpu,
             ..Config::default()
         };
+        if !["zero", "interpolate"].contains(&config.f0_unvoiced.as_str()) {
+            let message = format!("f0_unvoiced is {:?}, but must be zero or interpolate", config.f0_unvoiced);
+            return Err(Error::new(Kind::ConfigValue, message));
+        }
         let encoder = models.encoder(&config)?;
         if let Some(digest) = &voice.content_digest {
             encoder.must_be(digest).map_err(|e| e.path(path))?;
         }
         let tracker = config.if_f0.then(|| models.extractor(&config)).transpose()?;
         let index = equipment.index.as_deref().map(|index| fitting(index, &voice)).transpose()?;
-        Ok(Self { voice, encoder, tracker, f0_method: config.f0_method, index, device })
+        Ok(Self {
+            voice,
+            encoder,
+            tracker,
+            f0_method: config.f0_method,
+            f0_unvoiced: config.f0_unvoiced,
+            index,
+            device,
+        })
     }
 
     /// What to know before relying on this conversion, a sentence for each.
@@ -135,6 +151,16 @@ impl Converter {
 
     pub fn voice(&self) -> &Voice {
         &self.voice
+    }
+
+    /// What unvoiced frames hold: "zero" or "interpolate".
+    pub fn f0_unvoiced(&self) -> &str {
+        &self.f0_unvoiced
+    }
+
+    /// Whether a retrieval index is there to pull the content.
+    pub fn has_index(&self) -> bool {
+        self.index.is_some()
     }
 
     /// How close a sound in this voice comes to what it was made from; `f0_up_key` as it was converted with.
@@ -148,11 +174,15 @@ impl Converter {
         }
     }
 
-    /// The recording in the voice, at the voice's rate or [`Settings::resample_sr`]; up to 20 ms shorter, as in RVC.
+    /// The recording in the voice, at the voice's rate or [`Settings::resample_sr`], as long as the recording to a sample of 16 kHz.
+    ///
+    /// Departure from spec I.6: RVC keeps of each chunk what the encoder's frames fill, so that a chunk ends up to 20 ms early and the next one
+    /// follows at once; a long recording comes out some 10 ms earlier after each second joint. Here each chunk gives the sound of its own
+    /// stretch: the missing end lies in the margin behind it, which is made anyway. All else is RVC's to the sample.
     ///
     /// Memory grows by about 0.3 MB for each second, whatever the networks take does not.
     /// Errors: `audio.empty` for less than 25 ms; `data.damaged` if a sample is not finite; `config.value`; `cancelled`,
-    /// `device.memory`, `torch`.
+    /// `device.memory`, `torch`; `checkpoint.damaged`, naming the voice, if its network gives what is no sound.
     pub fn convert(&self, task: &Task, recording: Audio, settings: &Settings) -> Result<Audio> {
         self.check(settings)?;
         let heard = Heard::of(recording, settings.chunking)?;
@@ -161,18 +191,24 @@ impl Converter {
         let chunks = heard.chunks();
         let rate = self.voice.sizes.sample_rate;
         let margin = (rate as usize) * settings.chunking.x_pad;
+        let place = |sample: usize| (sample as u64 * rate as u64).div_ceil(u64::from(RATE)) as usize;
         let mut progress = task.stage("convert", chunks.len() as u64);
-        let mut made = Vec::with_capacity(heard.padded.len() / FRAME * self.voice.sizes.upsampling() as usize);
-        for chunk in &chunks {
+        let mut made: Vec<f32> = Vec::with_capacity(place(heard.samples()));
+        // What RVC keeps; its loudness is measured over that much.
+        let mut kept = 0;
+        for (i, chunk) in chunks.iter().enumerate() {
             task.check()?;
             let wave = self.sound(&self.input(&heard, chunk, pitch.as_ref(), settings)?)?;
-            let until = wave.len().saturating_sub(margin);
-            made.extend_from_slice(wave.get(margin..until).unwrap_or_default());
+            self.must_be_sound(&wave)?;
+            let end = chunks.get(i + 1).map_or(heard.samples(), |next| next.samples.start);
+            let wanted = place(end) - place(chunk.samples.start);
+            kept = made.len() + wave.len().saturating_sub(2 * margin).min(wanted);
+            made.extend_from_slice(wave.get(margin..(margin + wanted).min(wave.len())).unwrap_or_default());
             allocator::give_back();
             progress.advance(1, "");
         }
         if settings.rms_mix_rate < 1.0 {
-            loudness::mix(&heard.loudness, &mut made, rate as u32, settings.rms_mix_rate as f32);
+            loudness::mix(&heard.loudness, &mut made, kept, rate as u32, settings.rms_mix_rate as f32);
         }
         let (rate, wanted) = (rate as u32, settings.resample_sr as u32);
         if wanted == 0 || wanted == rate {
@@ -201,9 +237,14 @@ impl Converter {
         within("index_rate", s.index_rate, 1.0)?;
         within("protect", s.protect, 0.5)?;
         within("rms_mix_rate", s.rms_mix_rate, 1.0)?;
-        if !(0..speakers).contains(&s.sid) {
-            let message = format!("sid is {}, but the voice has the speakers 0 to {}", s.sid, speakers - 1);
-            return Err(Error::new(Kind::ConfigValue, message));
+        if !self.voice.speakers.has(s.sid, speakers) {
+            let list = self.voice.speakers.list(speakers);
+            let has = match self.voice.speakers.count() {
+                Some(1) => format!("one speaker: {list}"),
+                Some(n) => format!("{n} speakers: {list}"),
+                None => format!("the speakers {list}"),
+            };
+            return Err(Error::new(Kind::ConfigValue, format!("sid is {}, but the voice has {has}", s.sid)));
         }
         if !(-60.0..=60.0).contains(&s.f0_up_key) {
             let message = format!("f0_up_key is {}, but must lie between -60 and 60 semitones", s.f0_up_key);
@@ -229,7 +270,7 @@ impl Converter {
         if self.f0_method == "harvest" && settings.filter_radius > 2 {
             f0 = median_of_three(&f0);
         }
-        if self.voice.f0_unvoiced == "interpolate" {
+        if self.f0_unvoiced == "interpolate" {
             f0::fill_unvoiced(&mut f0);
         }
         let factor = 2f64.powf(settings.f0_up_key / 12.0);
@@ -285,6 +326,21 @@ impl Converter {
         })
     }
 
+    /// A network that a diverged training left, or that was altered, gives NaN or one value for ever; neither is a conversion.
+    fn must_be_sound(&self, wave: &[f32]) -> Result<()> {
+        let fault = if wave.iter().any(|x| !x.is_finite()) {
+            "gives values that are not finite (NaN)"
+        } else if !wave.is_empty() && wave.iter().all(|x| *x == wave[0]) {
+            "gives silence whatever it hears"
+        } else {
+            return Ok(());
+        };
+        let path = &self.voice.path;
+        Err(Error::new(Kind::CheckpointDamaged, format!("the voice {} {fault}", path.display())).path(path).hint(
+            "the training that made it had diverged, or the file was altered; take an earlier epoch or another copy",
+        ))
+    }
+
     fn sound(&self, input: &InferInput) -> Result<Vec<f32>> {
         let wave = self.voice.network.infer(input)?.y_hat;
         nn::guard(|| Vec::try_from(wave.flatten(0, -1).to_device(Device::Cpu)).unwrap_or_default())
@@ -295,6 +351,13 @@ impl Converter {
 fn fitting(path: &Path, voice: &Voice) -> Result<Index> {
     let index = Index::read(path)?;
     let dim = voice.sizes.content_channels as usize;
+    if index.is_empty() {
+        return Err(Error::new(Kind::CheckpointMismatch, format!("the index {} has no vectors", path.display()))
+            .path(path)
+            .hint(
+                "RVC writes a trained_ file, which has centres alone, and an added_ one beside it; give the added_ one",
+            ));
+    }
     if index.dim() == dim {
         return Ok(index);
     }
@@ -365,6 +428,11 @@ impl Heard {
 
     fn frames(&self) -> usize {
         self.padded.len() / FRAME
+    }
+
+    /// Of the recording, without padding.
+    fn samples(&self) -> usize {
+        self.padded.len() - 2 * self.padding
     }
 
     fn chunks(&self) -> Vec<Chunk> {

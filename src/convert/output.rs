@@ -2,7 +2,7 @@
 
 use crate::audio::Audio;
 use crate::{Error, Kind, Result, audio, files};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// How a converted file is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +35,14 @@ impl Format {
     pub fn extension(self) -> &'static str {
         if self == Self::Flac { "flac" } else { "wav" }
     }
+}
+
+/// `out` itself if nothing is there, else the first of out_2, out_3, ... that is free.
+pub fn free(out: &Path) -> PathBuf {
+    let stem = out.file_stem().unwrap_or_default().to_string_lossy();
+    let end = out.extension().map(|end| format!(".{}", end.to_string_lossy())).unwrap_or_default();
+    let numbered = (2..).map(|n| out.with_file_name(format!("{stem}_{n}{end}")));
+    std::iter::once(out.to_owned()).chain(numbered).find(|path| !path.exists()).expect("some number is free")
 }
 
 /// Whether a conversion of `input` may go to `out`; to be asked before the work.

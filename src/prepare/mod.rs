@@ -16,6 +16,7 @@ mod folder;
 pub mod inspect;
 mod metadata;
 mod recordings;
+pub mod room;
 mod slices;
 pub mod survey;
 

@@ -699,7 +699,7 @@ fn nothing_usable(recordings: &Path, clips: &Clips) -> Error {
 }
 
 /// Slices of slices would double the data at every run.
-fn refuse_own_output(recordings: &Path, logs: &Path) -> Result<()> {
+pub(super) fn refuse_own_output(recordings: &Path, logs: &Path) -> Result<()> {
     let (Ok(recordings), Ok(logs)) = (recordings.canonicalize(), logs.canonicalize()) else { return Ok(()) };
     if !recordings.starts_with(&logs) {
         return Ok(());

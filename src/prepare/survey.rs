@@ -594,7 +594,8 @@ impl Gates {
             findings.extend(broken);
         };
         below(
-            "seconds of sound",
+            // Clips share what they overlap by, so theirs is not the recordings' length.
+            if survey.clips.is_some() { "seconds of clips" } else { "seconds of recordings" },
             survey.kept_seconds(),
             [
                 ("refuse_below_seconds", Severity::Refuse, self.refuse_below_seconds),

@@ -403,10 +403,10 @@ fn dataset(record: &Record) -> (Table, String, Table) {
         columns.extend(MEASURES.map(|(title, _, _)| title));
     }
     let mut table = Table::new(&columns);
-    let mut told: Vec<Told> = recordings.iter().map(Told::of).collect();
+    let mut judged: Vec<Judged> = recordings.iter().map(Judged::of).collect();
     // Stable: within a rank they stay in the order in which they were read.
-    told.sort_by_key(|told| told.rank);
-    for one in told.iter().take(MOST_ROWS) {
+    judged.sort_by_key(|one| one.rank);
+    for one in judged.iter().take(MOST_ROWS) {
         let measures = one.row["name"].as_str().and_then(|name| measured.get(name));
         let measure = |(_, key, factor): (&str, &str, f64)| {
             let value = measures.and_then(|all| all[key].as_f64());
@@ -421,8 +421,8 @@ fn dataset(record: &Record) -> (Table, String, Table) {
         }
         table.rows.push(cells);
     }
-    if told.len() > MOST_ROWS {
-        let mut more = vec![format!("and {} more", told.len() - MOST_ROWS)];
+    if judged.len() > MOST_ROWS {
+        let mut more = vec![format!("and {} more", judged.len() - MOST_ROWS)];
         more.resize(columns.len(), String::new());
         table.total(more);
     }
@@ -438,18 +438,18 @@ fn dataset(record: &Record) -> (Table, String, Table) {
         all.resize(columns.len(), String::new());
         table.total(all);
     }
-    (table, dataset_note(record, data, &told), dropped_clips(data))
+    (table, dataset_note(record, data, &judged), dropped_clips(data))
 }
 
-/// A recording and what is to be told of it.
-struct Told<'a> {
+/// A recording and what is wrong with it.
+struct Judged<'a> {
     row: &'a Value,
-    /// 0: not used, 1: something about it was noticed, 2: a part of it was left out, 3: nothing.
+    /// 0: not used, 1: it has notices, 2: a part of it was left out, 3: nothing is wrong.
     rank: u8,
     notes: Vec<String>,
 }
 
-impl<'a> Told<'a> {
+impl<'a> Judged<'a> {
     fn of(row: &'a Value) -> Self {
         let entries = |key: &str| row[key].as_array().map_or(&[] as &[Value], Vec::as_slice).iter();
         let unusable = row["reason"].as_str().map(|reason| format!("not used: {reason}"));
@@ -489,12 +489,12 @@ impl<'a> Told<'a> {
     }
 }
 
-fn dataset_note(record: &Record, data: &Value, told: &[Told]) -> String {
+fn dataset_note(record: &Record, data: &Value, judged: &[Judged]) -> String {
     let survey = &data["survey"];
     let clip_count = data["clips"].as_i64().map(|clips| format!("{clips} clips"));
     let length = track::seconds(&data["seconds"]).map(|seconds| format!("{} of sound", text::duration(seconds)));
-    let of = |rank: u8| told.iter().filter(|told| told.rank == rank).count();
-    let unused = (of(0) > 0).then(|| format!("{} of {} recordings not used", of(0), told.len()));
+    let of = |rank: u8| judged.iter().filter(|one| one.rank == rank).count();
+    let unused = (of(0) > 0).then(|| format!("{} of {} recordings not used", of(0), judged.len()));
     let noticed = (of(1) > 0).then(|| format!("{} with a notice", of(1)));
     let partly = (of(2) > 0).then(|| format!("{} with parts left out", of(2)));
     let f0 = &survey["f0"];
@@ -594,7 +594,7 @@ fn stages(record: &Record, epochs: &BTreeMap<i64, Epoch>) -> Table {
     if known <= 0.0 {
         return table;
     }
-    // Stages may overlap, or be repeated after a kill: then there is no rest to tell.
+    // Stages may overlap, or be repeated after a kill: then there is no rest.
     if whole > known {
         add("everything else", String::new(), whole - known, String::new(), "");
     }

@@ -13,7 +13,7 @@
 //! ```
 
 use super::Index;
-use crate::{Error, Kind, Result, files};
+use crate::{Error, Kind, Result, files, recognise};
 use std::fs::File;
 use std::io::{BufReader, Read, Write};
 use std::path::Path;
@@ -46,6 +46,9 @@ pub(super) fn read(path: &Path) -> Result<Index> {
     input.index().map_err(|fault| match fault {
         Fault::System(e) => Error::io("read", path, e),
         Fault::Content(what) => {
+            if let Some(found) = recognise::no_index(path) {
+                return found.refused(Kind::DataDamaged, path, "a retrieval index (.index)");
+            }
             Error::new(Kind::DataDamaged, format!("{} is not a usable index: {what}", path.display()))
                 .path(path)
                 .hint(HINT)

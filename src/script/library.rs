@@ -20,6 +20,7 @@ pub const STDLIB: &[(&str, &str)] = &[
     ("tracking", include_str!("../../stdlib/tracking.rhai")),
     ("training", include_str!("../../stdlib/training.rhai")),
     ("voice", include_str!("../../stdlib/voice.rhai")),
+    ("voicefile", include_str!("../../stdlib/voicefile.rhai")),
 ];
 
 /// The recipes as shipped. tests/script.rs compares them with the folder.

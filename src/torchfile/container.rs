@@ -4,12 +4,13 @@
 
 use super::arena::{Arena, Id, Node};
 use super::input::Input;
-use super::{Fault, pickle};
+use super::{Fault, directory, pickle};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use zip::read::{ArchiveOffset, Config};
 use zip::result::ZipError;
 use zip::{CompressionMethod, ZipArchive};
 
@@ -26,6 +27,8 @@ const SLACK_BYTES: u64 = 64 << 20;
 /// torch.serialization.MAGIC_NUMBER and PROTOCOL_VERSION of the stream format.
 const MAGIC: i128 = 0x1950_a86a_20f9_469c_fc6c;
 const STREAM_VERSION: i128 = 1001;
+/// How a stream begins: PROTO 2 and the magic number's LONG1 of ten bytes.
+const STREAM_START: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19";
 
 /// An opened file: how to get at its storages.
 pub(super) enum Container {
@@ -46,10 +49,13 @@ pub(super) fn open(mut file: File) -> Step<(Container, Arena, Id)> {
     let length = file.metadata()?.len();
     let mut start = Vec::new();
     (&mut file).take(512).read_to_end(&mut start)?;
+    let is_zip = start.starts_with(b"PK\x03\x04");
+    // What a stream holds is anything, and its end is no place to look for a zip's; all else may have a zip behind other bytes.
+    let begin = if start.starts_with(STREAM_START) { None } else { directory::begin(&mut file, length)? };
     file.seek(SeekFrom::Start(0))?;
     let mut arena = Arena::new(length);
-    let (container, root) = if start.starts_with(b"PK\x03\x04") {
-        open_zip(file, length, &mut arena)?
+    let (container, root) = if is_zip || begin.is_some() {
+        open_zip(file, length, begin, &mut arena)?
     } else if start.get(257..262) == Some(b"ustar") {
         return Err(Fault::new("a tar file, as torch wrote before 0.2; load and save it with a newer torch"));
     } else {
@@ -106,10 +112,12 @@ fn pass_on(reader: &mut impl Read, length: u64, sink: &mut dyn FnMut(&[u8])) -> 
 
 // --- Zip ---------------------------------------------------------------------------------------------------------------
 
-fn open_zip(file: File, length: u64, arena: &mut Arena) -> Step<(Container, Id)> {
+/// `begin`: where the zip begins; None lets the zip crate look for it, in files whose end records are wrong but enough.
+fn open_zip(file: File, length: u64, begin: Option<u64>, arena: &mut Arena) -> Step<(Container, Id)> {
     let allowance = Arc::new(AtomicU64::new(DIRECTORY_BYTES));
     let reader = BufReader::new(Metered { file, left: Arc::clone(&allowance) });
-    let mut archive = ZipArchive::new(reader).map_err(zip_fault)?;
+    let config = Config { archive_offset: begin.map_or(ArchiveOffset::Detect, ArchiveOffset::Known) };
+    let mut archive = ZipArchive::with_config(config, reader).map_err(zip_fault)?;
     allowance.store(u64::MAX, Ordering::Relaxed);
     if archive.has_duplicate_names() {
         return Err(Fault::new("two entries of the zip have the same name"));
@@ -177,7 +185,10 @@ fn open_entry<'a, R: Read + Seek>(
 fn zip_fault(error: ZipError) -> Fault {
     match error {
         ZipError::Io(error) => Fault::from(error),
-        other => Fault::new(format!("its zip cannot be read: {other}")),
+        ZipError::UnsupportedArchive(_) | ZipError::CompressionMethodNotSupported(_) | ZipError::InvalidPassword => {
+            Fault::new("its zip is encrypted or packed in a way that PyTorch never uses")
+        }
+        _ => Fault::new("the list of entries at the end of its zip is cut off or damaged"),
     }
 }
 
@@ -215,9 +226,12 @@ impl Seek for Metered {
 /// number of elements (8 bytes) and its data.
 fn open_stream(file: File, length: u64, arena: &mut Arena) -> Step<(Container, Id)> {
     let mut input = Input::new(BufReader::new(file), length);
-    let first = |fault: Fault| fault.context("not a PyTorch file");
-    if scalar(&mut input).map_err(first)? != Some(MAGIC) {
-        return Err(Fault::new("not a PyTorch file: neither a zip nor torch's magic number at its beginning"));
+    let none = || Fault::new("not a PyTorch file: neither a zip nor torch's magic number at its beginning");
+    match scalar(&mut input) {
+        Ok(Some(MAGIC)) => {}
+        Err(Fault::Io(error)) => return Err(Fault::Io(error)),
+        // Bytes of anything else seldom make a pickle; which one of them does not is of no use to anybody.
+        Ok(_) | Err(Fault::Data(_)) => return Err(none()),
     }
     match scalar(&mut input)? {
         Some(STREAM_VERSION) => {}

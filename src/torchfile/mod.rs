@@ -3,7 +3,7 @@
 //! ```text
 //! mod        read, TorchFile: tensors by name, plain values by path
 //! names      the names of the tensors
-//! container  zip or stream: the pickle, and the storages when they are asked for
+//! container  zip or stream: the pickle, and the storages when they are asked for        directory: where a zip begins
 //! pickle     the machine: opcodes -> values                  input: bytes, never past their end
 //! calls      the few constructors that are understood        arena: the table of values
 //! write      Value, write                                    dtype: element types
@@ -15,6 +15,7 @@
 mod arena;
 mod calls;
 mod container;
+mod directory;
 mod dtype;
 mod input;
 mod names;
@@ -25,7 +26,7 @@ mod write;
 
 pub use write::{Value, write};
 
-use crate::{Error, Kind, Result};
+use crate::{Error, Kind, Result, recognise};
 use arena::{Arena, Id, Node};
 use container::Container;
 use names::Named;
@@ -81,12 +82,21 @@ pub enum Plain<'a> {
 ///
 /// Errors: `file.not_found`, `file.read`, `checkpoint.damaged` (truncated, hostile, not a PyTorch file).
 pub fn read(path: &Path) -> Result<TorchFile> {
+    let kind = std::fs::metadata(path).map_err(|e| Error::io("open", path, e))?.file_type();
+    if !kind.is_file() && !kind.is_dir() {
+        // A pipe waits for ever, a device has no end.
+        return Err(Error::new(Kind::Read, format!("{} is no regular file", path.display())).path(path));
+    }
     let file = std::fs::File::open(path).map_err(|e| Error::io("open", path, e))?;
     let opened = container::open(file).and_then(|(container, mut arena, root)| {
         let (tensors, places) = names::of(&mut arena, root)?;
         Ok((container, arena, root, tensors, places))
     });
-    let (container, arena, root, tensors, places) = opened.map_err(|fault| fault.at(path, "cannot be read"))?;
+    let (container, arena, root, tensors, places) =
+        opened.map_err(|fault| match (fault, recognise::no_torch(path)) {
+            (Fault::Data(_), Some(found)) => found.refused(Kind::CheckpointDamaged, path, "a PyTorch file (.pth)"),
+            (fault, _) => fault.at(path, "is damaged"),
+        })?;
     let length = std::fs::metadata(path).map_err(|e| Error::io("open", path, e))?.len();
     Ok(TorchFile {
         path: path.to_owned(),

@@ -28,7 +28,7 @@ pub(super) fn read<R: BufRead>(input: &mut Input<R>, arena: &mut Arena) -> Step<
         match step {
             Ok(None) => {}
             Ok(Some(value)) => return Ok(value),
-            Err(fault) => return Err(fault.context(format_args!("pickle offset {at}"))),
+            Err(fault) => return Err(fault.context(format_args!("byte {at}"))),
         }
     }
 }
@@ -117,7 +117,7 @@ impl<R: BufRead> Machine<'_, R> {
             op::SHORT_BINBYTES => self.number::<1>().and_then(|n| self.bytes(n)),
             op::BINBYTES => self.number::<4>().and_then(|n| self.bytes(n)),
             op::BINBYTES8 | op::BYTEARRAY8 => self.number::<8>().and_then(|n| self.bytes(n)),
-            other => Err(Fault::new(format!("there is no opcode {other:#04x}"))),
+            other => Err(Fault::new(format!("{other:#04x} is no instruction"))),
         }
     }
 

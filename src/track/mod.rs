@@ -34,7 +34,7 @@ pub mod tensorboard;
 pub use name::{name_of, title, title_of};
 pub use overview::{Overview, Scored};
 pub use read::{Point, Record, Session, number, read, seconds};
-pub use sync::{Synced, renew_paths, sync};
+pub use sync::{Synced, addresses, renew_paths, sync};
 
 use crate::error::{Error, Kind, Result};
 use crate::files::{self, Workspace};

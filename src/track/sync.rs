@@ -155,17 +155,29 @@ fn chosen(workspace: &Workspace, named: &[String]) -> Result<Vec<String>> {
 }
 
 fn known_places(workspace: &Workspace, id: &str, parse: &dyn Fn(&str) -> Result<Option<Place>>) -> Result<Vec<Place>> {
+    let own = Place::Folder(workspace.tracking().join("mlruns"));
+    let place = |(folder, uri): (PathBuf, String)| {
+        // The workspace's own folder is that wherever the workspace has been moved to.
+        let is_own = folder.file_name().is_some_and(|name| *name == *own.slug(workspace));
+        if is_own { Some(Ok(own.clone())) } else { parse(&uri).transpose() }
+    };
+    went(workspace, id)?.into_iter().filter_map(place).collect()
+}
+
+/// The folder of each place that a run was sent to, and the address.
+fn went(workspace: &Workspace, id: &str) -> Result<Vec<(PathBuf, String)>> {
     let folder = cursors(workspace, id);
     let folders = if folder.is_dir() { files::list(&folder)? } else { Vec::new() };
-    let known = folders.iter().filter_map(|folder| Some((folder, known_destination(&folder.join(DESTINATION))?)));
-    let own = Place::Folder(workspace.tracking().join("mlruns"));
-    known
-        .filter_map(|(folder, (uri, _))| {
-            // The workspace's own folder is that wherever the workspace has been moved to.
-            let is_own = folder.file_name().is_some_and(|name| *name == *own.slug(workspace));
-            if is_own { Some(Ok(own.clone())) } else { parse(&uri).transpose() }
-        })
-        .collect()
+    let known = folders.into_iter().filter_map(|folder| {
+        let (uri, _) = known_destination(&folder.join(DESTINATION))?;
+        Some((folder, uri))
+    });
+    Ok(known.collect())
+}
+
+/// Where a run was sent: addresses of servers and paths of folders. Errors: `file.read`.
+pub fn addresses(workspace: &Workspace, id: &str) -> Result<Vec<String>> {
+    Ok(went(workspace, id)?.into_iter().map(|(_, uri)| uri).collect())
 }
 
 fn sync_run(workspace: &Workspace, id: &str, place: &Place, experiment: &str) -> Result<usize> {

@@ -300,9 +300,14 @@ pub fn prune(logs: &Path, keep: impl Fn(i64) -> bool) -> Result<Vec<i64>> {
 
 /// The epochs that have a manifest, oldest first, as text: "0, 10, 20". Errors: `file.read`.
 pub fn saved_epochs(logs: &Path) -> Result<String> {
+    Ok(epochs(logs)?.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
+}
+
+/// The epochs of which checkpoints of ours were saved, in order, by the names of their manifests. Errors: `file.read`.
+pub fn epochs(logs: &Path) -> Result<Vec<i64>> {
     let mut epochs = numbered(logs, "checkpoint_", ".json")?;
     epochs.sort_unstable();
-    Ok(epochs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
+    Ok(epochs)
 }
 
 /// The numbers of G_ and D_ files that no manifest vouches for, sorted. Errors: `file.read`.

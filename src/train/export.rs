@@ -33,7 +33,8 @@ fn write_as(path: &Path, params: &Params, manifest: &Manifest, averaged: bool) -
         more.extend(manifest.content_digest.iter().map(|_| text("f0_method", &config.f0_method)));
         more.push(text("f0_unvoiced", &config.f0_unvoiced));
     }
-    more.extend(speaker_info(&manifest.speakers));
+    let speakers: Vec<(i64, String)> = (0..).zip(manifest.speakers.iter().cloned()).collect();
+    more.extend(voice::speaker_info(&speakers));
     let about = About {
         sizes: &SynthesizerConfig::from_config(&config),
         info: format!("{}epoch", manifest.epoch),
@@ -41,12 +42,6 @@ fn write_as(path: &Path, params: &Params, manifest: &Manifest, averaged: bool) -
         card: card(manifest, averaged.then_some(config.ema_decay)),
     };
     voice::write(path, params.iter().map(|(key, tensor)| (key, tensor.shallow_clone())), about)
-}
-
-/// The names of several speakers as RVC WebUI of 2026 writes and reads them.
-fn speaker_info(speakers: &[String]) -> Option<(String, Value)> {
-    let one = |(id, name): (i64, &String)| Value::dict([("id", Value::Int(id)), ("name", Value::text(name))]);
-    (!speakers.is_empty()).then(|| ("speaker_info".to_owned(), Value::List((0..).zip(speakers).map(one).collect())))
 }
 
 /// Writes the voice of a saved epoch, or of its averaged generator; the files are verified first.

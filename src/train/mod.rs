@@ -16,6 +16,7 @@ pub mod optim;
 pub mod order;
 pub mod pretrained;
 mod python;
+pub mod room;
 pub mod step;
 pub mod trainer;
 

@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::models::weights;
 use crate::nn::Params;
 use crate::torchfile::{self, TorchFile};
-use crate::{Error, Kind, Result, files};
+use crate::{Error, Kind, Result, files, recognise};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -114,6 +114,18 @@ pub fn load(path: &Path, params: &Params) -> Result<()> {
     let file = torchfile::read(path)?;
     let prefix = file.state_dict_prefix(&PLACES).unwrap_or("model");
     weights::fill(&file, prefix, params).map(drop).map_err(|e| {
+        let names = file.names();
+        let (part, wanted) = if params.get("enc_p.emb_phone.weight").is_some() {
+            ("enc_p.emb_phone.", "a generator (G) to start from")
+        } else {
+            ("discriminators.0.", "a discriminator (D) to start from")
+        };
+        // A network of the right kind and the wrong size: what does not fit says more.
+        if !names.iter().any(|name| name.contains(part))
+            && let Some(found) = recognise::network(&file.entries(&[]).unwrap_or_default(), &names)
+        {
+            return found.refused(Kind::CheckpointMismatch, path, wanted);
+        }
         if prefix == "weight" {
             e.also("it is an exported voice, which lacks parts that training needs; take the G_ file it was made from")
         } else {

@@ -168,6 +168,7 @@ impl Trainer {
         }
         let engine = Engine::new(config, device)?;
         config_json::write(logs, config)?;
+        config_json::name_speakers(logs, &(0..).zip(data.speakers().iter().cloned()).collect())?;
         let name = logs.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let mut trainer = Self {
             layout: Layout::new(config, &engine),

@@ -1,8 +1,10 @@
 //! What a voice or checkpoint is.
 
-use super::{WRAPPERS, variant};
+use super::header::{Speakers, header};
+use super::variant::vocoder;
+use super::{Voice, WRAPPERS};
 use crate::torchfile::{Plain, TorchFile};
-use crate::{Result, files, torchfile};
+use crate::{Error, Result, files, torchfile};
 use serde_json::{Map, Value as Json, json};
 use std::path::Path;
 
@@ -11,15 +13,24 @@ const DEPTH: usize = 6;
 /// Values of one file that are told; a voice has a few dozen besides its weights.
 const MOST: usize = 1000;
 
-/// What a voice or G_ checkpoint is: "kind" ("voice" or "checkpoint"), "version", "f0", "sample_rate", "preset", "speakers",
-/// "weights", "parameters", "precision", "bytes", "sha256"; and under "entries" what else stands in it, such as "info" and
-/// "model_card".
+/// What a voice or G_ checkpoint is: "kind" ("voice" or "checkpoint"), "version", "f0", "sample_rate", "preset", "speakers" (names by
+/// number, their number, or null), "speaker_rows", "vocoder", "weights", "parameters", "precision", "bytes", "sha256"; "converts", and if
+/// that is false "refused" and "way_out", the words of a conversion; "notes", what the file says otherwise than its weights; and under
+/// "entries" what else stands in it, such as "info" and "model_card". What cannot be told of a voice that is refused is null.
 ///
 /// Errors: `checkpoint.mismatch` if it is neither; `checkpoint.damaged`, `file.*`.
 pub fn describe(path: &Path) -> Result<Map<String, Json>> {
     let file = torchfile::read(path)?;
-    let config = variant(&file)?;
     let prefix = file.state_dict_prefix(&WRAPPERS).unwrap_or_default();
+    let is_voice = prefix == "weight";
+    let header = header(&file);
+    // The same doors as a conversion's.
+    let refused = if is_voice { Voice::open(path, tch::Device::Cpu).err() } else { Some(super::read::no_voice(&file)) };
+    let header = match header {
+        // A voice is told as far as it goes, whatever is wrong with it.
+        Err(_) if is_voice && file.keys(prefix).iter().any(|(key, _)| key.starts_with("enc_p.")) => None,
+        other => Some(other?),
+    };
     let names: Vec<String> = file.keys(prefix).into_iter().map(|(_, name)| name).collect();
     let parameters: usize = names.iter().filter_map(|name| file.shape(name)).map(|s| s.iter().product::<usize>()).sum();
     let precision = match names.first().and_then(|name| file.kind(name)) {
@@ -27,30 +38,50 @@ pub fn describe(path: &Path) -> Result<Map<String, Json>> {
         Some(tch::Kind::BFloat16) => "bf16",
         _ => "fp32",
     };
+    let config = header.as_ref().map(|header| &header.config);
     let bytes = std::fs::metadata(path).map_or(0, |about| about.len());
-    let mut left = MOST;
-    let entries: Map<String, Json> = file
-        .entries(&[])
-        .into_iter()
-        .flatten()
-        .filter(|key| !["weight", "model", "optimizer"].contains(&key.as_str()) && !prefix.is_empty())
-        .map(|key| (key.clone(), json_of(&file, &[&key], &mut left)))
-        .collect();
     let described = json!({
-        "kind": if prefix == "weight" { "voice" } else { "checkpoint" },
-        "version": config.version,
-        "f0": config.if_f0,
-        "sample_rate": config.sample_rate,
-        "preset": config.preset,
-        "speakers": config.spk_embed_dim,
+        "kind": if is_voice { "voice" } else { "checkpoint" },
+        "version": config.map(|c| &c.version),
+        "f0": config.map(|c| c.if_f0),
+        "sample_rate": config.map(|c| c.sample_rate),
+        "preset": config.map(|c| &c.preset),
+        "speakers": speakers(&file),
+        "speaker_rows": config.map(|c| c.spk_embed_dim),
+        "vocoder": vocoder(&file),
         "weights": names.len(),
         "parameters": parameters,
         "precision": precision,
         "bytes": bytes,
         "sha256": files::digest_file(path)?,
-        "entries": entries,
+        "converts": refused.is_none(),
+        "refused": refused.as_ref().map(Error::message),
+        "way_out": refused.as_ref().and_then(Error::hint_text),
+        "notes": header.map(|header| header.notes).unwrap_or_default(),
+        "entries": if prefix.is_empty() { Map::new() } else { entries(&file) },
     });
     Ok(if let Json::Object(map) = described { map } else { Map::new() })
+}
+
+fn speakers(file: &TorchFile) -> Json {
+    match Speakers::of(file) {
+        Speakers::Named(named) => {
+            Json::Object(named.into_iter().map(|(id, name)| (id.to_string(), json!(name))).collect())
+        }
+        Speakers::Counted(n) => json!(n),
+        Speakers::Unknown => Json::Null,
+    }
+}
+
+/// What stands in a voice or checkpoint besides its weights.
+pub(super) fn entries(file: &TorchFile) -> Map<String, Json> {
+    let mut left = MOST;
+    file.entries(&[])
+        .into_iter()
+        .flatten()
+        .filter(|key| !["weight", "model", "optimizer"].contains(&key.as_str()))
+        .map(|key| (key.clone(), json_of(file, &[&key], &mut left)))
+        .collect()
 }
 
 /// A plain value as JSON; what has no place there as a text that names it.

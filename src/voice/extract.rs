@@ -1,14 +1,17 @@
 //! A voice from any generator's checkpoint: RVC's "extract small model" (spec G.3).
 
-use super::{About, variant, write};
+use super::beside::Beside;
+use super::variant::variant;
+use super::{About, embedder_model, speaker_info, write};
 use crate::models::{Synthesizer, SynthesizerConfig, weights};
+use crate::torchfile::Value;
 use crate::{Error, Kind, Result, torchfile};
 use std::path::Path;
 
 /// Writes the voice of a G_ checkpoint of RVC, Applio or rvc-run to `out`. Rate, version and pitch are read off the weights;
 /// `info` is the text in the voice, "<iteration>epoch" if it is None.
 ///
-/// What the voice was trained with is not in such a file, so the voice does not say it either.
+/// What the voice was trained with is not in such a file; the voice says what the config.json and model_info.json beside it say.
 ///
 /// Errors: `checkpoint.mismatch` for another file, or one that is a voice already; `checkpoint.damaged`, `not_finite`,
 /// `file.*`.
@@ -34,6 +37,16 @@ pub fn extract(checkpoint: &Path, out: &Path, info: Option<&str>) -> Result<()> 
     };
     let mut card = super::card();
     card.insert("extracted_from".into(), super::source(checkpoint)?);
+    let beside = checkpoint.parent().map(Beside::of_folder).unwrap_or_default();
+    let mut more = Vec::new();
+    if let Some(encoder) = &beside.content_encoder {
+        more.push(("embedder_model".to_owned(), Value::text(embedder_model(encoder))));
+        more.push(("content_encoder".to_owned(), Value::text(encoder)));
+    }
+    if let Some(unvoiced) = beside.f0_unvoiced {
+        more.push(("f0_unvoiced".to_owned(), Value::text(unvoiced)));
+    }
+    more.extend(speaker_info(&beside.speaker_info));
     let named = generator.params().iter().map(|(key, tensor)| (key, tensor.shallow_clone()));
-    write(out, named, About { sizes: &sizes, info, more: Vec::new(), card })
+    write(out, named, About { sizes: &sizes, info, more, card })
 }

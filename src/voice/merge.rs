@@ -1,17 +1,30 @@
 //! Two voices in one: every weight a mean of both (spec G.4).
 
-use super::{About, WRAPPERS, variant, write};
+use super::describe::entries;
+use super::header::Speakers;
+use super::variant::variant;
+use super::write::plain;
+use super::{About, KEYS, WRAPPERS, speaker_info, write};
 use crate::models::encoder::same_encoder;
 use crate::models::{SynthesizerConfig, weights};
 use crate::torchfile::{self, TorchFile, Value};
 use crate::{Error, Kind, Result, nn};
-use serde_json::json;
+use serde_json::{Value as Json, json};
 use std::collections::HashMap;
 use std::path::Path;
 use tch::Tensor;
 
-/// What of the first voice's own entries holds for the merged one.
-const KEPT: [&str; 5] = ["embedder_model", "content_encoder", "content_digest", "f0_method", "f0_unvoiced"];
+/// What of either voice's own entries holds for the merged one; where both have it, the first one's.
+const KEPT: [&str; 8] = [
+    "embedder_model",
+    "content_encoder",
+    "content_digest",
+    "f0_method",
+    "f0_unvoiced",
+    "vocoder",
+    "author",
+    "speakers_id",
+];
 
 /// Writes to `out` the voice `alpha` * `a` + (1 - `alpha`) * `b`; both may be voices or G_ checkpoints. Where they have speakers
 /// of different number, the first ones of both are merged.
@@ -47,11 +60,42 @@ pub fn merge(a: &Path, b: &Path, alpha: f64, out: &Path, info: &str) -> Result<(
         return Err(Error::new(Kind::CheckpointMismatch, message));
     }
     let mut card = super::card();
-    card.insert("merged_from".into(), json!([super::source(a)?, super::source(b)?]));
+    card.insert("merged_from".into(), json!([origin(&one)?, origin(&two)?]));
     card.insert("alpha".into(), json!(alpha));
-    let more = KEPT.iter().filter_map(|key| Some(((*key).to_owned(), Value::text(one.text(&[key])?)))).collect();
+    let (first, second) = (entries(&one), entries(&two));
+    let entry = |key: &&str| first.get(*key).or_else(|| second.get(*key)).filter(|value| !value.is_null());
+    let mut more: Vec<(String, Value)> =
+        KEPT.iter().filter_map(|key| Some(((*key).to_owned(), plain(entry(key)?)))).collect();
+    more.extend(speaker_info(&speakers_of_both(&one, &two, speakers)));
     let about = About { sizes: &SynthesizerConfig::from_config(&config), info: info.to_owned(), more, card };
     write(out, merged.iter().map(|(key, tensor)| (key.as_str(), tensor.shallow_clone())), about)
+}
+
+/// A voice as the card of its merged one names it, with every entry of its own: what holds for one of the two alone is not lost.
+fn origin(file: &TorchFile) -> Result<Json> {
+    let mut origin = super::source(file.path())?;
+    let own: serde_json::Map<String, Json> =
+        entries(file).into_iter().filter(|(key, _)| key == "info" || !KEYS.contains(&key.as_str())).collect();
+    origin["entries"] = Json::Object(own);
+    Ok(origin)
+}
+
+/// The names of the rows that both have: one's where only one names it, both where they differ.
+fn speakers_of_both(a: &TorchFile, b: &TorchFile, rows: i64) -> Vec<(i64, String)> {
+    let named = |file: &TorchFile| match Speakers::of(file) {
+        Speakers::Named(named) => named,
+        Speakers::Counted(_) | Speakers::Unknown => Vec::new(),
+    };
+    let mut names = std::collections::BTreeMap::<i64, String>::new();
+    for (id, name) in named(a).into_iter().chain(named(b)).filter(|(id, _)| (0..rows).contains(id)) {
+        let both = names.entry(id).or_default();
+        if both.is_empty() {
+            *both = name;
+        } else if *both != name {
+            *both = format!("{both} + {name}");
+        }
+    }
+    names.into_iter().collect()
 }
 
 /// Keys and names of the weights that a voice has.

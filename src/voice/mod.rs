@@ -1,21 +1,25 @@
 //! The file of a voice: the small one that RVC WebUI, Applio and w-okada exchange (spec G.3). Written, opened, extracted from a
 //! generator's checkpoint, merged, described, renamed.
 
+mod beside;
 mod describe;
 mod edit;
 mod extract;
+mod header;
 mod merge;
 mod read;
 mod variant;
 mod write;
 
+pub use beside::{Beside, experiment, fills_unvoiced, names};
 pub use describe::describe;
 pub use edit::set_info;
 pub use extract::extract;
+pub use header::Speakers;
 pub use merge::merge;
 pub use read::Voice;
 pub use variant::variant;
-pub use write::{About, embedder_model, write};
+pub use write::{About, embedder_model, speaker_info, write};
 
 use crate::{Result, files};
 use serde_json::{Map, Value as Json, json};

@@ -1,17 +1,16 @@
 //! A voice opened for conversion.
 
-use super::variant;
+use super::beside::{Beside, experiment};
+use super::header::{Speakers, header};
 use crate::models::{Synthesizer, SynthesizerConfig, weights};
-use crate::torchfile::{self, Plain, TorchFile};
-use crate::{Error, Kind, Result};
-use std::path::Path;
+use crate::torchfile::{self, TorchFile};
+use crate::{Error, Kind, Result, recognise};
+use std::path::{Path, PathBuf};
 use tch::Device;
-
-/// Entries of "config".
-const ENTRIES: usize = 18;
 
 /// An exported voice of RVC WebUI, Applio or rvc-run, its network ready to convert.
 pub struct Voice {
+    pub path: PathBuf,
     pub network: Synthesizer,
     pub sizes: SynthesizerConfig,
     /// What the file says about itself: "200epoch".
@@ -21,88 +20,81 @@ pub struct Voice {
     /// What made the content, word for word; see [`crate::models::encoder`]. Only rvc-run tells.
     pub content_digest: Option<String>,
     pub f0_method: Option<String>,
-    /// What unvoiced frames held in training: "zero" unless the file says "interpolate".
-    pub f0_unvoiced: String,
+    /// What unvoiced frames held in training, "zero" or "interpolate", where the file or its neighbours tell.
+    pub f0_unvoiced: Option<String>,
+    pub speakers: Speakers,
+    /// What the file says otherwise than its weights, and what was taken; for people.
+    pub notes: Vec<String>,
 }
 
 impl Voice {
     /// Opens a voice; its weights are widened to float32, weight norm is computed once.
     ///
-    /// Errors: `checkpoint.mismatch` if it is no exported voice, names another architecture, or lacks or misshapes a weight;
+    /// Errors: `checkpoint.mismatch` if it is no exported voice, has another vocoder, or lacks or misshapes a weight;
     /// `checkpoint.damaged`, `file.*`, `device.memory`.
-    ///
-    /// Source: spec G.3, the loaders' rules: rate from config[17], speakers from the rows of emb_g, version 1 and pitch where
-    /// the file does not say; posterior encoder passed over.
     pub fn open(path: &Path, device: Device) -> Result<Self> {
         let file = torchfile::read(path)?;
         if file.state_dict_prefix(&["weight"]).is_none() {
-            return Err(mismatch(&file, "is no exported voice: it has no \"weight\"")
-                .hint("a G_ checkpoint is made into a voice by `rvc-run export`, or by model::extract"));
+            return Err(no_voice(&file));
         }
-        let config = variant(&file)?;
-        let sizes = SynthesizerConfig::from_config(&config);
-        agrees(&file, &sizes)?;
+        let header = header(&file)?;
+        let sizes = SynthesizerConfig::from_config(&header.config);
         let mut network = Synthesizer::for_conversion(&sizes, device)?;
         weights::fill_where(&file, "weight", network.params(), |key| !key.contains("enc_q"))?;
         network.fuse();
         let text = |key: &str| file.text(&[key]).map(str::to_owned);
+        let mut notes = header.notes;
+        let mut content_encoder = header.content_encoder;
+        let mut f0_unvoiced = text("f0_unvoiced").or_else(|| unvoiced_by_its_writer(&file));
+        if let Some(folder) = experiment(path).filter(|_| f0_unvoiced.is_none() || content_encoder.is_none()) {
+            let beside = Beside::of_folder(&folder);
+            let mut take = |key: &str, own: &mut Option<String>, theirs: Option<String>| {
+                if let (None, Some(value)) = (&own, theirs) {
+                    notes.push(format!("it has no entry {key:?}; {value} is taken, by {}", folder.display()));
+                    *own = Some(value);
+                }
+            };
+            take("content_encoder", &mut content_encoder, beside.content_encoder);
+            // Zero is what all take where nothing is known.
+            let fills = beside.f0_unvoiced.filter(|value| value == "interpolate" && sizes.f0);
+            take("f0_unvoiced", &mut f0_unvoiced, fills);
+        }
         Ok(Self {
+            path: path.to_owned(),
             network,
             sizes,
             info: text("info").unwrap_or_default(),
-            content_encoder: text("content_encoder").or_else(|| text("embedder_model").map(|name| ours(&name))),
+            content_encoder,
             content_digest: text("content_digest"),
             f0_method: text("f0_method"),
-            f0_unvoiced: text("f0_unvoiced").unwrap_or_else(|| "zero".into()),
+            f0_unvoiced,
+            speakers: Speakers::of(&file),
+            notes,
         })
     }
 }
 
-/// Applio's name of an encoder as ours.
-fn ours(embedder_model: &str) -> String {
-    if embedder_model == "contentvec" { "hubert_base".into() } else { embedder_model.to_owned() }
+/// What a voice without "f0_unvoiced" was trained with, by the entries that its program alone writes: RVC WebUI names speakers since July
+/// 2026, and fills unvoiced f0; Applio names its vocoder or content encoder, and does not.
+fn unvoiced_by_its_writer(file: &TorchFile) -> Option<String> {
+    let has = |key: &str| file.value(&[key]).is_some();
+    if has("vocoder") || has("embedder_model") {
+        return Some("zero".into());
+    }
+    (has("speaker_info") && !has("model_card")).then(|| "interpolate".into())
 }
 
-/// Errors unless what the file says of itself is what its weights are.
-fn agrees(file: &TorchFile, sizes: &SynthesizerConfig) -> Result<()> {
-    let n = file.entries(&["config"]).map(|entries| entries.len());
-    if n != Some(ENTRIES) {
-        let found = n.map_or_else(|| "none".to_owned(), |n| n.to_string());
-        return Err(mismatch(file, &format!("is no voice of RVC: its \"config\" has {found} of {ENTRIES} entries")));
+/// The error of a file without the "weight" of a voice: what it is, and how a voice comes of it.
+pub(super) fn no_voice(file: &TorchFile) -> Error {
+    let (entries, names) = (file.entries(&[]).unwrap_or_default(), file.names());
+    if let Some(found) = recognise::network(&entries, &names) {
+        return found.refused(Kind::CheckpointMismatch, file.path(), "a voice");
     }
-    if file.int(&["config", "17"]) != Some(sizes.sample_rate) {
-        let given = said(file, &["config", "17"]);
-        let what = format!("says a rate of {given}, but its weights are those of {}", sizes.sample_rate);
-        return Err(mismatch(file, &what));
-    }
-    // Files without these are of version 1, with pitch (spec G.3).
-    let version = file.text(&["version"]).unwrap_or("v1");
-    if version != sizes.version() {
-        return Err(mismatch(file, &format!("says {version}, but its weights are of {}", sizes.version())));
-    }
-    let f0 = match file.value(&["f0"]) {
-        None => true,
-        Some(Plain::Int(n)) => n != 0,
-        Some(Plain::Bool(b)) => b,
-        Some(_) => {
-            return Err(mismatch(file, &format!("says f0 is {}, which is neither 0 nor 1", said(file, &["f0"]))));
-        }
-    };
-    if f0 != sizes.f0 {
-        let [says, are] = [f0, sizes.f0].map(|f0| if f0 { "with" } else { "without" });
-        return Err(mismatch(file, &format!("says it is {says} pitch, but its weights are of a voice {are} it")));
-    }
-    Ok(())
-}
-
-fn said(file: &TorchFile, path: &[&str]) -> String {
-    match file.value(path) {
-        Some(Plain::Int(n)) => n.to_string(),
-        Some(Plain::Text(text)) => format!("{text:?}"),
-        other => format!("{other:?}"),
-    }
-}
-
-fn mismatch(file: &TorchFile, what: &str) -> Error {
-    Error::new(Kind::CheckpointMismatch, format!("{} {what}", file.path().display())).path(file.path())
+    let some: Vec<String> = names.iter().take(3).map(|name| format!("{name:?}")).collect();
+    Error::new(
+        Kind::CheckpointMismatch,
+        format!("{} is no voice: it holds a network of another kind, with {}", file.path().display(), some.join(", ")),
+    )
+    .path(file.path())
+    .hint("give a voice: the small .pth that a training exports, of RVC WebUI, Applio or rvc-run")
 }

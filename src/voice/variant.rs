@@ -1,20 +1,30 @@
 //! Which of RVC's networks a generator's weights are, from their names and shapes alone.
 
-use super::WRAPPERS;
+use super::{WRAPPERS, header};
 use crate::config::Config;
 use crate::models::weights;
 use crate::torchfile::TorchFile;
-use crate::{Error, Kind, Result};
+use crate::{Error, Kind, Result, recognise, shown};
 use std::collections::HashMap;
+
+/// What the weights of one kind of vocoder are called, its name, and the programs that train with it.
+const VOCODERS: [(&str, &str, &str); 4] = [
+    ("dec.mel_conv.", "RefineGAN", "Applio"),
+    ("dec.mrfs.", "MRF HiFi-GAN", "Applio"),
+    ("dec.activation_post.", "BigVGAN", "Applio or codename-rvc-fork"),
+    ("dec.reflection_pad.", "RingFormer", "codename-rvc-fork"),
+];
+/// What Applio calls the vocoder that RVC has.
+pub(super) const HIFI_GAN: &str = "HiFi-GAN";
 
 /// The settings that give a generator of these weights: sample_rate, version, if_f0, preset, spk_embed_dim; all else is the
 /// default. The weights may be an exported voice's, a checkpoint's, or bare.
 ///
-/// Errors: `checkpoint.mismatch` if they are of no generator of RVC.
+/// Errors: `checkpoint.mismatch` if they are of no generator of RVC; the message says what they are, as far as that can be told.
 ///
-/// Source: spec D.2 and E.6. The first kernel tells the rates of version 2 apart; in version 1, where 32k and 48k share their
-/// kernels, the spectrogram's bins do, or, without the posterior encoder, the stride of the first noise convolution, or what the
-/// voice itself says.
+/// Source: spec D.2 and E.6; Applio's configs/24000.json. The first two kernels tell the rates of version 2 apart; in version 1,
+/// where 32k and 48k share their kernels, the spectrogram's bins do, or, without the posterior encoder, the stride of the first
+/// noise convolution, or what the voice itself says.
 pub fn variant(file: &TorchFile) -> Result<Config> {
     let Some(prefix) = file.state_dict_prefix(&WRAPPERS) else { return Err(no_generator(file, "it holds no weights")) };
     let shapes: HashMap<String, &[usize]> = file
@@ -23,14 +33,12 @@ pub fn variant(file: &TorchFile) -> Result<Config> {
         .filter_map(|(key, name)| Some((weights::canonical(&key), file.shape(&name)?)))
         .collect();
     let size = |key: &str, axis: usize| shapes.get(key).and_then(|shape| shape.get(axis)).copied();
-    let (Some(hidden), Some(content), Some(speakers), Some(kernel)) = (
-        size("enc_p.emb_phone.weight", 0),
-        size("enc_p.emb_phone.weight", 1),
-        size("emb_g.weight", 0),
-        size("dec.ups.0.weight_v", 2),
-    ) else {
-        return Err(no_generator(file, "enc_p.emb_phone, emb_g or dec.ups are not there"));
+    let (Some(hidden), Some(content), Some(speakers)) =
+        (size("enc_p.emb_phone.weight", 0), size("enc_p.emb_phone.weight", 1), size("emb_g.weight", 0))
+    else {
+        return Err(no_generator(file, "enc_p.emb_phone or emb_g is not there"));
     };
+    let Some(kernel) = size("dec.ups.0.weight_v", 2) else { return Err(other_vocoder(file, &shapes)) };
     let version = match content {
         768 => "v2",
         256 => "v1",
@@ -42,12 +50,14 @@ pub fn variant(file: &TorchFile) -> Result<Config> {
         _ => return Err(no_generator(file, &format!("it has {hidden} hidden channels, not 192"))),
     };
     let five_stages = shapes.contains_key("dec.ups.4.weight_v");
+    let second = size("dec.ups.1.weight_v", 2).unwrap_or(0);
     let sample_rate = match (version, five_stages, kernel) {
         (_, false, 16) => 40000,
         ("v2", false, 24) => 48000,
+        ("v2", false, 20) if second == 12 => 24000,
         ("v2", false, 20) => 32000,
         ("v1", true, 16) => {
-            match (size("enc_q.pre.weight", 1), size("dec.noise_convs.0.weight", 2), file.int(&["config", "17"])) {
+            match (size("enc_q.pre.weight", 1), size("dec.noise_convs.0.weight", 2), header::rate(file)) {
                 (Some(1025), ..) | (None, Some(96), _) | (None, None, Some(48000)) => 48000,
                 (Some(513), ..) | (None, Some(64), _) | (None, None, Some(32000)) => 32000,
                 _ => return Err(no_generator(file, "32k and 48k cannot be told apart")),
@@ -67,8 +77,48 @@ pub fn variant(file: &TorchFile) -> Result<Config> {
     })
 }
 
+/// The vocoder of a generator by its weights, else by what the file says; None if both are silent.
+pub(super) fn vocoder(file: &TorchFile) -> Option<String> {
+    let names = file.names();
+    let has = |part: &str| names.iter().any(|name| name.contains(part));
+    if has("dec.ups.0.weight_v") || has("dec.ups.0.parametrizations.") {
+        return Some(HIFI_GAN.to_owned());
+    }
+    let by_weights = VOCODERS.iter().find(|(part, ..)| has(part)).map(|(_, name, _)| (*name).to_owned());
+    let said = file
+        .text(&["vocoder"])
+        .filter(|name| !name.eq_ignore_ascii_case(HIFI_GAN))
+        .map(|name| shown::line(name).into_owned());
+    by_weights.or(said)
+}
+
+/// The error of a voice that speaks through another vocoder than RVC's.
+fn other_vocoder(file: &TorchFile, shapes: &HashMap<String, &[usize]>) -> Error {
+    if !shapes.keys().any(|key| key.starts_with("dec.")) {
+        return no_generator(file, "its vocoder (dec) is not there");
+    }
+    let name = vocoder(file);
+    let program = name.as_deref().and_then(|name| VOCODERS.iter().find(|(_, known, _)| *known == name));
+    let program = program.map_or("the program that it comes from", |(_, _, program)| program);
+    let name = name.map_or_else(|| "another vocoder than HiFi-GAN".to_owned(), |name| format!("the vocoder {name}"));
+    Error::new(
+        Kind::CheckpointMismatch,
+        format!("{} is a voice with {name}, but rvc-run speaks through HiFi-GAN alone", file.path().display()),
+    )
+    .path(file.path())
+    .hint(format!(
+        "convert with it in {program}, or train it again with the vocoder HiFi-GAN, which every program opens"
+    ))
+}
+
 fn no_generator(file: &TorchFile, why: &str) -> Error {
-    Error::new(Kind::CheckpointMismatch, format!("{} is no voice or generator of RVC: {why}", file.path().display()))
+    match recognise::network(&file.entries(&[]).unwrap_or_default(), &file.names()) {
+        Some(found) => found.refused(Kind::CheckpointMismatch, file.path(), "a voice or a G_ checkpoint of RVC"),
+        None => Error::new(
+            Kind::CheckpointMismatch,
+            format!("{} is no voice or generator of RVC: {why}", file.path().display()),
+        )
         .path(file.path())
-        .hint("give a voice (.pth of RVC WebUI, Applio or rvc-run) or a G_ checkpoint")
+        .hint("give a voice (.pth of RVC WebUI, Applio or rvc-run) or a G_ checkpoint"),
+    }
 }

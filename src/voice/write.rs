@@ -59,7 +59,13 @@ pub fn embedder_model(content_encoder: &str) -> &str {
     if content_encoder == "hubert_base" { "contentvec" } else { content_encoder }
 }
 
-fn plain(value: &Json) -> Value {
+/// The entry that names a voice's speakers, as RVC WebUI writes it since July 2026; none without speakers.
+pub fn speaker_info(speakers: &[(i64, String)]) -> Option<(String, Value)> {
+    let speaker = |(id, name): &(i64, String)| Value::dict([("id", Value::Int(*id)), ("name", Value::text(name))]);
+    (!speakers.is_empty()).then(|| ("speaker_info".to_owned(), Value::List(speakers.iter().map(speaker).collect())))
+}
+
+pub(super) fn plain(value: &Json) -> Value {
     match value {
         Json::Null => Value::None,
         Json::Bool(b) => Value::Bool(*b),

@@ -11,20 +11,20 @@ use zip::CompressionMethod::{Deflated, Stored};
 use zip::write::SimpleFileOptions;
 
 /// A file of these bytes, in a folder that goes with it.
-struct Scratch {
+pub struct Scratch {
     _folder: tempfile::TempDir,
     path: PathBuf,
 }
 
 impl Scratch {
-    fn new(bytes: &[u8]) -> Self {
+    pub fn new(bytes: &[u8]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("broken.pth");
         std::fs::write(&path, bytes).unwrap();
         Self { _folder: folder, path }
     }
 
-    fn open(&self) -> Result<TorchFile> {
+    pub fn open(&self) -> Result<TorchFile> {
         torchfile::read(&self.path)
     }
 
@@ -53,10 +53,10 @@ impl Scratch {
 }
 
 /// 1, 2, 3, 4 as a storage holds them.
-const FOUR: [u8; 16] = [0, 0, 128, 63, 0, 0, 0, 64, 0, 0, 64, 64, 0, 0, 128, 64];
+pub const FOUR: [u8; 16] = [0, 0, 128, 63, 0, 0, 0, 64, 0, 0, 64, 64, 0, 0, 128, 64];
 
 /// {"w": four floats}.
-fn four() -> Vec<u8> {
+pub fn four() -> Vec<u8> {
     Pickle::new(2).op("}").text("w").tensor("FloatStorage", "0", &[4]).op("s").stop()
 }
 
@@ -133,7 +133,7 @@ type Entries<'a> = &'a [(&'a str, &'a [u8])];
 fn zips_that_are_none_of_pytorchs_or_ambiguous_are_refused() {
     let pickle = four();
     let cases: &[(Entries, &str)] = &[
-        (&[("a/model.pkl", &pickle)], "without data.pkl"),
+        (&[("a/model.pkl", &pickle)], "is a zip archive of other files, such as \"a/model.pkl\""),
         (&[("a/b/data.pkl", &pickle)], "without data.pkl"),
         (&[("a/data.pkl", &pickle), ("b/data.pkl", &pickle)], "several data.pkl"),
         (&[("a/data.pkl", &pickle), ("a/byteorder", b"big")], "byte order"),

@@ -182,8 +182,8 @@ fn every_opcode_does_what_python_does() {
 fn what_makes_no_sense_is_refused_with_its_place() {
     let cases: &[(&[u8], &str)] = &[
         (b"", "stack is empty"),
-        (b"\xff", "offset 2: there is no opcode 0xff"),
-        (b"N\x99", "offset 3: there is no opcode 0x99"),
+        (b"\xff", "byte 2: 0xff is no instruction"),
+        (b"N\x99", "byte 3: 0x99 is no instruction"),
         (b"\x80\x06", "protocol 6"),
         (b"0", "stack is empty"),
         (b"K\x01(2", "stack is empty"),
@@ -231,7 +231,7 @@ fn what_makes_no_sense_is_refused_with_its_place() {
         assert!(error.message().contains(why), "{label:?}: {error}");
     }
     let error = open(b"\x80\x02N").err().unwrap();
-    assert!(error.message().contains("offset 3"), "a pickle without STOP: {error}");
+    assert!(error.message().contains("byte 3"), "a pickle without STOP: {error}");
 }
 
 #[test]

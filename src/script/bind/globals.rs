@@ -1,6 +1,6 @@
-//! What needs no module name in scripts: `args`, `sleep`.
+//! What needs no module name in scripts: `args`, `typed`, `sleep`.
 
-use super::{At, Fallible, session};
+use super::{At, Fallible, session, value};
 use crate::task::Task;
 use crate::{Error, Kind};
 use rhai::plugin::*;
@@ -44,6 +44,17 @@ pub mod api {
                     .hint("write `const PARAMS = [...];` and `let p = args(PARAMS);` at the top of the recipe")
             })
             .at(&ctx)
+    }
+
+    /// Returns those of the recipe's parameters that were given on the command line, without the others' defaults.
+    ///
+    /// # Example
+    /// ```rhai
+    /// typed().is_empty()            // an example is started without flags
+    /// ```
+    #[rhai_fn(volatile)]
+    pub fn typed(ctx: NativeCallContext) -> Map {
+        session(&ctx).call().typed.iter().map(|(name, given)| (name.as_str().into(), value::from_json(given))).collect()
     }
 
     /// Waits; a signal ends it.

@@ -7,7 +7,7 @@ use crate::convert::quality::Quality;
 use crate::convert::{Converter, Equipment, Settings, selftest};
 use crate::{Error, Kind, audio, given, voice};
 use rhai::plugin::*;
-use rhai::{Dynamic, Map, NativeCallContext};
+use rhai::{Array, Dynamic, ImmutableString, Map, NativeCallContext};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::path::PathBuf;
@@ -27,7 +27,8 @@ pub mod api {
     ///
     /// * `path`: a .pth file; relative paths start at the workspace.
     /// * `options`: `index`, the path of its retrieval index ("" for none); `gpu`; and, instead of what the voice was trained with,
-    ///   `content_encoder`, `f0_method`, `feature_precision`.
+    ///   `content_encoder`, `f0_method`, `feature_precision`, `f0_unvoiced` ("zero" or "interpolate").
+    /// * Warns of each entry of the file that is missing or contradicts its weights, with what is taken instead.
     /// * Fails with `checkpoint.mismatch` if it is no voice, or was trained on the content of another encoder;
     ///   `checkpoint.damaged`, `asset.missing`, `config.*`, `device.*`, `file.not_found`.
     ///
@@ -44,12 +45,52 @@ pub mod api {
         super::opened(&ctx, path, &options).at(&ctx)
     }
 
-    /// Converts a recording into the voice; returns `seconds` of the result, its `sample_rate`, the time it `took`, and `rtf`, seconds of
-    /// computing for each second of sound.
+    /// Returns what the opened voice is: `f0` (whether it follows pitch), `f0_unvoiced`, `sample_rate`, `version`, `info`, `index` (whether one is
+    /// there), and `speakers`, an array of maps of `id` and `name`, empty if the voice names none.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let cfg = #{ preset: "tiny", segment_size: 1600 };
+    /// let files = prepare::filelist(prepare::slices("anna", "data/anna", cfg), cfg);
+    /// train::trainer(train::dataset(files, cfg), cfg).save_voice("models/anna.pth");
+    /// let v = model::open("models/anna.pth", #{ f0_method: "pm", content_encoder: "mel" });
+    /// v.about().f0 && v.about().sample_rate == 40000 && v.about().f0_unvoiced == "zero"
+    /// ```
+    #[rhai_fn(global, pure)]
+    pub fn about(v: &mut Voice) -> Map {
+        super::about(v)
+    }
+
+    /// Returns the folder of the experiment that a voice's file comes from, found by its name: of RVC WebUI, Applio or rvc-run; "" if there is none.
+    ///
+    /// # Example
+    /// ```rhai
+    /// model::experiment("models/nobody.pth") == ""
+    /// ```
+    #[rhai_fn(volatile)]
+    pub fn experiment(ctx: NativeCallContext, path: &str) -> ImmutableString {
+        let found = voice::experiment(&session(&ctx).workspace().path(path));
+        found.map_or("".into(), |folder| folder.display().to_string().into())
+    }
+
+    /// Returns a voice's name, and what is left of it without the endings that programs add ("_e200", "_e20_s400", "_20e_400s", "_best"): the names
+    /// that its folder and its index may have.
+    ///
+    /// # Example
+    /// ```rhai
+    /// model::names("anna_e20_s400") == ["anna_e20_s400", "anna_e20", "anna"] && model::names("anna") == ["anna"]
+    /// ```
+    pub fn names(voice: &str) -> Array {
+        voice::names(voice).into_iter().map(Dynamic::from).collect()
+    }
+
+    /// Converts a recording into the voice; returns the `path` of the result, its `seconds` and `sample_rate`, the time it `took`, and `rtf`,
+    /// seconds of computing for each second of sound.
     ///
     /// * `input`, `out`: sound files, not the same; `out` ends as `format` says. Relative paths start at the workspace.
     /// * `settings`: `f0_up_key` (semitones, 0), `index_rate` (0.75), `protect` (0.33), `rms_mix_rate` (0.25), `filter_radius` (3), `sid`
-    ///   (0), `resample_sr` (0: the voice's rate), `seed` (1234), `format` ("wav": 16 bits, "wav32": float, "flac").
+    ///   (0), `resample_sr` (0: the voice's rate), `seed` (1234), `format` ("wav": 16 bits, "wav32": float, "flac"), `overwrite` (true; false
+    ///   writes out_2, out_3, ... where `out` is there).
     /// * Fails with `audio.empty` for less than 25 ms of sound, `audio.decode`, `data.damaged`, `config.*`, `file.*`, `device.memory`.
     ///
     /// # Example
@@ -197,6 +238,7 @@ struct Options {
     content_encoder: Option<String>,
     f0_method: Option<String>,
     feature_precision: Option<String>,
+    f0_unvoiced: Option<String>,
     index: String,
     gpu: bool,
 }
@@ -214,6 +256,7 @@ struct Given {
     resample_sr: i64,
     seed: i64,
     format: String,
+    overwrite: bool,
 }
 
 impl Default for Given {
@@ -229,6 +272,7 @@ impl Default for Given {
             resample_sr: s.resample_sr,
             seed: s.seed,
             format: "wav".into(),
+            overwrite: true,
         }
     }
 }
@@ -257,6 +301,7 @@ fn opened(ctx: &NativeCallContext, path: &str, options: &Map) -> crate::Result<V
         content_encoder: given(options.content_encoder),
         f0_method: given(options.f0_method),
         feature_precision: given(options.feature_precision),
+        f0_unvoiced: given(options.f0_unvoiced),
         index: Some(options.index).filter(|index| !index.is_empty()).map(|index| path_of(&index)),
         gpu: options.gpu,
     };
@@ -264,10 +309,34 @@ fn opened(ctx: &NativeCallContext, path: &str, options: &Map) -> crate::Result<V
     for notice in converter.notices() {
         session.task().info(notice);
     }
+    for note in &converter.voice().notes {
+        session.task().warn(format!("{path}: {note}"));
+    }
     Ok(VoiceHandle(Rc::new(converter)))
 }
 
-fn settings(map: &Map) -> crate::Result<(Settings, Format)> {
+fn about(v: &VoiceHandle) -> Map {
+    let (converter, voice) = (&v.0, v.0.voice());
+    let speaker = |(id, name): &(i64, String)| -> Dynamic {
+        Map::from([("id".into(), (*id).into()), ("name".into(), name.clone().into())]).into()
+    };
+    let speakers: Array = match &voice.speakers {
+        voice::Speakers::Named(named) => named.iter().map(speaker).collect(),
+        voice::Speakers::Counted(_) | voice::Speakers::Unknown => Array::new(),
+    };
+    [
+        ("f0".into(), voice.sizes.f0.into()),
+        ("f0_unvoiced".into(), converter.f0_unvoiced().to_owned().into()),
+        ("sample_rate".into(), voice.sizes.sample_rate.into()),
+        ("version".into(), voice.sizes.version().to_owned().into()),
+        ("info".into(), voice.info.clone().into()),
+        ("index".into(), converter.has_index().into()),
+        ("speakers".into(), speakers.into()),
+    ]
+    .into()
+}
+
+fn settings(map: &Map) -> crate::Result<(Settings, Format, bool)> {
     let given: Given = parsed(map, "convert", "a setting")?;
     let format = Format::named(&given.format)?;
     let settings = Settings {
@@ -281,20 +350,22 @@ fn settings(map: &Map) -> crate::Result<(Settings, Format)> {
         seed: given.seed,
         ..Settings::default()
     };
-    Ok((settings, format))
+    Ok((settings, format, given.overwrite))
 }
 
 fn converted(ctx: &NativeCallContext, v: &VoiceHandle, input: &str, out: &str, map: &Map) -> crate::Result<Map> {
     let session = session(ctx);
-    let (settings, format) = settings(map)?;
+    let (settings, format, overwrite) = settings(map)?;
     let start = Instant::now();
     let (given, input, out) = (input, session.workspace().path(input), session.workspace().path(out));
     output::check(&input, &out, format)?;
+    let out = if overwrite { out } else { output::free(&out) };
     let recording = super::audio::load(&session, given)?;
     let sound = v.0.convert(session.task(), recording, &settings).map_err(|e| e.path(&input))?;
     output::write(&out, &sound, format)?;
     let (took, seconds) = (start.elapsed().as_secs_f64(), sound.seconds());
     Ok([
+        ("path".into(), out.display().to_string().into()),
         ("seconds".into(), seconds.into()),
         ("sample_rate".into(), i64::from(sound.sample_rate).into()),
         ("took".into(), took.into()),

@@ -2,6 +2,7 @@
 
 use super::{At, Fallible, session, value};
 use crate::prepare as stages;
+use crate::room;
 use rhai::plugin::*;
 use rhai::{Array, Dynamic, ImmutableString, Map, NativeCallContext};
 use std::cell::{Ref, RefCell};
@@ -73,6 +74,37 @@ pub mod api {
     #[rhai_fn(return_raw, volatile)]
     pub fn check(ctx: NativeCallContext, cfg: Map) -> Fallible<()> {
         value::config(&cfg).and_then(|config| session(&ctx).models().open(&config)).at(&ctx)
+    }
+
+    /// Fails now with what `slices` would refuse before it reads a recording; returns how many recordings there are.
+    ///
+    /// * `folder`: relative paths start at the workspace.
+    /// * Fails with `file.not_found`, `data.empty` if there is no recording, `config.value` for names and too many speakers.
+    ///
+    /// # Example
+    /// ```rhai
+    /// prepare::check_recordings("anna", "data/anna") == 1
+    /// ```
+    #[rhai_fn(return_raw, volatile)]
+    pub fn check_recordings(ctx: NativeCallContext, voice: &str, folder: &str) -> Fallible<i64> {
+        stages::room::recordings(session(&ctx).workspace(), voice, Path::new(folder)).map(|n| n as i64).at(&ctx)
+    }
+
+    /// Fails now if the clips and features of a voice cannot be written where they go, or cannot fit there.
+    ///
+    /// * `folder`: of the recordings; relative paths start at the workspace. "" if they are still to be fetched, to data/<voice>.
+    /// * Fails with `file.write`, `file.disk_full` with the numbers, and as `check_recordings`.
+    ///
+    /// # Example
+    /// ```rhai
+    /// prepare::check_room("anna", "data/anna", #{});
+    /// true
+    /// ```
+    #[rhai_fn(return_raw, volatile)]
+    pub fn check_room(ctx: NativeCallContext, voice: &str, folder: &str, cfg: Map) -> Fallible<()> {
+        let folder = Some(Path::new(folder)).filter(|folder| !folder.as_os_str().is_empty());
+        let needs = || stages::room::needs(session(&ctx).workspace(), voice, folder, &value::config(&cfg)?);
+        needs().and_then(|needs| room::check(&needs, "")).at(&ctx)
     }
 
     /// Extracts the pitch of every clip; returns how many were `done` now, `cached`, `skipped`.

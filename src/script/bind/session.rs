@@ -4,11 +4,14 @@ use crate::assets::Store;
 use crate::cache::Cache;
 use crate::features::Models;
 use crate::files::Workspace;
+use crate::shell;
 use crate::task::Task;
 use crate::track::Options;
 use rhai::{Map, NativeCallContext};
+use serde_json::Value;
 use std::cell::{Cell, OnceCell, RefCell};
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -33,6 +36,74 @@ pub struct Child {
     pub report: Option<PathBuf>,
 }
 
+/// The command line that started the recipe, as far as another one can be made of it.
+#[derive(Clone, Debug, Default)]
+pub struct Call {
+    /// What stands before the recipe: the program and the flags of every recipe.
+    pub program: Vec<String>,
+    /// The recipe, as it was named.
+    pub recipe: String,
+    /// The recipe's parameters in their order, and whether each is positional.
+    pub params: Vec<(String, bool)>,
+    /// What was typed, by parameter; the others have their defaults.
+    pub typed: BTreeMap<String, Value>,
+}
+
+impl Call {
+    /// The same command with other values of some parameters; `null` takes a flag away. None if the recipe has not all of them, or none was started by a command.
+    pub fn again(&self, changes: &BTreeMap<String, Value>) -> Option<String> {
+        let is_known = |name: &String| self.params.iter().any(|(known, _)| known == name);
+        if self.recipe.is_empty() || !changes.keys().all(is_known) {
+            return None;
+        }
+        let mut given = self.typed.clone();
+        given.extend(changes.clone());
+        given.retain(|_, value| !value.is_null());
+        let places = self.params.iter().filter(|(_, positional)| *positional);
+        let places: Vec<String> =
+            places.filter_map(|(name, _)| given.remove(name)).map(|value| shown(&value)).collect();
+        let mut flags = Vec::new();
+        for (name, value) in given {
+            let flag = format!("--{}", name.replace('_', "-"));
+            match value {
+                Value::Bool(true) => flags.push(flag),
+                Value::Array(entries) => flags.extend(entries.iter().map(|entry| format!("{flag}={}", shown(entry)))),
+                Value::Bool(false) => flags.push(format!("{flag}=false")),
+                value if shown(&value).starts_with('-') => flags.push(format!("{flag}={}", shown(&value))),
+                value => flags.extend([flag, shown(&value)]),
+            }
+        }
+        let mut words = self.program.clone();
+        words.push(self.recipe.clone());
+        if places.iter().any(|word| word.starts_with('-')) {
+            // A name is not taken for a flag behind two dashes.
+            words.extend(flags.into_iter().chain(["--".to_owned()]).chain(places));
+        } else {
+            words.extend(places.into_iter().chain(flags));
+        }
+        Some(shell::line(words.iter().map(String::as_str)))
+    }
+}
+
+impl Call {
+    /// What to call the recipe `name` that lies beside the one that was started: by its path, if that one was.
+    pub fn sibling(&self, name: &str) -> String {
+        let own = Path::new(&self.recipe);
+        match own.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            Some(folder) => {
+                let ending = own.extension().map(|e| format!(".{}", e.to_string_lossy())).unwrap_or_default();
+                folder.join(format!("{name}{ending}")).display().to_string()
+            }
+            None => name.to_owned(),
+        }
+    }
+}
+
+/// A value as it is typed.
+fn shown(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
 /// The state that every native function can reach through `ctx.tag()`. Cloning is cheap.
 #[derive(Clone)]
 pub struct Session(Rc<Inner>);
@@ -44,6 +115,7 @@ struct Inner {
     /// The file of the recipe that was started.
     recipe: RefCell<PathBuf>,
     arguments: RefCell<Option<Map>>,
+    call: RefCell<Call>,
     exit_code: Cell<u8>,
     cache: OnceCell<Cache>,
     models: Models,
@@ -68,6 +140,7 @@ impl Session {
             output,
             recipe: RefCell::default(),
             arguments: RefCell::new(None),
+            call: RefCell::default(),
             exit_code: Cell::new(0),
             cache: OnceCell::new(),
             tracking: RefCell::default(),
@@ -115,6 +188,15 @@ impl Session {
 
     pub fn set_arguments(&self, values: Map) {
         *self.0.arguments.borrow_mut() = Some(values);
+    }
+
+    /// The command line that started the recipe.
+    pub fn call(&self) -> Call {
+        self.0.call.borrow().clone()
+    }
+
+    pub fn set_call(&self, call: Call) {
+        *self.0.call.borrow_mut() = call;
     }
 
     /// The code that the recipe wants to end with.
@@ -181,4 +263,55 @@ pub fn session(ctx: &NativeCallContext) -> Session {
     ctx.tag()
         .and_then(|tag| tag.clone().try_cast::<Session>())
         .expect("script::engine sets the session as default tag of every engine")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn call(typed: Value) -> Call {
+        let params = [("voice", true), ("out", true), ("epochs", false), ("fresh", false), ("urls", false)];
+        Call {
+            program: vec!["rvc-run".into(), "--workspace".into(), "my voices".into()],
+            recipe: "train_voice".into(),
+            params: params.map(|(name, positional)| (name.to_owned(), positional)).to_vec(),
+            typed: serde_json::from_value(typed).unwrap(),
+        }
+    }
+
+    fn again(typed: Value, changes: Value) -> String {
+        call(typed).again(&serde_json::from_value(changes).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn the_same_command_has_what_was_typed_and_what_is_to_change() {
+        let typed = json!({ "voice": "anna", "epochs": 2, "fresh": true });
+        let start = "rvc-run --workspace 'my voices' train_voice";
+        assert_eq!(again(typed.clone(), json!({ "epochs": 4, "fresh": null })), format!("{start} anna --epochs 4"));
+        assert_eq!(again(typed, json!({})), format!("{start} anna --epochs 2 --fresh"));
+    }
+
+    #[test]
+    fn a_shell_takes_every_word_for_one() {
+        let typed = json!({ "voice": "o'neil; rm", "urls": ["http://a?b&c", "-x"], "epochs": -1 });
+        assert!(
+            again(typed, json!({}))
+                .ends_with(r"train_voice 'o'\''neil; rm' --epochs=-1 '--urls=http://a?b&c' --urls=-x")
+        );
+        assert!(again(json!({ "voice": "-x", "epochs": 1 }), json!({})).ends_with("train_voice --epochs 1 -- -x"));
+    }
+
+    #[test]
+    fn a_recipe_beside_this_one_is_named_in_the_same_way() {
+        let sibling = |recipe: &str| Call { recipe: recipe.into(), ..Call::default() }.sibling("resume");
+        assert_eq!(sibling("train_voice"), "resume");
+        assert_eq!(sibling("recipes/train_voice.rhai"), "recipes/resume.rhai");
+        assert_eq!(sibling("/a/recipes/train_voice"), "/a/recipes/resume");
+    }
+
+    #[test]
+    fn a_recipe_without_the_parameter_has_no_such_command() {
+        assert_eq!(call(json!({})).again(&BTreeMap::from([("budget".to_owned(), json!("1h"))])), None);
+    }
 }

@@ -3,9 +3,10 @@
 use super::{At, Fallible, Fault, command, session, text, value};
 
 use crate::search::{self, Seen};
-use crate::{Error, Kind, Result, duration, files, memory, shell};
+use crate::{Error, Kind, Result, duration, files, memory, shell, shown};
 use rhai::plugin::*;
 use rhai::{Array, Dynamic, ImmutableString, Map, NativeCallContext};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Exit codes that a recipe may end with; 130 is for signals alone.
@@ -16,6 +17,11 @@ const MAX_DIGITS: i64 = 15;
 
 fn text_of(path: impl AsRef<Path>) -> ImmutableString {
     path.as_ref().display().to_string().into()
+}
+
+/// Flags by parameter, as plain values.
+fn flags(map: &Map) -> Result<BTreeMap<String, serde_json::Value>> {
+    Ok(value::map_to_json(map)?.into_iter().collect())
 }
 
 #[export_module]
@@ -77,6 +83,21 @@ pub mod api {
     #[rhai_fn(return_raw)]
     pub fn model_path(ctx: NativeCallContext, voice: &str) -> Fallible<ImmutableString> {
         session(&ctx).workspace().model(voice).map(text_of).at(&ctx)
+    }
+
+    /// Returns the command line that started this recipe with other values of some parameters, to be copied into a shell; () if the
+    /// recipe has no such parameter.
+    ///
+    /// * `changes`: values by parameter; () takes a flag away.
+    ///
+    /// # Example
+    /// ```rhai
+    /// system::again(#{ no_such_parameter: 1 }) == ()
+    /// ```
+    #[rhai_fn(return_raw, volatile)]
+    pub fn again(ctx: NativeCallContext, changes: Map) -> Fallible<Dynamic> {
+        let changes = super::flags(&changes).at(&ctx)?;
+        Ok(session(&ctx).call().again(&changes).map_or(Dynamic::UNIT, Dynamic::from))
     }
 
     /// Returns the path of `name` beside the recipe that was started, such as a folder of bundled recordings.
@@ -163,6 +184,31 @@ pub mod api {
     #[rhai_fn(volatile)]
     pub fn file_exists(ctx: NativeCallContext, path: &str) -> bool {
         session(&ctx).workspace().path(path).exists()
+    }
+
+    /// Returns the folder that a file lies in; "." for a bare name.
+    ///
+    /// # Example
+    /// ```rhai
+    /// system::folder_of("models/anna.pth") == "models" && system::folder_of("anna.pth") == "."
+    /// ```
+    pub fn folder_of(path: &str) -> ImmutableString {
+        match Path::new(path).parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => text_of(folder),
+            _ => ".".into(),
+        }
+    }
+
+    /// Returns whether two paths lead to the same file or folder, which is there; relative paths start at the workspace.
+    ///
+    /// # Example
+    /// ```rhai
+    /// system::same_file("data/anna", "data/../data/anna") && !system::same_file("data/anna", "data/ben")
+    /// ```
+    #[rhai_fn(volatile)]
+    pub fn same_file(ctx: NativeCallContext, a: &str, b: &str) -> bool {
+        let real = |path: &str| session(&ctx).workspace().path(path).canonicalize().ok();
+        real(a).is_some_and(|a| real(b) == Some(a))
     }
 
     /// Ends the recipe at once with an exit code: 0 done, 1 failed, 2 wrong use, 3 done with skipped items.
@@ -310,6 +356,18 @@ pub mod api {
     /// ```
     pub fn split_names(names: &str) -> Array {
         names.split(',').map(str::trim).filter(|name| !name.is_empty()).map(|name| name.to_owned().into()).collect()
+    }
+
+    /// Returns what to call a recipe that lies beside the one that was started, in a command to show: its name, or its path if that one was
+    /// started by its path.
+    ///
+    /// # Example
+    /// ```rhai
+    /// system::sibling("resume") == "resume"
+    /// ```
+    #[rhai_fn(volatile)]
+    pub fn sibling(ctx: NativeCallContext, recipe: &str) -> ImmutableString {
+        session(&ctx).call().sibling(recipe).into()
     }
 
     /// Returns a command to show: `rvc-run`, `--workspace` if this program was given one, the recipe and what it is told, quoted for a shell where it
@@ -504,14 +562,35 @@ pub mod api {
     /// ```
     #[rhai_fn(volatile)]
     pub fn table(ctx: NativeCallContext, head: Array, rows: Array) {
-        let cells = |row: &Array| row.iter().map(ToString::to_string).collect::<Vec<_>>();
-        let rows: Vec<Vec<String>> = rows
-            .iter()
-            .map(|row| row.read_lock::<Array>().map_or_else(|| vec![row.to_string()], |r| cells(&r)))
-            .collect();
-        for line in text::table(&cells(&head), &rows) {
-            session(&ctx).print(&line);
-        }
+        super::printed(&ctx, &head, &rows, text::table);
+    }
+
+    /// Prints a table to read, no wider than 100 columns: what the last column has no room for goes on in the lines below.
+    ///
+    /// * `head`: an array of texts; `rows`: an array of arrays.
+    ///
+    /// # Example
+    /// ```rhai
+    /// system::sheet(["what", "value"], [["info", "a long story"], ["version", "v2"]]);
+    /// true
+    /// ```
+    #[rhai_fn(volatile)]
+    pub fn sheet(ctx: NativeCallContext, head: Array, rows: Array) {
+        super::printed(&ctx, &head, &rows, text::sheet);
+    }
+}
+
+fn printed(
+    ctx: &NativeCallContext,
+    head: &Array,
+    rows: &Array,
+    laid_out: fn(&[String], &[Vec<String>]) -> Vec<String>,
+) {
+    let cells = |row: &Array| row.iter().map(|cell| shown::line(&cell.to_string()).into_owned()).collect::<Vec<_>>();
+    let rows: Vec<Vec<String>> =
+        rows.iter().map(|row| row.read_lock::<Array>().map_or_else(|| vec![row.to_string()], |r| cells(&r))).collect();
+    for line in laid_out(&cells(head), &rows) {
+        session(ctx).print(&line);
     }
 }
 

@@ -2,6 +2,11 @@
 
 use unicode_width::UnicodeWidthStr;
 
+/// Columns of a terminal that a text to read may take; wider ones are cut to narrow columns by eye.
+const PAGE: usize = 100;
+/// The least that the last column of a sheet has.
+const NARROWEST: usize = 30;
+
 /// The lines of a table: head, rule, rows; columns as wide as their longest entry, two blanks apart. What would break a line or steer a
 /// terminal is written out.
 pub fn table(head: &[String], rows: &[Vec<String>]) -> Vec<String> {
@@ -28,6 +33,56 @@ pub fn table(head: &[String], rows: &[Vec<String>]) -> Vec<String> {
 /// A sign as it is shown.
 fn escaped(c: char) -> Vec<char> {
     if c.is_control() { c.escape_default().collect() } else { vec![c] }
+}
+
+/// The lines of a table to read: as [`table`], but no wider than a page. What the last column has no room for goes on in the lines below.
+pub fn sheet(head: &[String], rows: &[Vec<String>]) -> Vec<String> {
+    let columns = rows.iter().map(Vec::len).chain([head.len()]).max().unwrap_or(0).max(1);
+    let before = |row: &[String]| row.iter().take(columns - 1).map(|cell| cell.chars().count()).collect::<Vec<_>>();
+    let mut widths = vec![0; columns - 1];
+    for row in std::iter::once(head).chain(rows.iter().map(Vec::as_slice)) {
+        for (width, own) in widths.iter_mut().zip(before(row)) {
+            *width = own.max(*width);
+        }
+    }
+    let taken: usize = widths.iter().map(|width| width + 2).sum();
+    let room = PAGE.saturating_sub(taken).max(NARROWEST);
+    let mut broken = Vec::new();
+    for row in rows {
+        let mut lines = wrapped(row.get(columns - 1).map_or("", String::as_str), room).into_iter();
+        let mut first: Vec<String> = row.iter().take(columns - 1).cloned().collect();
+        first.resize(columns - 1, String::new());
+        first.extend(lines.next());
+        broken.push(first);
+        broken.extend(lines.map(|line| vec![String::new(); columns - 1].into_iter().chain([line]).collect()));
+    }
+    table(head, &broken)
+}
+
+/// Text in lines of at most `room` characters, broken at blanks where there are some.
+fn wrapped(text: &str, room: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    let mut used = 0;
+    for word in text.split_inclusive(' ') {
+        let mut word: Vec<char> = word.chars().collect();
+        let length = word.iter().collect::<String>().trim_end().chars().count();
+        if used > 0 && used + length > room {
+            lines.push(String::new());
+            used = 0;
+        }
+        while word.len() > room {
+            let rest = word.split_off(room);
+            lines.last_mut().expect("there is a line").extend(word);
+            word = rest;
+            if word != [' '] {
+                lines.push(String::new());
+            }
+            used = 0;
+        }
+        used += word.len();
+        lines.last_mut().expect("there is a line").extend(word);
+    }
+    lines.into_iter().map(|line| line.trim_end().to_owned()).collect()
 }
 
 /// The seconds of "90s", "30m", "2h", "1h30m"; a bare number is seconds. None for anything else, also for more than a float holds.
@@ -57,6 +112,22 @@ pub fn seconds(text: &str) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sheet_is_no_wider_than_a_page_and_loses_nothing() {
+        let cells = |row: &[&str]| row.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let words = "some words ".repeat(40);
+        let long = "f".repeat(560);
+        let rows =
+            [cells(&["short", "value"]), cells(&["long", words.trim()]), cells(&["hash", &long]), cells(&["none"])];
+        let lines = sheet(&cells(&["what", "value"]), &rows);
+        assert!(lines.iter().all(|line| line.chars().count() <= PAGE), "{lines:#?}");
+        assert_eq!(lines[1], format!("-----  {}", "-".repeat(93)));
+        let text = lines.join("");
+        assert_eq!((text.matches("some").count(), text.matches('f').count()), (40, 560));
+        assert_eq!(lines.last().unwrap(), "none");
+        assert_eq!(sheet(&cells(&["a", "b"]), &[cells(&["1", "2"])]), ["a  b", "-  -", "1  2"]);
+    }
 
     #[test]
     fn table_columns_are_as_wide_as_their_longest_entry() {

@@ -5,7 +5,10 @@ use super::track::Handle as Run;
 use super::{At, Fallible, session, value};
 use crate::convert::output::{self, Format};
 use crate::convert::quality::{self, Ears};
+use crate::files::{self, Lock};
+use crate::prepare::room as prepare_room;
 use crate::prepare::{content_digest, speakers};
+use crate::room::{self, Need};
 use crate::task::Task;
 use crate::track;
 use crate::train::{self as engine, Judge, Metrics, Trainer as Engine};
@@ -25,6 +28,14 @@ use std::time::{Duration, Instant};
 struct Options {
     fresh: Option<bool>,
     voice: Option<String>,
+}
+
+/// Those of `train::check_room`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RoomOptions {
+    fresh: Option<bool>,
+    keep_last: Option<i64>,
 }
 
 /// The epochs that a training can have; see the setting `epochs`.
@@ -53,6 +64,10 @@ struct Open {
     task: Task,
 }
 
+/// A voice's folder that is kept; clones are the same claim.
+#[derive(Clone)]
+pub struct ClaimHandle(#[expect(dead_code, reason = "it is held, never asked")] Rc<files::Claim>);
+
 impl TrainerHandle {
     /// What `f` makes of the training.
     pub fn with<R>(&self, f: impl FnOnce(&Engine) -> R) -> R {
@@ -75,6 +90,8 @@ impl Drop for Open {
 pub mod api {
     /// The clips to train on.
     pub type Dataset = super::DataHandle;
+    /// A voice that this program keeps for itself.
+    pub type Claim = super::ClaimHandle;
     /// A training of one voice.
     pub type Trainer = super::TrainerHandle;
 
@@ -123,6 +140,39 @@ pub mod api {
     #[rhai_fn(return_raw, volatile)]
     pub fn check(ctx: NativeCallContext, voice: &str, cfg: Map, options: Map) -> Fallible<()> {
         super::check_training(&ctx, voice, &cfg, &options).at(&ctx)
+    }
+
+    /// Fails now if what a training will write cannot be written where it goes, or cannot fit there: its checkpoints, clips and features if
+    /// the voice is still to be prepared, the voice in models/, the record in tracking/.
+    ///
+    /// * `folder`: of the recordings, "" if none are prepared. `options`: `keep_last`, how many checkpoints stay (0: all), and `fresh`.
+    /// * Fails with one `file.write` or `file.disk_full` for all places, with the numbers and what makes them smaller; `config.*`.
+    ///
+    /// # Example
+    /// ```rhai
+    /// train::check_room("anna", "data/anna", #{ preset: "tiny" }, #{ keep_last: 3 });
+    /// let hint = "";
+    /// try { train::check_room("anna", "", #{ preset: "tiny", epochs: 1000000, save_every: 1 }, #{}); } catch (e) { hint = e.hint; }
+    /// hint == "" || hint.contains("--keep-last 3")        // a million checkpoints fit on few disks
+    /// ```
+    #[rhai_fn(return_raw, volatile)]
+    pub fn check_room(ctx: NativeCallContext, voice: &str, folder: &str, cfg: Map, options: Map) -> Fallible<()> {
+        super::check_room(&ctx, voice, folder, &cfg, &options).at(&ctx)
+    }
+
+    /// Keeps a voice for this program while the value lives: no other rvc-run can train or prepare it meanwhile, not even between two stages.
+    ///
+    /// * Fails with `file.locked` if another works on it now, `config.value` for the name, `file.write`.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let kept = train::claim("anna");
+    /// prepare::slices("anna", "data/anna", #{}).count == 1        // this program may
+    /// ```
+    #[rhai_fn(return_raw, volatile)]
+    pub fn claim(ctx: NativeCallContext, voice: &str) -> Fallible<Claim> {
+        let claimed = || Lock::claim(&session(&ctx).workspace().logs(voice)?);
+        claimed().map(|claim| ClaimHandle(Rc::new(claim))).at(&ctx)
     }
 
     /// Returns whether a training of the voice goes on: something was trained in logs/<voice>, by whichever program.
@@ -733,6 +783,22 @@ fn check_training(ctx: &NativeCallContext, voice: &str, cfg: &Map, options: &Map
         self::options(options)?.fresh.unwrap_or(false),
         content,
     )
+}
+
+fn check_room(ctx: &NativeCallContext, voice: &str, folder: &str, cfg: &Map, options: &Map) -> crate::Result<()> {
+    let session = session(ctx);
+    let (config, workspace) = (value::config(cfg)?, session.workspace());
+    let options: RoomOptions = given::read(&value::map_to_json(options)?, "train::check_room", "an option")?;
+    let logs = workspace.logs(voice)?;
+    let saves =
+        engine::room::Saves::of(&config, &logs, options.keep_last.unwrap_or(0), options.fresh.unwrap_or(false))?;
+    let models = workspace.model(voice)?.parent().map(Path::to_owned).unwrap_or_default();
+    let mut needs = vec![saves.need(&logs)];
+    needs.extend([models, workspace.tracking()].map(|place| Need { place, bytes: 0, what: String::new() }));
+    if !folder.is_empty() {
+        needs.extend(prepare_room::needs(workspace, voice, Some(Path::new(folder)), &config)?);
+    }
+    room::check(&needs, &saves.remedy(&config))
 }
 
 fn open_trainer(ctx: &NativeCallContext, data: &DataHandle, cfg: &Map, options: &Map) -> crate::Result<TrainerHandle> {

@@ -1,0 +1,263 @@
+//! Settings that count only with another one: one table, by the names that recipes call them.
+//!
+//! Looked at when a recipe starts: a flag that was typed and does nothing is said, and refused where a person would wait for its effect.
+
+use crate::{Error, Kind};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// When a value of another parameter lets a setting count.
+enum When {
+    /// It is above 0, on, or not empty.
+    On,
+    Off,
+    /// It is one of these.
+    Is(&'static [&'static str]),
+    /// It is none of these.
+    IsNot(&'static [&'static str]),
+}
+
+struct Rule {
+    settings: &'static [&'static str],
+    /// The value of theirs that the rule is about; any but off if there is none.
+    value: Option<&'static str>,
+    /// They count with any one of these parameters.
+    with: &'static [(&'static str, When)],
+    why: &'static str,
+    hint: &'static str,
+    /// Whether a start is refused: a training would run on for days without what was asked for.
+    refused: bool,
+}
+
+const RULES: &[Rule] = &[
+    Rule {
+        settings: &["patience", "objective", "mel_only"],
+        value: None,
+        with: &[("validation", When::On)],
+        why: "nothing is held out to judge by",
+        hint: "--validation 0.1 holds a tenth of the sound out",
+        refused: true,
+    },
+    Rule {
+        settings: &["f0_method", "f0_unvoiced", "f0_threshold"],
+        value: None,
+        with: &[("no_f0", When::Off)],
+        why: "with --no-f0 no pitch is tracked",
+        hint: "leave out one of the two",
+        refused: false,
+    },
+    Rule {
+        settings: &["target_lufs"],
+        value: None,
+        with: &[("normalization", When::Is(&["lufs"]))],
+        why: "no clip is brought to a loudness",
+        hint: "--normalization lufs does that",
+        refused: false,
+    },
+    Rule {
+        settings: &["target_peak_dbfs"],
+        value: None,
+        with: &[("normalization", When::Is(&["peak", "lufs"]))],
+        why: "no clip is brought to a peak",
+        hint: "--normalization peak does that; lufs keeps peaks below it",
+        refused: false,
+    },
+    Rule {
+        settings: &["slice_seconds", "min_slice_seconds", "overlap_seconds"],
+        value: None,
+        with: &[("slicing", When::IsNot(&["none"]))],
+        why: "with --slicing none nothing is cut",
+        hint: "--slicing fixed cuts to length, automatic at silences",
+        refused: false,
+    },
+    Rule {
+        settings: &["pretrained_g", "pretrained_d"],
+        value: Some("default"),
+        with: &[("preset", When::IsNot(&["tiny"]))],
+        why: "no base fits the tiny networks",
+        hint: "leave it out, or leave out --preset tiny",
+        refused: false,
+    },
+    Rule {
+        settings: &["feature_precision"],
+        value: None,
+        with: &[
+            ("content_encoder", When::IsNot(&["mel"])),
+            ("f0_method", When::Is(&["rmvpe", "fcpe", "crepe", "crepe-tiny"])),
+        ],
+        why: "neither the encoder nor the tracker is a network",
+        hint: "leave it out",
+        refused: false,
+    },
+    Rule {
+        settings: &["min_epochs", "eta"],
+        value: None,
+        with: &[("search", When::Is(&["halving", "asha"]))],
+        why: "this search stops no trial early",
+        hint: "--search halving does",
+        refused: false,
+    },
+    Rule {
+        settings: &["slurm"],
+        value: None,
+        with: &[("backend", When::Is(&["slurm"]))],
+        why: "nothing runs on a cluster",
+        hint: "--backend slurm sends the runs there",
+        refused: true,
+    },
+    Rule {
+        settings: &["duration", "timeout"],
+        value: None,
+        with: &[("urls", When::On), ("url_file", When::On)],
+        why: "no link is fetched",
+        hint: "give links with --urls or --url-file",
+        refused: false,
+    },
+    Rule {
+        settings: &["index_rate"],
+        value: None,
+        with: &[("index", When::IsNot(&["none"]))],
+        why: "no index is used",
+        hint: "leave out --index none",
+        refused: false,
+    },
+];
+
+impl When {
+    fn holds(&self, value: &Value) -> bool {
+        let among = |known: &[&str]| value.as_str().is_some_and(|text| known.contains(&text));
+        match self {
+            When::On => is_on(value),
+            When::Off => !is_on(value),
+            When::Is(known) => among(known),
+            When::IsNot(known) => !among(known),
+        }
+    }
+}
+
+/// Whether a value asks for something: 0, false and "" do not.
+fn is_on(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Bool(on) => *on,
+        Value::Number(number) => number.as_f64() != Some(0.0),
+        Value::String(text) => !text.is_empty(),
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(map) => !map.is_empty(),
+    }
+}
+
+/// What was typed and has no effect. Of a recipe that lacks the parameter on which a setting depends nothing is said.
+#[derive(Debug, Default)]
+pub struct Idle {
+    /// One error for all that is refused.
+    pub refusal: Option<Error>,
+    pub warnings: Vec<String>,
+}
+
+/// Looks at what was `typed`; `value` tells the value of every parameter of the recipe, typed or not.
+pub fn of(typed: &BTreeMap<String, Value>, value: &dyn Fn(&str) -> Option<Value>) -> Idle {
+    let mut idle = Idle::default();
+    for rule in RULES {
+        let known: Vec<(Value, &When)> =
+            rule.with.iter().filter_map(|(name, when)| Some((value(name)?, when))).collect();
+        if known.is_empty() || known.iter().any(|(value, when)| when.holds(value)) {
+            continue;
+        }
+        for name in rule.settings {
+            let concerned =
+                |given: &&Value| rule.value.map_or_else(|| is_on(given), |value| given.as_str() == Some(value));
+            let Some(given) = typed.get(*name).filter(concerned) else { continue };
+            let shown = match given {
+                Value::Bool(_) => String::new(),
+                Value::String(text) => format!(" {text}"),
+                other => format!(" {other}"),
+            };
+            let message = format!("--{}{shown} has no effect: {}", name.replace('_', "-"), rule.why);
+            if !rule.refused {
+                idle.warnings.push(format!("{message}; {}", rule.hint));
+                continue;
+            }
+            let error = Error::new(Kind::Usage, message).hint(rule.hint);
+            idle.refusal = Some(match idle.refusal.take() {
+                Some(first) => first.joined(error),
+                None => error,
+            });
+        }
+    }
+    idle
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// What is said of flags typed for a recipe whose other parameters have these values.
+    fn said(typed: &Value, others: &Value) -> (Option<String>, Vec<String>) {
+        let typed: BTreeMap<String, Value> = serde_json::from_value(typed.clone()).unwrap();
+        let found = of(&typed, &|name| typed.get(name).or_else(|| others.get(name)).cloned());
+        (found.refusal.map(|error| error.to_string()), found.warnings)
+    }
+
+    #[test]
+    fn every_rule_speaks_when_its_setting_does_nothing_and_not_when_it_counts() {
+        for (typed, idle, counts) in [
+            (json!({ "patience": 5 }), json!({ "validation": 0.0 }), json!({ "validation": 0.1 })),
+            (
+                json!({ "objective": "validation_voicing_error" }),
+                json!({ "validation": 0.0 }),
+                json!({ "validation": 0.1 }),
+            ),
+            (json!({ "mel_only": true }), json!({ "validation": 0.0 }), json!({ "validation": 0.1 })),
+            (json!({ "f0_method": "rmvpe" }), json!({ "no_f0": true }), json!({ "no_f0": false })),
+            (json!({ "f0_unvoiced": "interpolate" }), json!({ "no_f0": true }), json!({ "no_f0": false })),
+            (json!({ "target_lufs": -20.0 }), json!({ "normalization": "rvc" }), json!({ "normalization": "lufs" })),
+            (
+                json!({ "target_peak_dbfs": -3.0 }),
+                json!({ "normalization": "none" }),
+                json!({ "normalization": "lufs" }),
+            ),
+            (json!({ "overlap_seconds": 0.5 }), json!({ "slicing": "none" }), json!({ "slicing": "fixed" })),
+            (json!({ "min_slice_seconds": 1.0 }), json!({ "slicing": "none" }), json!({ "slicing": "automatic" })),
+            (json!({ "pretrained_g": "default" }), json!({ "preset": "tiny" }), json!({ "preset": "full" })),
+            (
+                json!({ "feature_precision": "bf16" }),
+                json!({ "content_encoder": "mel", "f0_method": "pm" }),
+                json!({ "content_encoder": "mel", "f0_method": "rmvpe" }),
+            ),
+            (json!({ "eta": 4 }), json!({ "search": "tpe" }), json!({ "search": "asha" })),
+            (json!({ "slurm": "{\"gpus\": 1}" }), json!({ "backend": "local" }), json!({ "backend": "slurm" })),
+            (
+                json!({ "duration": 60.0 }),
+                json!({ "urls": [], "url_file": "" }),
+                json!({ "urls": [], "url_file": "l.txt" }),
+            ),
+            (json!({ "index_rate": 0.5 }), json!({ "index": "none" }), json!({ "index": "" })),
+        ] {
+            let (refusal, warnings) = said(&typed, &idle);
+            assert_eq!(usize::from(refusal.is_some()) + warnings.len(), 1, "{typed} with {idle}");
+            let text = refusal.unwrap_or_else(|| warnings.concat());
+            assert!(text.starts_with("--") && text.contains("has no effect: "), "{text}");
+            assert_eq!(said(&typed, &counts), (None, Vec::new()), "{typed} with {counts}");
+            assert_eq!(said(&typed, &json!({})), (None, Vec::new()), "a recipe without the other parameter");
+            assert_eq!(said(&json!({}), &idle), (None, Vec::new()), "nothing was typed");
+        }
+    }
+
+    #[test]
+    fn what_is_off_asks_for_nothing() {
+        for typed in [json!({ "patience": 0 }), json!({ "mel_only": false }), json!({ "objective": "" })] {
+            assert_eq!(said(&typed, &json!({ "validation": 0.0 })), (None, Vec::new()), "{typed}");
+        }
+        // A base of one's own for tiny networks may well be there.
+        assert_eq!(said(&json!({ "pretrained_g": "mine.pth" }), &json!({ "preset": "tiny" })), (None, Vec::new()));
+    }
+
+    #[test]
+    fn one_error_names_all_that_is_refused() {
+        let (refusal, _) = said(&json!({ "patience": 5, "mel_only": true }), &json!({ "validation": 0.0 }));
+        let text = refusal.unwrap();
+        assert!(text.contains("--patience 5 has no effect") && text.contains("--mel-only has no effect"), "{text}");
+    }
+}

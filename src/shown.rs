@@ -1,0 +1,47 @@
+//! Foreign text as it is shown: what a file, a name or a server says must not move the cursor, colour the screen, name a window or
+//! turn the order of letters.
+
+use std::borrow::Cow;
+
+/// `text` on one line: every control character, line breaks included, and every mark that turns the direction of writing is escaped, as Rust
+/// writes it ("\u{1b}[31m").
+pub fn line(text: &str) -> Cow<'_, str> {
+    if !text.contains(is_harmful) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if is_harmful(c) {
+            out.extend(c.escape_default());
+        } else {
+            out.push(c);
+        }
+    }
+    Cow::Owned(out)
+}
+
+fn is_harmful(c: char) -> bool {
+    // Embeddings and overrides, isolates: Unicode's bidirectional controls that have an end of their own.
+    c.is_control() || matches!(c, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_terminal_obeys_is_escaped_and_the_rest_stays() {
+        for (text, shown) in [
+            ("Anna, calm: ä 漢字 🎤 שלום", "Anna, calm: ä 漢字 🎤 שלום"),
+            ("\u{1b}[31mred\u{1b}[0m", "\\u{1b}[31mred\\u{1b}[0m"),
+            ("\u{1b}]0;pwned\u{7}", "\\u{1b}]0;pwned\\u{7}"),
+            ("\u{9b}31m", "\\u{9b}31m"),
+            ("a\r\nline2\tb", "a\\r\\nline2\\tb"),
+            ("\u{8}\u{7f}", "\\u{8}\\u{7f}"),
+            ("txt.\u{202e}htp.\u{2066}x", "txt.\\u{202e}htp.\\u{2066}x"),
+        ] {
+            assert_eq!(line(text), shown);
+        }
+        assert!(matches!(line("plain"), Cow::Borrowed(_)));
+    }
+}

@@ -1,0 +1,166 @@
+//! What a training will still write: checkpoints, which are most of what a run takes of a disk.
+
+use crate::Result;
+use crate::config::Config;
+use crate::memory;
+use crate::models::{Discriminator, Synthesizer, SynthesizerConfig};
+use crate::room::Need;
+use crate::train::checkpoint;
+use std::path::Path;
+use tch::Device;
+
+/// Bytes of a parameter in a checkpoint: itself and AdamW's two moments, each a float.
+const BYTES_TRAINED: u64 = 12;
+/// Bytes of a parameter in an averaged generator.
+const BYTES_AVERAGED: u64 = 4;
+/// The best checkpoint stays beside those that are kept, and the newest is written before an old one goes.
+const BESIDE_KEPT: u64 = 2;
+
+/// Checkpoints that a training will add to its folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Saves {
+    /// At once on the disk, at most.
+    pub count: u64,
+    /// Of one: G, D and, where there is one, the averaged generator.
+    pub bytes: u64,
+}
+
+impl Saves {
+    /// Those of a training by `config` in `logs`, where `keep_last` checkpoints stay (0: all); `fresh` starts over.
+    ///
+    /// The least that it can be: a training of another program, whose epochs only opening it tells, counts as one.
+    /// Errors: `file.read`.
+    pub fn of(config: &Config, logs: &Path, keep_last: i64, fresh: bool) -> Result<Self> {
+        let epochs = if fresh { Vec::new() } else { checkpoint::epochs(logs)? };
+        let bytes = epochs.last().filter(|epoch| **epoch > 0).and_then(|epoch| size_of_pair(logs, *epoch));
+        let bytes = bytes.map_or_else(|| size_to_be(config), Ok)?;
+        let foreign = !fresh && epochs.is_empty() && !checkpoint::without_manifest(logs)?.is_empty();
+        let count = if foreign {
+            1
+        } else {
+            let kept = u64::try_from(keep_last).ok().filter(|kept| *kept > 0);
+            let all = planned(config, epochs.last().copied());
+            match kept {
+                Some(kept) => all.min((kept + BESIDE_KEPT).saturating_sub(epochs.len() as u64).max(1)),
+                None => all,
+            }
+        };
+        Ok(Self { count, bytes })
+    }
+
+    /// What they need of the disk of `logs`.
+    pub fn need(self, logs: &Path) -> Need {
+        let many = if self.count == 1 { "checkpoint" } else { "checkpoints" };
+        Need {
+            place: logs.to_owned(),
+            bytes: self.count.saturating_mul(self.bytes),
+            what: format!("{} {many} of {}", self.count, memory::text(self.bytes)),
+        }
+    }
+
+    /// Which flags make it less, each with what is then needed; "" if none does.
+    pub fn remedy(self, config: &Config) -> String {
+        const FEW: u64 = 3;
+        /// Ten checkpoints of a training show its course.
+        const COURSE: i64 = 10;
+        let mut ways = Vec::new();
+        let mut way = |flag: String, count: u64| {
+            if count < self.count {
+                ways.push(format!("{flag} needs {}", memory::text(count.saturating_mul(self.bytes))));
+            }
+        };
+        way(format!("--keep-last {FEW}"), FEW + BESIDE_KEPT);
+        let every = (config.epochs / COURSE).max(config.save_every);
+        let seldom = Config { save_every: every, ..config.clone() };
+        way(format!("--save-every {every}"), planned(&seldom, None));
+        ways.join(", ")
+    }
+}
+
+/// How many checkpoints the epochs after `done` bring; none was saved before: also that of the beginning.
+fn planned(config: &Config, done: Option<i64>) -> u64 {
+    let from = done.unwrap_or(0);
+    if from >= config.epochs {
+        return u64::from(done.is_none());
+    }
+    let regular = config.epochs / config.save_every - from / config.save_every;
+    let last = i64::from(config.epochs % config.save_every != 0);
+    u64::try_from(regular + last).unwrap_or(0) + u64::from(done.is_none())
+}
+
+/// Bytes of a checkpoint that is there; None if it is not whole.
+fn size_of_pair(logs: &Path, epoch: i64) -> Option<u64> {
+    let size = |path: &Path| std::fs::metadata(path).map(|about| about.len()).ok();
+    let [g, d, _] = checkpoint::paths(logs, epoch);
+    Some(size(&g)? + size(&d)? + size(&checkpoint::average_path(logs, epoch)).unwrap_or(0))
+}
+
+/// Bytes of a checkpoint of networks that are still to be made.
+fn size_to_be(config: &Config) -> Result<u64> {
+    let sizes = SynthesizerConfig::from_config(config);
+    let g = Synthesizer::new(&sizes, Device::Cpu, 0)?.params().numel() as u64;
+    let d = Discriminator::new(&sizes, Device::Cpu, 0)?.params().numel() as u64;
+    let averaged = if config.ema_decay > 0.0 { g * BYTES_AVERAGED } else { 0 };
+    Ok((g + d) * BYTES_TRAINED + averaged)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(epochs: i64, save_every: i64) -> Config {
+        Config { epochs, save_every, preset: "tiny".into(), ..Config::default() }
+    }
+
+    fn pairs(epochs: &[i64]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for epoch in epochs {
+            for path in checkpoint::paths(folder.path(), *epoch) {
+                std::fs::write(path, [0; 500]).unwrap();
+            }
+        }
+        folder
+    }
+
+    #[test]
+    fn saves_are_counted_as_they_will_be_made() {
+        for (epochs, every, done, expected) in [
+            (500, 10, None, 51),
+            (500, 10, Some(0), 50),
+            (500, 10, Some(495), 1),
+            (25, 10, None, 4),
+            (25, 10, Some(20), 1),
+            (25, 10, Some(25), 0),
+            (25, 10, Some(40), 0),
+            (3, 50, None, 2),
+        ] {
+            assert_eq!(planned(&config(epochs, every), done), expected, "{epochs} {every} {done:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_kept_bounds_what_is_needed() {
+        let (none, four) = (pairs(&[]), pairs(&[0, 10, 20, 30]));
+        let count = |folder: &tempfile::TempDir, keep: i64, fresh: bool| {
+            Saves::of(&config(500, 10), folder.path(), keep, fresh).unwrap().count
+        };
+        assert_eq!([count(&none, 0, false), count(&none, 3, false)], [51, 5]);
+        assert_eq!([count(&four, 0, false), count(&four, 3, false), count(&four, 1, false)], [47, 1, 1]);
+        assert_eq!(count(&four, 3, true), 5, "the old ones are moved aside, not removed");
+        assert_eq!(Saves::of(&config(500, 10), four.path(), 0, false).unwrap().bytes, 1000);
+    }
+
+    #[test]
+    fn a_training_of_another_program_counts_as_one() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("G_2333333.pth"), "x").unwrap();
+        assert_eq!(Saves::of(&config(500, 10), folder.path(), 0, false).unwrap().count, 1);
+    }
+
+    #[test]
+    fn the_remedy_says_what_each_flag_comes_to() {
+        let saves = Saves { count: 501, bytes: 1_300_000_000 };
+        assert_eq!(saves.remedy(&config(500, 1)), "--keep-last 3 needs 6.5 GB, --save-every 50 needs 14.3 GB");
+        assert_eq!(Saves { count: 3, bytes: 1 }.remedy(&config(20, 10)), "", "it is little already");
+    }
+}

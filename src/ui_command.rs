@@ -1,0 +1,235 @@
+//! `rvc-run ui`: the runs in the browser, by MLflow's own server on this machine; or where they are, if that is a server already.
+
+use super::terminal::Terminal;
+use super::track_command::{self, variable};
+use clap::{Arg, ArgMatches, Command};
+use rvc_run::files::Workspace;
+use rvc_run::script::flags::Common;
+use rvc_run::task::Task;
+use rvc_run::track;
+use rvc_run::track::mlflow::Place;
+use rvc_run::{Error, Kind, Result};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command as Process, Stdio};
+use std::time::{Duration, Instant};
+
+/// How often a running `ui` looks whether it is to stop, and a starting one whether MLflow answers.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// MLflow answers after seconds; uvx fetches it first, which takes minutes on a slow line.
+const ANSWERS_WITHIN: Duration = Duration::from_mins(10);
+/// How long a single question to MLflow may take.
+const QUESTION: Duration = Duration::from_secs(2);
+/// How long MLflow and its workers have to end after they were asked to.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// `rvc-run ui`.
+pub fn command() -> Command {
+    Command::new("ui")
+        .about("Show the runs in the browser: starts your own MLflow on this machine only, or says on which server they are")
+        .after_help("MLflow is looked for on PATH, then run by uvx. --tracking-uri names another folder.")
+        .arg(
+            Arg::new("port")
+                .long("port")
+                .value_name("N")
+                .value_parser(clap::value_parser!(u16).range(1..))
+                .default_value("5000")
+                .help("port on 127.0.0.1"),
+        )
+}
+
+/// Runs MLflow's server on the workspace's runs until a signal, or says where the runs are.
+///
+/// Errors: `usage` if the port is taken; `file.not_found` if there are no runs, or no MLflow, or it ends by itself; `network` if it never answers.
+pub fn run(terminal: &Terminal, workspace: &Workspace, task: &Task, common: &Common, given: &ArgMatches) -> Result<()> {
+    let port = *given.get_one::<u16>("port").unwrap_or(&5000);
+    let place = track_command::options(workspace, common)?.mlflow;
+    let Some(place) = place else {
+        return Err(Error::new(Kind::Usage, "--tracking-uri none leaves nothing to show")
+            .hint("leave it out; without MLflow, open the runs' pages in tracking/reports"));
+    };
+    let named = common.tracking_uri.is_some() || variable("MLFLOW_TRACKING_URI").is_some();
+    let servers = match &place {
+        Place::Server { url, .. } => vec![url.clone()],
+        Place::Folder(_) if named => Vec::new(),
+        Place::Folder(_) => last_servers(workspace)?,
+    };
+    for url in &servers {
+        terminal.print(&format!("the runs are on a server: open {url} in a browser"));
+    }
+    let folder = match place {
+        Place::Folder(folder) if servers.is_empty() => folder,
+        Place::Folder(folder) if folder.is_dir() => {
+            terminal.print(&format!("older ones are in {0}: rvc-run ui --tracking-uri {0}", folder.display()));
+            return Ok(());
+        }
+        _ => return Ok(()),
+    };
+    if !folder.is_dir() {
+        return Err(Error::new(Kind::NotFound, "no run was recorded here").path(&folder).hint("train a voice first"));
+    }
+    track::renew_paths(task, &folder)?;
+    // Free the port again at once: this only makes a taken one a clear error.
+    drop(TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(|e| taken(port, &e))?);
+    hear_hangup(task)?;
+    let mut server = Server::start(mlflow(&folder, port)?)?;
+    terminal.print("starting MLflow ...");
+    if !server.answers(task, port)? {
+        return Ok(());
+    }
+    terminal.print(&format!(
+        "MLflow shows {} at http://127.0.0.1:{port} (\"Model training\", top left; Ctrl-C ends it)",
+        folder.display()
+    ));
+    while !server.has_ended()? && !task.is_cancelled() {
+        std::thread::sleep(LOOK_EVERY);
+    }
+    Ok(())
+}
+
+/// The servers that the newest run went to; none if it went to a folder.
+fn last_servers(workspace: &Workspace) -> Result<Vec<String>> {
+    let Some(id) = track::runs(workspace)?.pop() else { return Ok(Vec::new()) };
+    let went = track::addresses(workspace, &id)?;
+    let is_server = |address: &String| address.starts_with("http://") || address.starts_with("https://");
+    Ok(if went.iter().all(is_server) { went } else { Vec::new() })
+}
+
+fn taken(port: u16, error: &std::io::Error) -> Error {
+    let why = match error.kind() {
+        ErrorKind::AddrInUse => format!("port {port} is in use by another program, perhaps another rvc-run ui"),
+        _ => format!("port {port} cannot be used: {error}"),
+    };
+    Error::new(Kind::Usage, why)
+        .hint(format!("give another one: --port {}", if port < u16::MAX { port + 1 } else { 5000 }))
+}
+
+/// Closing the terminal ends MLflow too; a program that was started to outlive its terminal (nohup) stays.
+#[cfg(unix)]
+fn hear_hangup(task: &Task) -> Result<()> {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    if ignored & 1 == 1 {
+        return Ok(());
+    }
+    signal_hook::flag::register(signal_hook::consts::SIGHUP, task.cancel_flag())
+        .map(drop)
+        .map_err(|e| Error::new(Kind::Internal, format!("cannot answer a hang-up: {e}")).source(e))
+}
+
+#[cfg(not(unix))]
+fn hear_hangup(_task: &Task) -> Result<()> {
+    Ok(())
+}
+
+/// MLflow's server as a command.
+fn mlflow(folder: &Path, port: u16) -> Result<Process> {
+    let mut process = match (which::which("mlflow"), which::which("uvx")) {
+        (Ok(mlflow), _) => Process::new(mlflow),
+        (_, Ok(uvx)) => {
+            let mut process = Process::new(uvx);
+            process.arg("mlflow");
+            process
+        }
+        _ => {
+            return Err(Error::new(Kind::NotFound, "MLflow is not installed: neither mlflow nor uvx is on PATH").hint(
+                "pip install mlflow (or install uv, which brings uvx); without it, open the run's report in tracking/reports",
+            ));
+        }
+    };
+    process
+        .args(["server", "--host", "127.0.0.1", "--port", &port.to_string(), "--backend-store-uri"])
+        .arg(folder)
+        // MLflow 3.17 and later refuse folders without it.
+        .env("MLFLOW_ALLOW_FILE_STORE", "true")
+        .env_remove("MLFLOW_TRACKING_URI")
+        .stdin(Stdio::null());
+    // A group of its own: its workers are ended with it, and a Ctrl-C in the terminal is ours to hand on.
+    #[cfg(unix)]
+    std::os::unix::process::CommandExt::process_group(&mut process, 0);
+    Ok(process)
+}
+
+/// MLflow, running; it and its workers are gone when this value is dropped.
+struct Server(Child);
+
+impl Server {
+    fn start(mut command: Process) -> Result<Self> {
+        command
+            .spawn()
+            .map(Self)
+            .map_err(|e| Error::new(Kind::NotFound, format!("MLflow cannot be started: {e}")).source(e))
+    }
+
+    /// Whether it has ended well. Errors: `file.not_found` if it failed.
+    fn has_ended(&mut self) -> Result<bool> {
+        let ended = self.0.try_wait();
+        let ended =
+            ended.map_err(|e| Error::new(Kind::Internal, format!("MLflow cannot be watched: {e}")).source(e))?;
+        match ended {
+            Some(status) if !status.success() => Err(Error::new(Kind::NotFound, format!("MLflow ended with {status}"))
+                .hint("its own messages stand above; it needs version 3.0 or newer")),
+            other => Ok(other.is_some()),
+        }
+    }
+
+    /// Waits until it answers; false if it ended, or a signal came, before. Errors: `network` if it does not in time, and as
+    /// [`Server::has_ended`].
+    fn answers(&mut self, task: &Task, port: u16) -> Result<bool> {
+        let deadline = Instant::now() + ANSWERS_WITHIN;
+        while !is_answered(port) {
+            if self.has_ended()? || task.is_cancelled() {
+                return Ok(false);
+            }
+            if Instant::now() > deadline {
+                let minutes = ANSWERS_WITHIN.as_secs() / 60;
+                return Err(Error::new(
+                    Kind::Network,
+                    format!("MLflow does not answer on port {port} after {minutes} minutes"),
+                )
+                .hint("its own messages stand above"));
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+        Ok(true)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        #[cfg(unix)]
+        {
+            use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
+            let group = Pid::from_child(&self.0);
+            // They fail only if nobody is left to hear it.
+            let _ = kill_process_group(group, Signal::TERM);
+            let deadline = Instant::now() + PATIENCE;
+            while Instant::now() < deadline {
+                // Waited for, or it would count as one of the group for ever.
+                let _ = self.0.try_wait();
+                if test_kill_process_group(group).is_err() {
+                    return;
+                }
+                std::thread::sleep(LOOK_EVERY);
+            }
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Whether something speaks HTTP on the port: a server that has bound it may still be loading.
+fn is_answered(port: u16) -> bool {
+    let ask = || -> std::io::Result<bool> {
+        let mut stream = TcpStream::connect_timeout(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)), QUESTION)?;
+        stream.set_read_timeout(Some(QUESTION))?;
+        stream.write_all(b"GET /health HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n")?;
+        let mut head = [0; 5];
+        stream.read_exact(&mut head)?;
+        Ok(head == *b"HTTP/")
+    };
+    ask().unwrap_or(false)
+}

@@ -1,0 +1,79 @@
+//! What the files beside a voice or checkpoint say about it: many voices do not say how they were trained, but the experiment that they come
+//! from does.
+//!
+//! ```text
+//! RVC WebUI   assets/weights/anna_e20_s400.pth   logs/anna/config.json
+//! Applio      logs/anna/anna_20e_400s.pth        logs/anna/config.json, model_info.json
+//! rvc-run     models/anna_best.pth               logs/anna/config.json
+//! ```
+
+use crate::config::CONTENT_ENCODERS;
+use crate::files;
+use serde_json::Value as Json;
+use std::path::{Path, PathBuf};
+
+/// What stands in an experiment's folder; what it does not say is None.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Beside {
+    /// "zero" or "interpolate".
+    pub f0_unvoiced: Option<String>,
+    pub content_encoder: Option<String>,
+    /// Number and name of each speaker, as WebUI writes them.
+    pub speaker_info: Vec<(i64, String)>,
+}
+
+impl Beside {
+    /// What the config.json and model_info.json of a folder say. A file that is not there or cannot be read says nothing.
+    pub fn of_folder(folder: &Path) -> Self {
+        let json = |name: &str| -> Option<Json> {
+            let path = folder.join(name);
+            let text = path.is_file().then(|| files::read_text(&path).ok())??;
+            serde_json::from_str(text.trim_start_matches('\u{FEFF}')).ok()
+        };
+        let Some(config) = json("config.json") else { return Self::default() };
+        let encoder = json("model_info.json").and_then(|info| Some(info.get("embedder_model")?.as_str()?.to_owned()));
+        let speaker = |one: &Json| Some((one.get("id")?.as_i64()?, one.get("name")?.as_str()?.to_owned()));
+        Self {
+            f0_unvoiced: fills_unvoiced(&config).map(|fills| (if fills { "interpolate" } else { "zero" }).to_owned()),
+            content_encoder: encoder.filter(|name| CONTENT_ENCODERS.contains(&name.as_str())),
+            speaker_info: config["speaker_info"].as_array().into_iter().flatten().filter_map(speaker).collect(),
+        }
+    }
+}
+
+/// Whether the program that wrote a config.json fills unvoiced f0; None if the file is none of a training.
+///
+/// Source: spec section 0 and D.2. RVC WebUI has done so since 2026, and its config.json has had no `fp16_run` since then; Applio's, which
+/// writes sample_rate for sampling_rate, never had one.
+pub fn fills_unvoiced(config: &Json) -> Option<bool> {
+    let (data, train) = (config.get("data")?, config.get("train")?.as_object()?);
+    Some(data.get("sample_rate").is_none() && !train.contains_key("fp16_run"))
+}
+
+/// The folder of the experiment that a voice's file comes from, found by its name; None if there is none.
+pub fn experiment(voice: &Path) -> Option<PathBuf> {
+    let folder = voice.parent()?;
+    let is_experiment = |folder: &Path| folder.join("config.json").is_file();
+    let names = names(&voice.file_stem()?.to_string_lossy());
+    let up = [folder.join(".."), folder.join("../..")];
+    let logs = up.iter().flat_map(|up| names.iter().map(move |name| up.join("logs").join(name)));
+    std::iter::once(folder.to_owned()).chain(logs).find(|folder| is_experiment(folder))
+}
+
+/// A voice's name, and what is left of it without the endings that programs add: "anna_e20_s400", "anna_20e_400s", "anna_best".
+pub fn names(stem: &str) -> Vec<String> {
+    let counted = |part: &str| {
+        let digits = part.trim_matches(['e', 's']);
+        digits.len() + 1 == part.len() && digits.chars().all(|c| c.is_ascii_digit()) && !digits.is_empty()
+    };
+    let mut names = vec![stem.to_owned()];
+    let mut left = stem;
+    while let Some((rest, part)) = left.rsplit_once('_') {
+        if rest.is_empty() || !(counted(part) || ["best", "ema", "final"].contains(&part)) {
+            break;
+        }
+        names.push(rest.to_owned());
+        left = rest;
+    }
+    names
+}

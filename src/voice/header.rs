@@ -1,0 +1,236 @@
+//! What a voice says of itself beside what its weights are. Where the two differ the weights are right: a network that is run by other
+//! sizes than its own makes noise. What was taken instead is said.
+
+use super::variant::{HIFI_GAN, variant, vocoder};
+use crate::config::{CONTENT_ENCODERS, Config};
+use crate::torchfile::{Plain, TorchFile};
+use crate::{Result, shown};
+
+/// Entries of "config".
+const ENTRIES: usize = 18;
+/// Speakers of a voice that are read by name; RVC has 109 rows, 110 at most.
+const MOST_SPEAKERS: usize = 1000;
+
+/// The speakers that a voice was trained on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Speakers {
+    /// Number and name of each.
+    Named(Vec<(i64, String)>),
+    /// The rows from 0 on that were trained.
+    Counted(i64),
+    /// The file does not say; any row of its table may be one.
+    Unknown,
+}
+
+impl Speakers {
+    /// Source: WebUI since July 2026 writes "speaker_info", a list of "id" and "name"; Applio "speakers_id", a number.
+    pub(super) fn of(file: &TorchFile) -> Self {
+        let keys = file.entries(&["speaker_info"]).unwrap_or_default();
+        let mut named: Vec<(i64, String)> = keys
+            .iter()
+            .take(MOST_SPEAKERS)
+            .filter_map(|key| {
+                let id = file.int(&["speaker_info", key, "id"])?;
+                Some((id, shown::line(file.text(&["speaker_info", key, "name"])?).into_owned()))
+            })
+            .collect();
+        named.sort();
+        named.dedup_by_key(|(id, _)| *id);
+        match file.int(&["speakers_id"]) {
+            _ if !named.is_empty() => Self::Named(named),
+            Some(n) if n > 0 => Self::Counted(n),
+            _ => Self::Unknown,
+        }
+    }
+
+    /// "0 anna, 1 ben"; the numbers alone where there are no names.
+    pub fn list(&self, rows: i64) -> String {
+        let span = |n: i64| if n == 1 { "0".to_owned() } else { format!("0 to {}", n - 1) };
+        match self {
+            Self::Named(named) => named.iter().map(|(id, name)| format!("{id} {name}")).collect::<Vec<_>>().join(", "),
+            Self::Counted(n) => span(*n),
+            Self::Unknown => span(rows),
+        }
+    }
+
+    /// How many there are, if the file says.
+    pub fn count(&self) -> Option<usize> {
+        match self {
+            Self::Named(named) => Some(named.len()),
+            Self::Counted(n) => usize::try_from(*n).ok(),
+            Self::Unknown => None,
+        }
+    }
+
+    /// Whether row `sid` of `rows` may be asked for.
+    pub fn has(&self, sid: i64, rows: i64) -> bool {
+        (0..rows).contains(&sid)
+            && match self {
+                Self::Named(named) => named.iter().any(|(id, _)| *id == sid),
+                Self::Counted(n) => sid < *n,
+                Self::Unknown => true,
+            }
+    }
+}
+
+/// What is known of a voice before its weights are read.
+pub(super) struct Header {
+    /// The networks, by the weights.
+    pub config: Config,
+    /// Each entry that is missing, unusual or contradicts the weights, with what is taken instead.
+    pub notes: Vec<String>,
+    pub content_encoder: Option<String>,
+}
+
+/// Errors: as [`variant`].
+///
+/// Source: spec G.3, the loaders' rules: rate from the last of "config", speakers from the rows of emb_g, version 1 and pitch where
+/// the file does not say. Departure: they believe the entries, we the weights.
+pub(super) fn header(file: &TorchFile) -> Result<Header> {
+    let config = variant(file)?;
+    let mut notes = Vec::new();
+    notes.extend(sizes_note(file));
+    notes.extend(rate_note(file, config.sample_rate));
+    notes.extend(version_note(file, &config.version));
+    notes.extend(f0_note(file, config.if_f0));
+    if let Some(said) = file.text(&["vocoder"]).filter(|said| vocoder_differs(said, file)) {
+        notes.push(differs("\"vocoder\"", &format!("{said:?}"), HIFI_GAN));
+    }
+    let (content_encoder, note) = content_encoder(file);
+    notes.extend(note);
+    Ok(Header { config, notes, content_encoder })
+}
+
+fn vocoder_differs(said: &str, file: &TorchFile) -> bool {
+    let plain = |name: &str| name.to_lowercase().replace(['-', ' ', '_'], "");
+    vocoder(file).is_some_and(|name| name == HIFI_GAN)
+        && !["hifigan", "nsfhifigan", "default", ""].contains(&plain(said).as_str())
+}
+
+fn differs(entry: &str, given: &str, taken: &str) -> String {
+    format!("its entry {entry} is {given}, but its weights are of {taken}, which is taken")
+}
+
+fn sizes_note(file: &TorchFile) -> Option<String> {
+    match file.entries(&["config"]) {
+        None => Some("it has no entry \"config\"; rate and sizes are taken from its weights".into()),
+        Some(entries) if entries.len() != ENTRIES => Some(format!(
+            "its entry \"config\" has {} values instead of {ENTRIES}; rate and sizes are taken from its weights",
+            entries.len()
+        )),
+        Some(_) => None,
+    }
+}
+
+/// The rate that the file says, in Hz, however it is written: 40000, 40000.0, "40000", "40k".
+pub(super) fn rate(file: &TorchFile) -> Option<i64> {
+    let last = last_of_config(file);
+    last.and_then(|last| hertz(file.value(&["config", &last])?)).or_else(|| hertz(file.value(&["sr"])?))
+}
+
+fn last_of_config(file: &TorchFile) -> Option<String> {
+    file.entries(&["config"])?.pop()
+}
+
+fn hertz(value: Plain) -> Option<i64> {
+    match value {
+        Plain::Int(n) => Some(n),
+        Plain::Float(x) if x.fract() == 0.0 && x.abs() < 1e9 => Some(x as i64),
+        Plain::Text(text) => {
+            let text = text.trim().to_lowercase();
+            let text = text.strip_suffix("hz").unwrap_or(&text).trim();
+            let (number, factor) = text.strip_suffix('k').map_or((text, 1.0), |number| (number, 1000.0));
+            let hz = number.trim().parse::<f64>().ok()? * factor;
+            (hz.fract() == 0.0 && hz.abs() < 1e9).then_some(hz as i64)
+        }
+        _ => None,
+    }
+}
+
+/// Other spellings of the right rate are taken without a word: they say the same.
+fn rate_note(file: &TorchFile, weights: i64) -> Option<String> {
+    let last = last_of_config(file)?;
+    let given = file.value(&["config", &last])?;
+    if hertz(given) != Some(weights) {
+        return Some(differs(&format!("\"config\"[{last}], the rate,"), &said(given), &format!("{weights} Hz")));
+    }
+    let given = file.value(&["sr"])?;
+    (hertz(given) != Some(weights)).then(|| differs("\"sr\"", &said(given), &format!("{weights} Hz")))
+}
+
+fn version_note(file: &TorchFile, weights: &str) -> Option<String> {
+    match file.value(&["version"]) {
+        // Files without it are of version 1, for every program.
+        None | Some(Plain::None) if weights == "v1" => None,
+        None | Some(Plain::None) => Some(format!(
+            "it has no entry \"version\", which means v1, but its weights are of {weights}, which is taken"
+        )),
+        Some(Plain::Text(text)) if text.trim().eq_ignore_ascii_case(weights) => None,
+        Some(given) => Some(differs("\"version\"", &said(given), weights)),
+    }
+}
+
+fn f0_note(file: &TorchFile, weights: bool) -> Option<String> {
+    let given = match file.value(&["f0"]) {
+        // Files without it have pitch, for every program.
+        None | Some(Plain::None) if weights => return None,
+        None | Some(Plain::None) => {
+            return Some("it has no entry \"f0\", which means pitch, but its weights are of a voice without pitch, which is taken".into());
+        }
+        Some(given) => given,
+    };
+    let truth = match given {
+        Plain::Int(n) => Some(n != 0),
+        Plain::Bool(b) => Some(b),
+        Plain::Float(x) if x.is_finite() => Some(x != 0.0),
+        Plain::Text(text) => match text.trim().to_lowercase().as_str() {
+            "1" | "1.0" | "true" | "yes" => Some(true),
+            "0" | "0.0" | "false" | "no" => Some(false),
+            _ => None,
+        },
+        _ => None,
+    };
+    let taken = if weights { "a voice with pitch" } else { "a voice without pitch" };
+    (truth != Some(weights)).then(|| differs("\"f0\"", &said(given), taken))
+}
+
+/// The content encoder that the voice was trained with, where the file tells: rvc-run's name, or another program's brought to ours.
+fn content_encoder(file: &TorchFile) -> (Option<String>, Option<String>) {
+    if let Some(name) = file.text(&["content_encoder"]) {
+        return (Some(name.to_owned()), None);
+    }
+    let Some((key, name)) = ["embedder_model", "embedder_name"].iter().find_map(|key| Some((key, file.text(&[key])?)))
+    else {
+        return (None, None);
+    };
+    let plain = name.trim().to_lowercase().replace('_', "-");
+    let ours = match plain.as_str() {
+        "contentvec" | "hubert-base" | "hubert-base768" | "hubert" => "hubert_base".to_owned(),
+        _ => plain,
+    };
+    if CONTENT_ENCODERS.contains(&ours.as_str()) {
+        return (Some(ours), None);
+    }
+    let note = format!(
+        "its entry {key:?} names the content encoder {name:?}, which is none of {}; hubert_base is taken unless --content-encoder names another",
+        CONTENT_ENCODERS.join(", ")
+    );
+    (None, Some(note))
+}
+
+/// A value as a message shows it.
+fn said(value: Plain) -> String {
+    match value {
+        Plain::None => "None".into(),
+        Plain::Bool(b) => (if b { "True" } else { "False" }).into(),
+        Plain::Int(n) => n.to_string(),
+        Plain::Big(n) => n.to_string(),
+        Plain::Float(x) => format!("{x:?}"),
+        Plain::Text(text) => format!("{text:?}"),
+        Plain::Bytes(bytes) => format!("{} raw bytes", bytes.len()),
+        Plain::List(n) | Plain::Tuple(n) | Plain::Set(n) => format!("a list of {n}"),
+        Plain::Dict(n) => format!("a dictionary of {n}"),
+        Plain::Tensor => "a tensor".into(),
+        Plain::Object(class) => format!("an object of {}", shown::line(class)),
+    }
+}

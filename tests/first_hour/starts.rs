@@ -1,0 +1,146 @@
+//! What is checked before the work, in which order, and that a start that is refused leaves nothing behind.
+
+use super::*;
+use rvc_run::files::Lock;
+
+/// A start that must fail with an error of the kind `code`, all of whose `words` it says, and leave no run behind. What it says.
+#[track_caller]
+fn refused(workspace: &Workspace, code: &str, words: &[&str], recipe: &str, arguments: &[&str]) -> String {
+    let before = workspace.snapshot("tracking");
+    let output = workspace.run(recipe, arguments);
+    let text = text(&output);
+    assert!(matches!(output.status.code(), Some(1 | 2)), "{arguments:?} ended with {:?}\n{text}", output.status.code());
+    assert!(text.contains(&format!("error[{code}]")), "{arguments:?} should be {code}\n{text}");
+    for word in words {
+        assert!(text.contains(word), "{arguments:?} should say {word:?}\n{text}");
+    }
+    assert_eq!(workspace.snapshot("tracking"), before, "{arguments:?} leaves a run behind\n{text}");
+    text
+}
+
+fn tiny<'a>(voice: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    [&[voice], &TINY[..], more].concat()
+}
+
+#[test]
+fn a_start_that_fails_leaves_no_run_behind() {
+    let workspace = Workspace::with_anna();
+    std::fs::create_dir_all(workspace.path("data/empty")).unwrap();
+    std::fs::write(workspace.path("data/file"), "no folder").unwrap();
+    for (code, voice, flags) in [
+        ("config.value", "anna", &["--segment-size=17280"][..]),
+        ("config.value", "anna", &["--settings={\"betas\": [1.0, 2.0]}"]),
+        ("config.unknown_key", "anna", &["--settings={\"lr_decai\": 0.9}"]),
+        ("config.value", ".anna", &[]),
+        ("file.not_found", "nobody", &[]),
+        ("file.not_found", "file", &[]),
+        ("data.empty", "empty", &[]),
+        ("asset.missing", "anna", &["--f0-method=rmvpe"]),
+        ("asset.missing", "anna", &["--content-encoder=hubert_base"]),
+        ("file.not_found", "anna", &["--pretrained-g=nowhere.pth"]),
+        ("file.disk_full", "anna", &["--epochs=1000000000", "--keep-last=0"][..1]),
+        ("config.value", "anna", &["--budget=soon"]),
+    ] {
+        let epochs =
+            if flags.iter().any(|flag| flag.starts_with("--epochs=")) { "--epochs=1000000" } else { "--epochs=1" };
+        refused(&workspace, code, &[], "train_voice", &[&tiny(voice, flags)[..], &[epochs]].concat());
+    }
+    if tch::Cuda::is_available() {
+        support::skipped("the start without a GPU: this machine has one");
+    } else {
+        refused(&workspace, "device.missing", &["without --gpu"], "train_voice", &tiny("anna", &["--gpu"]));
+    }
+    assert!(!workspace.path("logs/anna").exists(), "nothing was begun");
+    assert!(!workspace.path("tracking/events").exists());
+}
+
+#[test]
+fn recordings_are_missed_before_files_and_both_are_said_at_once() {
+    let workspace = Workspace::with_anna();
+    let text = refused(
+        &workspace,
+        "file.not_found",
+        &["there is no folder", "data/ana", "rmvpe.pt", "rvc-run assets fetch", "did you mean \"anna\"?"],
+        "train_voice",
+        &["ana"],
+    );
+    assert!(text.find("data/ana") < text.find("rmvpe.pt"), "{text}");
+    refused(&workspace, "file.not_found", &["data/ana", "rmvpe.pt", "hubert_base.pt"], "extract", &["ana"]);
+    std::fs::write(workspace.path("models"), "no folder").unwrap();
+    std::fs::write(workspace.path("logs"), "no folder").unwrap();
+    let all = ["models is a file", "logs is a file", "rmvpe.pt", "hubert_base.pt", "f0G40k.pth", "f0D40k.pth"];
+    refused(&workspace, "file.write", &all, "train_voice", &["anna"]);
+}
+
+#[test]
+fn what_cannot_fit_is_refused_with_the_numbers_and_what_lowers_them() {
+    let workspace = Workspace::with_anna();
+    let many = ["--epochs=1000000"];
+    let words = ["1000001 checkpoints of ", "free", "--keep-last 3 needs ", "--save-every 100000 needs "];
+    refused(&workspace, "file.disk_full", &words, "train_voice", &tiny("anna", &many));
+    // With what the hint says it goes on: to the next thing that is missing.
+    refused(
+        &workspace,
+        "asset.missing",
+        &[],
+        "train_voice",
+        &tiny("anna", &[many[0], "--keep-last=3", "--f0-method=rmvpe"]),
+    );
+    refused(
+        &workspace,
+        "asset.missing",
+        &[],
+        "train_voice",
+        &tiny("anna", &[many[0], "--save-every=100000", "--f0-method=rmvpe"]),
+    );
+}
+
+#[test]
+fn every_place_that_a_training_writes_to_is_tried_before_the_work() {
+    for place in ["logs", "models", "tracking", "cache"] {
+        let workspace = Workspace::with_anna();
+        // A link to a disk that is gone, a file system that takes no files (for root too), a file.
+        for (n, target) in ["/no/such/disk", "/proc/self"].into_iter().enumerate() {
+            let _ = std::fs::remove_file(workspace.path(place));
+            std::os::unix::fs::symlink(target, workspace.path(place)).unwrap();
+            if n == 1 && !cfg!(target_os = "linux") {
+                continue;
+            }
+            let output = workspace.train(&["--epochs=1"]);
+            let text = ended_with(1, &output);
+            assert!(text.contains("error[file.write]") && text.contains(place), "{place} -> {target}\n{text}");
+            assert!(!text.contains("slices:"), "{place} -> {target}: only after the work\n{text}");
+        }
+    }
+}
+
+#[test]
+fn a_voice_that_another_process_trains_keeps_its_record() {
+    let workspace = Workspace::with_anna();
+    ended_with(0, &workspace.train(&["--epochs=1"]));
+    let held = Lock::acquire(&workspace.path("logs/anna")).unwrap();
+    for flags in [&["--epochs=2"][..], &["--epochs=1"], &["--epochs=2", "--fresh"]] {
+        refused(&workspace, "file.locked", &["another rvc-run"], "train_voice", &tiny("anna", flags));
+    }
+    refused(&workspace, "file.locked", &[], "resume", &["anna", "--epochs=3"]);
+    drop(held);
+    let text = ended_with(0, &workspace.train(&["--epochs=2"]));
+    assert!(text.contains("epoch 2/2"), "{text}");
+}
+
+#[test]
+fn recordings_that_are_gone_leave_a_way_to_go_on() {
+    let workspace = Workspace::with_anna();
+    ended_with(0, &workspace.train(&["--epochs=1"]));
+    std::fs::remove_file(workspace.path("data/anna/a.wav")).unwrap();
+    for gone in ["data.empty", "file.not_found"] {
+        let text =
+            refused(&workspace, gone, &["still in ", "resume.rhai anna --epochs 2"], "train_voice", &tiny("anna", &[]));
+        let command = text.split("logs/anna: ").nth(1).unwrap().split(" trains on").next().unwrap().to_owned();
+        if gone == "file.not_found" {
+            assert!(next::runs(&workspace, &command).contains("epoch 2/2"));
+        } else {
+            std::fs::remove_dir(workspace.path("data/anna")).unwrap();
+        }
+    }
+}
