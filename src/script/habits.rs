@@ -37,6 +37,7 @@ const INTERPOLATE: &str = "a text with values in it stands in backticks: `hello 
 const UNEQUAL: &str = "write `!=`";
 const MAP: &str = "a map begins with `#{`: `#{ a: 1, b: 2 }`";
 const PART: &str = "a part of an array is `a.extract(1..3)`, of a text `s.sub_string(1..3)`";
+const LIST: &str = "write `list.map(|x| x * 2)`, and `list.filter(|x| x > 1)`";
 const JOIN: &str = "texts are joined by `+`, or by backticks: `${a} ${b}`";
 const THROW: &str = "write `throw \"text\";`, or `throw system::error(kind, message, hint);`";
 const NO_CLASS: &str = "Rhai has no classes: data stands in maps, `#{ name: \"anna\" }`, and functions take them";
@@ -82,8 +83,7 @@ const HABITS: &[Habit] = &[
     near("( WORD ) =>", CLOSURE),
     near(") =>", CLOSURE),
     near("WORD =>", CLOSURE),
-    near(") ->", "a function does not name the type of its value: `fn f(x) { ... }`"),
-    near("-> ", FUNCTION),
+    near("->", "a function does not name the type of its value: `fn f(x) { ... }`"),
     near("fn WORD ( WORD :", "parameters have no types: `fn f(a, b) { ... }`"),
     near("for ( WORD =", LOOP),
     near("for ( let", LOOP),
@@ -101,7 +101,8 @@ const HABITS: &[Habit] = &[
     sure("!==", UNEQUAL),
     near("<>", UNEQUAL),
     near("~=", UNEQUAL),
-    sure(":=", "write `let x = 5;`, and `x = 6;` for a variable that is there"),
+    near("WORD :=", DECLARE),
+    sure(":=", DECLARE),
     near("let mut", "write `let x = 5;`: what `let` declares can be changed, what `const` declares cannot"),
     near("var", DECLARE),
     near("local WORD", DECLARE),
@@ -116,7 +117,10 @@ const HABITS: &[Habit] = &[
     near("BEGIN string WORD", DECLARE),
     near("BEGIN String WORD", DECLARE),
     near("BEGIN WORD : WORD =", DECLARE),
-    near("[ OPERAND for", "write `list.map(|x| x * 2)`, and `list.filter(|x| x > 1)`"),
+    near("[ WORD for", LIST),
+    near("[ WORD * OPERAND for", LIST),
+    near("[ WORD ( WORD ) for", LIST),
+    near("[ WORD . WORD for", LIST),
     near("[ :", PART),
     near("[ OPERAND :", PART),
     near("[ - OPERAND :", PART),
@@ -144,9 +148,9 @@ const HABITS: &[Habit] = &[
     near("{ TEXT :", MAP),
     near("$ {", INTERPOLATE),
     near("$ WORD", "a name has no `$`: `let x = 5; print(x);`"),
-    near("TEXT . TEXT", JOIN),
-    near("TEXT . WORD", JOIN),
-    near("TEXT TEXT", JOIN),
+    near("QUOTED . QUOTED", JOIN),
+    near("QUOTED . WORD", JOIN),
+    near("QUOTED QUOTED", JOIN),
     near("raise", THROW),
     near("throw new", THROW),
     near("except", "write `try { ... } catch (e) { print(e.message); }`"),
@@ -251,7 +255,8 @@ pub struct Found {
 pub fn at(text: &str, line: usize, column: usize) -> Option<Found> {
     let tokens = tokens(text);
     let place = tokens.iter().position(|t| (t.line, t.last_column()) >= (line, column)).unwrap_or(tokens.len());
-    let mut best: Option<(usize, Found)> = None;
+    // The longest match says most; of equals the one that begins nearest.
+    let mut best: Option<((usize, std::cmp::Reverse<usize>), Found)> = None;
     for habit in HABITS {
         for start in 0..tokens.len() {
             let Some(end) = matched(habit, &tokens, start) else { continue };
@@ -259,9 +264,9 @@ pub fn at(text: &str, line: usize, column: usize) -> Option<Found> {
             if start > place || end + 1 < place {
                 continue;
             }
-            let far = place - start;
-            if best.as_ref().is_none_or(|(known, _)| far < *known) {
-                best = Some((far, found(habit, &tokens[start..=end])));
+            let rank = (end - start, std::cmp::Reverse(place - start));
+            if best.as_ref().is_none_or(|(known, _)| rank > *known) {
+                best = Some((rank, found(habit, &tokens[start..=end])));
             }
         }
     }
@@ -368,8 +373,9 @@ fn matched(habit: &Habit, tokens: &[Token<'_>], start: usize) -> Option<usize> {
 
 fn matches_part(part: &str, token: &Token<'_>) -> bool {
     match part {
-        "WORD" => token.kind == Kind::Word && !KEYWORDS.contains(&token.text),
+        "WORD" => token.kind == Kind::Word && !KEYWORDS.contains(&token.text) && token.text != "_",
         "TEXT" => token.kind == Kind::Text,
+        "QUOTED" => token.kind == Kind::Text && token.text.starts_with('"'),
         "CHARS" => token.kind == Kind::Chars,
         "TRIPLE" => token.kind == Kind::Triple,
         "HASH" => token.kind == Kind::Hash,

@@ -205,7 +205,10 @@ fn docs_name_the_fields_of_every_map_that_a_library_function_ends_with() {
             });
             for f in ast.iter_fn_def() {
                 let doc = native::doc(&f.comments.iter().map(ToString::to_string).collect::<Vec<_>>());
-                let span = f.body.start_position().line().unwrap()..=f.body.end_position().line().unwrap();
+                let span = (f.body.start_position().line(), f.body.end_position().line());
+                // A closure without braces has no span.
+                let (Some(start), Some(end)) = span else { continue };
+                let span = start..=end;
                 let Some((_, keys)) = maps_at.iter().rfind(|(line, _)| span.contains(line)) else { continue };
                 if doc.is_empty() {
                     continue;

@@ -157,7 +157,7 @@ fn settings_and_options_of_other_functions_are_judged_too() {
             "protect of convert is \"a\", but must be a number",
         ),
         (
-            "let r = prepare::survey(\"data/anna\");\nr.judge(#{ warn_below_sec: 5 });",
+            "let r = prepare::survey(\"data/anna\");\nr.judge(#{ warn_below_snr: 5 });",
             "did you mean \"warn_below_snr_db\"?",
         ),
         ("voice::create(\"anna\", \"data/anna\", #{ epochs: 0 }, #{});", "epochs is 0"),

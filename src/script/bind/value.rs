@@ -84,7 +84,7 @@ pub fn shown(value: &Dynamic) -> String {
         let text = value.to_string();
         return if text.chars().count() <= MOST { format!("{text:?}") } else { "a long text".to_owned() };
     }
-    if value.is_unit() || value.is_bool() || value.is_int() {
+    if value.is_bool() || value.is_int() {
         return value.to_string();
     }
     value.as_float().map_or_else(|_| kind(value), |number| number.to_string())
