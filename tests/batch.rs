@@ -81,9 +81,14 @@ fn a_batch_trains_what_it_can_names_the_rest_and_touches_only_that_again() {
     std::fs::create_dir_all(workspace.path("data/carl")).unwrap();
     std::fs::create_dir_all(workspace.path("data/dora")).unwrap();
     std::fs::write(workspace.path("data/dora/a.wav"), "RIFF but nothing else").unwrap();
-    let arguments = [&TINY[..], &["--epochs", "1", "--batch-size", "2", "--parallel", "2"]].concat();
+    let arguments = [&TINY[..], &["--epochs", "1", "--batch-size", "2", "--parallel", "2", "--retries", "2"]].concat();
 
     let text = ended_with(3, &workspace.run("train_all", &arguments));
+    // What cannot get better is not tried again.
+    for voice in ["carl", "dora"] {
+        let state = workspace.json(&format!("tracking/jobs/train_all/{voice}.state.json"));
+        assert_eq!(state["ended"]["attempts"], 1, "{state}");
+    }
     let table: Vec<&str> = text.lines().skip_while(|line| !line.starts_with("voice ")).skip(2).take(6).collect();
     for (row, voice) in table.iter().zip(["anna", "ben", "carl", "dora", "eve", "fred"]) {
         let what = if good.contains(&voice) { "trained" } else { "failed" };

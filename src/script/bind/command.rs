@@ -92,3 +92,38 @@ pub fn plain(given: &Dynamic) -> Result<String> {
 fn wrong(message: String) -> Error {
     Error::new(Kind::ConfigValue, message)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a script writes.
+    fn args(script: &str) -> Dynamic {
+        rhai::Engine::new().eval(script).unwrap()
+    }
+
+    #[test]
+    fn flags_of_a_job_come_before_its_texts_so_that_no_name_behind_two_dashes_is_one() {
+        let line = |script: &str| arguments(&args(script)).unwrap().join(" ");
+        assert_eq!(line(r#"#{ epochs: 9, gpu: true, fresh: false, index: () }"#), "--epochs=9 --fresh=false --gpu");
+        assert_eq!(
+            line(r#"["--", "-x", #{ batch_size: 4 }, #{ trial: "-x-t01" }]"#),
+            "--batch-size=4 --trial=-x-t01 -- -x"
+        );
+        assert_eq!(line(r#"["anna", "--gpu"]"#), "anna --gpu", "as it stands");
+        for wrong in ["[[1]]", "7", "#{ x: [1] }"] {
+            assert_eq!(arguments(&args(wrong)).unwrap_err().kind(), Kind::ConfigValue, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_shown_command_says_what_is_meant_whatever_a_voice_is_called() {
+        let line = |script: &str| shown(None, "resume", &args(script)).unwrap();
+        assert_eq!(line(r#"["anna", #{ epochs: 9, gpu: true }]"#), "rvc-run resume anna --epochs 9 --gpu");
+        assert_eq!(line(r#"["-x", #{ epochs: 9 }]"#), "rvc-run resume --epochs 9 -- -x");
+        assert_eq!(line(r#"["a b", #{ sid: -1 }]"#), "rvc-run resume 'a b' --sid=-1");
+        assert_eq!(line(r#"["it's $HOME; x"]"#), r"rvc-run resume 'it'\''s $HOME; x'");
+        assert_eq!(line("[]"), "rvc-run resume");
+        assert_eq!(shown(Some("my place"), "ui", &args("[]")).unwrap(), "rvc-run --workspace 'my place' ui");
+    }
+}
