@@ -254,6 +254,28 @@ fn opus_frames_that_we_cannot_decode_are_left_to_ffmpeg() {
 }
 
 #[test]
+fn where_our_decoder_stops_early_ffmpeg_is_asked_and_that_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    if !has_ffmpeg() || !encode(folder.path(), 48000, "whole.flac", &[]) {
+        return;
+    }
+    let whole = io::load(&folder.path().join("whole.flac")).unwrap();
+    // What stands behind the last frame cannot be told from it; our reader gives that frame up.
+    let path = folder.path().join("more.flac");
+    let bytes = std::fs::read(folder.path().join("whole.flac")).unwrap();
+    std::fs::write(&path, [&bytes[..], &[0x5a; 5000]].concat()).unwrap();
+    let loaded = io::load_with_notices(&path).unwrap();
+    assert_eq!(loaded.audio, whole);
+    assert!(loaded.by_ffmpeg);
+    let notice = loaded.notices.iter().find(|notice| notice.code == "decode.by_ffmpeg").unwrap();
+    assert!(notice.message.contains("ffmpeg reads 2.00 s"), "{notice:?}");
+    // Half of it is no better for being read by another program.
+    std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+    let error = io::load(&path).unwrap_err();
+    assert!(error.message().contains("of 2.00 s"), "{error}");
+}
+
+#[test]
 fn what_nothing_can_read_is_named_with_both_reasons() {
     let folder = tempfile::tempdir().unwrap();
     for (name, content) in [
@@ -434,6 +456,8 @@ fn rows() -> Vec<Row> {
     add(m4a, patch(b"mvhd", 20, &[0, 0, 0, 99]), "lying: movie of 99 ticks", Truth::Ffmpeg);
     let webm = of("webm", "libopus");
     add(webm, patch(&[0x44, 0x89, 0x88], 3, &[0x40, 0x59, 0, 0, 0, 0, 0, 0]), "lying: 100 ms", Truth::Ffmpeg);
+    let caf = of("caf", "pcm_s16be");
+    add(caf, patch(DATA, 4, &[0xff; 8]), "lying: data of unknown length", Truth::Ffmpeg);
     let au = of("au", "pcm_s16be");
     add(au, patch(b".snd", 8, FULL), "lying: data of unknown length", Truth::Ffmpeg);
     add(au, patch(b".snd", 8, &[0, 0, 16, 0]), "lying: data of 4096 bytes", Truth::Ffmpeg);

@@ -42,7 +42,7 @@ pub(super) fn divide_mp4(peek: &mut Peek<'_>) -> Result<Division> {
     }
     let no_index = "its index (moov) is missing, as if it was cut off or its recorder was stopped";
     let damage = (!has_header).then(|| no_index.to_owned());
-    Ok(Division { parts, unread: n_bytes.saturating_sub(at), damage, is_foreign: false })
+    Ok(Division { parts, unread: n_bytes.saturating_sub(at), damage, ..Division::default() })
 }
 
 /// Kind and whole size of the box at `at`.
@@ -70,8 +70,8 @@ pub(super) struct Heard {
     pub uncounted: u64,
 }
 
-/// What an MP4 says about its first sound track, of which `decoded` samples at `sample_rate` were decoded; nothing if it is no
-/// MP4 or says nothing.
+/// What an MP4 says about its first sound track, of which `decoded` samples at `sample_rate` were decoded; None if
+/// it is no MP4 or says nothing.
 pub(super) fn mp4(mut file: Splice, sample_rate: u32, decoded: u64) -> Option<Heard> {
     let moov = read_moov(&mut file)?;
     let boxes = Boxes(&moov);

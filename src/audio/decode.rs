@@ -188,6 +188,9 @@ fn decode_file(path: &Path, file: &File) -> Decoding<(Audio, Vec<Notice>)> {
     if n_joined > 1 {
         notices.push(lengths::joined(n_joined, &rates, whole.seconds()));
     }
+    if division.is_open {
+        notices.push(lengths::open(whole.seconds()));
+    }
     let unread = whole.seconds() * division.unread as f64 / sound_bytes.max(1) as f64;
     if unread > MISSING_SECONDS {
         notices.push(lengths::unread(division.unread, unread));
@@ -255,7 +258,7 @@ fn decode_part(path: &Path, file: &File, part: &Part, earlier: u64) -> Decoding<
     Ok((Audio { samples: cut_out(path, samples, &heard, mono.sample_rate)?, sample_rate: mono.sample_rate }, notices))
 }
 
-/// The samples of all packets that a container lists; nothing if it lists none.
+/// The samples of all packets that a container lists; None without a list.
 fn listed(track: &Track, sample_rate: u32) -> Option<u64> {
     let (base, ticks) = (track.time_base?, track.duration?.get());
     let samples =

@@ -208,7 +208,7 @@ impl Run {
     }
 }
 
-/// The streams of a file whose frames begin at `start` or a little later; nothing if there are none.
+/// The streams of a file whose frames begin at `start` or a little later; None for a file of another kind.
 pub(super) fn divide(peek: &mut Peek<'_>, start: u64) -> Result<Option<Division>> {
     let Some(first) = first_frame(peek, start)? else { return Ok(None) };
     let mut runs: Vec<Run> = Vec::new();
@@ -256,7 +256,7 @@ pub(super) fn divide(peek: &mut Peek<'_>, start: u64) -> Result<Option<Division>
     let is_alone = runs.len() == 1 && runs[0].first_frames.is_none();
     let of_first = runs.first().map(|run| (run.first_frames.unwrap_or(run.n_frames), run.n_samples_a_frame));
     let parts: Vec<Part> = runs.into_iter().filter(|run| run.n_frames > 0).map(Run::part).collect();
-    let mut division = Division { parts, unread, ..Division::default() };
+    let mut division = Division { parts, unread, is_open: is_short, ..Division::default() };
     if let (Some(index), Some(frames), Some(part)) = (index, of_first, division.parts.first_mut()) {
         apply(&index, part, frames, is_alone, n_bytes - first - n_tags, is_short);
     }

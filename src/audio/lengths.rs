@@ -82,6 +82,14 @@ pub(super) fn unwritten(seconds: f64) -> Notice {
     Notice { code: "length.unwritten", message, seconds }
 }
 
+/// A stream without its end; `seconds` are there.
+pub(super) fn open(seconds: f64) -> Notice {
+    let message = format!(
+        "its end is missing, as if it was cut off or its recorder was stopped; all {seconds:.2} s that are there are used"
+    );
+    Notice { code: "length.open", message, seconds }
+}
+
 /// Bytes that are not used and that nothing explains.
 pub(super) fn unread(bytes: u64, seconds: f64) -> Notice {
     let message = format!("{bytes} bytes of it cannot be read as sound, about {seconds:.2} s");

@@ -80,6 +80,7 @@ pub(super) fn divide(peek: &mut Peek<'_>, start: u64) -> Result<Division> {
         end = at;
     }
     division.parts.push(Part::plain(begin..end));
+    division.is_open = !has_ended;
     Ok(division)
 }
 

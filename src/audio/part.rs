@@ -56,6 +56,8 @@ pub(super) struct Division {
     pub parts: Vec<Part>,
     /// Bytes that are neither sound nor known to be something else.
     pub unread: u64,
+    /// Whether its end is missing, where nothing says how much there should be.
+    pub is_open: bool,
     /// What is damaged, where no decoder would notice.
     pub damage: Option<String>,
     /// Whether it is of a kind that only ffmpeg reads. symphonia would look for an MP3 in it, and may find some of its sound.

@@ -1,4 +1,4 @@
-//! Wav (RIFF, RF64, BW64) and AIFF: where the samples lie, whatever the sizes in their headers say.
+//! Wav (RIFF, RF64, BW64) and AIFF: finds the samples even if the sizes in the header are wrong.
 //!
 //! A recorder writes the sizes last. One that was stopped leaves zeros or the largest numbers, or those of its first block;
 //! editors get the sizes of other chunks wrong. ffmpeg reads all of them.
@@ -55,7 +55,7 @@ struct Chunk {
     size: u64,
 }
 
-/// The file that begins at `start`; nothing if it has no format or no samples.
+/// The file that begins at `start`; None without a format or samples.
 fn read(peek: &mut Peek<'_>, start: u64) -> Result<Option<(Part, Rest)>> {
     let Some(kind) = kind(peek.at(start, 12)?) else { return Ok(None) };
     let (format_id, data_id) = if kind == Kind::Wave { (b"fmt ", b"data") } else { (b"COMM", b"SSND") };
@@ -183,7 +183,7 @@ fn rest(peek: &mut Peek<'_>, end: u64, size: u64, kind: Kind) -> Result<Rest> {
     Ok(Rest { next: None, unread: 0, found })
 }
 
-/// Where the chunk behind one begins, be that one's size wrong; nothing if there is none.
+/// Where the next chunk begins, even if the size of this one is wrong; None at the end of the file.
 fn after(peek: &mut Peek<'_>, content: u64, size: u64, kind: Kind) -> Result<Option<u64>> {
     let end = content + size;
     for at in [end + size % 2, end] {

@@ -5,7 +5,7 @@
 use super::splice::Peek;
 use std::io::Result;
 
-/// Where a tag that begins at `at` ends: ID3, APE. Nothing if there is none.
+/// The end of the tag (ID3, APE) that begins at `at`; None if no tag begins there.
 pub(super) fn tag(peek: &mut Peek<'_>, at: u64) -> Result<Option<u64>> {
     const ID3V2: u64 = 10;
     const ID3V1: u64 = 128;
