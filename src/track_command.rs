@@ -28,7 +28,7 @@ pub fn command() -> Command {
                      that never did. Servers ask for what MLflow's own client takes from the environment: MLFLOW_TRACKING_TOKEN, \
                      MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD.",
                 )
-                .arg(Arg::new("runs").num_args(0..).value_name("RUN").help("file names in tracking/events without .jsonl [default: all]")),
+                .arg(Arg::new("runs").num_args(0..).value_name("RUN").help("runs or files as `rvc-run track list` shows them, or voices for their newest runs [default: all]")),
         )
         .subcommand(
             Command::new("list")
@@ -184,6 +184,7 @@ fn row(id: &str, record: &Record) -> Vec<String> {
 /// Errors: `network` if something could not be delivered; `file.not_found`, `usage`, `cancelled`.
 fn sync(terminal: &Terminal, workspace: &Workspace, task: &Task, common: &Common, given: &ArgMatches) -> Result<()> {
     let runs: Vec<String> = given.get_many("runs").into_iter().flatten().cloned().collect();
+    let runs = ids(workspace, &runs)?;
     let options = options(workspace, common)?;
     let named = common.tracking_uri.is_some() || variable("MLFLOW_TRACKING_URI").is_some();
     let to = options.mlflow.as_ref().filter(|_| named);

@@ -173,6 +173,8 @@ fn runs_are_listed_reported_and_compared() {
     let compared = place.run(&[&["track", "compare"], names.as_slice()].concat(), None);
     let text = std::fs::read_to_string(place.path(compared.out.trim())).unwrap();
     assert!(names.iter().all(|name| text.contains(name)), "{}", compared.out);
+    let sent = place.run(&["track", "sync", title, "--tracking-uri", "elsewhere"], None);
+    assert!(sent.out.contains(names[0]) && !sent.out.contains(names[1]), "{}{}", sent.out, sent.err);
     let unknown = place.run(&["track", "report", "ben"], None);
     assert_eq!(unknown.code, 1);
     assert!(unknown.err.contains("ben") && unknown.err.contains("track list"), "{}", unknown.err);

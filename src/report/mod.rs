@@ -87,7 +87,7 @@ fn log_of(workspace: &Workspace, run_id: &str) -> Result<PathBuf> {
     logs.into_iter().find(is_it).ok_or_else(|| {
         Error::new(Kind::NotFound, format!("there is no run {run_id:?}"))
             .path(folder)
-            .hint("run ids are the file names in tracking/events")
+            .hint("`rvc-run track list` shows the runs")
     })
 }
 

@@ -106,7 +106,7 @@ impl Run {
         if !runs(workspace)?.iter().any(|known| known == id) {
             return Err(Error::new(Kind::NotFound, format!("there is no run {id:?}"))
                 .path(folder(workspace))
-                .hint("run ids are the file names in tracking/events"));
+                .hint("`rvc-run track list` shows the runs"));
         }
         let log = Arc::new(Log::new(id.to_owned(), Sink::append(task, log_path(workspace, id))));
         let name = name_of(id).unwrap_or(id);

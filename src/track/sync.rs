@@ -149,7 +149,7 @@ fn chosen(workspace: &Workspace, named: &[String]) -> Result<Vec<String>> {
     if let Some(unknown) = named.iter().find(|run| !all.contains(run)) {
         return Err(Error::new(Kind::NotFound, format!("there is no run {unknown:?}"))
             .path(folder(workspace))
-            .hint("run ids are the file names in tracking/events"));
+            .hint("`rvc-run track list` shows the runs"));
     }
     Ok(if named.is_empty() { all } else { named.to_vec() })
 }
