@@ -66,7 +66,7 @@ pub struct Manifest {
     /// What made the content features of the clips, if it is known; see [`crate::train::Dataset::encoded_by`].
     #[serde(default)]
     pub content_digest: Option<String>,
-    /// Names of the speakers by number; empty for a single one, and for those of other programs.
+    /// Names of the speakers by number, "" where one has none; empty for a single one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub speakers: Vec<String>,
     /// The recipe that trained, without its folder, if one did.

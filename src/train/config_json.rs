@@ -148,6 +148,24 @@ pub fn name_speakers(logs: &Path, names: &BTreeMap<i64, String>) -> Result<()> {
     files::write(&path, python::json(&there))
 }
 
+/// The names of speakers in the folder's config.json by number, as far as a table of `rows` goes; "" where one has none.
+///
+/// Errors: `data.damaged`, `file.read`.
+pub fn speakers(logs: &Path, rows: i64) -> Result<Vec<String>> {
+    let path = path(logs);
+    let there = if path.is_file() { parse(&path)? } else { Value::Null };
+    let mut names = Vec::new();
+    for speaker in there["speaker_info"].as_array().into_iter().flatten() {
+        let (Some(id), Some(name)) = (speaker["id"].as_i64(), speaker["name"].as_str()) else { continue };
+        if (0..rows).contains(&id) {
+            let place = id as usize;
+            names.resize(names.len().max(place + 1), String::new());
+            name.clone_into(&mut names[place]);
+        }
+    }
+    Ok(names)
+}
+
 /// `old` with our values. Applio's file, told by its data.sample_rate, gets values for the keys that it has, and no others.
 fn merged(mut old: Map<String, Value>, ours: &Value) -> Value {
     let applio = old.get("data").is_some_and(|data| data.get("sample_rate").is_some());

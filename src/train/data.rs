@@ -599,7 +599,7 @@ impl Dataset {
         self
     }
 
-    /// The names of the speakers by number, if they are known and more than one.
+    /// The names of the speakers by number, if they are known and more than one; "" where one has none.
     pub fn speakers(&self) -> &[String] {
         &self.speakers
     }

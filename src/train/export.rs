@@ -33,7 +33,8 @@ fn write_as(path: &Path, params: &Params, manifest: &Manifest, averaged: bool) -
         more.extend(manifest.content_digest.iter().map(|_| text("f0_method", &config.f0_method)));
         more.push(text("f0_unvoiced", &config.f0_unvoiced));
     }
-    let speakers: Vec<(i64, String)> = (0..).zip(manifest.speakers.iter().cloned()).collect();
+    let speakers = (0..).zip(manifest.speakers.iter().cloned()).filter(|(_, name)| !name.is_empty());
+    let speakers: Vec<(i64, String)> = speakers.collect();
     more.extend(voice::speaker_info(&speakers));
     let about = About {
         sizes: &SynthesizerConfig::from_config(&config),

@@ -169,6 +169,11 @@ impl Trainer {
         let engine = Engine::new(config, device)?;
         config_json::write(logs, config)?;
         config_json::name_speakers(logs, &(0..).zip(data.speakers().iter().cloned()).collect())?;
+        // Another program's list says nothing of names any more; its config.json does.
+        let data = match data.speakers() {
+            [] => data.spoken_by(config_json::speakers(logs, config.spk_embed_dim)?),
+            _ => data,
+        };
         let name = logs.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let mut trainer = Self {
             layout: Layout::new(config, &engine),

@@ -779,6 +779,14 @@ fn lists_of_several_speakers_keep_numbers_names_and_weights() {
     assert_eq!(parsed(&room)["speaker_info"], named);
     config_json::write(&room.logs(), &Config { seed: 99, ..settings.clone() }).unwrap();
     assert_eq!(parsed(&room)["speaker_info"], named, "a later training keeps them");
+    let turn = alone();
+    let mut trainer = room.open(&Task::silent(), &settings, false).unwrap();
+    trainer.save_voice(&room.path("voice.pth")).unwrap();
+    let voice = torchfile::read(&room.path("voice.pth")).unwrap();
+    let said = |at: &str| (voice.int(&["speaker_info", at, "id"]), voice.text(&["speaker_info", at, "name"]));
+    assert_eq!(said("0"), (Some(0), Some("Anna")));
+    assert_eq!((said("1"), said("2")), ((Some(7), Some("王 Ben")), (None, None)));
+    drop((trainer, turn));
 
     // Without pitch; two names for one number; an empty name; names that config.json has already.
     for (edit, expected, warned) in [("one", vec![(0, "Anna")], 0), ("two", vec![(0, "Anna")], 1), ("empty", vec![], 0)]
