@@ -6,21 +6,21 @@ use crate::nn::Params;
 use crate::torchfile::{self, Value};
 use crate::train::checkpoint::{self, Manifest};
 use crate::voice::{self, About};
-use crate::{Error, Kind, Result};
+use crate::{Error, Kind, Result, files};
 use serde_json::{Map, json};
 use std::path::Path;
 
-/// Writes a voice from G's parameters and the manifest of their training.
+/// Writes a voice from G's parameters and the manifest of their training in the folder `logs`.
 ///
 /// Behind RVC's six keys, which its readers look for, stand what made the features that the voice was trained on, if it is known, for
-/// conversion with the same, and a model card.
+/// conversion with the same, what Applio's model information shows, and a model card.
 ///
 /// Errors: `not_finite` if a weight is not finite or does not fit half precision; `file.write`, `file.disk_full`.
-pub fn write(path: &Path, params: &Params, manifest: &Manifest) -> Result<()> {
-    write_as(path, params, manifest, false)
+pub fn write(path: &Path, params: &Params, manifest: &Manifest, logs: &Path) -> Result<()> {
+    write_as(path, params, manifest, logs, false)
 }
 
-fn write_as(path: &Path, params: &Params, manifest: &Manifest, averaged: bool) -> Result<()> {
+fn write_as(path: &Path, params: &Params, manifest: &Manifest, logs: &Path, averaged: bool) -> Result<()> {
     let config = Config::from_json(&manifest.config)?;
     // Without a digest another program made the features; what it is known to have used came with its experiment. The built-in
     // encoder is nobody else's: there it stands for "unknown".
@@ -36,8 +36,10 @@ fn write_as(path: &Path, params: &Params, manifest: &Manifest, averaged: bool) -
     let speakers = (0..).zip(manifest.speakers.iter().cloned()).filter(|(_, name)| !name.is_empty());
     let speakers: Vec<(i64, String)> = speakers.collect();
     more.extend(voice::speaker_info(&speakers));
+    let sizes = SynthesizerConfig::from_config(&config);
+    more.extend(applio(manifest, &config, &sizes, logs));
     let about = About {
-        sizes: &SynthesizerConfig::from_config(&config),
+        sizes: &sizes,
         info: format!("{}epoch", manifest.epoch),
         more,
         card: card(manifest, averaged.then_some(config.ema_decay)),
@@ -61,7 +63,32 @@ pub fn from_checkpoint(logs: &Path, epoch: i64, averaged: bool, path: &Path) -> 
     }
     let g = if averaged { ema } else { g };
     weights::fill(&torchfile::read(&g)?, "model", generator.params())?;
-    write_as(path, generator.params(), &manifest, averaged)
+    write_as(path, generator.params(), &manifest, logs, averaged)
+}
+
+/// The entries that Applio writes and its model information shows. `logs` is the folder of the training, called like the voice.
+///
+/// Source: Applio's rvc/train/process/extract_model.py and model_information.py. The date is that of the checkpoint, in its form, so that
+/// exporting an epoch again gives the same file.
+fn applio(manifest: &Manifest, config: &Config, sizes: &SynthesizerConfig, logs: &Path) -> Vec<(String, Value)> {
+    let name = logs.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let step = manifest.next.step;
+    let [g, _, _] = checkpoint::paths(logs, manifest.epoch);
+    let saved =
+        std::fs::metadata(g).and_then(|about| about.modified()).unwrap_or_else(|_| std::time::SystemTime::now());
+    let saved = jiff::Timestamp::try_from(saved).unwrap_or_else(|_| jiff::Timestamp::now());
+    let date = saved.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%dT%H:%M:%S.%6f").to_string();
+    let sizes = serde_json::Value::Array(sizes.export_list());
+    let identity = format!("{name}-{}-{step}-{}-{}-{sizes}", manifest.epoch, config.sample_rate, config.version);
+    vec![
+        ("epoch".to_owned(), Value::Int(manifest.epoch)),
+        ("step".to_owned(), Value::Int(step)),
+        ("model_name".to_owned(), Value::text(name)),
+        ("author".to_owned(), Value::text("rvc-run")),
+        ("creation_date".to_owned(), Value::text(date)),
+        ("model_hash".to_owned(), Value::text(files::digest(identity))),
+        ("vocoder".to_owned(), Value::text("HiFi-GAN")),
+    ]
 }
 
 /// Where the voice comes from. Nothing in it depends on when or where the file was written: the same training gives the same file.

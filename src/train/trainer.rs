@@ -686,7 +686,7 @@ impl Trainer {
     /// Errors: `train.not_finite`; `file.write`, `file.disk_full`.
     pub fn save_voice(&mut self, path: &Path) -> Result<()> {
         self.usable()?;
-        export::write(path, self.engine.generator.params(), &self.manifest()?)?;
+        export::write(path, self.engine.generator.params(), &self.manifest()?, &self.logs)?;
         let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         self.log.line(&format!("saving ckpt {stem}_e{}:Success.", self.position.name()))
     }

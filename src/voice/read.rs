@@ -78,7 +78,7 @@ impl Voice {
 /// 2026, and fills unvoiced f0; Applio names its vocoder or content encoder, and does not.
 fn unvoiced_by_its_writer(file: &TorchFile) -> Option<String> {
     let has = |key: &str| file.value(&[key]).is_some();
-    if has("vocoder") || has("embedder_model") {
+    if !has("model_card") && (has("vocoder") || has("embedder_model")) {
         return Some("zero".into());
     }
     (has("speaker_info") && !has("model_card")).then(|| "interpolate".into())

@@ -66,6 +66,11 @@ assert file["config"] == [spec_channels, 32, 192, 192, 768, 2, 6, 3, 0, "1", [3,
 assert file["info"] == "0epoch" and file["sr"] == f"{sample_rate // 1000}k"
 assert type(file["f0"]) is int and file["f0"] == int(settings.get("if_f0", True))
 assert file["version"] == settings.get("version", "v2")
+# What Applio's model information shows, and how it reads the date.
+import datetime
+datetime.datetime.strptime(file["creation_date"], "%Y-%m-%dT%H:%M:%S.%f")
+assert (file["epoch"], file["step"], file["author"], file["vocoder"]) == (0, 0, "rvc-run", "HiFi-GAN"), file.keys()
+assert file["model_name"] == voice.replace("\\", "/").split("/")[-2] and len(file["model_hash"]) == 64
 card = file["model_card"]
 assert card["tool"].startswith("rvc-run ") and card["epoch"] == 0 and card["pretrained_g"] is None, card
 print("ok")
@@ -85,7 +90,7 @@ fn python_opens_checkpoints_and_voices_of_every_variant_with_the_references_keys
         checkpoint::write(folder.path(), &engine, &Layout::new(&settings, &engine), manifest.clone()).unwrap();
         let [g, d, _] = checkpoint::paths(folder.path(), 0);
         let voice = folder.path().join("voice.pth");
-        export::write(&voice, engine.generator.params(), &manifest).unwrap();
+        export::write(&voice, engine.generator.params(), &manifest, folder.path()).unwrap();
         let [g_keys, d_keys] = [g_keys, d_keys].map(|name| golden_path(&format!("keys/{name}.txt")));
         let weights = weights.to_string();
         let plain = [changes, sizes, &weights].map(std::path::Path::new);
