@@ -277,7 +277,7 @@ fn recordings_and_folders_of_them_are_converted_and_mistakes_told() {
         std::fs::read(workspace.path("data/ben/song.wav")).unwrap() == before && !workspace.path("sung.flac").exists()
     );
     let text = ended_with(1, &workspace.run("convert", &["anna", "data/ben/song.wav", "--sid", "500"]));
-    assert!(text.contains("sid is 500, but the voice has the speakers 0 to 108"), "{text}");
+    assert!(text.contains("sid is 500, but the voice has one speaker: 0"), "{text}");
     let text = ended_with(1, &workspace.run("convert", &["nobody", "data/ben/song.wav"]));
     assert!(text.contains("file.not_found") && text.contains("nobody.pth"), "{text}");
     // The tools for voice files.

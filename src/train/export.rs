@@ -36,6 +36,10 @@ fn write_as(path: &Path, params: &Params, manifest: &Manifest, logs: &Path, aver
     let speakers = (0..).zip(manifest.speakers.iter().cloned()).filter(|(_, name)| !name.is_empty());
     let speakers: Vec<(i64, String)> = speakers.collect();
     more.extend(voice::speaker_info(&speakers));
+    // Without a digest the list is another program's, and may be of any number of speakers.
+    if manifest.content_digest.is_some() {
+        more.push(("speakers_id".to_owned(), Value::Int(speakers.len().max(1) as i64)));
+    }
     let sizes = SynthesizerConfig::from_config(&config);
     more.extend(applio(manifest, &config, &sizes, logs));
     let about = About {
