@@ -85,7 +85,7 @@ fn speakers_said(recordings: &[(&str, u32)]) -> (Vec<String>, Vec<String>) {
         }
     });
     room.run();
-    let lines = said.lock().unwrap().iter().filter(|text| text.contains("speaker")).cloned().collect();
+    let lines = said.lock().unwrap().iter().filter(|text| text.contains("subfolders")).cloned().collect();
     (lines, prepare::speakers(&room.logs()))
 }
 

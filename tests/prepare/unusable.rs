@@ -5,6 +5,7 @@ use crate::room::{config, five, listening, room, rows};
 use rvc_run::Kind;
 use rvc_run::audio::io;
 use rvc_run::cache::Cache;
+use rvc_run::config::Config;
 use rvc_run::files::{self, Workspace};
 use rvc_run::prepare::{self, survey};
 use std::path::Path;
@@ -214,12 +215,17 @@ fn a_folder_of_g722_is_prepared_through_ffmpeg() {
     assert_eq!(room.slices(&config()).unwrap().decoded, 0);
 }
 
+/// RVC's window at 32 kHz, 0.40 s.
+fn windowed() -> Config {
+    Config { segment_size: 12800, ..config() }
+}
+
 #[test]
 fn recordings_shorter_than_the_training_window_are_named_with_it() {
     let room = five();
     record(&room.data().join("short.wav"), 7, 0.2);
     record(&room.data().join("shorter.wav"), 8, 0.15);
-    assert_eq!(room.slices(&config()).unwrap().clips.len(), 7);
+    assert_eq!(room.slices(&windowed()).unwrap().clips.len(), 7);
     let warnings = room.warnings();
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert!(warnings[0].contains("0.15 to 0.20 s are shorter than the training's window of 0.40 s"), "{warnings:?}");
@@ -231,7 +237,7 @@ fn only_recordings_that_are_too_short_end_before_the_features() {
     for seconds in [0.12, 0.2, 0.3, 0.35, 0.39] {
         let room = room(&[]);
         (1..=3).for_each(|sound| record(&room.data().join(format!("{sound}.wav")), sound, seconds));
-        let error = room.error();
+        let error = room.try_run(&windowed()).err().unwrap();
         assert_eq!(error.kind(), Kind::DataEmpty);
         let expected = format!("all 3 clips are too short, {seconds:.2} s, but the training's window is 0.40 s");
         assert!(error.message().contains(&expected), "{error}");
