@@ -341,6 +341,8 @@ fn what_a_voice_says_wrongly_or_oddly_is_taken_from_its_weights_and_said() {
         ("sr", text("48k"), "its entry \"sr\" is \"48k\""),
         ("vocoder", text("RefineGAN"), "its entry \"vocoder\" is \"RefineGAN\", but its weights are of HiFi-GAN"),
         ("vocoder", text("HiFi-GAN"), ""),
+        ("embedder_output_layer", Some(Value::Int(12)), ""),
+        ("embedder_output_layer", Some(Value::Int(9)), "\"embedder_output_layer\" is 9, but v2 is heard by layer 12"),
     ];
     for (key, value, words) in cases {
         let label = format!("{key}: {value:?}");

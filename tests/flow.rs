@@ -279,7 +279,12 @@ fn recordings_and_folders_of_them_are_converted_and_mistakes_told() {
     let text = ended_with(1, &workspace.run("convert", &["anna", "data/ben/song.wav", "--sid", "500"]));
     assert!(text.contains("sid is 500, but the voice has one speaker: 0"), "{text}");
     let text = ended_with(1, &workspace.run("convert", &["nobody", "data/ben/song.wav"]));
-    assert!(text.contains("file.not_found") && text.contains("nobody.pth"), "{text}");
+    assert!(
+        text.contains("there is no voice") && text.contains("nobody.pth") && text.contains("models/ has anna"),
+        "{text}"
+    );
+    let text = ended_with(1, &workspace.run("convert", &["data/ben/song.wav", "anna"]));
+    assert!(text.contains("the voice comes first"), "{text}");
     // The tools for voice files.
     succeeded(&workspace.run("voice_rename", &["models/anna.pth", "Anna, calm"]));
     succeeded(&workspace.run("voice_extract", &["logs/anna/G_1.pth", "models/small.pth"]));

@@ -98,6 +98,7 @@ pub(super) fn header(file: &TorchFile) -> Result<Header> {
     }
     let (content_encoder, note) = content_encoder(file);
     notes.extend(note);
+    notes.extend(layer_note(file, &config.version));
     Ok(Header { config, notes, content_encoder })
 }
 
@@ -216,6 +217,15 @@ fn content_encoder(file: &TorchFile) -> (Option<String>, Option<String>) {
         CONTENT_ENCODERS.join(", ")
     );
     (None, Some(note))
+}
+
+/// w-okada's forks write which layer of the encoder was heard; RVC's versions have one each (spec C.1).
+fn layer_note(file: &TorchFile, version: &str) -> Option<String> {
+    let usual = if version == "v1" { 9 } else { 12 };
+    let given = file.int(&["embedder_output_layer"]).filter(|layer| *layer != usual)?;
+    Some(format!(
+        "its entry \"embedder_output_layer\" is {given}, but {version} is heard by layer {usual}, which is taken"
+    ))
 }
 
 /// A value as a message shows it.
