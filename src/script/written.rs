@@ -286,42 +286,50 @@ impl Entry {
     }
 }
 
-/// The keys that a function of the standard library takes as its argument number `place`, where it says so by `#{ key: default, ... } + argument`; none
-/// if it does not.
+/// The keys that a function of the standard library takes as its argument number `place`, where it says so by `#{ key: default, ... } + argument`, itself or
+/// a helper that it hands the argument to; none if it does not.
 pub fn options(bodies: &[Body], name: &str, count: usize, place: usize) -> Option<Vec<String>> {
-    /// A function may hand its argument on to a helper.
-    const DEEPEST: usize = 2;
+    /// Helpers of helpers.
+    const DEEPEST: usize = 3;
     options_within(bodies, name, count, place, DEEPEST)
 }
 
 fn options_within(bodies: &[Body], name: &str, count: usize, place: usize, deeper: usize) -> Option<Vec<String>> {
     let function = function(bodies, name, count)?;
-    let param = function.params.get(place)?;
-    let is_param = |e: &Expr| matches!(e, Expr::Variable(variable, ..) if variable.1 == param.as_str());
-    let mut maps: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    let param = function.params.get(place)?.as_str();
+    let is_param = |e: &Expr| matches!(e, Expr::Variable(variable, ..) if variable.1 == param);
+    let mut maps: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut known = None;
+    let mut handed = Vec::new();
     for statement in &function.statements {
-        let Stmt::Var(variable, ..) = statement else { continue };
-        match &variable.1 {
-            Expr::Map(map, _) => {
-                maps.insert(&variable.0.name, keys(map.0.iter().map(|(key, _)| key)));
-            }
-            Expr::FnCall(call, _) if call.name == "+" && call.args.len() == 2 && is_param(&call.args[1]) => {
-                match &call.args[0] {
-                    Expr::Map(map, _) => return Some(keys(map.0.iter().map(|(key, _)| key))),
-                    Expr::Variable(known, ..) => return maps.remove(known.1.as_str()),
-                    _ => {}
+        statement.walk(&mut Vec::new(), &mut |path: &[ASTNode]| {
+            match path.last() {
+                Some(ASTNode::Stmt(Stmt::Var(variable, ..))) => {
+                    if let Expr::Map(map, _) = &variable.1 {
+                        maps.insert(variable.0.name.to_string(), keys(map.0.iter().map(|(key, _)| key)));
+                    }
                 }
-            }
-            Expr::FnCall(call, _) if call.namespace.is_empty() && call.op_token.is_none() && deeper > 0 => {
-                let handed = call.args.iter().position(&is_param);
-                if let Some(place) = handed {
-                    return options_within(bodies, &call.name, call.args.len(), place, deeper - 1);
+                Some(ASTNode::Stmt(Stmt::FnCall(call, _)) | ASTNode::Expr(Expr::FnCall(call, _))) => {
+                    if call.op_token.is_none() && call.namespace.is_empty() {
+                        let place = call.args.iter().position(is_param);
+                        handed.extend(place.map(|place| (call.name.to_string(), call.args.len(), place)));
+                    } else if call.name == "+" && call.args.len() == 2 && is_param(&call.args[1]) && known.is_none() {
+                        known = match &call.args[0] {
+                            Expr::Map(map, _) => Some(keys(map.0.iter().map(|(key, _)| key))),
+                            Expr::Variable(map, ..) => maps.get(map.1.as_str()).cloned(),
+                            _ => None,
+                        };
+                    }
                 }
+                _ => {}
             }
-            _ => {}
-        }
+            true
+        });
     }
-    None
+    if known.is_some() || deeper == 0 {
+        return known;
+    }
+    handed.iter().find_map(|(name, count, place)| options_within(bodies, name, *count, *place, deeper - 1))
 }
 
 fn keys<'a>(names: impl Iterator<Item = &'a rhai::Ident>) -> Vec<String> {
