@@ -14,7 +14,8 @@ const MAX_DAYS: f64 = 36500.0;
 
 #[export_module]
 pub mod api {
-    /// Removes cached results that no run has used for a number of days; returns how many, as `entries` and `bytes`.
+    /// Removes cached results that no run has used for a number of days; returns how many, as `entries` and `bytes`, and what was `damaged`
+    /// among them, a list of texts.
     ///
     /// What lies in logs/ stays as it is. A removed result is made again when it is needed.
     ///

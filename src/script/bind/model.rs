@@ -153,8 +153,10 @@ pub mod api {
         super::self_tested(&ctx, v, &t, recording, out).at(&ctx)
     }
 
-    /// Returns what a voice or G_ checkpoint is: `kind`, `version`, `f0`, `sample_rate`, `speakers`, `weights`, `precision`, `sha256`, and
-    /// `entries` with what else stands in it, such as `info` and `model_card`.
+    /// Returns what a voice or G_ checkpoint is: `kind` ("voice" or "checkpoint"), `version`, `f0`, `sample_rate`, `preset`, `speakers` (names by
+    /// number, their number, or ()), `speaker_rows`, `vocoder`, `weights` and `parameters` (how many), `precision`, `bytes`, `sha256`; whether it
+    /// `converts`, and if not `refused` and `way_out`, the words of a conversion; `notes`, what the file says otherwise than its weights; and
+    /// `entries`, what else stands in it, such as `info` and `model_card`.
     ///
     /// * Fails with `checkpoint.mismatch` if it is neither, `checkpoint.damaged`, `file.*`.
     ///
