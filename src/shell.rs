@@ -5,7 +5,8 @@ const PLAIN: &str = "_-./,:@+%";
 
 /// `text` as one word of a POSIX shell: as it stands if nothing in it has a meaning there, else in single quotes.
 pub fn quote(text: &str) -> String {
-    let plain = |c: char| c.is_alphanumeric() || PLAIN.contains(c);
+    // In the word of a flag; elsewhere it may begin an assignment, or in zsh the name of a command.
+    let plain = |c: char| c.is_alphanumeric() || PLAIN.contains(c) || (c == '=' && text.starts_with('-'));
     if !text.is_empty() && text.chars().all(plain) {
         return text.to_owned();
     }
@@ -25,7 +26,7 @@ mod tests {
     fn plain_words_stay_as_they_are_and_others_are_quoted() {
         let words = [
             "anna",
-            "--epochs",
+            "--epochs=-1",
             "models/anna_e200.pth",
             "élan",
             "安娜",
@@ -40,7 +41,7 @@ mod tests {
         ];
         assert_eq!(
             line(words),
-            r"anna --epochs models/anna_e200.pth élan 安娜 'a b' 'it'\''s' '$HOME' '' '~' '*' 'a=b' '#x'"
+            r"anna --epochs=-1 models/anna_e200.pth élan 安娜 'a b' 'it'\''s' '$HOME' '' '~' '*' 'a=b' '#x'"
         );
     }
 
