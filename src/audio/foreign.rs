@@ -89,7 +89,8 @@ pub(super) fn to_wav(path: &Path) -> Result<Foreign> {
             error.hint("copy it again from where it came from; if it plays, cut out what is damaged"),
         ));
     }
-    let message = format!("its end is damaged or cut off, after {sound:.2} of {all:.2} s (ffmpeg: {fault})");
+    let behind = if all - sound < 0.005 { "" } else { "; the rest is used as ffmpeg reads it" };
+    let message = format!("it is damaged or cut off after {sound:.2} of {all:.2} s (ffmpeg: {fault}){behind}");
     let notice = Notice { code: "end.damaged", message, seconds: all - sound };
     Ok(lenient.sound(vec![notice]))
 }
