@@ -178,7 +178,8 @@ fn docs_name_the_fields_of_every_map_that_an_example_returns() {
                     into.borrow_mut().push(value.clone());
                     value.clone()
                 });
-                super::example(&stage, &text).unwrap_or_else(|error| panic!("{}: {error}\n{text}", f.name));
+                // One that fails is named by the test of all examples.
+                let _ = super::example(&stage, &text);
                 // Handles stay on their thread; only plain values are looked into.
                 let plain = seen
                     .borrow()

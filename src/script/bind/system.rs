@@ -378,8 +378,8 @@ pub mod api {
     ///
     /// # Example
     /// ```rhai
-    /// system::command("resume", ["it's me", #{ epochs: 500 }]) == "rvc-run resume 'it'\\''s me' --epochs 500"
-    ///     && system::command("resume", ["-x", #{ epochs: 500 }]) == "rvc-run resume --epochs 500 -- -x"
+    /// system::command("resume", ["it's me", #{ epochs: 500 }]).ends_with(" resume 'it'\\''s me' --epochs 500")
+    ///     && system::command("resume", ["-x", #{ epochs: 500 }]).ends_with(" resume --epochs 500 -- -x")
     /// ```
     #[rhai_fn(name = "command", return_raw)]
     pub fn command_line(ctx: NativeCallContext, recipe: &str, args: Dynamic) -> Fallible<ImmutableString> {
