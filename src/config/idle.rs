@@ -19,7 +19,7 @@ enum When {
 
 struct Rule {
     settings: &'static [&'static str],
-    /// The value of theirs that the rule is about; any but off if there is none.
+    /// The value of theirs that the rule is about, or how it begins if this ends with an underscore; any but off if there is none.
     value: Option<&'static str>,
     /// They count with any one of these parameters.
     with: &'static [(&'static str, When)],
@@ -31,8 +31,17 @@ struct Rule {
 
 const RULES: &[Rule] = &[
     Rule {
-        settings: &["patience", "objective", "mel_only"],
+        settings: &["patience", "mel_only"],
         value: None,
+        with: &[("validation", When::On)],
+        why: "nothing is held out to judge by",
+        hint: "--validation 0.1 holds a tenth of the sound out",
+        refused: true,
+    },
+    // A sweep may also go by a loss of the training itself.
+    Rule {
+        settings: &["objective"],
+        value: Some("validation_"),
         with: &[("validation", When::On)],
         why: "nothing is held out to judge by",
         hint: "--validation 0.1 holds a tenth of the sound out",
@@ -147,6 +156,11 @@ fn is_on(value: &Value) -> bool {
     }
 }
 
+/// Whether a value is, or begins with, the one of a rule.
+fn is_about(given: &Value, value: &str) -> bool {
+    given.as_str().is_some_and(|text| text == value || (value.ends_with('_') && text.starts_with(value)))
+}
+
 /// What was typed and has no effect. Of a recipe that lacks the parameter on which a setting depends nothing is said.
 #[derive(Debug, Default)]
 pub struct Idle {
@@ -165,8 +179,7 @@ pub fn of(typed: &BTreeMap<String, Value>, value: &dyn Fn(&str) -> Option<Value>
             continue;
         }
         for name in rule.settings {
-            let concerned =
-                |given: &&Value| rule.value.map_or_else(|| is_on(given), |value| given.as_str() == Some(value));
+            let concerned = |given: &&Value| rule.value.map_or_else(|| is_on(given), |value| is_about(given, value));
             let Some(given) = typed.get(*name).filter(concerned) else { continue };
             let shown = match given {
                 Value::Bool(_) => String::new(),
@@ -247,7 +260,7 @@ mod tests {
 
     #[test]
     fn what_is_off_asks_for_nothing() {
-        for typed in [json!({ "patience": 0 }), json!({ "mel_only": false }), json!({ "objective": "" })] {
+        for typed in [json!({ "patience": 0 }), json!({ "mel_only": false }), json!({ "objective": "loss_mel" })] {
             assert_eq!(said(&typed, &json!({ "validation": 0.0 })), (None, Vec::new()), "{typed}");
         }
         // A base of one's own for tiny networks may well be there.

@@ -144,3 +144,16 @@ fn recordings_that_are_gone_leave_a_way_to_go_on() {
         }
     }
 }
+
+#[test]
+fn a_sweep_that_another_process_runs_keeps_its_record() {
+    let workspace = Workspace::with_anna();
+    let sweep = ["anna", "--trials=1", "--epochs=1", "--search=random", "--validation=0", "--objective=loss_mel"];
+    let json = r#"--settings={"preset": "tiny", "f0_method": "pm", "content_encoder": "mel", "pretrained_g": "none", "pretrained_d": "none", "segment_size": 3200}"#;
+    let sweep = [&sweep[..], &[json]].concat();
+    ended_with(0, &workspace.run("sweep", &sweep));
+    let held = Lock::acquire(&workspace.path("tracking/jobs/sweep-anna-sweep")).unwrap();
+    refused(&workspace, "file.locked", &["another rvc-run"], "sweep", &sweep);
+    drop(held);
+    ended_with(0, &workspace.run("sweep", &sweep));
+}

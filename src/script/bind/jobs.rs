@@ -1,8 +1,9 @@
 //! Script face of [`crate::jobs`]: child runs of recipes, and what a child says to the recipe that started it.
 
 use super::track::Handle as Run;
+use super::train::ClaimHandle;
 use super::{At, Fallible, Session, command, session, value};
-use crate::files;
+use crate::files::{self, Lock};
 use crate::jobs::{self as engine, Job, Options, Outcome, Report};
 use crate::{Error, Kind, Result, given};
 use rhai::plugin::*;
@@ -15,6 +16,21 @@ const FOLDER: &str = "jobs";
 
 #[export_module]
 pub mod api {
+    /// Keeps a group of jobs for this program while the value lives: before a record is opened that another program's jobs go into.
+    ///
+    /// * `group`: as of `jobs::run`, which may then still be called with it.
+    /// * Fails with `file.locked` if another program runs jobs of the group now, `config.value` for the name, `file.write`.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let kept = jobs::claim("chain");
+    /// jobs::run([], #{ group: "chain" }).is_empty()
+    /// ```
+    #[rhai_fn(return_raw, volatile)]
+    pub fn claim(ctx: NativeCallContext, group: &str) -> Fallible<ClaimHandle> {
+        super::claim(&session(&ctx), group).at(&ctx)
+    }
+
     /// Runs recipes as processes of their own, several at once, and returns how each ended, in the order of `jobs`.
     ///
     /// A crash or kill of one touches no other. Called again, it goes on: a job that is done is not run again unless its recipe,
@@ -100,6 +116,11 @@ pub mod api {
 }
 
 /// `next` gives the jobs that follow an outcome.
+fn claim(session: &Session, group: &str) -> Result<ClaimHandle> {
+    files::entry_name("a group of jobs", group)?;
+    Lock::claim(&session.workspace().tracking().join(FOLDER).join(group)).map(ClaimHandle::new)
+}
+
 fn run_jobs(
     session: &Session,
     jobs: &Array,

@@ -68,6 +68,12 @@ struct Open {
 #[derive(Clone)]
 pub struct ClaimHandle(#[expect(dead_code, reason = "it is held, never asked")] Rc<files::Claim>);
 
+impl ClaimHandle {
+    pub fn new(claim: files::Claim) -> Self {
+        Self(Rc::new(claim))
+    }
+}
+
 impl TrainerHandle {
     /// What `f` makes of the training.
     pub fn with<R>(&self, f: impl FnOnce(&Engine) -> R) -> R {
@@ -172,7 +178,7 @@ pub mod api {
     #[rhai_fn(return_raw, volatile)]
     pub fn claim(ctx: NativeCallContext, voice: &str) -> Fallible<Claim> {
         let claimed = || Lock::claim(&session(&ctx).workspace().logs(voice)?);
-        claimed().map(|claim| ClaimHandle(Rc::new(claim))).at(&ctx)
+        claimed().map(ClaimHandle::new).at(&ctx)
     }
 
     /// Returns whether a training of the voice goes on: something was trained in logs/<voice>, by whichever program.
