@@ -112,7 +112,10 @@ fn other_vocoder(file: &TorchFile, shapes: &HashMap<String, &[usize]>) -> Error 
 }
 
 fn no_generator(file: &TorchFile, why: &str) -> Error {
-    match recognise::network(&file.entries(&[]).unwrap_or_default(), &file.names()) {
+    let names = file.names();
+    // Of what looks like a generator the reason says more.
+    let known = !names.iter().any(|name| name.contains("enc_p.emb_phone."));
+    match recognise::network(&file.entries(&[]).unwrap_or_default(), &names).filter(|_| known) {
         Some(found) => found.refused(Kind::CheckpointMismatch, file.path(), "a voice or a G_ checkpoint of RVC"),
         None => Error::new(
             Kind::CheckpointMismatch,
