@@ -68,6 +68,11 @@ pub(super) fn check(part: &Part, decoded: &Decoded) -> Result<Vec<Notice>, Cut> 
         let message = format!("its header promises {promised:.2} s, but {held:.2} s are there; all of them are used");
         notices.push(Notice { code: "length.more", message, seconds: -missing });
     }
+    if outside > 0.0 && missing * rate >= 1.0 && missing <= MISSING_SECONDS {
+        // The last frame, with something behind it that cannot be told from it.
+        let message = format!("its last {missing:.3} s cannot be read");
+        notices.push(Notice { code: "length.less", message, seconds: missing });
+    }
     if outside > MISSING_SECONDS {
         notices.push(unread(part.sound_bytes - decoded.packet_bytes, outside));
     }
@@ -170,6 +175,9 @@ mod tests {
         let all_packets = Part { is_all_packets: true, ..part(Promise::Nothing) };
         let half = Decoded { packet_bytes: 4000, ..DECODED };
         assert_eq!(codes(&all_packets, &half), Ok(vec![("length.unread", 4.0)]));
+        let last = Decoded { packet_bytes: 7990, ..DECODED };
+        let promised = Part { promise: Promise::Samples(4050), ..all_packets };
+        assert_eq!(codes(&promised, &last), Ok(vec![("length.less", 4.05 - 4.0)]), "the last frame alone");
     }
 
     #[test]
