@@ -13,6 +13,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 const SPEAKERS: &str = "spk_embed_dim";
+/// The hidden channels of the preset "tiny".
+const TINY: i64 = 32;
 
 /// logs/<voice>/config.json.
 pub fn path(logs: &Path) -> PathBuf {
@@ -218,10 +220,14 @@ pub fn of_folder(task: &Task, logs: &Path) -> Result<Map<String, Value>> {
     if ours.is_none() {
         found.extend(encoder(task, logs)?.map(|name| ("content_encoder".to_owned(), json!(name))));
     }
+    let ours_is_none = ours.is_none();
     // Ours says it all; how long and where to train is for the caller.
     found.extend(ours.map(|manifest| manifest.config).unwrap_or_default());
     for name in ["epochs", "save_every", "gpu", "pretrained_g", "pretrained_d"] {
         found.remove(name);
+    }
+    if ours_is_none && theirs.is_none() {
+        found.extend(of_features(logs));
     }
     if let Some(pair) = theirs {
         let sizes = voice::variant(&torchfile::read(&pair.g)?)?;
@@ -232,6 +238,13 @@ pub fn of_folder(task: &Task, logs: &Path) -> Result<Map<String, Value>> {
         found.insert(SPEAKERS.into(), json!(sizes.spk_embed_dim));
     }
     Ok(found)
+}
+
+/// Version and pitch of an experiment in which nothing was trained yet, by the folders of its features.
+fn of_features(logs: &Path) -> Map<String, Value> {
+    let has = |folder: &str| logs.join(folder).is_dir();
+    let version = if has("3_feature256") && !has("3_feature768") { "v1" } else { "v2" };
+    Map::from_iter([("version".to_owned(), json!(version)), ("if_f0".to_owned(), json!(has("2a_f0")))])
 }
 
 /// What a config.json says.
@@ -246,6 +259,9 @@ fn of_json(task: &Task, path: &Path) -> Result<Map<String, Value>> {
     };
     take("sample_rate", data.get("sampling_rate").or_else(|| data.get("sample_rate")));
     take(SPEAKERS, model.get(SPEAKERS));
+    if model["hidden_channels"] == TINY {
+        take("preset", Some(&json!("tiny")));
+    }
     for name in ["learning_rate", "betas", "eps", "lr_decay", "batch_size", "seed", "c_mel", "c_kl", "log_interval"] {
         take(name, train.get(name));
     }

@@ -885,3 +885,26 @@ fn a_lost_config_json_is_made_up_for_by_the_checkpoint() {
     assert_eq!((&found["sample_rate"], &found["preset"]), (&json!(40000), &json!("tiny")));
     assert!(warnings(&lines)[0].contains("config.json is missing"), "{lines:?}");
 }
+
+#[test]
+fn an_experiment_that_was_prepared_and_not_trained_tells_version_pitch_and_size() {
+    let _turn = alone();
+    for (version, if_f0) in [("v1", true), ("v2", true), ("v2", false)] {
+        let settings = config(json!({ "version": version, "if_f0": if_f0 }));
+        let room = Room::new().for_variant(&settings);
+        config_json::write(&room.logs(), &settings).unwrap();
+        if version == "v1" {
+            std::fs::rename(room.path("3_feature768"), room.path("3_feature256")).unwrap();
+            let list = std::fs::read_to_string(room.list()).unwrap();
+            std::fs::write(room.list(), list.replace("3_feature768", "3_feature256")).unwrap();
+        }
+        if !if_f0 {
+            std::fs::remove_dir_all(room.path("2a_f0")).unwrap();
+        }
+        let found = config_json::of_folder(&Task::silent(), &room.logs()).unwrap();
+        let told = (&found["version"], &found["if_f0"], &found["preset"]);
+        assert_eq!(told, (&json!(version), &json!(if_f0), &json!("tiny")));
+        let trainer = room.open(&Task::silent(), &Config::from_json(&found).unwrap(), false).unwrap();
+        assert_eq!((trainer.next_epoch(), trainer.dataset().len()), (1, 7));
+    }
+}
