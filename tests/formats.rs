@@ -614,7 +614,7 @@ fn likeness(one: Audio, other: Audio) -> f64 {
 }
 
 /// Recorders and cameras name files as they like; broadcasts and films hold sound too.
-const BY_FFMPEG: [(&str, &str, u32, &[&str]); 18] = [
+const BY_FFMPEG: [(&str, &str, u32, &[&str]); 17] = [
     ("prompt.g722", "prompt.g722", 16000, &["-c:a", "g722"]),
     ("prompt.gsm", "PROMPT.GSM", 8000, &["-c:a", "libgsm"]),
     ("film.avi", "film.avi", 44100, &["-c:a", "libmp3lame"]),
@@ -630,7 +630,6 @@ const BY_FFMPEG: [(&str, &str, u32, &[&str]); 18] = [
     ("memo.ac3", "memo.mp3", 44100, &["-c:a", "ac3"]),
     ("memo.au", "memo.rec", 44100, &["-c:a", "pcm_s16be"]),
     ("memo.tta", "memo.dat", 44100, &["-c:a", "tta"]),
-    ("memo.voc", "memo2", 44100, &["-c:a", "pcm_u8"]),
     ("memo.w64", "memo.w64", 44100, &["-c:a", "pcm_s16le"]),
     ("memo.wv", "memo.take2", 44100, &["-c:a", "wavpack"]),
 ];
@@ -668,10 +667,9 @@ fn what_ffmpeg_reads_is_a_recording_whatever_it_is_called() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-const FRAGILE: [(&str, u32, &[&str]); 8] = [
+const FRAGILE: [(&str, u32, &[&str]); 7] = [
     ("memo.wma", 44100, &["-c:a", "wmav2"]),
     ("memo.ac3", 44100, &["-c:a", "ac3"]),
-    ("film.mkv", 48000, &["-c:a", "ac3"]),
     ("mp2.ts", 44100, &["-c:a", "mp2"]),
     ("aac.flv", 44100, &["-c:a", "aac"]),
     ("memo.gsm", 8000, &["-c:a", "libgsm"]),
@@ -702,7 +700,7 @@ fn a_last_packet_that_is_cut_off_costs_no_more_than_itself() {
             println!("{name}: {:.3} of {whole:.3} s, {:?}", half.audio.seconds(), half.notices);
             assert!((half.audio.seconds() - whole / 2.0).abs() < 1.1, "{name}: {}", half.audio.seconds());
             let said: Vec<&str> = half.notices.iter().map(|notice| notice.code).collect();
-            assert!(!["memo.wma", "film.mkv"].contains(&name) || said.contains(&"length.less"), "{name}: {said:?}");
+            assert!(!["aac.flv", "memo.tta"].contains(&name) || said.contains(&"length.less"), "{name}: {said:?}");
         }
     }
 }
