@@ -282,6 +282,7 @@ fn the_voice_of_several_speakers_names_them_as_webui_does() {
             assert_eq!(voice.text(&["speaker_info", place, "name"]), Some(speaker), "{name}");
         }
     }
+    drop(trainer);
     room.train(&settings, 2);
     export::from_checkpoint(&room.logs(), 2, false, &room.path("one.pth")).unwrap();
     let one = torchfile::read(&room.path("one.pth")).unwrap();
