@@ -136,7 +136,7 @@ pub mod api {
     ///   `noise_db`, `loudness_lufs`, `peak_dbfs`, each with `lowest`, `median` and `highest`.
     /// * `recordings`: for each `name`, `sid`, `kept_seconds` and what was measured: `sample_rate`, `samples`, `seconds`, `bandwidth_hz`,
     ///   `clipped_share`, `clipped_runs`, `noise_db`, `speech_db`, `snr_db`, `loudness_lufs`, `peak_dbfs`, `dc_offset`, `silence_share`,
-    ///   `not_finite`, `pcm_sha256` (of the samples).
+    ///   `not_finite`, `pcm_sha256` (of the samples); `notices`, where something is odd about it: `code`, `message`, `seconds`.
     /// * `unusable`: for each `name`, `sid`, `seconds` and the `reason`. `duplicates`: lists of names that hold the same sound.
     ///   `speakers`: for each `sid`, `name`, `recordings`, `seconds`.
     /// * `clips`, () before `add`: `clips`, `seconds`, `seconds_not_trained`, `dropped` (`reason`, `count`, `seconds`).
