@@ -6,12 +6,21 @@ use std::borrow::Cow;
 /// `text` on one line: every control character, line breaks included, and every mark that turns the direction of writing is escaped, as Rust
 /// writes it ("\u{1b}[31m").
 pub fn line(text: &str) -> Cow<'_, str> {
-    if !text.contains(is_harmful) {
+    escaped(text, is_harmful)
+}
+
+/// As [`line`], but line breaks and tabs stay: for messages that have several lines of their own.
+pub fn lines(text: &str) -> Cow<'_, str> {
+    escaped(text, |c| is_harmful(c) && !matches!(c, '\n' | '\t'))
+}
+
+fn escaped(text: &str, harmful: impl Fn(char) -> bool) -> Cow<'_, str> {
+    if !text.contains(&harmful) {
         return Cow::Borrowed(text);
     }
     let mut out = String::with_capacity(text.len() + 16);
     for c in text.chars() {
-        if is_harmful(c) {
+        if harmful(c) {
             out.extend(c.escape_default());
         } else {
             out.push(c);
@@ -43,5 +52,6 @@ mod tests {
             assert_eq!(line(text), shown);
         }
         assert!(matches!(line("plain"), Cow::Borrowed(_)));
+        assert_eq!(lines("a\n\tb\r\u{202e}c"), "a\n\tb\\r\\u{202e}c");
     }
 }

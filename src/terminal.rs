@@ -18,6 +18,7 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 use rvc_run::duration;
 use rvc_run::script::Diagnostic;
 use rvc_run::script::params::Opening;
+use rvc_run::shown;
 use rvc_run::task::Event;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -354,11 +355,7 @@ fn filter(quiet: bool, verbose: u8) -> env_filter::Filter {
 
 /// Text without what steers a terminal: file names, tags and servers' answers may hold anything.
 fn visible(text: &str) -> String {
-    let steers = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
-    if !text.contains(steers) {
-        return text.to_owned();
-    }
-    text.chars().flat_map(|c| if steers(c) { c.escape_default().collect() } else { vec![c] }).collect()
+    shown::lines(text).into_owned()
 }
 
 /// A line for a program. A closed pipe is no reason to stop a training.

@@ -114,9 +114,12 @@ fn hear_hangup(task: &Task) -> Result<()> {
     if ignored & 1 == 1 {
         return Ok(());
     }
-    signal_hook::flag::register(signal_hook::consts::SIGHUP, task.cancel_flag())
-        .map(drop)
-        .map_err(|e| Error::new(Kind::Internal, format!("cannot answer a hang-up: {e}")).source(e))
+    // Ctrl-\ too: MLflow is in a group of its own and would keep the port.
+    for signal in [signal_hook::consts::SIGHUP, signal_hook::consts::SIGQUIT] {
+        signal_hook::flag::register(signal, task.cancel_flag())
+            .map_err(|e| Error::new(Kind::Internal, format!("cannot answer a hang-up: {e}")).source(e))?;
+    }
+    Ok(())
 }
 
 #[cfg(not(unix))]

@@ -23,14 +23,14 @@ use crate::audio::{Audio, filter, resample};
 use crate::config::Config;
 use crate::features::{Models, content, f0};
 use crate::models::synthesizer::{InferInput, Pitch};
-use crate::nn::allocator;
-use crate::nn::runtime;
+use crate::nn::{allocator, pace::Pace, runtime};
 use crate::retrieval::Index;
 use crate::task::Task;
 use crate::voice::Voice;
 use crate::{Error, Kind, Result, nn};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::Instant;
 use tch::{Device, Tensor};
 
 /// Hz; what all but the generator hear.
@@ -196,8 +196,10 @@ impl Converter {
         let mut made: Vec<f32> = Vec::with_capacity(place(heard.samples()));
         // What RVC keeps; its loudness is measured over that much.
         let mut kept = 0;
+        let mut pace = if self.device.is_cuda() { Pace::off() } else { Pace::new() };
         for (i, chunk) in chunks.iter().enumerate() {
             task.check()?;
+            let began = Instant::now();
             let wave = self.sound(&self.input(&heard, chunk, pitch.as_ref(), settings)?)?;
             self.must_be_sound(&wave)?;
             let end = chunks.get(i + 1).map_or(heard.samples(), |next| next.samples.start);
@@ -205,6 +207,9 @@ impl Converter {
             kept = made.len() + wave.len().saturating_sub(2 * margin).min(wanted);
             made.extend_from_slice(wave.get(margin..(margin + wanted).min(wave.len())).unwrap_or_default());
             allocator::give_back();
+            if let Some(changed) = pace.after(wanted as f64, began.elapsed()) {
+                task.info(changed);
+            }
             progress.advance(1, "");
         }
         if settings.rms_mix_rate < 1.0 {

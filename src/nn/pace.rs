@@ -42,17 +42,18 @@ pub struct Pace {
 impl Pace {
     /// For work on the CPU by the calling thread. Changes nothing unless [`runtime::adapt`] allowed it.
     pub fn new() -> Self {
-        Self::with(runtime::threads(), runtime::adapts().then_some(waited as _))
+        // Another stage may have lowered the count: it goes on from there, and back up to what the program began with.
+        Self::with(runtime::most_threads(), runtime::threads(), runtime::adapts().then_some(waited as _))
     }
 
     /// For work on a GPU: changes nothing.
     pub fn off() -> Self {
-        Self::with(1, None)
+        Self::with(1, 1, None)
     }
 
-    fn with(threads: usize, waited: Option<fn() -> Option<Duration>>) -> Self {
-        let waited = waited.filter(|_| threads > 1);
-        Self { choice: Choice::new(threads), waited, window: Window::new() }
+    fn with(most: usize, threads: usize, waited: Option<fn() -> Option<Duration>>) -> Self {
+        let waited = waited.filter(|_| most > 1);
+        Self { choice: Choice::new(most, threads), waited, window: Window::new() }
     }
 
     /// Takes note that `units` of like work took `took`, and changes the number of threads where that helps. Returns a sentence for
@@ -64,7 +65,7 @@ impl Pace {
         let kept = self.choice.window(seconds, waited);
         if self.choice.threads != before {
             runtime::use_threads(self.choice.threads);
-            self.window.warm_up = WARM_UP;
+            self.window = Window::new();
         }
         kept.map(|kept| kept.describe(self.choice.most))
     }
@@ -155,8 +156,8 @@ struct Choice {
 }
 
 impl Choice {
-    fn new(threads: usize) -> Self {
-        Self { most: threads, threads, trying: None, rest: 0, pause: PAUSE.0 }
+    fn new(most: usize, threads: usize) -> Self {
+        Self { most: most.max(threads), threads, trying: None, rest: 0, pause: PAUSE.0 }
     }
 
     /// Takes in a window's seconds a unit and the share of time that threads waited for a core; sets `threads` for the next one.
@@ -213,7 +214,7 @@ mod tests {
 
     /// Counts of threads after each window, on a machine where `machine(threads, window)` gives seconds and waiting share.
     fn counts(most: usize, windows: usize, machine: impl Fn(usize, usize) -> (f64, f64)) -> Vec<usize> {
-        let mut choice = Choice::new(most);
+        let mut choice = Choice::new(most, most);
         (0..windows)
             .map(|i| {
                 let (seconds, waited) = machine(choice.threads, i);
@@ -289,9 +290,17 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_count_that_was_given_is_kept() {
-        let mut pace = Pace::with(2, None);
-        assert!((0..50).all(|_| pace.after(1.0, Duration::from_secs(9)).is_none()));
+    fn a_stage_that_begins_with_fewer_threads_comes_back_to_all() {
+        let mut choice = Choice::new(16, 10);
+        assert_eq!(choice.window(1.0, 0.0), None);
+        assert_eq!(choice.threads, 16);
+        assert_eq!(choice.window(0.7, 0.0).map(|kept| (kept.from, kept.to)), Some((10, 16)));
+    }
+
+    #[test]
+    fn a_thread_count_that_was_given_stays() {
+        runtime::set_threads(runtime::threads());
+        assert!(Pace::new().waited.is_none());
     }
 
     #[test]

@@ -39,6 +39,7 @@ static GPU: OnceLock<Gpu> = OnceLock::new();
 
 /// Whether the number of threads may change with the load of the machine: only a program says so, never a library or test.
 static ADAPTS: AtomicBool = AtomicBool::new(false);
+static MOST: OnceLock<usize> = OnceLock::new();
 
 /// Whether a GPU can be used. The first call loads libtorch's CUDA part and sets the threads; it must come before any other
 /// libtorch call, so `main` makes it before it runs a recipe. Later calls return the first answer.
@@ -126,7 +127,13 @@ pub(super) fn use_threads(n: usize) {
 /// Lets [`Pace`](super::pace::Pace) lower the number of threads beside other programs, unless the user gave one
 /// (OMP_NUM_THREADS). Numbers then may differ in their last bits between a busy machine and an idle one.
 pub fn adapt() {
+    let _ = most_threads();
     ADAPTS.store(std::env::var_os("OMP_NUM_THREADS").is_none(), Ordering::Relaxed);
+}
+
+/// The threads that [`adapt`] found; more than there are now after they were lowered.
+pub(super) fn most_threads() -> usize {
+    *MOST.get_or_init(threads)
 }
 
 pub(super) fn adapts() -> bool {

@@ -283,8 +283,9 @@ fn the_voice_of_several_speakers_names_them_as_webui_does() {
         }
     }
     drop(trainer);
-    room.train(&settings, 2);
-    export::from_checkpoint(&room.logs(), 2, false, &room.path("one.pth")).unwrap();
+    let room = Room::new();
+    room.train(&settings, 1);
+    export::from_checkpoint(&room.logs(), 1, false, &room.path("one.pth")).unwrap();
     let one = torchfile::read(&room.path("one.pth")).unwrap();
     assert_eq!(one.entries(&["speaker_info"]), None, "a single speaker needs no name");
 }
