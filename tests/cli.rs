@@ -178,7 +178,7 @@ fn a_failing_recipe_shows_place_chain_hint_and_warnings() {
     let path = script("fails.rhai");
     let failed = run(&[&path, "anna", "--epochs", "5"]);
     let expected = format!(
-        "{path}: epochs 5, voice anna
+        "fails anna: epochs 5
 warning: this will fail
 error[config.unknown_key]: there is no setting \"epcohs\"
   --> {path}:10:5
@@ -283,14 +283,15 @@ fn a_gpu_that_is_not_there_is_an_error_not_a_slow_training() {
     let ended = ended(place.command(&arguments).env("CUDA_VISIBLE_DEVICES", "").output().unwrap());
     assert_eq!(ended.code, 1);
     assert!(ended.err.contains("error[device.missing]"), "{}", ended.err);
-    assert!(ended.err.contains("train_voice.rhai:"), "the place of the call is shown: {}", ended.err);
+    assert!(!ended.err.contains("train_voice.rhai:"), "it is not the recipe's fault: {}", ended.err);
 }
 
 #[test]
 fn a_missing_pretrained_file_is_told_with_its_command_before_any_work() {
     let place = Place::new();
     recording(&place, "anna");
-    let ended = place.run(&[&recipe("train_voice"), "anna", "-q"]);
+    // All checkpoints of 300 epochs might not fit this disk, which is said first.
+    let ended = place.run(&[&recipe("train_voice"), "anna", "--keep-last", "1", "-q"]);
     assert_eq!(ended.code, 1);
     assert!(ended.err.contains("error[asset.missing]"), "{}", ended.err);
     let all = "hubert_base.pt rmvpe.pt pretrained_v2/f0G40k.pth pretrained_v2/f0D40k.pth";
@@ -387,6 +388,10 @@ fn signalled(place: &Place, arguments: &[&str], signals: &[i32]) -> Ended {
         // The answer to the first signal must be there before the second is sent.
         while i + 1 < signals.len() && !told.contains("stopping") {
             assert!(err.read_line(&mut told).unwrap() > 0, "ended early: {told}");
+        }
+        if i + 1 < signals.len() {
+            // What comes within a second of the first is the same wish, sent twice.
+            std::thread::sleep(std::time::Duration::from_millis(1100));
         }
     }
     out.read_to_string(&mut printed).unwrap();

@@ -232,7 +232,9 @@ fn a_file_cut_off_anywhere_is_refused() {
     let (_folder, path, bytes) = small_file();
     for n in 0..bytes.len() {
         let message = refusal(&path, &bytes[..n]);
-        assert!(message.contains("cut off") || message.contains("do not fit"), "{n}: {message}");
+        // The first bytes alone may be those of anything.
+        let named = ["cut off", "do not fit", "but a retrieval index (.index) is needed"];
+        assert!(named.iter().any(|words| message.contains(words)), "{n}: {message}");
     }
     assert!(refusal(&path, &[&bytes[..], &[0]].concat()).contains("do not fit"), "a byte too many");
 }
@@ -278,7 +280,7 @@ fn every_lie_in_a_file_is_named_and_takes_no_memory() {
         (0, b"IxFI", "a flat index"),
         (0, b"IwPQ", "compressed"),
         (0, b"IHNf", "HNSW"),
-        (0, b"\x89PNG", "FAISS type \"\\x89PNG\""),
+        (0, b"\x89PNG", "is a picture, but a retrieval index"),
         (4, &[0; 4], "of 0 values"),
         (4, &[255; 4], "of -1 values"),
         (4, &[255, 255, 255, 127], "of 2147483647 values"),

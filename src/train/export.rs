@@ -72,15 +72,16 @@ pub fn from_checkpoint(logs: &Path, epoch: i64, averaged: bool, path: &Path) -> 
 
 /// The entries that Applio writes and its model information shows. `logs` is the folder of the training, called like the voice.
 ///
-/// Source: Applio's rvc/train/process/extract_model.py and model_information.py. The date is that of the checkpoint, in its form, so that
-/// exporting an epoch again gives the same file.
+/// Source: Applio's rvc/train/process/extract_model.py and model_information.py. The date, in its form, is that of the checkpoint, so that
+/// exporting an epoch again gives the same file, or that of `SOURCE_DATE_EPOCH` (reproducible-builds.org), with which the same training does.
 fn applio(manifest: &Manifest, config: &Config, sizes: &SynthesizerConfig, logs: &Path) -> Vec<(String, Value)> {
     let name = logs.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let step = manifest.next.step;
     let [g, _, _] = checkpoint::paths(logs, manifest.epoch);
-    let saved =
-        std::fs::metadata(g).and_then(|about| about.modified()).unwrap_or_else(|_| std::time::SystemTime::now());
-    let saved = jiff::Timestamp::try_from(saved).unwrap_or_else(|_| jiff::Timestamp::now());
+    let given = std::env::var("SOURCE_DATE_EPOCH").ok().and_then(|seconds| seconds.parse().ok());
+    let saved = || std::fs::metadata(g).and_then(|about| about.modified()).ok().map(jiff::Timestamp::try_from)?.ok();
+    let saved = given.and_then(|seconds| jiff::Timestamp::from_second(seconds).ok()).or_else(saved);
+    let saved = saved.unwrap_or_else(jiff::Timestamp::now);
     let date = saved.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%dT%H:%M:%S.%6f").to_string();
     let sizes = serde_json::Value::Array(sizes.export_list());
     let identity = format!("{name}-{}-{step}-{}-{}-{sizes}", manifest.epoch, config.sample_rate, config.version);
@@ -95,7 +96,7 @@ fn applio(manifest: &Manifest, config: &Config, sizes: &SynthesizerConfig, logs:
     ]
 }
 
-/// Where the voice comes from. Nothing in it depends on when or where the file was written: the same training gives the same file.
+/// Where the voice comes from. Nothing in it depends on when or where the file was written.
 fn card(manifest: &Manifest, ema_decay: Option<f64>) -> Map<String, serde_json::Value> {
     let mut card = voice::card();
     let about = json!({
