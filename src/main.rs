@@ -311,7 +311,7 @@ fn recipe(terminal: &Arc<Terminal>, outer: Common, word: &str, rest: Vec<OsStrin
     }
     let typed = flags::values(&recipe.params, &matches);
     let defaults = |name: &str| recipe.params.iter().find(|param| param.name == name)?.value.clone();
-    let idle = idle::of(&typed, &|name| typed.get(name).cloned().or_else(|| defaults(name)));
+    let idle = idle::of(&typed, &defaults);
     if let Some(error) = idle.refusal {
         report_error(terminal, &[Diagnostic::from(&error)]);
         return fail(terminal, &error);

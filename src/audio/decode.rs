@@ -354,9 +354,13 @@ fn cut_out(path: &Path, mut samples: Vec<f32>, ranges: &[Range<u64>], sample_rat
     Ok(samples)
 }
 
+pub(super) fn is_too_long(n_samples: u64, sample_rate: u32) -> bool {
+    n_samples > MAX_SAMPLES.min(MAX_SECONDS * u64::from(sample_rate))
+}
+
 /// Complains about a recording of a hostile length.
 fn check_length(path: &Path, n_samples: u64, sample_rate: u32) -> Result<()> {
-    if n_samples <= MAX_SAMPLES.min(MAX_SECONDS * u64::from(sample_rate)) {
+    if !is_too_long(n_samples, sample_rate) {
         return Ok(());
     }
     let message = format!("{} is longer than 4 hours", path.display());

@@ -40,6 +40,11 @@ pub fn load_with_notices(path: &Path) -> Result<Loaded> {
     decode::decode(path)
 }
 
+/// Whether [`load`] refuses a recording of so many samples.
+pub fn is_too_long(n_samples: u64, sample_rate: u32) -> bool {
+    decode::is_too_long(n_samples, sample_rate)
+}
+
 /// The version of the ffmpeg on the PATH, if there is one.
 pub fn ffmpeg_version() -> Option<&'static str> {
     foreign::version()

@@ -56,6 +56,22 @@ const RULES: &[Rule] = &[
         refused: false,
     },
     Rule {
+        settings: &["target_program"],
+        value: None,
+        with: &[("no_f0", When::Off)],
+        why: "programs differ in unvoiced pitch, and with --no-f0 there is none",
+        hint: "leave out one of the two",
+        refused: false,
+    },
+    Rule {
+        settings: &["target_program"],
+        value: None,
+        with: &[("content_encoder", When::IsNot(&["mel"]))],
+        why: "no other program hears through the content encoder mel",
+        hint: "leave it out, or take --content-encoder hubert_base",
+        refused: false,
+    },
+    Rule {
         settings: &["target_lufs"],
         value: None,
         with: &[("normalization", When::Is(&["lufs"]))],
@@ -169,8 +185,10 @@ pub struct Idle {
     pub warnings: Vec<String>,
 }
 
-/// Looks at what was `typed`; `value` tells the value of every parameter of the recipe, typed or not.
-pub fn of(typed: &BTreeMap<String, Value>, value: &dyn Fn(&str) -> Option<Value>) -> Idle {
+/// Looks at what was `typed`; `default` tells the default of every parameter of the recipe. A default that was typed is never refused:
+/// without the flag it would be the same.
+pub fn of(typed: &BTreeMap<String, Value>, default: &dyn Fn(&str) -> Option<Value>) -> Idle {
+    let value = |name: &str| typed.get(name).cloned().or_else(|| default(name));
     let mut idle = Idle::default();
     for rule in RULES {
         let known: Vec<(Value, &When)> =
@@ -181,6 +199,9 @@ pub fn of(typed: &BTreeMap<String, Value>, value: &dyn Fn(&str) -> Option<Value>
         for name in rule.settings {
             let concerned = |given: &&Value| rule.value.map_or_else(|| is_on(given), |value| is_about(given, value));
             let Some(given) = typed.get(*name).filter(concerned) else { continue };
+            if rule.refused && default(name).as_ref() == Some(given) {
+                continue;
+            }
             let shown = match given {
                 Value::Bool(_) => String::new(),
                 Value::String(text) => format!(" {text}"),
@@ -209,7 +230,7 @@ mod tests {
     /// What is said of flags typed for a recipe whose other parameters have these values.
     fn said(typed: &Value, others: &Value) -> (Option<String>, Vec<String>) {
         let typed: BTreeMap<String, Value> = serde_json::from_value(typed.clone()).unwrap();
-        let found = of(&typed, &|name| typed.get(name).or_else(|| others.get(name)).cloned());
+        let found = of(&typed, &|name| others.get(name).cloned());
         (found.refusal.map(|error| error.to_string()), found.warnings)
     }
 
@@ -225,6 +246,12 @@ mod tests {
             (json!({ "mel_only": true }), json!({ "validation": 0.0 }), json!({ "validation": 0.1 })),
             (json!({ "f0_method": "rmvpe" }), json!({ "no_f0": true }), json!({ "no_f0": false })),
             (json!({ "f0_unvoiced": "interpolate" }), json!({ "no_f0": true }), json!({ "no_f0": false })),
+            (json!({ "target_program": "applio" }), json!({ "no_f0": true }), json!({ "no_f0": false })),
+            (
+                json!({ "target_program": "webui-2026" }),
+                json!({ "content_encoder": "mel" }),
+                json!({ "content_encoder": "hubert_base" }),
+            ),
             (json!({ "target_lufs": -20.0 }), json!({ "normalization": "rvc" }), json!({ "normalization": "lufs" })),
             (
                 json!({ "target_peak_dbfs": -3.0 }),
@@ -265,6 +292,13 @@ mod tests {
         }
         // A base of one's own for tiny networks may well be there.
         assert_eq!(said(&json!({ "pretrained_g": "mine.pth" }), &json!({ "preset": "tiny" })), (None, Vec::new()));
+    }
+
+    #[test]
+    fn a_default_that_was_typed_is_not_refused() {
+        let others = json!({ "backend": "local", "slurm": "{}" });
+        assert_eq!(said(&json!({ "slurm": "{}" }), &others), (None, Vec::new()));
+        assert!(said(&json!({ "slurm": "{\"gpus\": 1}" }), &others).0.is_some());
     }
 
     #[test]

@@ -14,7 +14,7 @@ pub struct Disk {
     pub free: u64,
 }
 
-/// The file system under `place`, which need not exist; links are followed. None if it does not tell.
+/// The file system under `place`, which need not exist; links are followed. None if it does not tell: some report a size of 0.
 #[cfg(unix)]
 pub fn disk(place: &Path) -> Option<Disk> {
     use std::os::unix::fs::MetadataExt;
@@ -32,7 +32,7 @@ pub fn disk(place: &Path) -> Option<Disk> {
     // The mount point that is its longest prefix.
     let under = disks.iter().zip(0..).filter(|(disk, _)| at.starts_with(disk.mount_point()));
     let (disk, id) = under.max_by_key(|(disk, _)| disk.mount_point().as_os_str().len())?;
-    Some(Disk { id, free: disk.available_space() })
+    (disk.total_space() > 0).then(|| Disk { id, free: disk.available_space() })
 }
 
 /// Free bytes of the file system under `place`, which need not exist; None if it cannot be told.
@@ -114,6 +114,12 @@ mod tests {
         check_writable(&place("new/below")).unwrap();
         assert!(!place("new").exists(), "it makes no folder");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "nothing is left");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_file_system_of_no_size_does_not_tell_what_is_free() {
+        assert_eq!(disk(Path::new("/proc/self")), None);
     }
 
     #[cfg(target_os = "linux")]

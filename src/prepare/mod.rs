@@ -14,6 +14,7 @@ mod features;
 mod filelist;
 mod folder;
 pub mod inspect;
+mod length;
 mod metadata;
 mod recordings;
 pub mod room;
@@ -23,7 +24,7 @@ pub mod survey;
 pub use features::{content, f0};
 pub use filelist::{FileList, filelist};
 pub use metadata::{content_digest, speakers};
-pub use slices::slices;
+pub use slices::{check_window, slices};
 
 use crate::assets::Store;
 use crate::audio::loaded::Notice;

@@ -191,7 +191,7 @@ pub fn slices(
     if clips.clips.is_empty() {
         return Err(nothing_usable(&recordings, &clips));
     }
-    look_at_short_clips(task, &recordings, &clips, config)?;
+    warn_of_short_clips(task, &clips, config);
     publish(task, &clips)?;
     Ok(clips)
 }
@@ -624,44 +624,45 @@ fn say_speakers(task: &Task, clips: &Clips) {
     task.info(format!("{} {are}: {}; subfolders are speakers", each.len(), each.join(", ")));
 }
 
-/// Warns of clips that training cannot take, by their recordings.
-///
-/// Errors: `data.empty` if there are no others.
-fn look_at_short_clips(task: &Task, recordings: &Path, clips: &Clips, config: &Config) -> Result<()> {
+/// Warns of clips that training cannot take, by their recordings. A training with another window may take them.
+fn warn_of_short_clips(task: &Task, clips: &Clips, config: &Config) {
     let window = config.segment_frames() as f64 / 100.0;
-    let short: HashMap<&str, f64> = clips
-        .clips
-        .iter()
-        .filter(|clip| clip.seconds < window)
-        .map(|clip| (clip.name.as_str(), clip.seconds))
-        .collect();
-    if short.is_empty() {
-        return Ok(());
-    }
-    let (low, high) = short.values().fold((f64::MAX, 0.0f64), |(low, high), s| (low.min(*s), high.max(*s)));
-    let seconds = if high - low < 0.005 { format!("{low:.2} s") } else { format!("{low:.2} to {high:.2} s") };
+    let Some((count, seconds)) = short_clips(clips, window) else { return };
     let of: Vec<&str> = clips
         .sources
         .iter()
-        .filter(|source| source.clips.iter().any(|name| short.contains_key(name.as_str())))
+        .filter(|source| clips.clips.iter().any(|clip| clip.seconds < window && source.clips.contains(&clip.name)))
         .map(|source| source.shown.as_str())
         .collect();
-    if clips.clips.iter().all(|clip| clip.seconds < window) {
-        let message = format!(
-            "there is nothing to train on in {}: all {} clips are too short, {seconds}, but the training's window is {window:.2} s",
-            recordings.display(),
-            clips.clips.len()
-        );
-        return Err(Error::new(Kind::DataEmpty, message).path(recordings).hint(
-            "add recordings with longer phrases (a few seconds each), or join short ones; the window is segment_size / sample_rate",
-        ));
-    }
-    let count = clips.clips.iter().filter(|clip| clip.seconds < window).count();
     task.warn(format!(
         "{count} clips of {seconds} are shorter than the training's window of {window:.2} s and are not trained on; in {}",
         some_of(&of)
     ));
-    Ok(())
+}
+
+/// How many clips are shorter than a window, and their lengths: "0.15 to 0.20 s"; None if none is.
+fn short_clips(clips: &Clips, window: f64) -> Option<(usize, String)> {
+    let short: Vec<f64> = clips.clips.iter().map(|clip| clip.seconds).filter(|seconds| *seconds < window).collect();
+    let (low, high) = short.iter().fold((f64::MAX, 0.0f64), |(low, high), s| (low.min(*s), high.max(*s)));
+    let seconds = if high - low < 0.005 { format!("{low:.2} s") } else { format!("{low:.2} to {high:.2} s") };
+    (!short.is_empty()).then_some((short.len(), seconds))
+}
+
+/// Whether a training by `config` can take any of the clips.
+///
+/// Errors: `data.empty` if all are shorter than its window.
+pub fn check_window(clips: &Clips, config: &Config) -> Result<()> {
+    let window = config.segment_frames() as f64 / 100.0;
+    let Some((count, seconds)) = short_clips(clips, window).filter(|(count, _)| *count == clips.clips.len()) else {
+        return Ok(());
+    };
+    let message = format!(
+        "there is nothing to train on in {}: all {count} clips are too short, {seconds}, but the training's window is {window:.2} s",
+        clips.folder.display()
+    );
+    Err(Error::new(Kind::DataEmpty, message).path(&clips.folder).hint(
+        "add recordings with longer phrases (a few seconds each), or join short ones; the window is segment_size / sample_rate",
+    ))
 }
 
 fn warn_of_long_clips(task: &Task, clips: &Clips) {

@@ -48,6 +48,12 @@ impl Saves {
         Ok(Self { count, bytes })
     }
 
+    /// The least of a training that a budget or its validation may end early: those of its beginning and of its end.
+    pub fn of_early_end(self) -> Self {
+        const ENDS: u64 = 2;
+        Self { count: self.count.min(ENDS), ..self }
+    }
+
     /// What they need of the disk of `logs`.
     pub fn need(self, logs: &Path) -> Need {
         let many = if self.count == 1 { "checkpoint" } else { "checkpoints" };
@@ -155,6 +161,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("G_2333333.pth"), "x").unwrap();
         assert_eq!(Saves::of(&config(500, 10), folder.path(), 0, false).unwrap().count, 1);
+    }
+
+    #[test]
+    fn a_training_that_may_end_early_needs_room_for_two() {
+        let early = |count| Saves { count, bytes: 7 }.of_early_end();
+        assert_eq!([early(51), early(2), early(1), early(0)].map(|saves| saves.count), [2, 2, 1, 0]);
+        assert_eq!(early(51).bytes, 7);
     }
 
     #[test]

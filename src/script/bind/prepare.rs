@@ -107,6 +107,21 @@ pub mod api {
         needs().and_then(|needs| room::check(&needs, "")).at(&ctx)
     }
 
+    /// Fails now if a training can take none of the clips.
+    ///
+    /// * `cfg`: here count `segment_size` and `sample_rate`, which make the training's window.
+    /// * Fails with `data.empty` if all clips are shorter than it, `config.*`.
+    ///
+    /// # Example
+    /// ```rhai
+    /// prepare::check_clips(prepare::slices("anna", "data/anna", #{}), #{});
+    /// true
+    /// ```
+    #[rhai_fn(return_raw, volatile)]
+    pub fn check_clips(ctx: NativeCallContext, clips: Clips, cfg: Map) -> Fallible<()> {
+        value::config(&cfg).and_then(|config| stages::check_window(&clips.clips(), &config)).at(&ctx)
+    }
+
     /// Extracts the pitch of every clip; returns how many were `done` now, `cached`, `skipped`.
     ///
     /// * `cfg`: `f0_method` is pm, yin, harvest or dio, or one of the networks rmvpe, fcpe, crepe and crepe-tiny.

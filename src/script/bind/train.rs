@@ -36,6 +36,7 @@ struct Options {
 struct RoomOptions {
     fresh: Option<bool>,
     keep_last: Option<i64>,
+    may_stop_early: Option<bool>,
 }
 
 /// The epochs that a training can have; see the setting `epochs`.
@@ -151,7 +152,8 @@ pub mod api {
     /// Fails now if what a training will write cannot be written where it goes, or cannot fit there: its checkpoints, clips and features if
     /// the voice is still to be prepared, the voice in models/, the record in tracking/.
     ///
-    /// * `folder`: of the recordings, "" if none are prepared. `options`: `keep_last`, how many checkpoints stay (0: all), and `fresh`.
+    /// * `folder`: of the recordings, "" if none are prepared. `options`: `keep_last`, how many checkpoints stay (0: all), `fresh`, and
+    ///   `may_stop_early`, for a training that may end before its last epoch: then two checkpoints must fit.
     /// * Fails with one `file.write` or `file.disk_full` for all places, with the numbers and what makes them smaller; `config.*`.
     ///
     /// # Example
@@ -796,8 +798,11 @@ fn check_room(ctx: &NativeCallContext, voice: &str, folder: &str, cfg: &Map, opt
     let (config, workspace) = (value::config(cfg)?, session.workspace());
     let options: RoomOptions = given::read(&value::map_to_json(options)?, "train::check_room", "an option")?;
     let logs = workspace.logs(voice)?;
-    let saves =
+    let mut saves =
         engine::room::Saves::of(&config, &logs, options.keep_last.unwrap_or(0), options.fresh.unwrap_or(false))?;
+    if options.may_stop_early.unwrap_or(false) {
+        saves = saves.of_early_end();
+    }
     let models = workspace.model(voice)?.parent().map(Path::to_owned).unwrap_or_default();
     let mut needs = vec![saves.need(&logs)];
     needs.extend([models, workspace.tracking()].map(|place| Need { place, bytes: 0, what: String::new() }));
