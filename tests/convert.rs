@@ -535,6 +535,7 @@ fn unvoiced_frames_are_filled_where_the_voice_its_program_or_its_experiment_says
     let experiment = |name: &str, config: &str| {
         std::fs::create_dir_all(room.path(&format!("logs/{name}"))).unwrap();
         std::fs::write(room.path(&format!("logs/{name}/config.json")), config).unwrap();
+        std::fs::write(room.path(&format!("logs/{name}/filelist.txt")), "").unwrap();
     };
     let of_2026 = r#"{"train": {"seed": 1234}, "data": {"sampling_rate": 40000}, "model": {}}"#;
     experiment("carl", of_2026);

@@ -264,7 +264,7 @@ fn recordings_and_folders_of_them_are_converted_and_mistakes_told() {
     let trained = index.into_iter().find(|path| path.to_string_lossy().contains("trained_IVF")).unwrap();
     let song = ["anna", "data/ben/song.wav", "t.wav", "--index", trained.to_str().unwrap(), "--index-rate", "0"];
     let text = succeeded(&workspace.run("convert", &song));
-    assert!(text.contains("holds the centres of an index alone") && text.contains("the index has no effect"), "{text}");
+    assert!(text.contains("holds only the centres of an index") && text.contains("the index has no effect"), "{text}");
     // A file, by the path of the voice, without index, to a place of one's own.
     let song = ["models/anna.pth", "data/ben/song.wav", "mine.wav", "--index", "none", "--resample-sr", "16000"];
     succeeded(&workspace.run("convert", &song));

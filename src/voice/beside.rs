@@ -53,11 +53,20 @@ pub fn fills_unvoiced(config: &Json) -> Option<bool> {
 /// The folder of the experiment that a voice's file comes from, found by its name; None if there is none.
 pub fn experiment(voice: &Path) -> Option<PathBuf> {
     let folder = voice.parent()?;
-    let is_experiment = |folder: &Path| folder.join("config.json").is_file();
+    // Many a folder has a config.json; one that was trained in has its list of clips, or checkpoints.
+    let is_experiment = |folder: &Path| {
+        folder.join("config.json").is_file() && (folder.join("filelist.txt").is_file() || has_checkpoint(folder))
+    };
     let names = names(&voice.file_stem()?.to_string_lossy());
     let up = [folder.join(".."), folder.join("../..")];
     let logs = up.iter().flat_map(|up| names.iter().map(move |name| up.join("logs").join(name)));
     std::iter::once(folder.to_owned()).chain(logs).find(|folder| is_experiment(folder))
+}
+
+fn has_checkpoint(folder: &Path) -> bool {
+    let is_one = |name: &str| name.starts_with("G_") && name.ends_with(".pth");
+    let Ok(entries) = folder.read_dir() else { return false };
+    entries.flatten().any(|entry| entry.file_name().to_str().is_some_and(is_one))
 }
 
 /// A voice's name, and what is left of it without the endings that programs add: "anna_e20_s400", "anna_20e_400s", "anna_best".
