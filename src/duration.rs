@@ -11,8 +11,8 @@ pub fn words(seconds: f64) -> String {
         _ if seconds < 0.995 => format!("{seconds:.2} s"),
         // What would print as "60.0 s" is a minute.
         _ if seconds < 59.95 => format!("{seconds:.1} s"),
-        ..3600 => format!("{} min {} s", whole / 60, whole % 60),
-        ..86_400 => format!("{} h {} min", whole / 3600, whole % 3600 / 60),
+        _ if whole < 3600 => format!("{} min {} s", whole / 60, whole % 60),
+        _ if whole < 86_400 => format!("{} h {} min", whole / 3600, whole % 3600 / 60),
         _ => format!("{} d {} h", whole / 86_400, whole % 86_400 / 3600),
     }
 }

@@ -63,7 +63,10 @@ impl Misfit {
         let mut place = String::new();
         for part in &self.path {
             // A place in an array stands in brackets.
-            place += &if place.is_empty() || part.starts_with('[') { part.clone() } else { format!(".{part}") };
+            if !place.is_empty() && !part.starts_with('[') {
+                place.push('.');
+            }
+            place += part;
         }
         let owner = if place.is_empty() { of.to_owned() } else { format!("{place} of {of}") };
         match self.what {

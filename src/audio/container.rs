@@ -83,7 +83,7 @@ pub(super) fn mp4(mut file: Splice, sample_rate: u32, decoded: u64) -> Option<He
     if let Some((lead, count)) = itunes(&moov) {
         let said = lead.saturating_add(count);
         let end = end(said);
-        let uncounted = if end > said { end - said } else { 0 };
+        let uncounted = end.saturating_sub(said);
         return Some(Heard { ranges: vec![lead.min(end)..end], edited_out: 0, uncounted });
     }
     let media = Boxes(track).find(b"mdia")?;

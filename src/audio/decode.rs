@@ -42,7 +42,7 @@ const REENCODE: &str = "if it plays elsewhere, convert it, for instance: ffmpeg 
 pub(super) fn decode(path: &Path) -> Result<Loaded> {
     let file = open(path)?;
     // What has no header may look like anything.
-    let decoded = if foreign::raw_format(path).is_some() { Err(headerless(path)) } else { decode_safely(path, file) };
+    let decoded = if foreign::raw_format(path).is_some() { Err(headerless(path)) } else { decode_safely(path, &file) };
     let loaded = match decoded {
         Ok((audio, notices)) => Loaded { audio, by_ffmpeg: false, notices },
         Err(Failure::Final(e)) => return Err(e),
@@ -83,7 +83,7 @@ fn by_ffmpeg(path: &Path) -> Result<ByFfmpeg> {
         Foreign::Damaged(error) => return Ok(ByFfmpeg::Damaged(error)),
         Foreign::Absent => return Ok(ByFfmpeg::Absent),
     };
-    let (audio, mut notices) = decode_safely(path, wav).map_err(Failure::into_error)?;
+    let (audio, mut notices) = decode_safely(path, &wav).map_err(Failure::into_error)?;
     // ffmpeg writes to a pipe, where the length cannot be filled in afterwards; what counts is the recording's own header.
     notices.retain(|notice| notice.code != "length.unwritten");
     if divide::has_open_length(&open(path)?).map_err(|e| system(path, &e))? {
@@ -146,8 +146,8 @@ impl From<Error> for Failure {
 type Decoding<T> = std::result::Result<T, Failure>;
 
 /// The sound of a file. Decoders of untrusted files may panic on what their authors did not think of.
-fn decode_safely(path: &Path, file: File) -> Decoding<(Audio, Vec<Notice>)> {
-    task::catch(|| decode_file(path, &file)).unwrap_or_else(|panic| {
+fn decode_safely(path: &Path, file: &File) -> Decoding<(Audio, Vec<Notice>)> {
+    task::catch(|| decode_file(path, file)).unwrap_or_else(|panic| {
         let error = damaged(path, &format!("its decoder gave up ({panic})"));
         Err(Failure::Broken { error, seconds: 0.0 })
     })

@@ -335,7 +335,7 @@ impl Converter {
     fn must_be_sound(&self, wave: &[f32]) -> Result<()> {
         let fault = if wave.iter().any(|x| !x.is_finite()) {
             "gives values that are not finite (NaN)"
-        } else if !wave.is_empty() && wave.iter().all(|x| *x == wave[0]) {
+        } else if !wave.is_empty() && wave.iter().all(|x| (x - wave[0]).abs() < f32::MIN_POSITIVE) {
             "gives silence whatever it hears"
         } else {
             return Ok(());

@@ -31,19 +31,40 @@ const GAIN: f64 = 0.9;
 /// Windows between two tries, doubled up to the second number whenever a try is not kept.
 const PAUSE: (u32, u32) = (2, 64);
 
+/// How long the machine is watched before the first work: the first step with threads that wait for each other beside busy programs may
+/// take minutes.
+const GLANCE: Duration = Duration::from_millis(100);
+/// Idle share of all cores below which work begins with fewer threads.
+const CROWDED: f64 = 0.35;
+
 /// Watches the work of one thread and sets how many threads libtorch uses for it.
 pub struct Pace {
     choice: Choice,
     /// Where the process's waiting time is read; `None` where nothing is to be changed.
     waited: Option<fn() -> Option<Duration>>,
     window: Window,
+    /// To be said with the first work.
+    begins: Option<String>,
 }
 
 impl Pace {
     /// For work on the CPU by the calling thread. Changes nothing unless [`runtime::adapt`] allowed it.
     pub fn new() -> Self {
         // Another stage may have lowered the count: it goes on from there, and back up to what the program began with.
-        Self::with(runtime::most_threads(), runtime::threads(), runtime::adapts().then_some(waited as _))
+        let (most, threads) = (runtime::most_threads(), runtime::threads());
+        let mut pace = Self::with(most, threads, runtime::adapts().then_some(waited as _));
+        if pace.waited.is_some()
+            && threads == most
+            && let Some(few) = idle_share(GLANCE).and_then(|idle| few_threads(most, idle))
+        {
+            pace.choice.threads = few;
+            runtime::use_threads(few);
+            pace.begins = Some(format!(
+                "other programs use the CPU: begins with {} of {most} (--threads {most} keeps {most})",
+                counted(few)
+            ));
+        }
+        pace
     }
 
     /// For work on a GPU: changes nothing.
@@ -53,13 +74,16 @@ impl Pace {
 
     fn with(most: usize, threads: usize, waited: Option<fn() -> Option<Duration>>) -> Self {
         let waited = waited.filter(|_| most > 1);
-        Self { choice: Choice::new(most, threads), waited, window: Window::new() }
+        Self { choice: Choice::new(most, threads), waited, window: Window::new(), begins: None }
     }
 
     /// Takes note that `units` of like work took `took`, and changes the number of threads where that helps. Returns a sentence for
     /// the person when a change has proved itself.
     pub fn after(&mut self, units: f64, took: Duration) -> Option<String> {
         let read = self.waited?;
+        if let Some(begins) = self.begins.take() {
+            return Some(begins);
+        }
         let (seconds, waited) = self.window.add(units, took, self.choice.threads, read)?;
         let before = self.choice.threads;
         let kept = self.choice.window(seconds, waited);
@@ -136,10 +160,9 @@ impl Kept {
     fn describe(&self, most: usize) -> String {
         let Self { from, to, gain } = self;
         let why = if to < from { "other programs use the CPU" } else { "the CPU is free again" };
-        let threads = |n: &usize| if *n == 1 { "1 thread".to_owned() } else { format!("{n} threads") };
         format!(
             "{why}: works with {} instead of {from}, {gain:.1} times as fast (--threads {most} keeps {most})",
-            threads(to)
+            counted(*to)
         )
     }
 }
@@ -189,6 +212,38 @@ impl Choice {
         self.threads = next;
         None
     }
+}
+
+fn counted(threads: usize) -> String {
+    if threads == 1 { "1 thread".to_owned() } else { format!("{threads} threads") }
+}
+
+/// The threads to begin with on a crowded machine; none where all may be used.
+fn few_threads(most: usize, idle: f64) -> Option<usize> {
+    let few = ((most as f64 * idle).round() as usize).max(1);
+    (idle < CROWDED && few < most).then_some(few)
+}
+
+/// The share of all cores' time that nobody used while this thread slept for `glance`.
+#[cfg(target_os = "linux")]
+fn idle_share(glance: Duration) -> Option<f64> {
+    // "cpu user nice system idle iowait irq softirq steal ...", in ticks.
+    let ticks = || -> Option<(u64, u64)> {
+        let text = std::fs::read_to_string("/proc/stat").ok()?;
+        let numbers: Vec<u64> =
+            text.lines().next()?.split_whitespace().skip(1).take(8).filter_map(|n| n.parse().ok()).collect();
+        Some((numbers.get(3)? + numbers.get(4)?, numbers.iter().sum()))
+    };
+    let (idle, all) = ticks()?;
+    std::thread::sleep(glance);
+    let (idle_then, all_then) = ticks()?;
+    let passed = all_then.checked_sub(all).filter(|passed| *passed > 0)?;
+    Some(idle_then.saturating_sub(idle) as f64 / passed as f64)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn idle_share(_glance: Duration) -> Option<f64> {
+    None
 }
 
 /// How long threads of this process have been ready to run without a core, all together.
@@ -295,6 +350,28 @@ mod tests {
         assert_eq!(choice.window(1.0, 0.0), None);
         assert_eq!(choice.threads, 16);
         assert_eq!(choice.window(0.7, 0.0).map(|kept| (kept.from, kept.to)), Some((10, 16)));
+    }
+
+    #[test]
+    fn work_begins_with_few_threads_only_on_a_crowded_machine() {
+        for (most, idle, few) in [
+            (2, 0.0, Some(1)),
+            (2, 0.3, Some(1)),
+            (2, 0.5, None),
+            (2, 1.0, None),
+            (16, 0.25, Some(4)),
+            (16, 0.9, None),
+            (1, 0.0, None),
+        ] {
+            assert_eq!(few_threads(most, idle), few, "{most} threads, {idle} idle");
+        }
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn the_idle_share_of_the_cores_is_a_share() {
+        let idle = idle_share(Duration::from_millis(20)).unwrap_or(1.0);
+        assert!((0.0..=1.0).contains(&idle), "{idle}");
     }
 
     #[test]

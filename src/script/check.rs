@@ -386,7 +386,7 @@ impl Facts {
             }
             ASTNode::Expr(Expr::MethodCall(call, position)) => self.call(call, *position, true, at_top),
             ASTNode::Expr(Expr::StringConstant(text, position)) if text.contains("${") => {
-                self.interpolated.push(*position)
+                self.interpolated.push(*position);
             }
             ASTNode::Stmt(Stmt::Import(import, _)) => {
                 let path = import.0.get_literal_value(None).filter(rhai::Dynamic::is_string).map(|p| p.to_string());

@@ -185,7 +185,7 @@ pub fn dataset_within(task: &Task, root: &Path, filelist: &Path, config: &Config
         let error = unfit.into_error(limits);
         match seconds {
             Some(seconds) => {
-                short.push((item.wave.file_name().unwrap_or_default().to_string_lossy().into_owned(), seconds))
+                short.push((item.wave.file_name().unwrap_or_default().to_string_lossy().into_owned(), seconds));
             }
             None => task.warn(format!("left out of training: {name}: {}", error.message())),
         }

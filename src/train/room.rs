@@ -49,6 +49,7 @@ impl Saves {
     }
 
     /// The least of a training that a budget or its validation may end early: those of its beginning and of its end.
+    #[must_use]
     pub fn of_early_end(self) -> Self {
         const ENDS: u64 = 2;
         Self { count: self.count.min(ENDS), ..self }

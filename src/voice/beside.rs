@@ -64,7 +64,8 @@ pub fn experiment(voice: &Path) -> Option<PathBuf> {
 }
 
 fn has_checkpoint(folder: &Path) -> bool {
-    let is_one = |name: &str| name.starts_with("G_") && name.ends_with(".pth");
+    let is_one =
+        |name: &str| name.starts_with("G_") && Path::new(name).extension().is_some_and(|ending| ending == "pth");
     let Ok(entries) = folder.read_dir() else { return false };
     entries.flatten().any(|entry| entry.file_name().to_str().is_some_and(is_one))
 }

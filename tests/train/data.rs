@@ -97,7 +97,7 @@ fn a_clip_that_is_damaged_while_training_is_an_error_that_names_it() {
 /// Makes clips of a room silent, each by `sample`.
 fn silence(room: &Room, clips: impl IntoIterator<Item = usize>, sample: f32) {
     for i in clips {
-        audio::io::write_wav(&room.logs().join(format!("0_gt_wavs/{i}_0.wav")), &[sample; 20000], 40000).unwrap();
+        audio::io::write_wav(&room.logs().join(format!("0_gt_wavs/{i}_0.wav")), &vec![sample; 20000], 40000).unwrap();
     }
 }
 

@@ -105,7 +105,7 @@ mod tests {
     #[test]
     fn flags_of_a_job_come_before_its_texts_so_that_no_name_behind_two_dashes_is_one() {
         let line = |script: &str| arguments(&args(script)).unwrap().join(" ");
-        assert_eq!(line(r#"#{ epochs: 9, gpu: true, fresh: false, index: () }"#), "--epochs=9 --fresh=false --gpu");
+        assert_eq!(line(r"#{ epochs: 9, gpu: true, fresh: false, index: () }"), "--epochs=9 --fresh=false --gpu");
         assert_eq!(
             line(r#"["--", "-x", #{ batch_size: 4 }, #{ trial: "-x-t01" }]"#),
             "--batch-size=4 --trial=-x-t01 -- -x"

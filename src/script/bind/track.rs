@@ -337,12 +337,11 @@ fn place(path: &Path, folder: &str) -> String {
 
 fn numbers(values: &Map) -> crate::Result<Vec<(String, f64)>> {
     let number = |value: &Dynamic| value.as_float().ok().or_else(|| value.as_int().ok().map(|i| i as f64));
-    let pair = |(name, value): (&_, &Dynamic)| match number(value) {
-        Some(x) => Ok((ToString::to_string(name), x)),
-        None => {
+    let pair = |(name, value): (&_, &Dynamic)| {
+        number(value).map(|x| (ToString::to_string(name), x)).ok_or_else(|| {
             let given = value::shown(value);
-            Err(Error::new(Kind::ConfigValue, format!("the metric {name} is {given}, but must be a number")))
-        }
+            Error::new(Kind::ConfigValue, format!("the metric {name} is {given}, but must be a number"))
+        })
     };
     values.iter().map(pair).collect()
 }
