@@ -138,7 +138,7 @@ fn a_report_on_recordings_names_the_training_with_the_same_slices() {
     );
     let command = text.lines().find_map(|line| line.strip_prefix("next: ")).unwrap();
     assert!(command.ends_with("train_voice.rhai anna --slicing none"), "{command}");
-    let text = runs(&workspace, &with(command, &[&TINY[..], &["--epochs=1"]].concat()));
+    let text = runs(&workspace, &with(command, &[&TINY[..], &["--epochs=4"]].concat()));
     assert!(text.contains("(all from the cache)"), "{text}");
 }
 
