@@ -137,7 +137,7 @@ fn fetch(terminal: &Terminal, store: Store, task: &Task, given: &ArgMatches) -> 
     };
     let mut names = names(&store, given)?;
     if names.is_empty() {
-        names = usual(&store, given)?;
+        names = usual(&store, given);
     }
     for done in fetch::fetch(&store, &names, &options, task)? {
         for (path, digest) in &done.unverified {
@@ -153,7 +153,7 @@ fn fetch(terminal: &Terminal, store: Store, task: &Task, given: &ArgMatches) -> 
 }
 
 /// What train_voice needs by default, or what does instead and is there already.
-fn usual(store: &Store, given: &ArgMatches) -> Result<Vec<String>> {
+fn usual(store: &Store, given: &ArgMatches) -> Vec<String> {
     let text = |name: &str| given.get_one::<String>(name).cloned().unwrap_or_default();
     let config = Config {
         sample_rate: text("sample-rate").parse().unwrap_or_default(),
@@ -167,7 +167,7 @@ fn usual(store: &Store, given: &ArgMatches) -> Result<Vec<String>> {
             name.clone_from(&asset.name);
         }
     }
-    Ok(names)
+    names
 }
 
 fn verify(terminal: &Terminal, store: &Store, task: &Task, given: &[String]) -> Result<()> {

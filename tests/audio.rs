@@ -672,8 +672,9 @@ fn rounds() -> usize {
 
 #[test]
 fn a_channel_that_is_turned_over_or_dead_is_named() {
+    type Change = fn(i16) -> i16;
     let tone = |i: usize| (9000.0 * (i as f64 * 0.05).sin()) as i16;
-    let files: [(&str, fn(i16) -> i16, f32); 3] = [
+    let files: [(&str, Change, f32); 3] = [
         ("channels.inverted", |x| -x, 2f32.sqrt()),
         ("channels.inverted", |x| (f32::from(x) * -0.9) as i16, 2f32.sqrt()),
         ("channels.dead", |_| 0, 1.0),

@@ -394,6 +394,10 @@ const COMM: &[u8] = b"COMM";
 const SSND: &[u8] = b"SSND";
 const INFO: &[u8] = b"Info";
 
+/// Sizes that recorders write before they know one.
+const FULL: &[u8] = &[0xff; 4];
+const HALF: &[u8] = &[0xff, 0xff, 0xff, 0x7f];
+
 fn rows() -> Vec<Row> {
     let mut rows = Vec::new();
     let mut add = |of: &(&'static str, &'static str, &'static [&'static str], usize), change, case, truth| {
@@ -429,8 +433,6 @@ fn rows() -> Vec<Row> {
     }
     let of = |name: &str, codec: &str| ENCODED.iter().find(|row| row.0 == name && row.1 == codec).unwrap();
     let patch = |mark, skip, bytes| Change::Patch { mark, skip, bytes };
-    const FULL: &[u8] = &[0xff; 4];
-    const HALF: &[u8] = &[0xff, 0xff, 0xff, 0x7f];
     let wav = of("wav", "pcm_s16le");
     add(wav, patch(DATA, 4, &[0; 4]), "lying: data of 0 bytes", Truth::Ffmpeg);
     add(wav, patch(DATA, 4, FULL), "lying: data of 0xffffffff bytes", Truth::Ffmpeg);

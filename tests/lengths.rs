@@ -1,6 +1,8 @@
 //! No sound is lost without a word: joined files, headers that lie or were never finished, edit lists. The length of a recording
 //! is what its packets hold.
 
+#![allow(clippy::items_after_statements, clippy::type_complexity)] // Tables of cases, with what they mean beside them.
+
 use rvc_run::audio::loaded::Loaded;
 use rvc_run::audio::{Audio, io};
 use rvc_run::{Kind, Result};

@@ -253,7 +253,7 @@ fn damaged_logs(good: &str) -> Vec<(&'static str, Vec<u8>)> {
         ("20261130-080000-000-anna-0008", vec![0; 4096]),
         (
             "20261130-090000-000-anna-0009",
-            good.lines().skip(1).map(|line| format!("{line}\r\n")).collect::<String>().into(),
+            good.lines().skip(1).flat_map(|line| [line, "\r\n"]).collect::<String>().into(),
         ),
     ]
 }

@@ -680,7 +680,7 @@ fn the_same_picture_is_in_the_page_once() {
     let mut log = Log::started();
     let original = picture::spectrogram(&voice(0.3, 16_000, 0.0), 16_000, None).unwrap();
     for step in [10, 20, 30, 40] {
-        let made = picture::spectrogram(&voice(0.3, 16_000, 0.5 / step as f64), 16_000, None).unwrap();
+        let made = picture::spectrogram(&voice(0.3, 16_000, 0.5 / f64::from(step)), 16_000, None).unwrap();
         for (key, bytes) in [("slice/mel_org", &original), ("slice/mel_gen", &made), ("copy", &original)] {
             let path = format!("{}_{step}.png", key.replace('/', "_"));
             files::write(&workspace.path(&path), bytes).unwrap();
@@ -754,7 +754,7 @@ fn what_has_no_room_is_left_out_and_told() {
             let sound = voice(
                 20.0,
                 48_000,
-                0.1 + 0.01 * step as f64 + if key == "a" { 0.1 } else { 0.0 } + if key == "b" { 0.2 } else { 0.0 },
+                0.1 + 0.01 * f64::from(step) + if key == "a" { 0.1 } else { 0.0 } + if key == "b" { 0.2 } else { 0.0 },
             );
             io::write_wav(&workspace.path(&path), &sound, 48_000).unwrap();
             log.line("artifact", &json!({ "path": path, "to": "x", "key": key, "step": step }));

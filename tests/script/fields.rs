@@ -1,5 +1,7 @@
 //! The reference names the fields of every map that a function returns: what examples return is compared with what the docs say.
 
+#![allow(clippy::let_and_return)] // The borrow must end before what it is of.
+
 use super::*;
 use rhai::{ASTNode, Array, Dynamic, Expr, Stmt};
 use std::cell::RefCell;
@@ -98,7 +100,7 @@ fn closing(text: &str) -> usize {
     for (i, c) in text.char_indices() {
         match (quote, c) {
             (Some(open), c) if c == open => quote = None,
-            (Some(_), _) => {}
+            (Some(_), _) => continue,
             (None, '"' | '`') => quote = Some(c),
             (None, '(' | '[' | '{') => depth += 1,
             (None, ')' | ']' | '}') => depth -= 1,
@@ -192,7 +194,9 @@ fn docs_name_the_fields_of_every_map_that_an_example_returns() {
             .iter()
             .map(rvc_run::script::bind::value::from_json)
             .collect();
-            seen.iter().for_each(|value| keys(value, 1, &mut found));
+            for value in &seen {
+                keys(value, 1, &mut found);
+            }
         }
         maps += usize::from(!found.is_empty());
         let missing = missing(&found, &doc_of(f));

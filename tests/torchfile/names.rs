@@ -28,7 +28,9 @@ fn with_zip64(bytes: &[u8]) -> Vec<u8> {
     record.extend(44u64.to_le_bytes());
     record.extend([30, 3, 45, 0]);
     record.extend([0; 8]);
-    [entries, entries, size, offset].iter().for_each(|n| record.extend(n.to_le_bytes()));
+    for n in [entries, entries, size, offset] {
+        record.extend(n.to_le_bytes());
+    }
     let mut locator = b"PK\x06\x07\0\0\0\0".to_vec();
     locator.extend((rest.len() as u64).to_le_bytes());
     locator.extend(1u32.to_le_bytes());
@@ -74,7 +76,7 @@ fn what_stands_before_and_behind_a_zip_is_passed_over() {
             assert_opens(&label("twice"), &[&bytes[..], &bytes].concat());
             for comment in [
                 &b"made by hand"[..],
-                &[b'x'; 65_535],
+                &vec![b'x'; 65_535],
                 b"PK\x05\x06 and more than twenty-two letters",
                 &bytes[bytes.len() - 22..],
             ] {
