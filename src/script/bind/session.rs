@@ -297,7 +297,7 @@ mod tests {
         let typed = json!({ "voice": "o'neil; rm", "urls": ["http://a?b&c", "-x"], "epochs": -1 });
         assert!(
             again(typed, json!({}))
-                .ends_with(r"train_voice 'o'\''neil; rm' '--epochs=-1' '--urls=http://a?b&c' '--urls=-x'")
+                .ends_with(r"train_voice 'o'\''neil; rm' --epochs=-1 '--urls=http://a?b&c' --urls=-x")
         );
         assert!(again(json!({ "voice": "-x", "epochs": 1 }), json!({})).ends_with("train_voice --epochs 1 -- -x"));
     }
