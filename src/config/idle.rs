@@ -185,7 +185,7 @@ pub struct Idle {
     pub warnings: Vec<String>,
 }
 
-/// Looks at what was `typed`; `default` tells the default of every parameter of the recipe. A default that was typed is never refused:
+/// Looks at what was `typed`; `default` is the default of every parameter of the recipe. A default that was typed is never refused:
 /// without the flag it would be the same.
 pub fn of(typed: &BTreeMap<String, Value>, default: &dyn Fn(&str) -> Option<Value>) -> Idle {
     let value = |name: &str| typed.get(name).cloned().or_else(|| default(name));

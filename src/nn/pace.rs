@@ -3,9 +3,9 @@
 //! libtorch's threads wait for each other after every operation. A thread that the system has set aside for another program
 //! holds up all the others, so two threads beside two busy programs can be slower than one.
 //!
-//! The evidence is the time that threads of this process were ready to run and had no core. On a machine of its own that is
-//! nothing: no thread count changes there, and the numbers stay the same to the last bit. With evidence, a smaller count is
-//! tried for one window and kept if it is faster.
+//! Before the first work a glance at the idle share of the cores decides how many threads begin. Then the evidence is the time that
+//! threads of this process were ready to run and had no core: with it, a smaller count is tried for one window and kept if it is
+//! faster. On a machine of its own there is no evidence: no thread count changes, and the numbers stay the same to the last bit.
 //!
 //! Source: Linux `Documentation/scheduler/sched-stats.rst` (schedstat). Other systems do not report that time; there the
 //! thread count stays.

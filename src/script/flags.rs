@@ -72,7 +72,7 @@ pub fn common() -> [Arg; 8] {
             .long("threads")
             .value_name("N")
             .value_parser(RangedU64ValueParser::<usize>::new().range(1..=MOST_THREADS))
-            .help("worker threads, 1 to 1024 [default: one for each core, fewer in training while other programs keep them busy]")
+            .help("worker threads, 1 to 1024 [default: one for each core, fewer while other programs keep them busy]")
             .help_heading(COMMON_HEADING),
         Arg::new("quiet")
             .short('q')

@@ -394,7 +394,7 @@ impl Trainer {
         aside.remove_originals()?;
         let names: Vec<String> = left.iter().map(|path| file_name(path)).collect();
         task.warn(format!(
-            "{} of another program hold nothing newer than our checkpoint of epoch {} and are kept in {}; to go on from them instead, put              them back and take {} away",
+            "{} of another program: nothing newer than our checkpoint of epoch {}; kept in {}; to go on from there instead, put the files back and take {} away",
             names.join(", "),
             ours.epoch,
             aside.folder.display(),
