@@ -163,17 +163,6 @@ pub fn remove(path: &Path) -> Result<()> {
     }
 }
 
-/// The file `from` at `to` as well: the same file twice where the file system can, else a copy. For files that are replaced, never changed.
-///
-/// Errors: `file.read`, `file.write`, `file.disk_full`.
-pub fn link_or_copy(from: &Path, to: &Path) -> Result<()> {
-    if std::fs::hard_link(from, to).is_ok() {
-        return Ok(());
-    }
-    let mut source = File::open(from).map_err(|e| Error::io("open", from, e))?;
-    write_with(to, |target| std::io::copy(&mut source, target).map(drop))
-}
-
 /// The entries of a folder, sorted by name (bytes). Errors: `file.not_found`, `file.read`.
 pub fn list(folder: &Path) -> Result<Vec<PathBuf>> {
     let entries = std::fs::read_dir(folder).map_err(|e| Error::io("list", folder, e))?;
@@ -359,7 +348,7 @@ fn check_name<'a>(what: &str, name: &'a str, most: usize) -> Result<&'a str> {
     }
 }
 
-/// Why nothing can be called so, on Windows or elsewhere; none if it can.
+/// Why no voice, run or group can have this name, on Windows or elsewhere; None if it can be had.
 fn name_fault(name: &str, most: usize, windows: bool) -> Option<String> {
     let has = |found: char, why: &str| name.contains(found).then(|| format!("{found} {why}"));
     if name.is_empty() {

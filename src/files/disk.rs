@@ -14,7 +14,7 @@ pub struct Disk {
     pub free: u64,
 }
 
-/// The file system under `place`, which need not exist; links are followed. None if it does not tell: some report a size of 0.
+/// The file system under `place`, which need not exist; links are followed. None where it reports no size: some report 0.
 #[cfg(unix)]
 pub fn disk(place: &Path) -> Option<Disk> {
     use std::os::unix::fs::MetadataExt;
@@ -23,7 +23,7 @@ pub fn disk(place: &Path) -> Option<Disk> {
     Some(Disk { id: std::fs::metadata(&at).ok()?.dev(), free: about.f_bavail.saturating_mul(about.f_frsize) })
 }
 
-/// The file system under `place`, which need not exist. None if it does not tell.
+/// The file system under `place`, which need not exist. None where it reports no size.
 #[cfg(not(unix))]
 pub fn disk(place: &Path) -> Option<Disk> {
     use sysinfo::{DiskRefreshKind, Disks};
@@ -35,7 +35,7 @@ pub fn disk(place: &Path) -> Option<Disk> {
     (disk.total_space() > 0).then(|| Disk { id, free: disk.available_space() })
 }
 
-/// Free bytes of the file system under `place`, which need not exist; None if it cannot be told.
+/// Free bytes of the file system under `place`, which need not exist; None where it reports none.
 pub fn free_space(place: &Path) -> Option<u64> {
     disk(place).map(|disk| disk.free)
 }

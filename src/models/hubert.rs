@@ -180,7 +180,7 @@ impl Hubert {
     }
 }
 
-/// Tells the weights of a file that the network runs apart from any others, in whatever container and spelling they lie: the digest of
+/// Identifies the weights of a file that the network runs, in whatever container and spelling they lie: the digest of
 /// the values, and, where rounding them to half precision changes them, "/" and the digest of what comes out.
 ///
 /// Errors: as [`weights::digests`].

@@ -640,7 +640,7 @@ fn warn_of_short_clips(task: &Task, clips: &Clips, config: &Config) {
     ));
 }
 
-/// How many clips are shorter than a window, and their lengths: "0.15 to 0.20 s"; None if none is.
+/// How many clips are shorter than a window, and their lengths: "0.15 to 0.20 s"; None if all are long enough.
 fn short_clips(clips: &Clips, window: f64) -> Option<(usize, String)> {
     let short: Vec<f64> = clips.clips.iter().map(|clip| clip.seconds).filter(|seconds| *seconds < window).collect();
     let (low, high) = short.iter().fold((f64::MAX, 0.0f64), |(low, high), s| (low.min(*s), high.max(*s)));

@@ -330,7 +330,7 @@ pub fn keep_aside(logs: &Path, epoch: i64) -> Result<PathBuf> {
     let folder = files::numbered_folder(logs, "replaced")?;
     let all = paths(logs, epoch).into_iter().chain([average_path(logs, epoch)]);
     for path in all.filter(|path| path.is_file()) {
-        files::link_or_copy(&path, &folder.join(file_name(&path)))?;
+        files::link(&path, &folder.join(file_name(&path)))?;
     }
     Ok(folder)
 }

@@ -169,7 +169,7 @@ pub fn set_aside(logs: &Path) -> Result<Aside> {
     let foreign = left(logs)?;
     let folder = files::numbered_folder(logs, "imported")?;
     for path in &foreign {
-        files::link_or_copy(path, &folder.join(path.file_name().unwrap_or_default()))?;
+        files::link(path, &folder.join(path.file_name().unwrap_or_default()))?;
     }
     Ok(Aside { folder, files: foreign })
 }
