@@ -549,6 +549,19 @@ fn a_training_judges_itself_on_recordings_that_it_never_heard_and_keeps_the_best
         "{judged}"
     );
 
+    // Ctrl-C while it is judged leaves a checkpoint of the whole epoch without its number.
+    let path = workspace.path("logs/anna/validation.json");
+    let whole = workspace.json("logs/anna/validation.json");
+    std::fs::write(&path, serde_json::Value::from(&whole.as_array().unwrap()[..3]).to_string()).unwrap();
+    let text = ended_with(0, &workspace.run("train_voice", &[&more[..], &TINY[..], &arguments[2..]].concat()));
+    assert!(text.contains("epoch 4/4 is judged, which was cut off before: validation_content_distance "), "{text}");
+    assert_eq!(workspace.json("logs/anna/validation.json"), whole);
+    // With other clips held out, the voice was trained on those that would judge it.
+    std::fs::write(&path, "[]").unwrap();
+    let other = [&more[..3], &["--validation=0.2", "--no-index"], &TINY[..], &arguments[2..]].concat();
+    ended_with(0, &workspace.run("train_voice", &other));
+    assert_eq!(workspace.json("logs/anna/validation.json"), serde_json::json!([]));
+
     // A budget that is spent ends the training, with a voice.
     let text = ended_with(
         0,

@@ -184,7 +184,7 @@ fn compare(runs: &[Value], log: &Path, workspace: &Path, where_: &str) {
     assert_eq!((run["status"].as_str(), run["experiment"].as_str()), (Some("FINISHED"), Some("rvc-run")), "{where_}");
     let id = log.file_stem().unwrap().to_str().unwrap();
     assert_eq!(run["name"].as_str(), Some(track::title_of(&Workspace::new(workspace), id).as_str()), "{where_}");
-    assert_eq!((&run["params"]["batch_size"], &run["params"]["learning_rate"]), (&json!("2"), &json!("0.0001")));
+    assert_eq!((&run["params"]["batch_size"], &run["params"]["learning_rate"]), (&json!("2"), &json!("0.001")));
     assert_eq!(run["tags"]["mlflow.source.name"], "train_voice", "{where_}");
     assert_eq!(run["tags"]["rvc_run.recipe_sha256"].as_str().map(str::len), Some(64), "{where_}");
 }
