@@ -14,9 +14,9 @@
 //! nn  torchfile  npy          libtorch helpers, spectra; PyTorch files; NumPy files
 //! audio  cache  track  assets  jobs   sound; content-addressed stages; run record; pretrained files; child runs: local slots and GPUs, Slurm
 //! config                      every setting of the flow, its default and its range
-//! search  room                where to look next among settings; whether what will be written fits on its disk
+//! search  room  eject         where to look next among settings; whether what will be written fits on its disk; the program's scripts into a workspace
 //! files  task  memory  address  duration  given  shell  recognise  shown   whole-or-not-at-all files, workspace paths; cancel, progress, worker pool; memory of the process; addresses and lengths of time as they are shown; JSON into structs; words of a shell; what a file is; foreign text as it is shown
-//! text                        bytes of any program and system as text
+//! text  shipped               bytes of any program and system as text; the scripts and the speech that the program carries
 //! error                       Error, Kind, Result
 //! ```
 //!
@@ -30,6 +30,7 @@ pub mod config;
 pub mod convert;
 pub mod doctor;
 pub mod duration;
+pub mod eject;
 pub mod error;
 pub mod features;
 pub mod files;
@@ -47,6 +48,7 @@ pub mod room;
 pub mod script;
 pub mod search;
 pub mod shell;
+pub mod shipped;
 pub mod shown;
 pub mod task;
 pub mod text;

@@ -2,15 +2,16 @@
 
 mod assets_command;
 mod cache_command;
+mod eject_command;
 mod terminal;
 mod track_command;
 mod ui_command;
 
-use clap::{Arg, ArgAction, ArgMatches, Command};
+use clap::{Arg, ArgMatches, Command};
 use rvc_run::address::without_password;
 use rvc_run::assets::Store;
 use rvc_run::config::idle;
-use rvc_run::files::{self, Workspace};
+use rvc_run::files::Workspace;
 use rvc_run::jobs;
 use rvc_run::nn::runtime;
 use rvc_run::script::diagnostic::Severity;
@@ -18,7 +19,8 @@ use rvc_run::script::flags::{self, Common};
 use rvc_run::script::native::Natives;
 use rvc_run::script::params::Param;
 use rvc_run::script::run::{self, CANCELLED, DONE, FAILED, WRONG_USE};
-use rvc_run::script::{Call, Child, Diagnostic, Host, Session, catalog, check, docs, library, params};
+use rvc_run::script::{Call, Child, Diagnostic, Host, Script, Session, catalog, check, docs, params};
+use rvc_run::shipped;
 use rvc_run::task::{Signals, Task};
 use rvc_run::track::machine::Machine;
 use rvc_run::{Error, Kind};
@@ -31,7 +33,23 @@ use std::sync::{Arc, OnceLock, mpsc};
 use std::time::{Duration, Instant};
 use terminal::Terminal;
 
-const COMMANDS: &[&str] = &["check", "list", "docs", "eject", "doctor", "assets", "cache", "track", "ui", "help"];
+const COMMANDS: &[&str] =
+    &["check", "list", "docs", "eject", "new", "doctor", "assets", "cache", "track", "ui", "help"];
+
+/// What `rvc-run` alone says.
+const FIRST_STEPS: &str = "\
+rvc-run trains RVC voices from recordings.
+
+first:
+  rvc-run quickstart              try everything in minutes, without a download
+  rvc-run new my-voices           make a folder for your voices, with recipes to change
+  rvc-run train_voice anna        train a voice with the recordings in data/anna/
+
+more:
+  rvc-run list                    the recipes there are
+  rvc-run help train_voice        the settings of one
+  rvc-run doctor                  what was found on this machine, and what is missing
+  rvc-run --help                  all commands";
 
 /// How often the main thread looks whether a signal came.
 const SIGNAL_INTERVAL: Duration = Duration::from_millis(100);
@@ -166,7 +184,9 @@ fn command(terminal: &Arc<Terminal>) -> u8 {
         Some(("check", given)) => return check_files(terminal, &common, given),
         Some(("list", _)) => list(terminal, &common),
         Some(("docs", given)) => write_docs(terminal, &common, given),
-        Some(("eject", given)) => eject(terminal, &common, given),
+        Some(("eject", given)) => eject_command::eject(terminal, &workspace(&common), given),
+        Some(("new", given)) => eject_command::new(terminal, given),
+        Some(("help", given)) => return help(terminal, common, given),
         Some(("doctor", _)) => return doctor(terminal, &common),
         Some(("assets", given)) => return assets(terminal, &common, given),
         Some(("cache", given)) => {
@@ -188,7 +208,10 @@ fn command(terminal: &Arc<Terminal>) -> u8 {
             let rest: Vec<OsString> = given.get_many::<OsString>("").into_iter().flatten().cloned().collect();
             return recipe(terminal, common, word, rest);
         }
-        None => Ok(()),
+        None => {
+            terminal.tell(FIRST_STEPS);
+            return WRONG_USE;
+        }
     };
     match done {
         Ok(()) => DONE,
@@ -206,34 +229,34 @@ fn outer() -> Command {
     Command::new("rvc-run")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Trains RVC voices from recordings, driven by recipes.")
-        .after_help("A recipe is a file such as recipes/train_voice.rhai, or its bare name: rvc-run train_voice anna --epochs 500\nrvc-run <RECIPE> --help shows what a recipe can be told.")
+        .after_help("A recipe is a file such as recipes/train_voice.rhai, or a bare name: rvc-run train_voice anna --epochs 500. A bare name means the file in\nrecipes/ if there is one, else the recipe in the program; so does recipes/NAME.rhai.\nrvc-run help RECIPE shows the settings of a recipe.")
         .override_usage("rvc-run [OPTIONS] <RECIPE> [ARGS]...\n       rvc-run [OPTIONS] <COMMAND>")
-        .subcommand_required(true)
-        .arg_required_else_help(true)
         .allow_external_subcommands(true)
+        .disable_help_subcommand(true)
         .args(flags::common().map(|argument| argument.global(true)))
         .subcommand(
             Command::new("check")
                 .about("Find mistakes in recipes without running them")
-                .arg(Arg::new("files").num_args(0..).value_parser(clap::value_parser!(PathBuf)).value_name("FILE").help("default: every recipe in recipes/")),
+                .arg(Arg::new("files").num_args(0..).value_parser(clap::value_parser!(PathBuf)).value_name("FILE").help("a path, or the name of a recipe [default: every recipe that `rvc-run list` shows]")),
         )
-        .subcommand(Command::new("list").about("List the recipes in recipes/"))
+        .subcommand(Command::new("list").about("List the recipes: those in recipes/ and those in the program"))
         .subcommand(
             Command::new("docs")
                 .about("Print what recipes can call, as Markdown")
                 .arg(Arg::new("editor").long("editor").value_name("DIR").value_parser(clap::value_parser!(PathBuf)).help("write definition files for editors to DIR instead")),
         )
-        .subcommand(
-            Command::new("eject")
-                .about("Write a script of the standard library to stdlib/, where it can be changed")
-                .arg(Arg::new("names").required(true).num_args(1..).value_name("NAME").help("such as stdlib/training"))
-                .arg(Arg::new("force").long("force").action(ArgAction::SetTrue).help("replace a file that is there already")),
-        )
+        .subcommand(eject_command::eject_command())
+        .subcommand(eject_command::new_command())
         .subcommand(Command::new("doctor").about("Show what was found on this machine, and what is missing"))
         .subcommand(assets_command::command())
         .subcommand(cache_command::command())
         .subcommand(track_command::command())
         .subcommand(ui_command::command())
+        .subcommand(
+            Command::new("help")
+                .about("Show the help of a recipe or a command")
+                .arg(Arg::new("words").num_args(0..).value_name("RECIPE|COMMAND").help("such as train_voice, or assets fetch")),
+        )
 }
 
 /// The current folder is the empty path, which keeps paths in messages short; any other is made absolute, since the paths
@@ -277,12 +300,12 @@ fn usage(terminal: &Terminal, error: &clap::Error) -> u8 {
 }
 
 fn recipe(terminal: &Arc<Terminal>, outer: Common, word: &str, rest: Vec<OsString>) -> u8 {
-    let found = catalog::find(&workspace(&outer), word, COMMANDS)
-        .and_then(|path| files::read_text(&path).map(|text| (path.display().to_string(), text)));
-    let (source, text) = match found {
+    let Script { source, text, notice } = match catalog::find(&workspace(&outer), word, None, COMMANDS) {
         Ok(found) => found,
         Err(error) => return fail(terminal, &error),
     };
+    // Commands that the recipe prints call one of the program by its bare name.
+    let word = shipped::path_of(&source).and_then(shipped::recipe_name).unwrap_or(word);
     let recipe = match run::load(&host(terminal, &outer), &source, &text) {
         Ok(recipe) => recipe,
         Err(mistakes) => return tell_mistakes(terminal, &mistakes),
@@ -317,6 +340,9 @@ fn recipe(terminal: &Arc<Terminal>, outer: Common, word: &str, rest: Vec<OsStrin
         return fail(terminal, &error);
     }
     idle.warnings.into_iter().for_each(|text| host.session.task().warn(text));
+    if let Some(notice) = notice {
+        host.session.task().info(notice);
+    }
     terminal.opening(&params::Opening::new(word, &recipe.params, &typed));
     let arguments = params::to_map(&recipe.params, &typed);
     host.session.set_call(call(&common, word, &recipe.params, typed));
@@ -334,6 +360,18 @@ fn recipe(terminal: &Arc<Terminal>, outer: Common, word: &str, rest: Vec<OsStrin
         terminal.tell("stopped; the same command goes on from here");
     }
     outcome.code
+}
+
+/// `rvc-run help WORDS`: what `rvc-run WORDS --help` shows.
+fn help(terminal: &Arc<Terminal>, common: Common, given: &ArgMatches) -> u8 {
+    let words: Vec<&String> = given.get_many("words").into_iter().flatten().collect();
+    match words[..] {
+        [word] if !COMMANDS.contains(&word.as_str()) => recipe(terminal, common, word, vec!["--help".into()]),
+        _ => {
+            let line = ["rvc-run"].into_iter().chain(words.iter().map(|word| word.as_str())).chain(["--help"]);
+            outer().try_get_matches_from(line).map_or_else(|error| usage(terminal, &error), |_| DONE)
+        }
+    }
 }
 
 /// The first signal asks the task to stop; a second one ends the process at once, see [`Signals`].
@@ -364,23 +402,20 @@ fn tell_mistakes(terminal: &Terminal, mistakes: &[Diagnostic]) -> u8 {
 fn check_files(terminal: &Arc<Terminal>, common: &Common, given: &ArgMatches) -> u8 {
     let space = workspace(common);
     let named: Vec<PathBuf> = given.get_many("files").into_iter().flatten().cloned().collect();
-    let paths = if named.is_empty() {
-        catalog::list(&space).map(|entries| entries.into_iter().map(|e| e.path).collect())
+    let scripts = if named.is_empty() {
+        catalog::list(&space).map(|entries| entries.into_iter().map(|entry| entry.script).collect())
     } else {
-        named.iter().map(|path| catalog::find(&space, &path.to_string_lossy(), &[])).collect()
+        named.iter().map(|path| catalog::find(&space, &path.to_string_lossy(), None, &[])).collect()
     };
-    let paths: Vec<PathBuf> = match paths {
-        Ok(paths) => paths,
+    let scripts: Vec<Script> = match scripts {
+        Ok(scripts) => scripts,
         Err(error) => return fail(terminal, &error),
     };
     let host = host(terminal, common);
     let natives = Natives::of(&host.engine);
     let mut found: Vec<Diagnostic> = Vec::new();
-    for path in &paths {
-        match files::read_text(path) {
-            Ok(text) => found.extend(check::script(&host, &natives, &path.display().to_string(), &text)),
-            Err(error) => found.push(Diagnostic::from(&error)),
-        }
+    for script in &scripts {
+        found.extend(check::script(&host, &natives, &script.source, &script.text));
     }
     // Two recipes that import the same script see the same mistakes in it.
     let mut unique: Vec<Diagnostic> = Vec::new();
@@ -391,7 +426,7 @@ fn check_files(terminal: &Arc<Terminal>, common: &Common, given: &ArgMatches) ->
     }
     let code = tell_mistakes(terminal, &unique);
     let mistakes = unique.iter().filter(|d| d.severity == Severity::Error).count();
-    terminal.print(&format!("{} checked, {} found", count(paths.len(), "script"), count(mistakes, "mistake")));
+    terminal.print(&format!("{} checked, {} found", count(scripts.len(), "script"), count(mistakes, "mistake")));
     code
 }
 
@@ -401,13 +436,12 @@ fn count(n: usize, what: &str) -> String {
 
 fn list(terminal: &Terminal, common: &Common) -> rvc_run::Result<()> {
     let entries = catalog::list(&workspace(common))?;
-    if entries.is_empty() {
-        return Err(Error::new(Kind::NotFound, "there are no recipes here: no folder recipes/ with .rhai files")
-            .hint("go to the folder that holds recipes/, or name it with --workspace"));
-    }
     let width = entries.iter().map(|e| e.name.chars().count()).max().unwrap_or(0);
-    for entry in entries {
+    for entry in &entries {
         terminal.print(format!("{:<width$}  {}", entry.name, entry.summary).trim_end());
+    }
+    if entries.iter().all(|entry| shipped::path_of(&entry.script.source).is_some()) {
+        terminal.tell("\nthese are in the program; to change one: rvc-run eject recipes/NAME");
     }
     Ok(())
 }
@@ -420,14 +454,6 @@ fn write_docs(terminal: &Arc<Terminal>, common: &Common, given: &ArgMatches) -> 
     };
     for path in docs::editor(&host, Path::new(folder))? {
         terminal.print(&path.display().to_string());
-    }
-    Ok(())
-}
-
-fn eject(terminal: &Terminal, common: &Common, given: &ArgMatches) -> rvc_run::Result<()> {
-    for name in given.get_many::<String>("names").into_iter().flatten() {
-        let path = library::eject(&workspace(common), name, given.get_flag("force"))?;
-        terminal.print(&format!("{}: recipes now use this copy", path.display()));
     }
     Ok(())
 }

@@ -73,7 +73,9 @@ fn help_and_version_are_results() {
 fn nothing_to_do_is_wrong_use() {
     let nothing = run(&[]);
     assert_eq!((nothing.code, nothing.out.as_str()), (2, ""));
-    assert!(nothing.err.contains("Usage: rvc-run [OPTIONS] <RECIPE> [ARGS]..."), "{}", nothing.err);
+    for step in ["rvc-run quickstart ", "rvc-run new my-voices ", "rvc-run train_voice anna ", "rvc-run list "] {
+        assert!(nothing.err.contains(step), "{step:?} is missing in\n{}", nothing.err);
+    }
 }
 
 #[test]
@@ -102,10 +104,55 @@ fn list_shows_recipes_with_their_first_line() {
 }
 
 #[test]
-fn list_in_a_folder_without_recipes_says_what_to_do() {
-    let listed = run(&["list"]);
-    assert_eq!(listed.code, 1);
-    assert!(listed.err.contains("hint: go to the folder that holds recipes/"), "{}", listed.err);
+fn list_in_an_empty_folder_shows_the_recipes_of_the_program() {
+    let names = |ended: &Ended| -> Vec<String> {
+        ended.out.lines().map(|line| line.split(' ').next().unwrap().to_owned()).collect()
+    };
+    let (here, away) = (run(&["list", "--workspace", checkout()]), run(&["list"]));
+    assert_eq!((names(&away), away.code), (names(&here), 0));
+    assert!(away.err.contains("rvc-run eject recipes/NAME") && here.err.is_empty(), "{}{}", away.err, here.err);
+}
+
+#[test]
+fn a_recipe_of_the_workspace_hides_that_of_the_program() {
+    let place = Place::new();
+    place.file("recipes/train_voice.rhai", "//! Mine.\nprint(\"mine\");");
+    assert!(place.run(&["list"]).out.lines().any(|line| line.starts_with("train_voice ") && line.ends_with(" Mine.")));
+    for word in ["train_voice", "recipes/train_voice", "recipes/train_voice.rhai"] {
+        assert_eq!(place.run(&[word]).out, "mine\n", "{word}");
+    }
+    let of_program = place.run(&["recipes/train_voice.rhai (built in)", "--help"]);
+    assert!(of_program.out.contains("rvc-run train_voice "), "{}{}", of_program.out, of_program.err);
+}
+
+#[test]
+fn a_recipe_of_the_program_runs_anywhere_and_shows_where_it_failed() {
+    let place = Place::new();
+    let named = place.run(&["prepare", "nobody", "-v"]);
+    assert_eq!(named.code, 1);
+    assert!(named.err.contains("--> recipes/prepare.rhai:"), "{}", named.err);
+    assert!(named.err.contains("(built in)") && !named.err.contains("there is no file"), "{}", named.err);
+    let notice = "there is no file recipes/prepare.rhai here: this is the recipe prepare that is in the program\n";
+    let by_path = place.run(&["recipes/prepare.rhai", "nobody"]);
+    assert!(by_path.code == 1 && by_path.err.starts_with(notice), "{}", by_path.err);
+    assert!(!place.run(&["recipes/prepare.rhai", "nobody", "-q"]).err.contains(notice));
+    for elsewhere in ["other/prepare.rhai", "./recipes/prepare2.rhai", "recipes/deeper/prepare"] {
+        assert_eq!(place.run(&[elsewhere, "nobody"]).code, 2, "{elsewhere}");
+    }
+}
+
+#[test]
+fn help_of_a_word_is_its_own_help() {
+    let place = Place::new();
+    place.file("recipes/hello.rhai", "//! Says hello.\nprint(\"hello\");");
+    for words in [&["train_voice"][..], &["hello"], &["list"], &["assets", "fetch"], &[]] {
+        let help = place.run(&[&["help"], words].concat());
+        let flag = place.run(&[words, &["--help"]].concat());
+        assert_eq!((help.code, &help.out, &help.err), (0, &flag.out, &flag.err), "{words:?}");
+        assert!(!help.out.is_empty());
+    }
+    let unknown = place.run(&["help", "trian_voice"]);
+    assert!(unknown.code == 2 && unknown.err.contains("did you mean \"train_voice\"?"), "{}", unknown.err);
 }
 
 #[test]
@@ -341,6 +388,51 @@ fn eject_writes_a_script_that_recipes_then_use() {
     let ended = place.run(&["a.rhai"]);
     assert_eq!((ended.code, ended.out.as_str()), (0, "mine\n"));
     assert_eq!(ended.err, "stdlib/presets is taken from stdlib/presets.rhai\n");
+}
+
+#[test]
+fn eject_writes_a_recipe_that_its_name_then_means() {
+    let place = Place::new();
+    let ejected = place.run(&["eject", "recipes/train_voice", "convert"]);
+    let expected = "recipes/train_voice.rhai: `rvc-run train_voice` now uses this copy
+recipes/convert.rhai: `rvc-run convert` now uses this copy\n";
+    assert_eq!((ejected.code, ejected.out.as_str()), (0, expected));
+    place.file("recipes/train_voice.rhai", "print(\"mine\");");
+    assert_eq!(place.run(&["train_voice"]).out, "mine\n");
+    assert_eq!(place.run(&["eject", "train_voice"]).code, 2, "a changed copy is not replaced unasked");
+    let two = place.run(&["eject", "sweep"]);
+    assert_eq!(two.code, 2);
+    assert!(two.err.contains("\"sweep\" can be stdlib/sweep or recipes/sweep"), "{}", two.err);
+    let unknown = place.run(&["eject", "recipes/trian_voice"]);
+    assert!(unknown.err.contains("did you mean recipes/train_voice?"), "{}", unknown.err);
+    assert_eq!(place.run(&["eject", "quickstart"]).code, 0);
+    assert!(place.has("recipes/quickstart/anna/01.flac"), "the speech that it reads");
+}
+
+#[test]
+fn a_new_workspace_has_recipes_and_replaces_nothing() {
+    let place = Place::new();
+    let made = place.run(&["new", "my voices"]);
+    assert_eq!((made.code, made.err.as_str()), (0, ""));
+    assert!(made.out.contains("  cd 'my voices'\n") && made.out.contains("rvc-run train_voice anna"), "{}", made.out);
+    for file in ["recipes/train_voice.rhai", "recipes/quickstart/ben/06.flac", "data/README.md"] {
+        assert!(place.has(&format!("my voices/{file}")), "{file}");
+    }
+    let listed = place.run(&["list", "--workspace", "my voices"]);
+    assert_eq!((listed.code, listed.err.as_str()), (0, ""), "all of them are files");
+    assert_eq!(place.run(&["new", "my voices"]).code, 0, "what is there already, unchanged, is as good");
+
+    let place = Place::new();
+    place.file("recipes/train_voice.rhai", "// mine").file("notes.txt", "mine too");
+    let refused = place.run(&["new", "."]);
+    assert_eq!(refused.code, 2);
+    assert!(
+        refused.err.contains("files of yours already: ") && refused.err.contains("train_voice.rhai"),
+        "{}",
+        refused.err
+    );
+    assert!(!place.has("data") && !place.has("recipes/resume.rhai"), "nothing was written");
+    assert!(place.run(&["train_voice", "--help"]).code == 0);
 }
 
 #[test]

@@ -15,8 +15,9 @@ use rvc_run::files::Workspace;
 use rvc_run::script::native::{self, Natives};
 use rvc_run::script::params::{self, Param};
 use rvc_run::script::run::{self, CANCELLED, DONE, FAILED, Outcome, Recipe, WRONG_USE};
-use rvc_run::script::{Child, Diagnostic, Host, Session, check, docs, flags, library};
+use rvc_run::script::{Child, Diagnostic, Host, Session, check, docs, flags};
 use rvc_run::task::{Event, Task};
+use rvc_run::{eject, shipped};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex};
@@ -646,7 +647,7 @@ fn imports_are_relative_to_the_importing_file() {
 
 #[test]
 fn an_error_in_the_library_is_marked_as_built_in() {
-    let place = rvc_run::script::diagnostic::place_name(&library::built_in_source("training"), 44, 19);
+    let place = rvc_run::script::diagnostic::place_name(&shipped::source(shipped::STDLIB_FOLDER, "training"), 44, 19);
     assert_eq!(place, "stdlib/training.rhai:44:19 (built in)");
 }
 
@@ -654,14 +655,14 @@ fn an_error_in_the_library_is_marked_as_built_in() {
 fn eject_writes_a_copy_and_never_replaces_one_unasked() {
     let folder = tempfile::tempdir().unwrap();
     let workspace = Workspace::new(folder.path());
-    let path = library::eject(&workspace, "stdlib/presets", false).unwrap();
+    let path = eject::script(&workspace, "stdlib/presets", false).unwrap();
     assert_eq!(path, folder.path().join("stdlib/presets.rhai"));
-    assert!(library::eject(&workspace, "presets", false).is_ok(), "an equal copy is as good");
+    assert!(eject::script(&workspace, "presets", false).is_ok(), "an equal copy is as good");
     std::fs::write(&path, "// mine").unwrap();
-    assert_eq!(library::eject(&workspace, "presets", false).unwrap_err().kind(), rvc_run::Kind::Usage);
+    assert_eq!(eject::script(&workspace, "presets", false).unwrap_err().kind(), rvc_run::Kind::Usage);
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "// mine");
-    library::eject(&workspace, "presets", true).unwrap();
-    let error = library::eject(&workspace, "stdlib/preset", false).unwrap_err();
+    eject::script(&workspace, "presets", true).unwrap();
+    let error = eject::script(&workspace, "stdlib/preset", false).unwrap_err();
     assert_eq!(error.hint_text(), Some("did you mean stdlib/presets?"));
 }
 
@@ -673,7 +674,7 @@ fn the_program_holds_every_script_of_the_library_folder() {
         .map(|e| e.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned())
         .collect();
     names.sort();
-    assert_eq!(library::STDLIB.iter().map(|(name, _)| *name).collect::<Vec<_>>(), names);
+    assert_eq!(shipped::STDLIB.iter().map(|(name, _)| *name).collect::<Vec<_>>(), names);
     for name in names {
         assert!(!native::MODULES.contains(&name.as_str()), "stdlib/{name} would hide the native module of that name");
     }
@@ -682,14 +683,26 @@ fn the_program_holds_every_script_of_the_library_folder() {
 #[test]
 fn the_program_knows_every_recipe_of_the_folder() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes");
-    let texts = rvc_run::files::list(&folder).unwrap();
-    let texts = texts.iter().filter(|path| path.extension().is_some_and(|e| e == "rhai"));
-    let mut texts: Vec<String> = texts.map(|path| std::fs::read_to_string(path).unwrap()).collect();
-    let mut known: Vec<String> = library::RECIPES.iter().map(ToString::to_string).collect();
-    texts.sort();
-    known.sort();
-    assert!(texts == known, "library::RECIPES and recipes/ differ");
-    assert!(!library::is_shipped("print(1);") && library::is_shipped(&known[0]));
+    let files = rvc_run::files::list(&folder).unwrap();
+    let files = files.iter().filter(|path| path.extension().is_some_and(|e| e == "rhai"));
+    let name = |path: &Path| path.file_stem().unwrap().to_string_lossy().into_owned();
+    let files: Vec<(String, String)> = files.map(|path| (name(path), std::fs::read_to_string(path).unwrap())).collect();
+    let known: Vec<(String, String)> =
+        shipped::RECIPES.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
+    assert!(files == known, "shipped::RECIPES and recipes/ differ");
+    assert!(!shipped::is_recipe("print(1);") && shipped::is_recipe(&known[0].1));
+}
+
+#[test]
+fn the_program_holds_the_speech_of_the_quickstart() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes/quickstart");
+    let list = |path: &Path| rvc_run::files::list(path).unwrap();
+    let files: Vec<std::path::PathBuf> =
+        list(&folder).into_iter().flat_map(|path| if path.is_dir() { list(&path) } else { vec![path] }).collect();
+    assert_eq!(files.len(), shipped::SPEECH.len());
+    for (path, bytes) in shipped::SPEECH {
+        assert!(std::fs::read(folder.join(path)).unwrap() == *bytes, "{path}");
+    }
 }
 
 // Docs.
@@ -756,7 +769,7 @@ fn every_example_in_the_docs_works() {
         let ours = natives.functions.into_iter().filter(|f| !f.standard);
         let mut found: Vec<(String, String)> =
             ours.flat_map(|f| docs::examples(&f.doc).into_iter().map(move |e| (f.signature(), e))).collect();
-        for (name, text) in library::STDLIB {
+        for (name, text) in shipped::STDLIB {
             let ast = stage.host.compile(name, text).unwrap();
             for f in ast.iter_functions() {
                 found.extend(
@@ -779,7 +792,7 @@ fn the_reference_names_every_module_and_library_script() {
     for title in native::MODULES
         .iter()
         .map(ToString::to_string)
-        .chain(library::STDLIB.iter().map(|(n, _)| format!("stdlib/{n}")))
+        .chain(shipped::STDLIB.iter().map(|(n, _)| format!("stdlib/{n}")))
     {
         assert!(text.contains(&format!("\n## {title}\n")), "{title} is missing");
     }

@@ -43,8 +43,11 @@ pub const RESULT_VARIABLE: &str = "RVC_RUN_RESULT";
 pub struct Job {
     /// Any text, unique among the jobs; names the log where it is a plain file name.
     pub name: String,
-    /// The script that the child runs.
+    /// The script that the child runs, as its command line names it.
     pub recipe: PathBuf,
+    /// The script's text, where `recipe` is no file but one that the program carries.
+    #[serde(skip)]
+    pub text: Option<String>,
     /// What follows the recipe on the command line.
     pub args: Vec<String>,
     /// Environment variables beside those of this process.

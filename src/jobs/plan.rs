@@ -67,7 +67,10 @@ impl Plan {
             let after =
                 job.after.iter().map(|name| self.places.get(name).copied().ok_or_else(|| self.unknown(job, name)));
             let after = after.collect::<Result<_>>()?;
-            let text = files::digest(files::read(&job.recipe).map_err(|e| e.context(format!("job {:?}", job.name)))?);
+            let text = match &job.text {
+                Some(text) => files::digest(text),
+                None => files::digest(files::read(&job.recipe).map_err(|e| e.context(format!("job {:?}", job.name)))?),
+            };
             self.jobs.push(Rc::new(Planned {
                 job: job.clone(),
                 files: Files::new(folder, &id(&job.name)),

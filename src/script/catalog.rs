@@ -1,40 +1,63 @@
-//! Which recipes there are, and which file a word on the command line means.
+//! Which recipes there are, and which of them a word on the command line means: a file, or one that the program carries.
 
+use super::bind::Script;
+use super::library::tidy;
 use crate::error::nearest;
 use crate::files::{self, Workspace};
+use crate::shipped::{self, EXTENSION, RECIPES, RECIPES_FOLDER};
 use crate::{Error, Kind, Result};
 use std::path::{Path, PathBuf};
-
-const FOLDER: &str = "recipes";
-const EXTENSION: &str = "rhai";
 
 /// A recipe as `rvc-run list` shows it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
     /// The file name without its ending.
     pub name: String,
-    pub path: PathBuf,
+    pub script: Script,
     /// The first line of its `//!` text.
     pub summary: String,
 }
 
-/// The recipes in the workspace's recipes folder, sorted by name; none if there is no such folder.
+/// The recipes in the workspace's recipes folder and those of the program that it has no file of the same name for, sorted by name.
 pub fn list(workspace: &Workspace) -> Result<Vec<Entry>> {
-    let folder = workspace.path(FOLDER);
+    let mut scripts: Vec<(String, Script)> = Vec::new();
+    for path in files_of(workspace)? {
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        scripts.push((name, read(&path)?));
+    }
+    for (name, _) in RECIPES {
+        if !scripts.iter().any(|(own, _)| own == name) {
+            scripts.extend(of_program(name).map(|script| ((*name).to_owned(), script)));
+        }
+    }
+    scripts.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let entry = |(name, script): (String, Script)| Entry { name, summary: summary(&script.text), script };
+    Ok(scripts.into_iter().map(entry).collect())
+}
+
+/// The scripts in the workspace's recipes folder; none if there is no such folder.
+fn files_of(workspace: &Workspace) -> Result<Vec<PathBuf>> {
+    let folder = workspace.path(RECIPES_FOLDER);
     if !folder.is_dir() {
         return Ok(Vec::new());
     }
-    let mut entries = Vec::new();
-    for path in files::list(&folder)? {
-        if path.extension().is_none_or(|e| e != EXTENSION) || !path.is_file() {
-            continue;
-        }
-        let path = super::library::tidy(&path);
-        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let summary = summary(&files::read_text(&path)?);
-        entries.push(Entry { name, path, summary });
-    }
-    Ok(entries)
+    Ok(files::list(&folder)?.into_iter().filter(|path| is_script(path)).collect())
+}
+
+/// A path without .rhai could be anything, such as a folder named like a recipe; a script it is not.
+fn is_script(path: &Path) -> bool {
+    path.is_file() && path.extension().is_some_and(|e| e == EXTENSION)
+}
+
+fn read(path: &Path) -> Result<Script> {
+    let path = tidy(path);
+    Ok(Script { source: path.display().to_string(), text: files::read_text(&path)?, notice: None })
+}
+
+/// The recipe that the program carries under this name.
+fn of_program(name: &str) -> Option<Script> {
+    let text = shipped::text(RECIPES, name)?.to_owned();
+    Some(Script { source: shipped::source(RECIPES_FOLDER, name), text, notice: None })
 }
 
 /// The first line of a script's `//!` text.
@@ -43,23 +66,35 @@ pub fn summary(text: &str) -> String {
     line.unwrap_or_default().trim().to_owned()
 }
 
-/// The file that `word` means: a path, a path without its ending, or the name of a recipe in recipes/.
+/// The recipe that `word` means, the first of: a path, with or without its ending; the name of a recipe in the workspace's recipes/; the name of one
+/// beside the recipe `asking`; the name of one that the program carries, bare, as the path recipes/NAME.rhai, or as messages name it.
 ///
-/// Errors: `usage` with the nearest of `commands` and the recipes there are.
-pub fn find(workspace: &Workspace, word: &str, commands: &[&str]) -> Result<PathBuf> {
-    let with_ending = format!("{word}.{EXTENSION}");
-    let named = !word.contains(['/', '\\']);
-    let beside = if named {
-        vec![workspace.path(FOLDER).join(&with_ending), workspace.path(FOLDER).join(word)]
-    } else {
-        Vec::new()
-    };
-    let places = [PathBuf::from(word), PathBuf::from(&with_ending)].into_iter().chain(beside);
-    // A path without .rhai could be anything, such as a folder named like a recipe; a script it is not.
-    let is_script = |path: &Path| path.is_file() && path.extension().is_some_and(|e| e == EXTENSION);
-    if let Some(path) = places.into_iter().find(|path| is_script(path)) {
-        return Ok(super::library::tidy(&path));
+/// Errors: `usage` with the nearest of `commands` and the recipes there are; `file.*`.
+pub fn find(workspace: &Workspace, word: &str, asking: Option<&Path>, commands: &[&str]) -> Result<Script> {
+    if let Some(name) = shipped::path_of(word).and_then(shipped::recipe_name) {
+        return of_program(name).ok_or_else(|| unknown(workspace, word, commands));
     }
+    let with_ending = format!("{word}.{EXTENSION}");
+    let mut places = vec![PathBuf::from(word), PathBuf::from(&with_ending)];
+    let is_bare = !word.contains(['/', '\\']);
+    if is_bare {
+        let folder = workspace.path(RECIPES_FOLDER);
+        places.extend([folder.join(&with_ending), folder.join(word)]);
+        places.extend(asking.map(|file| file.with_file_name(&with_ending)));
+    }
+    if let Some(path) = places.iter().find(|path| is_script(path)) {
+        return read(path);
+    }
+    let path = if is_bare { format!("{RECIPES_FOLDER}/{word}") } else { tidy(Path::new(word)).display().to_string() };
+    let name = shipped::recipe_name(&path);
+    let mut script = name.and_then(of_program).ok_or_else(|| unknown(workspace, word, commands))?;
+    if let Some(name) = name.filter(|_| !is_bare) {
+        script.notice = Some(format!("there is no file {word} here: this is the recipe {name} that is in the program"));
+    }
+    Ok(script)
+}
+
+fn unknown(workspace: &Workspace, word: &str, commands: &[&str]) -> Error {
     let what = if Path::new(word).extension().is_some_and(|e| e == EXTENSION) {
         "there is no recipe"
     } else {
@@ -68,16 +103,8 @@ pub fn find(workspace: &Workspace, word: &str, commands: &[&str]) -> Result<Path
     let error = Error::new(Kind::Usage, format!("{what} {word:?}"));
     let known: Vec<String> = list(workspace).unwrap_or_default().into_iter().map(|entry| entry.name).collect();
     let stem = Path::new(word).file_stem().map_or_else(|| word.to_owned(), |s| s.to_string_lossy().into_owned());
-    let candidates = commands.iter().copied().chain(known.iter().map(String::as_str));
-    if known.is_empty() {
-        let folder = workspace.path(FOLDER);
-        return Err(error.hint(format!(
-            "{} holds no recipes: go to the folder that does, copy it here, or name one by its path",
-            folder.display()
-        )));
-    }
-    Err(match nearest(&stem, candidates) {
+    match nearest(&stem, commands.iter().copied().chain(known.iter().map(String::as_str))) {
         Some(name) => error.hint(format!("did you mean {name:?}?")),
         None => error.hint("rvc-run list shows the recipes there are, rvc-run --help the commands"),
-    })
+    }
 }

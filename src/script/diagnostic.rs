@@ -267,7 +267,7 @@ fn syntax(error: &ParseErrorType, at: Position, source: &str, sources: &Sources)
 /// The diagnostic of a module that was neither imported nor is native; `imported` are the aliases in reach.
 pub fn unknown_module<'a>(name: &str, imported: impl Iterator<Item = &'a str>) -> Diagnostic {
     let diagnostic = Diagnostic::error(SYNTAX, format!("there is no module `{name}` here"));
-    let library = super::library::STDLIB.iter().map(|(known, _)| *known);
+    let library = crate::shipped::STDLIB.iter().map(|(known, _)| *known);
     if library.clone().any(|known| known == name) {
         return diagnostic.hint(format!("write `import \"stdlib/{name}\" as {name};` at the top"));
     }
@@ -327,7 +327,7 @@ pub fn of_eval_error(error: &EvalAltResult, root: &str, sources: &Sources, nativ
         _ => message(error, natives).at(&source, position, sources),
     };
     diagnostic.notes = notes;
-    let is_shipped = sources.get(root).is_some_and(|text| super::library::is_shipped(&text));
+    let is_shipped = sources.get(root).is_some_and(|text| crate::shipped::is_recipe(&text));
     diagnostic.of_input = is_of_input(&diagnostic.code, is_shipped);
     diagnostic
 }

@@ -1,9 +1,10 @@
 //! The reference of what scripts can call: Markdown for people, definition files for editors.
 
 use super::engine::Host;
+use super::native;
 use super::native::{Function, MODULES, Natives};
-use super::{library, native};
 use crate::config::{self, Config};
+use crate::shipped::{self, STDLIB, STDLIB_FOLDER};
 use crate::{Error, Kind, Result, files};
 use rhai::FnAccess;
 use std::fmt::Write;
@@ -31,7 +32,7 @@ pub fn markdown(host: &Host) -> Result<String> {
     for module in MODULES {
         section(module, ours(Some(module)));
     }
-    for (name, shipped) in library::STDLIB {
+    for (name, shipped) in STDLIB {
         standard(host, &mut text, name, shipped)?;
     }
     let contents: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("## ")).collect();
@@ -55,7 +56,7 @@ fn settings(text: &mut String) -> Result<()> {
 }
 
 fn standard(host: &Host, text: &mut String, name: &str, shipped: &str) -> Result<()> {
-    let source = library::built_in_source(name);
+    let source = shipped::source(STDLIB_FOLDER, name);
     let ast = host.compile(&source, shipped).map_err(|d| Error::new(Kind::Internal, d.message))?;
     let _ = write!(text, "\n## stdlib/{name}\n\n{}\n", script_doc(ast.doc()));
     // A script's helpers and closures are functions like any other to Rhai; ours have no doc comment.

@@ -71,7 +71,7 @@ impl Host {
             .disable_symbol("eval");
         bind::register(&mut engine);
         connect(&mut engine, &session);
-        session.set_finder(|workspace, word| catalog::find(workspace, word, &[]));
+        session.set_finder(|workspace, word, beside| catalog::find(workspace, word, beside, &[]));
         engine.set_module_resolver(Resolver::new(session.clone(), sources.clone()));
         Self { engine, session, sources }
     }

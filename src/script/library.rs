@@ -1,78 +1,17 @@
 //! Where imported scripts come from: the standard library in the program, the user's own copies, files beside a recipe.
 
+use super::bind::Script;
 use crate::error::nearest;
 use crate::files::{self, Workspace};
+use crate::shipped::{self, EXTENSION, STDLIB, STDLIB_FOLDER};
 use crate::{Error, Kind, Result};
 use std::path::{Component, Path, PathBuf};
 
-/// The standard library as shipped: (name without "stdlib/", text). tests/script.rs compares it with the folder.
-pub const STDLIB: &[(&str, &str)] = &[
-    ("batch", include_str!("../../stdlib/batch.rhai")),
-    ("conversion", include_str!("../../stdlib/conversion.rhai")),
-    ("dataset", include_str!("../../stdlib/dataset.rhai")),
-    ("extraction", include_str!("../../stdlib/extraction.rhai")),
-    ("indexing", include_str!("../../stdlib/indexing.rhai")),
-    ("presets", include_str!("../../stdlib/presets.rhai")),
-    ("proof", include_str!("../../stdlib/proof.rhai")),
-    ("search", include_str!("../../stdlib/search.rhai")),
-    ("slicing", include_str!("../../stdlib/slicing.rhai")),
-    ("sweep", include_str!("../../stdlib/sweep.rhai")),
-    ("tracking", include_str!("../../stdlib/tracking.rhai")),
-    ("training", include_str!("../../stdlib/training.rhai")),
-    ("voice", include_str!("../../stdlib/voice.rhai")),
-    ("voicefile", include_str!("../../stdlib/voicefile.rhai")),
-];
-
-/// The recipes as shipped. tests/script.rs compares them with the folder.
-pub const RECIPES: &[&str] = &[
-    include_str!("../../recipes/convert.rhai"),
-    include_str!("../../recipes/export.rhai"),
-    include_str!("../../recipes/extract.rhai"),
-    include_str!("../../recipes/import.rhai"),
-    include_str!("../../recipes/index.rhai"),
-    include_str!("../../recipes/prepare.rhai"),
-    include_str!("../../recipes/prepare_voice.rhai"),
-    include_str!("../../recipes/quickstart.rhai"),
-    include_str!("../../recipes/resume.rhai"),
-    include_str!("../../recipes/sweep.rhai"),
-    include_str!("../../recipes/sweep_custom.rhai"),
-    include_str!("../../recipes/sweep_then_train.rhai"),
-    include_str!("../../recipes/sweep_trial.rhai"),
-    include_str!("../../recipes/train_all.rhai"),
-    include_str!("../../recipes/train_voice.rhai"),
-    include_str!("../../recipes/voice_extract.rhai"),
-    include_str!("../../recipes/voice_info.rhai"),
-    include_str!("../../recipes/voice_merge.rhai"),
-    include_str!("../../recipes/voice_rename.rhai"),
-];
-
 const PREFIX: &str = "stdlib/";
-const BUILT_IN: &str = " (built in)";
-const EXTENSION: &str = "rhai";
-
-/// A script that an `import` leads to.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Script {
-    /// How messages name it: a path, or `stdlib/x.rhai (built in)`.
-    pub source: String,
-    pub text: String,
-    /// One line for the person if this replaces a script of the standard library with other content.
-    pub notice: Option<String>,
-}
-
-/// How messages name a script of the standard library inside the program.
-pub fn built_in_source(name: &str) -> String {
-    format!("{PREFIX}{name}.{EXTENSION}{BUILT_IN}")
-}
-
-/// Whether a text is that of a recipe that ships, unchanged.
-pub fn is_shipped(text: &str) -> bool {
-    RECIPES.iter().any(|known| known.trim() == text.trim())
-}
 
 /// Whether a script is one of the standard library, from the program or a copy in a folder stdlib/.
 pub fn is_standard(source: &str) -> bool {
-    let path = Path::new(source.strip_suffix(BUILT_IN).unwrap_or(source));
+    let path = Path::new(shipped::path_of(source).unwrap_or(source));
     let name = path.file_stem().unwrap_or_default().to_string_lossy();
     path.parent().is_some_and(|folder| folder.ends_with("stdlib")) && STDLIB.iter().any(|(known, _)| *known == name)
 }
@@ -91,7 +30,7 @@ pub fn find(workspace: &Workspace, from: Option<&str>, path: &str) -> Result<Scr
 }
 
 fn standard(workspace: &Workspace, name: &str) -> Result<Script> {
-    let shipped = STDLIB.iter().find(|(known, _)| *known == name).map(|(_, text)| *text);
+    let shipped = shipped::text(STDLIB, name);
     let own = tidy(&workspace.path(PREFIX).join(format!("{name}.{EXTENSION}")));
     if own.is_file() {
         let text = files::read_text(&own)?;
@@ -101,7 +40,7 @@ fn standard(workspace: &Workspace, name: &str) -> Result<Script> {
         return Ok(Script { source, text, notice });
     }
     if let Some(text) = shipped {
-        return Ok(Script { source: built_in_source(name), text: text.to_owned(), notice: None });
+        return Ok(Script { source: shipped::source(STDLIB_FOLDER, name), text: text.to_owned(), notice: None });
     }
     let error = Error::new(
         Kind::Script,
@@ -115,7 +54,7 @@ fn standard(workspace: &Workspace, name: &str) -> Result<Script> {
 }
 
 fn beside(from: &str, path: &str) -> Result<Script> {
-    if from.ends_with(BUILT_IN) {
+    if shipped::path_of(from).is_some() {
         return Err(Error::new(Kind::Script, format!("{from} imports {path:?}, which is not in the standard library")));
     }
     let folder = Path::new(from).parent().unwrap_or(Path::new(""));
@@ -161,31 +100,4 @@ pub fn tidy(path: &Path) -> PathBuf {
         }
     }
     parts.iter().collect()
-}
-
-/// Writes the shipped script `name` ("stdlib/training" or "training") to the workspace's stdlib folder; returns the path.
-///
-/// Errors: `usage` if there is no such script, or a file is there already and `force` is not set; `file.*`.
-pub fn eject(workspace: &Workspace, name: &str, force: bool) -> Result<PathBuf> {
-    let short = name.strip_prefix(PREFIX).unwrap_or(name);
-    let short = short.strip_suffix(".rhai").unwrap_or(short);
-    let Some((known, text)) = STDLIB.iter().find(|(known, _)| *known == short) else {
-        let error = Error::new(Kind::Usage, format!("there is no script {PREFIX}{short} in the program"));
-        let names = STDLIB.iter().map(|(known, _)| *known);
-        return Err(match nearest(short, names.clone()) {
-            Some(known) => error.hint(format!("did you mean {PREFIX}{known}?")),
-            None => error.hint(format!("there are: {}", names.collect::<Vec<_>>().join(", "))),
-        });
-    };
-    let path = tidy(&workspace.path(PREFIX).join(format!("{known}.{EXTENSION}")));
-    if files::read(&path).is_ok_and(|there| there == text.as_bytes()) {
-        return Ok(path); // there already, ready to be edited
-    }
-    if path.exists() && !force {
-        return Err(Error::new(Kind::Usage, format!("{} is there already", path.display()))
-            .path(&path)
-            .hint("--force replaces it by the shipped script"));
-    }
-    files::write(&path, text)?;
-    Ok(path)
 }

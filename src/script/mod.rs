@@ -24,6 +24,6 @@ mod resolver;
 pub mod run;
 mod written;
 
-pub use bind::{Call, Child, Output, Session};
+pub use bind::{Call, Child, Output, Script, Session};
 pub use diagnostic::Diagnostic;
 pub use engine::Host;

@@ -1,6 +1,6 @@
 //! `import` while a recipe runs: finds, compiles and evaluates a script once, and names cycles.
 
-use super::bind::{Fault, Session};
+use super::bind::{Fault, Script, Session};
 use super::engine::{Sources, compile};
 use super::library;
 use crate::Kind;
@@ -23,7 +23,7 @@ impl Resolver {
         Self { session, sources, loaded: RefCell::default(), open: RefCell::default() }
     }
 
-    fn load(&self, engine: &Engine, script: &library::Script, position: Position) -> Resolved {
+    fn load(&self, engine: &Engine, script: &Script, position: Position) -> Resolved {
         if let Some(notice) = &script.notice {
             self.session.task().info(notice);
         }

@@ -70,9 +70,7 @@ pub fn run(host: &Host, recipe: &Recipe, arguments: Map) -> Outcome {
         Err(mistake) => return Outcome { code: WRONG_USE, diagnostics: vec![*mistake] },
     };
     host.session.set_arguments(arguments);
-    // Absolute, so that what is beside the recipe is found from any workspace.
-    let path = std::path::absolute(&recipe.source).unwrap_or_else(|_| recipe.source.clone().into());
-    host.session.set_recipe(path);
+    host.session.set_recipe(&recipe.source, &recipe.text);
     let code = match host.engine.run_ast_with_scope(&mut Scope::new(), &ast) {
         Ok(()) => host.session.exit_code(),
         Err(error) => ending(host, &natives, &recipe.source, &error, &mut found),

@@ -54,7 +54,7 @@ fn documented(stage: &Stage) -> Vec<Documented> {
             doc: f.doc.clone(),
         })
         .collect();
-    for (script, text) in library::STDLIB {
+    for (script, text) in shipped::STDLIB {
         let ast = stage.host.compile(script, text).unwrap();
         for f in ast.iter_functions().filter(|f| !f.comments.is_empty()) {
             let name = format!("{script}::{}", f.name);
@@ -213,7 +213,7 @@ fn docs_name_the_fields_of_every_map_that_a_library_function_ends_with() {
     let wrong = staged(|stage| {
         let mut wrong = Vec::new();
         let mut maps = 0;
-        for (script, text) in library::STDLIB {
+        for (script, text) in shipped::STDLIB {
             let ast = stage.host.compile(script, text).unwrap();
             // Rhai shows the statements of all functions together, and where each function ends.
             let mut maps_at = Vec::new();

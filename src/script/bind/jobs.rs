@@ -2,9 +2,10 @@
 
 use super::track::Handle as Run;
 use super::train::ClaimHandle;
-use super::{At, Fallible, Session, command, session, value};
+use super::{At, Fallible, Script, Session, command, session, value};
 use crate::files::{self, Lock};
 use crate::jobs::{self as engine, Job, Options, Outcome, Report};
+use crate::shipped;
 use crate::{Error, Kind, Result, given};
 use rhai::plugin::*;
 use rhai::{Array, Dynamic, FnPtr, Map, NativeCallContext};
@@ -160,16 +161,22 @@ fn read_job(session: &Session, job: &Dynamic) -> Result<Job> {
         return Err(of_job(wrong("it names no recipe".into())));
     };
     let mut fields = value::map_to_json(&given)?;
-    fields.insert("recipe".into(), json!(find_recipe(session, &recipe.to_string()).map_err(of_job)?));
+    let (recipe, text) = find_recipe(session, &recipe.to_string()).map_err(of_job)?;
+    fields.insert("recipe".into(), json!(recipe));
     let job: Job = given::read(&fields, "a job", "a field").map_err(of_job)?;
     let makes = job.makes.iter().map(|path| session.workspace().path(path)).collect();
-    Ok(Job { args, env, makes, ..job })
+    Ok(Job { args, env, makes, text, ..job })
 }
 
-/// The absolute path of a recipe: jobs may start in another folder.
-fn find_recipe(session: &Session, word: &str) -> Result<PathBuf> {
-    let path = session.find_recipe(word)?;
-    std::path::absolute(&path).map_err(|e| Error::io("find", &path, e))
+/// How a job's command line names its recipe, so that any folder will do: a file by its absolute path, one of the program by its name there. The
+/// text of the latter.
+fn find_recipe(session: &Session, word: &str) -> Result<(PathBuf, Option<String>)> {
+    let Script { source, text, .. } = session.find_recipe(word)?;
+    if shipped::path_of(&source).is_some() {
+        return Ok((source.into(), Some(text)));
+    }
+    let path = std::path::absolute(&source).map_err(|e| Error::io("find", Path::new(&source), e))?;
+    Ok((path, None))
 }
 
 fn variables(env: &Dynamic) -> Result<Vec<(String, String)>> {

@@ -31,7 +31,7 @@ pub use download::check_options as check_download_options;
 pub use fault::{At, Fallible, Fault};
 pub use jobs::check_options as check_job_options;
 pub use model::{check_options as check_voice_options, check_settings as check_convert_settings};
-pub use session::{Call, Child, Finder, Output, Session, session};
+pub use session::{Call, Child, Finder, Output, Script, Session, session};
 pub use train::check_options as check_trainer_options;
 
 use rhai::{Engine, combine_with_exported_module, exported_module};

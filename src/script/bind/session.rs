@@ -5,6 +5,7 @@ use crate::cache::Cache;
 use crate::features::Models;
 use crate::files::Workspace;
 use crate::shell;
+use crate::shipped;
 use crate::task::Task;
 use crate::track::Options;
 use rhai::{Map, NativeCallContext};
@@ -18,8 +19,18 @@ use std::sync::Arc;
 /// Where `print` of a script goes; one call is one line.
 pub type Output = Arc<dyn Fn(&str) + Send + Sync>;
 
-/// Finds the recipe that a word means, as on the command line.
-pub type Finder = fn(&Workspace, &str) -> crate::Result<PathBuf>;
+/// A script: a recipe, or what an `import` leads to.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Script {
+    /// How messages name it: a path, or for one of the program as [`crate::shipped::source`] says.
+    pub source: String,
+    pub text: String,
+    /// One line for the person if this is not what the words alone would lead to.
+    pub notice: Option<String>,
+}
+
+/// Finds the recipe that a word means, as on the command line; the path is that of the recipe that asks.
+pub type Finder = fn(&Workspace, &str, Option<&Path>) -> crate::Result<Script>;
 
 /// What jobs that a recipe starts are made of, and whose job this program is.
 #[derive(Clone, Debug, Default)]
@@ -112,8 +123,8 @@ struct Inner {
     workspace: Workspace,
     task: Task,
     output: Output,
-    /// The file of the recipe that was started.
-    recipe: RefCell<PathBuf>,
+    /// The recipe that was started; a file by its absolute path.
+    recipe: RefCell<Script>,
     arguments: RefCell<Option<Map>>,
     call: RefCell<Call>,
     exit_code: Cell<u8>,
@@ -162,23 +173,31 @@ impl Session {
         (self.0.output)(line);
     }
 
-    /// The folder of the recipe that was started; empty (the current folder) before one is.
-    pub fn recipe_folder(&self) -> PathBuf {
-        self.0.recipe.borrow().parent().map(PathBuf::from).unwrap_or_default()
+    /// The recipe that was started, if one was; a file by its absolute path.
+    pub fn recipe(&self) -> Option<Script> {
+        Some(self.0.recipe.borrow().clone()).filter(|recipe| !recipe.source.is_empty())
     }
 
-    /// The file of the recipe that was started, if one was.
+    /// The file of the recipe that was started; none if it is one of the program.
     pub fn recipe_file(&self) -> Option<PathBuf> {
-        Some(self.0.recipe.borrow().clone()).filter(|path| !path.as_os_str().is_empty())
+        self.recipe().filter(|recipe| shipped::path_of(&recipe.source).is_none()).map(|recipe| recipe.source.into())
     }
 
     /// The name of the recipe that was started: "train_voice".
     pub fn recipe_name(&self) -> Option<String> {
-        self.0.recipe.borrow().file_stem().map(|stem| stem.to_string_lossy().into_owned())
+        let source = self.recipe()?.source;
+        let path = Path::new(shipped::path_of(&source).unwrap_or(&source));
+        path.file_stem().map(|stem| stem.to_string_lossy().into_owned())
     }
 
-    pub fn set_recipe(&self, path: PathBuf) {
-        *self.0.recipe.borrow_mut() = path;
+    pub fn set_recipe(&self, source: &str, text: &str) {
+        // Absolute, so that what is beside the recipe is found from any workspace.
+        let absolute = || std::path::absolute(source).map(|path| path.display().to_string());
+        let source = match shipped::path_of(source) {
+            Some(_) => source.to_owned(),
+            None => absolute().unwrap_or_else(|_| source.to_owned()),
+        };
+        *self.0.recipe.borrow_mut() = Script { source, text: text.to_owned(), notice: None };
     }
 
     /// The parameters of the recipe, if it was started with any.
@@ -217,17 +236,14 @@ impl Session {
         *self.0.tracking.borrow_mut() = options;
     }
 
-    /// The file of a recipe: as the command line finds it, else beside the recipe that runs. Errors: `usage`.
-    pub fn find_recipe(&self, word: &str) -> crate::Result<PathBuf> {
-        let found = match self.0.finder.get() {
-            Some(find) => find(self.workspace(), word),
-            None => Ok(PathBuf::from(word)),
-        };
-        let beside = self.recipe_file().map(|file| file.with_file_name(format!("{word}.rhai")));
-        match (found, beside.filter(|path| path.is_file())) {
-            (Err(_), Some(path)) => Ok(path),
-            (found, _) => found,
+    /// A recipe that this one starts: as the command line finds it, or beside this one. Errors: `usage`, `file.*`.
+    pub fn find_recipe(&self, word: &str) -> crate::Result<Script> {
+        let find = self.0.finder.get().expect("script::engine sets the finder of every session");
+        let found = find(self.workspace(), word, self.recipe_file().as_deref())?;
+        if let Some(notice) = &found.notice {
+            self.task().info(notice);
         }
+        Ok(found)
     }
 
     pub fn set_finder(&self, finder: Finder) {

@@ -1,9 +1,9 @@
 //! Script face of the machine around a recipe: workspace paths, exit codes, tables, warnings.
 
-use super::{At, Fallible, Fault, command, session, text, value};
+use super::{At, Fallible, Fault, Session, command, session, text, value};
 
 use crate::search::{self, Seen};
-use crate::{Error, Kind, Result, duration, files, memory, shell, shown};
+use crate::{Error, Kind, Result, duration, eject, files, memory, shell, shipped, shown};
 use rhai::plugin::*;
 use rhai::{Array, Dynamic, ImmutableString, Map, NativeCallContext};
 use std::collections::BTreeMap;
@@ -102,12 +102,17 @@ pub mod api {
 
     /// Returns the path of `name` beside the recipe that was started, such as a folder of bundled recordings.
     ///
+    /// Of a recipe that is in the program, that is the workspace's folder recipes/. The speech of the quickstart is written there.
+    ///
+    /// * Fails with `file.*` if the speech cannot be written.
+    ///
     /// # Example
     /// ```rhai
     /// system::recipe_path("quickstart").ends_with("quickstart")
     /// ```
-    pub fn recipe_path(ctx: NativeCallContext, name: &str) -> ImmutableString {
-        text_of(session(&ctx).recipe_folder().join(name))
+    #[rhai_fn(return_raw)]
+    pub fn recipe_path(ctx: NativeCallContext, name: &str) -> Fallible<ImmutableString> {
+        super::beside_recipe(&session(&ctx), name).map(text_of).at(&ctx)
     }
 
     /// Returns the names of the folders in `path`, sorted; hidden ones (leading dot) are left out.
@@ -627,6 +632,21 @@ fn voices(folder: &Path) -> Result<Array> {
         )
     };
     Ok(listed(folder)?.iter().filter(|path| path.is_dir()).filter_map(voice).collect())
+}
+
+/// The path of `name` beside the recipe that was started; for one of the program, in the workspace's recipes/, where its speech is then written.
+fn beside_recipe(session: &Session, name: &str) -> Result<PathBuf> {
+    if let Some(file) = session.recipe_file() {
+        return Ok(file.with_file_name(name));
+    }
+    if session.recipe().is_none() || name != shipped::SPEECH_FOLDER {
+        return Ok(session.workspace().path(shipped::RECIPES_FOLDER).join(name));
+    }
+    let (folder, wrote) = eject::speech(session.workspace())?;
+    if wrote {
+        session.task().info(format!("wrote the quickstart's speech of two speakers to {}", folder.display()));
+    }
+    Ok(folder)
 }
 
 /// The names of what `wanted` accepts in `folder`, sorted, without hidden ones.

@@ -269,10 +269,8 @@ fn open(ctx: &NativeCallContext, name: &str, params: &Map, resuming: bool) -> cr
 
 /// The text of the recipe goes into the record: a path alone may lead to another text tomorrow.
 fn record_recipe(session: &Session, run: &Handle) {
-    if let Some(path) = session.recipe_file()
-        && let Ok(text) = files::read_text(&path)
-    {
-        run.run().event("recipe", &json!({ "path": path.display().to_string(), "text": text }));
+    if let Some(recipe) = session.recipe() {
+        run.run().event("recipe", &json!({ "path": recipe.source, "text": recipe.text }));
     }
 }
 
@@ -284,12 +282,11 @@ fn tags(session: &Session) -> serde_json::Map<String, Value> {
             tags.insert(key.to_owned(), value.into());
         }
     };
-    let recipe = session.recipe_file();
-    let text = recipe.as_ref().and_then(|path| files::read(path).ok());
+    let recipe = session.recipe();
     add("mlflow.source.name", session.recipe_name());
-    add("mlflow.source.type", text.as_ref().map(|_| "LOCAL".to_owned()));
-    add("rvc_run.recipe_sha256", text.as_ref().map(files::digest));
-    add("mlflow.source.git.commit", recipe.and_then(|path| git_commit(path.parent()?)));
+    add("mlflow.source.type", recipe.as_ref().map(|_| "LOCAL".to_owned()));
+    add("rvc_run.recipe_sha256", recipe.map(|recipe| files::digest(recipe.text)));
+    add("mlflow.source.git.commit", session.recipe_file().and_then(|path| git_commit(path.parent()?)));
     add("rvc_run.libtorch", runtime::libtorch_version());
     if let Some(parent) = session.child().parent {
         // The follower finds MLflow's own id of it.
