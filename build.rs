@@ -1,6 +1,7 @@
 //! Compiles the few libtorch calls that tch lacks (src/nn/shim.cpp) and tells the linker where libtorch is.
 //!
-//! The rpath lets the program find libtorch where it was built against. libtorch_cuda is loaded at run time
+//! The rpath lets the program find libtorch where it was built against; the copy in a Python wheel keeps only its second part, torch beside
+//! the wheel's own package (xtask/wheel/build.py). libtorch_cuda is loaded at run time
 //! (nn::runtime), never linked: the small wheel set has it without the libraries it needs in turn.
 
 use std::path::{Path, PathBuf};
@@ -22,7 +23,7 @@ fn main() {
         .file("src/nn/shim.cpp")
         .compile("rvc_run_shim");
     if std::env::var("CARGO_CFG_TARGET_OS").as_deref() != Ok("windows") {
-        println!("cargo:rustc-link-arg=-Wl,-rpath,{}", lib.display());
+        println!("cargo:rustc-link-arg=-Wl,-rpath,{}:$ORIGIN/../torch/lib", lib.display());
     }
     println!("cargo:rustc-env=RVC_RUN_LIBTORCH_LIB={}", lib.display());
 }

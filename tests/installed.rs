@@ -1,4 +1,4 @@
-//! The program away from its checkout: its own recipes in an empty folder.
+//! The program away from its checkout: its own recipes in an empty folder, and the Python wheel that carries it.
 //!
 //! Tiny networks; every run is its own process in its own folder.
 
@@ -6,7 +6,10 @@
 
 mod support;
 
-use std::path::Path;
+#[path = "support/python.rs"]
+mod python;
+
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use support::speech::{voice_like, write_wav};
 
@@ -100,4 +103,102 @@ fn a_recipe_of_the_program_starts_others_of_it_or_the_workspaces_own() {
     std::fs::write(folder.path().join("recipes/train_voice.rhai"), "throw \"mine\";").unwrap();
     let text = ended_with(3, &run(away.path(), &[&workspace[..], &train].concat()));
     assert_eq!(text.matches("  failed  ").count(), 2, "{text}");
+}
+
+/// A Python environment with the wheel of this program, and without torch.
+#[cfg(target_os = "linux")]
+struct Environment {
+    folder: tempfile::TempDir,
+    torch: PathBuf,
+}
+
+#[cfg(target_os = "linux")]
+impl Environment {
+    /// None where there is no Python with torch: nothing is downloaded.
+    fn new() -> Option<Self> {
+        let python = python::with_torch()?;
+        let folder = tempfile::tempdir().unwrap();
+        let torch = python::run(&python, "import torch; print(torch.__path__[0])", &[]);
+        let call = |arguments: &[&str]| {
+            let output = Command::new(&python).args(arguments).output().unwrap();
+            ended_with(0, &output)
+        };
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/xtask/wheel/build.py");
+        call(&[script, env!("CARGO_BIN_EXE_rvc-run"), &path("wheels")]);
+        let wheel = rvc_run::files::list(&folder.path().join("wheels")).unwrap().remove(0).display().to_string();
+        call(&["-m", "venv", "--without-pip", &path("venv")]);
+        let install = ["install", "--quiet", "--no-index", "--no-deps", "--disable-pip-version-check", &wheel];
+        call(&[&["-m", "pip", "--python", &path("venv/bin/python")][..], &install].concat());
+        Some(Self { folder, torch: torch.trim().into() })
+    }
+
+    fn program(&self) -> Command {
+        let mut command = program(self.folder.path().join("venv/bin/rvc-run"), self.folder.path());
+        for name in ["PYTHONPATH", "LD_LIBRARY_PATH", "VIRTUAL_ENV"] {
+            command.env_remove(name);
+        }
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.program().args(arguments).output().unwrap()
+    }
+
+    /// Puts torch, and the CUDA libraries beside it, where pip puts them; returns the folder.
+    fn install_torch(&self) -> PathBuf {
+        let packages =
+            rvc_run::files::list(&self.folder.path().join("venv/lib")).unwrap().remove(0).join("site-packages");
+        for name in ["torch", "nvidia"] {
+            let source = self.torch.with_file_name(name);
+            if source.is_dir() {
+                std::os::unix::fs::symlink(source, packages.join(name)).unwrap();
+            }
+        }
+        packages
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_wheel_gives_a_python_environment_the_program() {
+    let Some(environment) = Environment::new() else { return };
+    let text = ended_with(1, &environment.run(&["list"]));
+    assert!(text.contains("needs torch 2.11, and ") && text.contains("pip install 'torch==2.11.*'"), "{text}");
+
+    // A torch of another place, as where the environment of uvx lies over one that has torch.
+    let elsewhere =
+        environment.program().args(["doctor"]).env("PYTHONPATH", environment.torch.parent().unwrap()).output();
+    let text = ended_with(0, &elsewhere.unwrap());
+    assert!(text.contains("ok       libtorch  2.11."), "{text}");
+
+    let packages = environment.install_torch();
+    let header = Command::new("readelf").arg("-d").arg(packages.join("rvc_run/rvc-run")).output().unwrap();
+    let header = ended_with(0, &header);
+    assert!(
+        header.contains("[$ORIGIN/../torch/lib]"),
+        "the torch of the environment, not that of the build:\n{header}"
+    );
+    ended_with(2, &environment.run(&["no_such_recipe"]));
+    let text = ended_with(0, &environment.run(&["quickstart", "--epochs", "1"]));
+    assert!(environment.folder.path().join("models/quickstart.pth").is_file(), "{text}");
+    // Jobs start the program itself, not the Python that started it.
+    let job = "let made = jobs::run([#{ name: \"one\", recipe: \"voice_info\", args: [\"quickstart\"] }], #{});\nprint(made[0].status);";
+    std::fs::write(environment.folder.path().join("job.rhai"), job).unwrap();
+    assert!(ended_with(0, &environment.run(&["job.rhai"])).contains("done"));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_signal_to_the_wheels_command_reaches_the_program() {
+    use std::io::{BufRead, BufReader};
+    let Some(environment) = Environment::new() else { return };
+    environment.install_torch();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/scripts/waits.rhai");
+    let mut child = environment.program().arg(script).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line, "running\n");
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
 }

@@ -23,6 +23,8 @@ cargo xtask: builds, runs, tests and measures rvc-run
                                    one area:  cargo xtask test --test audio
   cargo xtask bench NAME [ARGS]    one benchmark of tests/bench:  cargo xtask bench step --rounds 6
   cargo xtask install              put rvc-run on the PATH (into cargo's bin folder)
+  cargo xtask wheel [DIR]          make a Python wheel in DIR (target/wheels): `pip install` or `uvx` of the file gives rvc-run
+                                   to a Python, with the torch that it installs beside it
   cargo xtask clippy|check|build|doc [ARGS]
                                    cargo's own command with libtorch set
   cargo xtask libtorch             print the folder of the libtorch in use, fetching it if there is none;
@@ -50,6 +52,7 @@ fn main() -> ExitCode {
         "test" => cargo_with("test", &["--workspace", "--no-fail-fast"], &args),
         "bench" => bench(&args),
         "install" => install(),
+        "wheel" => wheel(&args),
         "clippy" => cargo_with("clippy", &["--workspace", "--all-targets"], &args),
         name @ ("check" | "build" | "doc") => cargo_with(name, &[], &args),
         "libtorch" => find().map(|found| {
@@ -121,8 +124,9 @@ fn install() -> Outcome {
         })?;
     println!("installed  {}", target.display());
     println!("libtorch   {} (used from there: keep that folder)", found.root.display());
-    println!("stdlib     inside the program; `rvc-run eject stdlib/NAME` writes a module out for editing");
-    println!("recipes    {} (copy those you want into your own folder)", checkout().join("recipes").display());
+    println!(
+        "recipes    in the program: `rvc-run list`; `rvc-run eject recipes/NAME` or stdlib/NAME writes one to edit"
+    );
     if cfg!(windows) {
         println!("PATH       add {} so that libtorch's DLLs are found", found.lib().display());
     }
@@ -131,6 +135,28 @@ fn install() -> Outcome {
         println!("PATH       add {} to it, then `rvc-run --help` works everywhere", bin.display());
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Makes a Python wheel of the program: a script, since Python has what wheels are made of.
+fn wheel(args: &[OsString]) -> Outcome {
+    let folder = match args {
+        [] => checkout().join("target/wheels"),
+        [folder] if !folder.to_string_lossy().starts_with('-') => PathBuf::from(folder),
+        _ => return Err("wheel takes a folder, or nothing".into()),
+    };
+    if !cfg!(target_os = "linux") {
+        return Err("a wheel can be made on Linux only; `cargo xtask install` puts rvc-run on the PATH".into());
+    }
+    let works = |python: &PathBuf| {
+        let version = Command::new(python).arg("-V").stdin(Stdio::null()).output();
+        version.is_ok_and(|output| output.status.success())
+    };
+    let python = libtorch::pythons().into_iter().find(works).ok_or("Python 3 is needed and was not found")?;
+    let found = find()?;
+    let program = build(&found)?;
+    let mut command = Command::new(python);
+    command.arg(checkout().join("xtask/wheel/build.py")).arg(program).arg(folder);
+    wait(command)
 }
 
 fn fetch_command(args: &[OsString]) -> Outcome {
@@ -259,7 +285,7 @@ mod tests {
 
     #[test]
     fn help_names_every_command() {
-        for name in ["run", "test", "bench", "install", "clippy", "libtorch", "fetch"] {
+        for name in ["run", "test", "bench", "install", "wheel", "clippy", "libtorch", "fetch"] {
             assert!(HELP.contains(&format!("cargo xtask {name}")), "{name}");
         }
     }
