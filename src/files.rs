@@ -257,7 +257,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().flat_map(|b| [b >> 4, b & 15]).map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
 }
 
-/// Where things are; the layout of RVC WebUI's logs/<voice> folder, see README "Workspace".
+/// Where things are; the layout of RVC WebUI's logs/<voice> folder, see src/guide/workspace.md.
 #[derive(Clone, Debug)]
 pub struct Workspace {
     root: PathBuf,

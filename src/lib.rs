@@ -16,7 +16,7 @@
 //! config                      every setting of the flow, its default and its range
 //! search  room  eject         where to look next among settings; whether what will be written fits on its disk; the program's scripts into a workspace
 //! files  task  memory  address  duration  given  shell  recognise  shown   whole-or-not-at-all files, workspace paths; cancel, progress, worker pool; memory of the process; addresses and lengths of time as they are shown; JSON into structs; words of a shell; what a file is; foreign text as it is shown
-//! text  shipped               bytes of any program and system as text; the scripts and the speech that the program carries
+//! text  shipped  guide        bytes of any program and system as text; the scripts and the speech that the program carries; the guides, one topic each
 //! error                       Error, Kind, Result
 //! ```
 //!
@@ -35,6 +35,7 @@ pub mod error;
 pub mod features;
 pub mod files;
 pub mod given;
+pub mod guide;
 pub mod jobs;
 pub mod memory;
 pub mod models;

@@ -12,6 +12,7 @@ use rvc_run::address::without_password;
 use rvc_run::assets::Store;
 use rvc_run::config::idle;
 use rvc_run::files::Workspace;
+use rvc_run::guide;
 use rvc_run::jobs;
 use rvc_run::nn::runtime;
 use rvc_run::script::diagnostic::Severity;
@@ -34,7 +35,7 @@ use std::time::{Duration, Instant};
 use terminal::Terminal;
 
 const COMMANDS: &[&str] =
-    &["check", "list", "docs", "eject", "new", "doctor", "assets", "cache", "track", "ui", "help"];
+    &["check", "list", "docs", "guide", "eject", "new", "doctor", "assets", "cache", "track", "ui", "help"];
 
 /// What `rvc-run` alone says.
 const FIRST_STEPS: &str = "\
@@ -48,6 +49,7 @@ first:
 more:
   rvc-run list                    the recipes there are
   rvc-run help train_voice        the settings of one
+  rvc-run guide                   guides of one topic each
   rvc-run doctor                  what was found on this machine, and what is missing
   rvc-run --help                  all commands";
 
@@ -184,6 +186,7 @@ fn command(terminal: &Arc<Terminal>) -> u8 {
         Some(("check", given)) => return check_files(terminal, &common, given),
         Some(("list", _)) => list(terminal, &common),
         Some(("docs", given)) => write_docs(terminal, &common, given),
+        Some(("guide", given)) => guide(terminal, given),
         Some(("eject", given)) => eject_command::eject(terminal, &workspace(&common), given),
         Some(("new", given)) => eject_command::new(terminal, given),
         Some(("help", given)) => return help(terminal, common, given),
@@ -244,6 +247,11 @@ fn outer() -> Command {
             Command::new("docs")
                 .about("Print what recipes can call, as Markdown")
                 .arg(Arg::new("editor").long("editor").value_name("DIR").value_parser(clap::value_parser!(PathBuf)).help("write definition files for editors to DIR instead")),
+        )
+        .subcommand(
+            Command::new("guide")
+                .about("Print a guide, such as clips, converting or troubleshooting; without a topic, list all")
+                .arg(Arg::new("topic").value_name("TOPIC").help("as the list names it")),
         )
         .subcommand(eject_command::eject_command())
         .subcommand(eject_command::new_command())
@@ -454,6 +462,18 @@ fn write_docs(terminal: &Arc<Terminal>, common: &Common, given: &ArgMatches) -> 
     };
     for path in docs::editor(&host, Path::new(folder))? {
         terminal.print(&path.display().to_string());
+    }
+    Ok(())
+}
+
+fn guide(terminal: &Terminal, given: &ArgMatches) -> rvc_run::Result<()> {
+    if let Some(topic) = given.get_one::<String>("topic") {
+        terminal.print(guide::find(topic)?.text.trim_end());
+        return Ok(());
+    }
+    let width = guide::GUIDES.iter().map(|guide| guide.topic.len()).max().unwrap_or(0);
+    for guide in guide::GUIDES {
+        terminal.print(&format!("{:<width$}  {}", guide.topic, guide.summary()));
     }
     Ok(())
 }

@@ -571,10 +571,10 @@ fn a_training_judges_itself_on_recordings_that_it_never_heard_and_keeps_the_best
 }
 
 #[test]
-fn the_readmes_own_sweep_trains() {
-    let readme = include_str!("../README.md");
+fn the_guides_own_sweep_trains() {
+    let guide = include_str!("../src/guide/sweeps.md");
     let blocks: Vec<&str> =
-        readme.split("```rhai\n").skip(1).map(|rest| rest.split("```").next().unwrap_or_default()).collect();
+        guide.split("```rhai\n").skip(1).map(|rest| rest.split("```").next().unwrap_or_default()).collect();
     let with = |part: &str| *blocks.iter().find(|block| block.contains(part)).unwrap();
     // Small networks and few epochs; the rest as it stands.
     let small = r#"choice([1, 2]), preset: sweep::choice(["tiny"]), segment_size: sweep::choice([3200])"#;

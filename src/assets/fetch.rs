@@ -123,7 +123,7 @@ fn offline(missing: &[&Asset]) -> Error {
     let are = if names.len() == 1 { "is" } else { "are" };
     let message = format!("{} {are} not here, and nothing may be fetched (offline)", names.join(", "));
     Error::new(Kind::AssetMissing, message)
-        .hint("leave --offline and RVC_RUN_OFFLINE away, or bring the files by hand: README, \"Pretrained files\"")
+        .hint("leave --offline and RVC_RUN_OFFLINE away, or bring the files by hand: rvc-run guide pretrained")
 }
 
 struct Fetcher<'a> {
