@@ -1,15 +1,22 @@
-//! Every setting of the flow in one flat place: its name, its default, its range.
+//! Every setting of the flow, declared once: name, type, default, range or choices, unit, group, help, what is made again.
 //!
-//! A recipe builds a map (`presets::for_rate(40000) + #{ epochs: 500 }`); [`Config::from_json`] turns it into this struct and refuses
-//! unknown names and bad values once, at the edge. Defaults are RVC's published values (spec D.2, F.7).
+//! Flags, `--help`, `rvc-run settings`, `rvc-run docs`, the checks here and "did you mean" are made from the declaration, the struct
+//! [`Config`]. A recipe builds a map of settings; [`Config::from_json`] turns it into this struct and refuses
+//! unknown names and bad values once, at the edge. Defaults are RVC's published values (spec D.2, F.7), except where RVC needs a download: there
+//! [`Config::default`] has what needs none, and [`presets`] has RVC's.
 
 pub mod idle;
+pub mod layers;
+pub mod presets;
+pub mod settings;
 
 use crate::error::nearest;
 use crate::{Error, Kind, Result};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use std::path::Path;
+use settings::Setting;
+use std::sync::LazyLock;
 
 /// Pitch trackers. The first four are signal processing, the others networks.
 pub const F0_METHODS: [&str; 8] = ["pm", "yin", "harvest", "dio", "rmvpe", "fcpe", "crepe", "crepe-tiny"];
@@ -29,126 +36,197 @@ pub const CONTENT_ENCODERS: [&str; 8] = [
     "korean-hubert-base",
 ];
 
-/// All settings. The comment behind each names what must be redone when it changes.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// All settings, in the order in which they are written to manifests and hashed into keys: a new one goes to the end of its group only
+/// if nothing stored holds it yet.
+///
+/// This is the only place that declares a setting; see [`settings`] for how the attributes are read. The first paragraph of a comment is the help of
+/// the flag, the others are for `rvc-run settings NAME`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Rate of the voice, in Hz: 32000, 40000 or 48000. (everything)
+    /// rate of the voice
+    #[schemars(extend("enum" = [32000, 40000, 48000], "unit" = "Hz", "group" = "clips", "remakes" = ["everything"], "common" = true))]
     pub sample_rate: i64,
-    /// How recordings become clips: "automatic" cuts at silences, then to length (RVC); "fixed" cuts every `slice_seconds`,
-    /// whatever sounds there; "none" takes a recording as one clip. (slices, features)
+    /// how recordings become clips: at silences, then to length (automatic, as RVC); every slice_seconds (fixed); whole (none)
+    #[schemars(extend("enum" = ["automatic", "fixed", "none"], "group" = "clips", "remakes" = ["clips", "features"]))]
     pub slicing: String,
-    /// Longest chunk of a slice, in seconds; RVC's `per`. Training reads the first 9 s of a clip. (slices, features)
+    /// longest clip; training reads the first 9 s of a clip
+    ///
+    /// RVC calls it `per`.
+    #[schemars(range(min = 1.0, max = 30.0), extend("unit" = "seconds", "group" = "clips", "remakes" = ["clips", "features"]))]
     pub slice_seconds: f64,
-    /// Shortest clip, in seconds, at most half of `slice_seconds` in automatic slicing: then a silence ends a slice only when that is
-    /// long enough, and a long slice is cut into equal chunks. 0: RVC's rule, what is left of a slice is a clip. (slices, features)
+    /// shortest clip, at most half of slice_seconds: 3, with slice_seconds 9; 0 is RVC's rule
+    ///
+    /// In automatic slicing a silence then ends a slice only when that is long enough, and a long slice is cut into equal clips. By RVC's
+    /// rule what is left of a slice is a clip.
+    #[schemars(range(min = 0.0, max = 30.0), extend("unit" = "seconds", "group" = "clips", "remakes" = ["clips", "features"]))]
     pub min_slice_seconds: f64,
-    /// Overlap of neighbouring chunks, in seconds. (slices, features)
+    /// how much neighbouring clips share, at most half of slice_seconds
+    #[schemars(range(min = 0.0, max = 15.0), extend("unit" = "seconds", "group" = "clips", "remakes" = ["clips", "features"]))]
     pub overlap_seconds: f64,
-    /// "fixed" numbers every chunk once; "rvc" repeats the reference's numbering, which overwrites chunks (spec A.6), where chunks are
-    /// cut by RVC's rule. (slices)
+    /// how clips are numbered: fixed gives each its own number, rvc overwrites some, as RVC does
+    ///
+    /// RVC's numbering counts only where clips are cut by RVC's rule.
+    #[schemars(extend("enum" = ["fixed", "rvc"], "group" = "clips", "remakes" = ["clips"]))]
     pub numbering: String,
-    /// Louder peaks are rejected, as a factor of full scale. (slices)
+    /// reject clips with louder peaks, as a factor of full scale
+    #[schemars(range(min = 0.1, max = 1000.0), extend("group" = "clips", "remakes" = ["clips"]))]
     pub max_peak: f64,
-    /// Level of the clips: "rvc" (each clip three quarters towards a peak of 0.9), "peak" (each clip to `target_peak_dbfs`), "lufs"
-    /// (each recording to `target_lufs`, no clip's true peak over `target_peak_dbfs`), "none". (slices, features)
+    /// level of the clips: RVC's rule, their peaks, the recordings' loudness, or unchanged
+    ///
+    /// rvc brings each clip three quarters of the way to a peak of 0.9, peak each clip to target_peak_dbfs, lufs each recording to
+    /// target_lufs with no clip's true peak over target_peak_dbfs.
+    #[schemars(extend("enum" = ["rvc", "peak", "lufs", "none"], "group" = "clips", "remakes" = ["clips", "features"]))]
     pub normalization: String,
-    /// Integrated loudness (ITU-R BS.1770) that recordings are brought to, in LUFS. (slices, features; with "lufs")
+    /// integrated loudness (ITU-R BS.1770) of recordings, with normalization lufs
+    #[schemars(range(min = -60.0, max = -5.0), extend("unit" = "LUFS", "group" = "clips", "remakes" = ["clips", "features"]))]
     pub target_lufs: f64,
-    /// Highest peak of a clip, in dB re full scale. (slices, features; with "peak" and "lufs")
+    /// highest peak of a clip, with normalization peak and lufs
+    #[schemars(range(min = -60.0, max = 0.0), extend("unit" = "dB re full scale", "group" = "clips", "remakes" = ["clips", "features"]))]
     pub target_peak_dbfs: f64,
-    /// Share of the noise suppression (RNNoise) in the sound, from 0 (off) to 1; it alters clean speech too. (slices, features)
+    /// share of noise suppression (RNNoise), for noisy recordings: 0.8; 0 is off
+    ///
+    /// It alters clean speech too.
+    #[schemars(range(min = 0.0, max = 1.0), extend("group" = "clips", "remakes" = ["clips", "features"]))]
     pub noise_reduction: f64,
-    /// Clips with a smaller share of voice are left out: 0 keeps all, 0.3 leaves out noise and pauses. (slices)
+    /// leave out clips with less voice than this share: 0.3; 0 keeps all
+    #[schemars(range(min = 0.0, max = 1.0), extend("group" = "clips", "remakes" = ["clips"]))]
     pub min_voice_share: f64,
-    /// Silent clips in the file list for each speaker, as RVC adds them. (file list)
+    /// silent clips in the training for each speaker
+    #[schemars(range(min = 0, max = 100), extend("group" = "features", "remakes" = ["file list"]))]
     pub mute_clips: i64,
-    /// One of [`F0_METHODS`]; rmvpe, fcpe and crepe need a file of weights. (f0)
+    /// pitch tracker; harvest, pm, dio and yin need no download
+    #[schemars(extend("enum" = F0_METHODS, "group" = "features", "remakes" = ["f0"], "common" = true, "aliases" = ["f0method"]))]
     pub f0_method: String,
-    /// Confidence above which the networks among the methods call a frame voiced: rmvpe's salience, crepe's periodicity, fcpe's
-    /// confidence, 0 to 1. 0 is the method's own: 0.03, 0.1, 0.006. Higher leaves more frames unvoiced. (f0)
+    /// confidence above which rmvpe, fcpe and crepe call a frame voiced; 0 is the method's own
+    ///
+    /// The method's own are 0.03 for rmvpe, 0.1 for crepe, 0.006 for fcpe. Higher values leave more frames unvoiced. The other methods
+    /// have no threshold.
+    #[schemars(range(min = 0.0, max = 1.0), extend("group" = "features", "remakes" = ["f0"]))]
     pub f0_threshold: f64,
-    /// What unvoiced frames hold: "zero" (RVC 2024, Applio) or "interpolate" between voiced ones (RVC 2026). (f0, conversion)
+    /// what unvoiced frames hold: zero (RVC 2024, Applio), or values between their neighbours (RVC 2026)
+    #[schemars(extend("enum" = ["zero", "interpolate"], "group" = "features", "remakes" = ["f0"]))]
     pub f0_unvoiced: String,
-    /// One of [`CONTENT_ENCODERS`], or the path of a HuBERT's file or folder; all but "mel" need weights. (content)
+    /// content encoder by name, or the path of a HuBERT; mel is a demo that needs no download
+    #[schemars(extend("enum" = CONTENT_ENCODERS, "path" = [], "group" = "features", "remakes" = ["content"], "common" = true, "aliases" = ["embedder_model"]))]
     pub content_encoder: String,
-    /// Number format that the networks of feature extraction compute in: "fp32", "bf16" or "fp16". (f0, content)
+    /// number format of the pitch and content networks; bf16 is faster where the CPU has it
+    #[schemars(extend("enum" = ["fp32", "bf16", "fp16"], "group" = "features", "remakes" = ["f0", "content"]))]
     pub feature_precision: String,
-    /// Architecture: "v2" (content of 768 values, nine discriminators) or "v1" (256 values, seven). (content, model)
+    /// RVC's architecture: v2 has content of 768 values, v1 of 256
+    #[schemars(extend("enum" = ["v1", "v2"], "group" = "features", "remakes" = ["content", "model"], "flag" = "rvc_version"))]
     pub version: String,
-    /// Whether the voice follows the recordings' pitch; false is for speech that needs no melody. (f0, model)
+    /// whether the voice has pitch; without, it is for speech, not for singing
+    #[schemars(extend("group" = "features", "remakes" = ["f0", "model"], "off" = "no_f0"))]
     pub if_f0: bool,
-    /// Sine source of the vocoder: "2024" (RVC of November 2024, Applio) or "2026" (RVC of July 2026 and before June 2024);
-    /// equal but for rounding and the random numbers drawn. (training)
+    /// sine source of the vocoder: RVC of November 2024 and Applio, or RVC of July 2026
+    ///
+    /// Both are equal except for rounding and the random numbers that they draw.
+    #[schemars(extend("enum" = ["2024", "2026"], "group" = "model", "remakes" = ["training"]))]
     pub sine_generator: String,
-    /// Rows of the speaker table; 109 in RVC and in every base that is known. (model)
+    /// rows of the speaker table; RVC and every known base have 109
+    #[schemars(range(min = 1, max = 100_000), extend("group" = "model", "remakes" = ["model"]))]
     pub spk_embed_dim: i64,
-    /// Generator to start from: "default" (RVC's base of the rate, version and pitch), "none", or a file. (nothing)
+    /// generator to start from: default (RVC's), none, or a .pth file
+    ///
+    /// default is RVC's base of the rate, version and pitch. No base fits the tiny networks.
+    #[schemars(extend("enum" = ["default", "none"], "path" = ["pth", "pt"], "group" = "model", "common" = true))]
     pub pretrained_g: String,
-    /// Discriminator to start from, likewise. (nothing)
+    /// discriminator to start from: default (RVC's), none, or a .pth file
+    #[schemars(extend("enum" = ["default", "none"], "path" = ["pth", "pt"], "group" = "model", "common" = true))]
     pub pretrained_d: String,
-    /// Whose order the parameters have in G_ and D_ files, which optimizer states count on: "rvc", "applio", or "auto":
-    /// that of the checkpoint that training goes on from, else RVC's. (nothing)
+    /// order of the parameters in G_ and D_ files: RVC's, Applio's, or that of the checkpoint to resume (auto)
+    ///
+    /// Optimizer states depend on it. A new training with auto has RVC's order.
+    #[schemars(extend("enum" = ["auto", "rvc", "applio"], "group" = "training"))]
     pub checkpoint_order: String,
-    /// Size of the networks: "full" (RVC's) or "tiny" (same architecture, few channels; tests and demos). (model)
+    /// size of the networks: RVC's, or few channels for tests and demos (tiny)
+    #[schemars(extend("enum" = ["full", "tiny"], "group" = "model", "remakes" = ["model"], "common" = true))]
     pub preset: String,
-    /// Passes over the data. (nothing)
+    /// passes over the data (500 recommended)
+    #[schemars(range(min = 1, max = 1_000_000), extend("group" = "training", "common" = true, "aliases" = ["total_epoch"], "shared" = true))]
     pub epochs: i64,
-    /// Clips in one step. (nothing)
+    /// clips in one step: 4 fits a 10 GB GPU, 8 or more 24 GB
+    #[schemars(range(min = 1, max = 4096), extend("unit" = "clips", "group" = "training", "common" = true))]
     pub batch_size: i64,
-    /// A checkpoint every so many epochs, and one at the end. (nothing)
+    /// epochs between checkpoints; there is one at the end too
+    #[schemars(range(min = 1, max = 1_000_000), extend("unit" = "epochs", "group" = "training", "common" = true, "aliases" = ["save_every_epoch"], "shared" = true))]
     pub save_every: i64,
-    /// Samples of the decoder's training window, a multiple of the hop length; 0 takes RVC's value for the rate. (nothing)
+    /// window of the decoder, a multiple of sample_rate / 100; 0 is RVC's value for the rate
+    #[schemars(range(min = 0, max = 192_000), extend("unit" = "samples", "group" = "training"))]
     pub segment_size: i64,
-    /// Step s is seeded with seed + s, epoch e's order with e. (training)
+    /// same seed, same data, same machine: same voice
+    ///
+    /// Step s is seeded with seed + s, the order of epoch e with e.
+    #[schemars(range(min = 0, max = 9_007_199_254_740_992_i64), extend("group" = "training", "remakes" = ["training"]))]
     pub seed: i64,
-    /// AdamW step size in the first epoch.
+    /// step size of AdamW in the first epoch
+    #[schemars(range(min = 1e-8, max = 1.0), extend("group" = "training", "common" = true))]
     pub learning_rate: f64,
-    /// Factor on the learning rate after each epoch.
+    /// factor on the learning rate after each epoch
+    #[schemars(range(min = 0.5, max = 1.0), extend("group" = "training"))]
     pub lr_decay: f64,
-    /// Decay of a moving average of the generator's weights, kept beside the training: 0.999, say; 0 keeps none. (nothing)
+    /// decay of a moving average of the generator, which is judged and exported too: 0.999; 0 is off
+    #[schemars(range(min = 0.0, max = 0.999_999), extend("group" = "training"))]
     pub ema_decay: f64,
-    /// AdamW's decay rates of the two moments.
+    /// decay rates of AdamW's two moments
+    #[schemars(inner(range(min = 0.0, max = 0.999_999_9)), extend("group" = "training"))]
     pub betas: [f64; 2],
-    /// AdamW's epsilon.
+    /// epsilon of AdamW
+    #[schemars(range(min = 1e-20, max = 1.0), extend("group" = "training"))]
     pub eps: f64,
-    /// AdamW's decoupled weight decay; RVC runs with PyTorch's default, on every parameter.
+    /// decoupled weight decay of AdamW, on every parameter; RVC has PyTorch's default
+    #[schemars(range(min = 0.0, max = 1.0), extend("group" = "training"))]
     pub weight_decay: f64,
-    /// Weight of the mel loss.
+    /// weight of the mel loss
+    #[schemars(range(min = 0.0, max = 1e6), extend("group" = "training"))]
     pub c_mel: f64,
-    /// Weight of the KL loss.
+    /// weight of the KL loss
+    #[schemars(range(min = 0.0, max = 1e6), extend("group" = "training"))]
     pub c_kl: f64,
-    /// Added under the square root of the spectrogram: 1e-6 (RVC 2024), 2e-7 (RVC 2026). (training)
+    /// added under the square root of the spectrogram: 1e-6 (RVC 2024), 2e-7 (RVC 2026)
+    #[schemars(range(min = 1e-12, max = 1.0), extend("group" = "training", "remakes" = ["training"], "shared" = true))]
     pub spec_eps: f64,
-    /// Floor of the mel before its logarithm: 1e-5 (RVC 2024), 2e-6 (RVC 2026). (training)
+    /// floor of the mel before its logarithm: 1e-5 (RVC 2024), 2e-6 (RVC 2026)
+    #[schemars(range(min = 1e-12, max = 1.0), extend("group" = "training", "remakes" = ["training"], "shared" = true))]
     pub mel_clamp: f64,
-    /// Steps between loss lines in train.log. (nothing)
+    /// steps between loss lines in train.log
+    #[schemars(range(min = 1, max = 1_000_000_000), extend("unit" = "steps", "group" = "tracking"))]
     pub log_interval: i64,
-    /// The metric by which an epoch is best, the smaller the better: one of which every epoch records the mean. (nothing)
+    /// metric whose smallest mean makes an epoch the best, in the table and the report
+    #[schemars(extend("enum" = ["loss_mel", "loss_kl", "loss_fm", "loss_gen", "loss_disc"], "group" = "tracking"))]
     pub best_metric: String,
-    /// Which checkpoints go to MLflow as artefacts: "last" (of the last epoch), "all" or "none". (nothing)
+    /// which checkpoints go to MLflow, 1.3 GB each: that of the last epoch, all, or none
+    #[schemars(extend("enum" = ["last", "all", "none"], "group" = "tracking"))]
     pub track_checkpoints: String,
-    /// Train on the GPU, and fail if there is none. (nothing)
+    /// compute on the GPU, or on GPU 1 (--gpu 1), or on several (--gpu 0,1); without a GPU this fails
+    ///
+    /// One voice takes the first GPU of the list that works. train_all and sweep spread their runs over all of the list.
+    #[schemars(extend("group" = "machine", "common" = true, "aliases" = ["gpus"], "devices" = true, "shared" = true))]
     pub gpu: bool,
 }
 
-/// Name and meaning of each setting in the order of [`Config`]'s fields: the comments there, so that nobody writes them twice.
-pub fn meanings() -> Vec<(String, String)> {
-    let source = include_str!("config.rs");
-    let fields =
-        source.split("pub struct Config {").nth(1).and_then(|rest| rest.split("\n}").next()).unwrap_or_default();
-    let mut meanings = Vec::new();
-    let mut words = Vec::new();
-    for line in fields.lines().map(str::trim) {
-        if let Some(comment) = line.strip_prefix("///") {
-            words.push(comment.trim());
-        } else if let Some((name, _)) = line.strip_prefix("pub ").and_then(|field| field.split_once(':')) {
-            let meaning = words.join(" ").replace("[`F0_METHODS`]", &F0_METHODS.join(", "));
-            meanings.push((name.to_owned(), meaning.replace("[`CONTENT_ENCODERS`]", &CONTENT_ENCODERS.join(", "))));
-            words.clear();
-        }
+/// Every setting as it is declared in [`Config`], in the order of its fields; the defaults are RVC's (see [`presets`]).
+pub fn settings() -> &'static [Setting] {
+    static SETTINGS: LazyLock<Vec<Setting>> = LazyLock::new(|| {
+        let mut defaults = defaults();
+        defaults.extend(presets::named(presets::RVC).unwrap_or_default());
+        settings::read(schemars::schema_for!(Config).as_value(), &defaults)
+    });
+    &SETTINGS
+}
+
+/// The setting of this name.
+pub fn setting(name: &str) -> Option<&'static Setting> {
+    settings().iter().find(|setting| setting.name == name)
+}
+
+/// What [`Config::default`] has, as JSON.
+fn defaults() -> Map<String, Value> {
+    match serde_json::to_value(Config::default()) {
+        Ok(Value::Object(map)) => map,
+        _ => Map::new(),
     }
-    meanings
 }
 
 impl Default for Config {
@@ -168,7 +246,7 @@ impl Default for Config {
             noise_reduction: 0.0,
             min_voice_share: 0.0,
             mute_clips: 2,
-            // The methods that need no download; `presets::for_rate` has the field's own.
+            // What needs no download; the preset "rvc" has RVC's.
             f0_method: "pm".into(),
             f0_threshold: 0.0,
             f0_unvoiced: "zero".into(),
@@ -210,21 +288,12 @@ impl Config {
     ///
     /// Errors: `config.unknown_key` with the nearest name; `config.value` with the given and the allowed value.
     pub fn from_json(given: &Map<String, Value>) -> Result<Self> {
-        let Ok(Value::Object(mut merged)) = serde_json::to_value(Self::default()) else {
-            return Err(Error::new(Kind::Internal, "the default settings are not an object"));
-        };
-        for (key, value) in given {
-            let Some(slot) = merged.get_mut(key) else {
-                let known: Vec<String> = merged.keys().cloned().collect();
-                let error = Error::new(Kind::ConfigUnknownKey, format!("there is no setting {key:?}"));
-                return Err(match nearest(key, known.iter().map(String::as_str)) {
-                    Some(name) => error.hint(format!("did you mean {name:?}?")),
-                    None => error.hint(format!("settings are: {}", known.join(", "))),
-                });
-            };
-            *slot = fitting(slot, value).ok_or_else(|| {
-                Error::new(Kind::ConfigValue, format!("{key} is {value}, but must be {}", type_name(slot)))
-            })?;
+        let mut merged = defaults();
+        Self::known(given)?;
+        for setting in settings() {
+            if let Some(value) = given.get(&setting.name) {
+                merged.insert(setting.name.clone(), setting.fitting(value)?);
+            }
         }
         let mut config: Self = serde_json::from_value(Value::Object(merged))
             .map_err(|e| Error::new(Kind::ConfigValue, format!("the settings do not fit: {e}")).source(e))?;
@@ -235,60 +304,29 @@ impl Config {
         Ok(config)
     }
 
-    /// Checks ranges and what must agree. Errors: `config.value`.
+    /// Whether every key is the name of a setting. Errors: `config.unknown_key` with the nearest name.
+    pub fn known(given: &Map<String, Value>) -> Result<()> {
+        given.keys().find(|key| setting(key).is_none()).map_or(Ok(()), |key| Err(unknown(key)))
+    }
+
+    /// Checks ranges and choices as they are declared, and what must agree. Errors: `config.value`.
     pub fn validate(&self) -> Result<()> {
-        one_of("sample_rate", &self.sample_rate, &[32000, 40000, 48000])?;
-        one_of("numbering", &self.numbering.as_str(), &["fixed", "rvc"])?;
-        one_of("f0_method", &self.f0_method.as_str(), &F0_METHODS)?;
-        between("f0_threshold", self.f0_threshold, 0.0, 1.0)?;
+        let Ok(Value::Object(values)) = serde_json::to_value(self) else {
+            return Err(Error::new(Kind::Internal, "the settings are not an object"));
+        };
+        for (setting, value) in settings().iter().zip(values.values()) {
+            setting.check(value)?;
+        }
         if self.f0_threshold > 0.0 && SIGNAL_F0_METHODS.contains(&self.f0_method.as_str()) {
             let message = format!("f0_threshold is {}, but f0_method {} has none", self.f0_threshold, self.f0_method);
             return Err(Error::new(Kind::ConfigValue, message)
                 .hint("rmvpe, fcpe, crepe and crepe-tiny have one; leave f0_threshold at 0 for the others"));
         }
-        one_of("f0_unvoiced", &self.f0_unvoiced.as_str(), &["zero", "interpolate"])?;
-        if !is_path(&self.content_encoder) {
-            one_of("content_encoder", &self.content_encoder.as_str(), &CONTENT_ENCODERS)
-                .map_err(|e| e.also("a path to an encoder's file or folder has a / in it"))?;
-        }
-        one_of("feature_precision", &self.feature_precision.as_str(), &["fp32", "bf16", "fp16"])?;
-        one_of("version", &self.version.as_str(), &["v1", "v2"])?;
-        one_of("sine_generator", &self.sine_generator.as_str(), &["2024", "2026"])?;
-        one_of(
-            "best_metric",
-            &self.best_metric.as_str(),
-            &["loss_mel", "loss_kl", "loss_fm", "loss_gen", "loss_disc"],
-        )?;
-        one_of("track_checkpoints", &self.track_checkpoints.as_str(), &["last", "all", "none"])?;
-        one_of("checkpoint_order", &self.checkpoint_order.as_str(), &["auto", "rvc", "applio"])?;
-        base("pretrained_g", &self.pretrained_g)?;
-        base("pretrained_d", &self.pretrained_d)?;
-        between("spk_embed_dim", self.spk_embed_dim as f64, 1.0, 100_000.0)?;
-        one_of("preset", &self.preset.as_str(), &["full", "tiny"])?;
         self.validate_slicing()?;
-        between("epochs", self.epochs as f64, 1.0, 1e6)?;
-        between("batch_size", self.batch_size as f64, 1.0, 4096.0)?;
-        between("save_every", self.save_every as f64, 1.0, 1e6)?;
-        between("seed", self.seed as f64, 0.0, 2f64.powi(53))?;
-        between("learning_rate", self.learning_rate, 1e-8, 1.0)?;
-        between("lr_decay", self.lr_decay, 0.5, 1.0)?;
-        between("ema_decay", self.ema_decay, 0.0, 0.999_999)?;
-        between("betas[0]", self.betas[0], 0.0, 0.999_999)?;
-        between("betas[1]", self.betas[1], 0.0, 0.999_999_9)?;
-        between("eps", self.eps, 1e-20, 1.0)?;
-        between("weight_decay", self.weight_decay, 0.0, 1.0)?;
-        between("c_mel", self.c_mel, 0.0, 1e6)?;
-        between("c_kl", self.c_kl, 0.0, 1e6)?;
-        between("spec_eps", self.spec_eps, 1e-12, 1.0)?;
-        between("mel_clamp", self.mel_clamp, 1e-12, 1.0)?;
-        between("log_interval", self.log_interval as f64, 1.0, 1e9)?;
         self.validate_segment_size()
     }
 
     fn validate_slicing(&self) -> Result<()> {
-        one_of("slicing", &self.slicing.as_str(), &["automatic", "fixed", "none"])?;
-        one_of("normalization", &self.normalization.as_str(), &["rvc", "peak", "lufs", "none"])?;
-        between("slice_seconds", self.slice_seconds, 1.0, 30.0)?;
         between("overlap_seconds", self.overlap_seconds, 0.0, self.slice_seconds / 2.0)?;
         // A slice just too long for one chunk becomes two of half the length.
         let shortest = if self.slicing == "automatic" { self.slice_seconds / 2.0 } else { self.slice_seconds };
@@ -299,13 +337,7 @@ impl Config {
             } else {
                 e
             }
-        })?;
-        between("max_peak", self.max_peak, 0.1, 1000.0)?;
-        between("target_lufs", self.target_lufs, -60.0, -5.0)?;
-        between("target_peak_dbfs", self.target_peak_dbfs, -60.0, 0.0)?;
-        between("noise_reduction", self.noise_reduction, 0.0, 1.0)?;
-        between("min_voice_share", self.min_voice_share, 0.0, 1.0)?;
-        between("mute_clips", self.mute_clips as f64, 0.0, 100.0)
+        })
     }
 
     fn validate_segment_size(&self) -> Result<()> {
@@ -385,55 +417,19 @@ impl Config {
     }
 }
 
-/// A base network: by rule, none, or a file.
-fn base(key: &str, given: &str) -> Result<()> {
-    if is_path(given) || Path::new(given).extension().is_some_and(|e| e == "pth" || e == "pt") {
-        return Ok(());
-    }
-    one_of(key, &given, &["default", "none"]).map_err(|e| e.also("or give the path of a .pth file"))
-}
-
 /// Whether a setting that may be a name or a path is a path.
 pub fn is_path(given: &str) -> bool {
     given.contains(['/', '\\'])
 }
 
-/// `value` as the type of `slot`: whole numbers become floats where a float is wanted, nothing else changes type.
-fn fitting(slot: &Value, value: &Value) -> Option<Value> {
-    match (slot, value) {
-        (Value::Bool(_), Value::Bool(_)) | (Value::String(_), Value::String(_)) => Some(value.clone()),
-        (Value::Number(old), Value::Number(new)) if old.is_f64() => {
-            new.as_f64().filter(|x| x.is_finite()).map(Value::from)
-        }
-        (Value::Number(_), Value::Number(new)) => new.as_i64().map(Value::from),
-        (Value::Array(old), Value::Array(new)) if old.len() == new.len() => {
-            old.iter().zip(new).map(|(o, n)| fitting(o, n)).collect::<Option<Vec<_>>>().map(Value::from)
-        }
-        _ => None,
+/// The error for a name that no setting has.
+fn unknown(key: &str) -> Error {
+    let known = || settings().iter().map(|setting| setting.name.as_str());
+    let error = Error::new(Kind::ConfigUnknownKey, format!("there is no setting {key:?}"));
+    match nearest(key, known()) {
+        Some(name) => error.hint(format!("did you mean {name:?}?")),
+        None => error.hint(format!("settings are: {}", known().collect::<Vec<_>>().join(", "))),
     }
-}
-
-fn type_name(slot: &Value) -> String {
-    match slot {
-        Value::Bool(_) => "true or false".into(),
-        Value::String(_) => "a text".into(),
-        Value::Number(n) if n.is_f64() => "a finite number".into(),
-        Value::Number(_) => "a whole number".into(),
-        Value::Array(items) => format!("a list of {} numbers", items.len()),
-        _ => "something else".into(),
-    }
-}
-
-fn one_of<T: PartialEq + std::fmt::Display>(key: &str, given: &T, allowed: &[T]) -> Result<()> {
-    if allowed.contains(given) {
-        return Ok(());
-    }
-    let names: Vec<String> = allowed.iter().map(ToString::to_string).collect();
-    let error = Error::new(Kind::ConfigValue, format!("{key} is {given}, but must be one of {}", names.join(", ")));
-    Err(match nearest(&given.to_string(), names.iter().map(String::as_str)) {
-        Some(name) => error.hint(format!("did you mean {name}?")),
-        None => error.hint("leave it out for the default"),
-    })
 }
 
 fn between(key: &str, given: f64, low: f64, high: f64) -> Result<()> {
@@ -451,6 +447,49 @@ mod tests {
 
     fn config(given: &Value) -> Result<Config> {
         Config::from_json(given.as_object().expect("a test gives an object"))
+    }
+
+    #[test]
+    fn settings_are_written_as_they_always_were() {
+        // Keys of the cache, manifests of checkpoints and fingerprints of jobs hold this text: a change of it makes all of them new.
+        let expected = concat!(
+            r#"{"sample_rate":40000,"slicing":"automatic","slice_seconds":3.7,"min_slice_seconds":0.0,"overlap_seconds":0.3,"#,
+            r#""numbering":"fixed","max_peak":2.5,"normalization":"rvc","target_lufs":-23.0,"target_peak_dbfs":-1.0,"#,
+            r#""noise_reduction":0.0,"min_voice_share":0.0,"mute_clips":2,"f0_method":"pm","f0_threshold":0.0,"f0_unvoiced":"zero","#,
+            r#""content_encoder":"mel","feature_precision":"fp32","version":"v2","if_f0":true,"sine_generator":"2024","spk_embed_dim":109,"#,
+            r#""pretrained_g":"none","pretrained_d":"none","checkpoint_order":"auto","preset":"full","epochs":300,"batch_size":4,"#,
+            r#""save_every":10,"segment_size":0,"seed":1234,"learning_rate":0.0001,"lr_decay":0.999875,"ema_decay":0.0,"betas":[0.8,0.99],"#,
+            r#""eps":1e-9,"weight_decay":0.01,"c_mel":45.0,"c_kl":1.0,"spec_eps":1e-6,"mel_clamp":0.00001,"log_interval":200,"#,
+            r#""best_metric":"loss_mel","track_checkpoints":"last","gpu":false}"#,
+        );
+        assert_eq!(serde_json::to_string(&Config::default()).unwrap(), expected);
+    }
+
+    #[test]
+    fn every_setting_is_declared_with_all_that_is_shown_of_it() {
+        let groups = ["clips", "features", "model", "training", "tracking", "machine"];
+        for setting in settings() {
+            let name = &setting.name;
+            assert!(groups.contains(&setting.group.as_str()), "{name} has the group {:?}", setting.group);
+            assert!(!setting.help.is_empty() && setting.help.len() <= 130, "{name}: {:?}", setting.help);
+            assert!(setting.check(&setting.default).is_ok(), "{name} refuses its own default");
+            let numeric = matches!(setting.kind, settings::Kind::Int | settings::Kind::Float | settings::Kind::Floats);
+            let limited =
+                !setting.limits.one_of.is_empty() || setting.limits.min.is_some() && setting.limits.max.is_some();
+            assert_eq!(numeric || setting.kind == settings::Kind::Text, limited, "{name} has no limits");
+        }
+        let of = |name: &str| setting(name).unwrap();
+        assert_eq!(of("f0_method").default, "rmvpe", "RVC's, not what needs no download");
+        assert_eq!((of("version").flag.as_str(), of("if_f0").flag.as_str()), ("rvc_version", "no_f0"));
+        assert_eq!(of("learning_rate").limits.range(), "between 1e-8 and 1");
+    }
+
+    #[test]
+    fn a_list_is_checked_value_by_value() {
+        let error = config(&json!({ "betas": [0.9, 1.0] })).unwrap_err();
+        assert!(error.message().starts_with("betas[1] is 1, but must be between 0 and 0.9999999"), "{error}");
+        let error = config(&json!({ "betas": [0.9] })).unwrap_err();
+        assert!(error.message().ends_with("must be a list of 2 numbers"), "{error}");
     }
 
     #[test]

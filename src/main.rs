@@ -3,6 +3,7 @@
 mod assets_command;
 mod cache_command;
 mod eject_command;
+mod settings_command;
 mod terminal;
 mod track_command;
 mod ui_command;
@@ -35,7 +36,7 @@ use std::time::{Duration, Instant};
 use terminal::Terminal;
 
 const COMMANDS: &[&str] =
-    &["check", "list", "docs", "guide", "eject", "new", "doctor", "assets", "cache", "track", "ui", "help"];
+    &["check", "list", "settings", "docs", "guide", "eject", "new", "doctor", "assets", "cache", "track", "ui", "help"];
 
 /// What `rvc-run` alone says.
 const FIRST_STEPS: &str = "\
@@ -185,6 +186,7 @@ fn command(terminal: &Arc<Terminal>) -> u8 {
     let done = match matches.subcommand() {
         Some(("check", given)) => return check_files(terminal, &common, given),
         Some(("list", _)) => list(terminal, &common),
+        Some(("settings", given)) => settings_command::run(terminal, given),
         Some(("docs", given)) => write_docs(terminal, &common, given),
         Some(("guide", given)) => guide(terminal, given),
         Some(("eject", given)) => eject_command::eject(terminal, &workspace(&common), given),
@@ -243,6 +245,7 @@ fn outer() -> Command {
                 .arg(Arg::new("files").num_args(0..).value_parser(clap::value_parser!(PathBuf)).value_name("FILE").help("a path, or the name of a recipe [default: every recipe that `rvc-run list` shows]")),
         )
         .subcommand(Command::new("list").about("List the recipes: those in recipes/ and those in the program"))
+        .subcommand(settings_command::command())
         .subcommand(
             Command::new("docs")
                 .about("Print what recipes can call, as Markdown")

@@ -436,6 +436,35 @@ fn a_new_workspace_has_recipes_and_replaces_nothing() {
 }
 
 #[test]
+fn settings_are_listed_and_each_is_explained() {
+    let all = run(&["settings"]);
+    assert_eq!((all.code, all.err.as_str()), (0, ""));
+    for one in rvc_run::config::settings() {
+        assert!(
+            all.out.contains(&format!("\n  {} ", one.name)) && all.out.contains(&one.help),
+            "{}\n{}",
+            one.name,
+            all.out
+        );
+    }
+    let one = run(&["settings", "--total-epoch"]);
+    assert_eq!(one.code, 0, "{}", one.err);
+    for part in [
+        "epochs: passes over the data",
+        "default     300",
+        "between 1 and 1000000",
+        "nothing: training goes on",
+        "--epochs, --total-epoch",
+    ] {
+        assert!(one.out.contains(part), "{part:?} is missing in\n{}", one.out);
+    }
+    assert!(run(&["settings", "slice_seconds"]).out.contains("made again  clips, features"));
+    let wrong = run(&["settings", "learning_rat"]);
+    assert_eq!(wrong.code, 2);
+    assert!(wrong.err.contains("did you mean learning_rate?"), "{}", wrong.err);
+}
+
+#[test]
 fn docs_are_markdown_or_files_for_editors() {
     let place = Place::new();
     let printed = place.run(&["docs"]);

@@ -147,9 +147,8 @@ fn table(lib: &str) -> Table {
 fn layer(path: &str) -> String {
     let first = path.split('/').next().unwrap_or_default().trim_end_matches(".rs");
     match first {
-        "terminal" | "assets_command" | "cache_command" | "eject_command" | "track_command" | "ui_command" => {
-            "main".into()
-        } // a part of the program, not of the library
+        "terminal" | "assets_command" | "cache_command" | "eject_command" | "settings_command" | "track_command"
+        | "ui_command" => "main".into(), // a part of the program, not of the library
         "script" if path.starts_with("script/bind") => "script::bind".into(),
         other => other.into(),
     }

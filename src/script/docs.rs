@@ -3,7 +3,7 @@
 use super::engine::Host;
 use super::native;
 use super::native::{Function, MODULES, Natives};
-use crate::config::{self, Config};
+use crate::config::{self, settings::shown};
 use crate::shipped::{self, STDLIB, STDLIB_FOLDER};
 use crate::{Error, Kind, Result, files};
 use rhai::FnAccess;
@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 pub fn markdown(host: &Host) -> Result<String> {
     let natives = Natives::of(&host.engine);
     let mut text = String::new();
-    settings(&mut text)?;
+    settings(&mut text);
     let mut section = |title: &str, functions: Vec<&Function>| {
         if functions.is_empty() {
             return;
@@ -39,20 +39,27 @@ pub fn markdown(host: &Host) -> Result<String> {
     Ok(format!("# What a recipe can call\n\n{}\n{text}", contents.join(" · ")))
 }
 
-/// The table of settings: names and defaults from [`Config`], what they mean from the comments on its fields.
-fn settings(text: &mut String) -> Result<()> {
-    let defaults = serde_json::to_value(Config::default())
-        .map_err(|e| Error::new(Kind::Internal, "the settings cannot be written as JSON").source(e))?;
+/// The table of settings, as they are declared.
+fn settings(text: &mut String) {
     let _ = write!(
         text,
-        "\n## settings\n\nWhat `config::check` takes, and `--settings` as JSON. In brackets: what is made again when it changes.\n\n\
-         | setting | default | meaning |\n|---|---|---|\n"
+        "\n## settings\n\nWhat `config::of` returns and `config::check` takes; on the command line a flag each, or `--set name=value`.\n\n\
+         | setting | default | allowed | meaning | made again |\n|---|---|---|---|---|\n"
     );
-    for (name, meaning) in config::meanings() {
-        let default = defaults.get(&name).map(ToString::to_string).unwrap_or_default();
-        let _ = writeln!(text, "| `{name}` | `{default}` | {meaning} |");
+    for one in config::settings() {
+        let limits = [one.limits.choices(), one.limits.range()].into_iter().find(|text| !text.is_empty());
+        let unit = if one.unit.is_empty() { String::new() } else { format!(" {}", one.unit) };
+        let _ = writeln!(
+            text,
+            "| `{}` | `{}`{unit} | {} | {} {} | {} |",
+            one.name,
+            shown(&one.default),
+            limits.unwrap_or_default(),
+            one.help,
+            one.more.replace('\n', " "),
+            one.remade(),
+        );
     }
-    Ok(())
 }
 
 fn standard(host: &Host, text: &mut String, name: &str, shipped: &str) -> Result<()> {

@@ -1,0 +1,99 @@
+//! What counts where a setting is named in several places.
+//!
+//! ```text
+//! RVC's default  <  preset  <  what the recipe starts from  <  value in PARAMS  <  --settings  <  --set, flags  <  what the recipe changes in p
+//! ```
+//!
+//! A flag that was not typed overrides nothing.
+
+use crate::config::{Config, presets, setting, settings};
+use crate::{Error, Kind, Result};
+use serde_json::{Map, Value};
+
+/// A parameter that stands for a setting.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Named {
+    pub param: String,
+    pub setting: String,
+    /// The parameter turns the setting off.
+    pub inverted: bool,
+}
+
+/// What a recipe and its command line say of settings, by the settings' names.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Layers {
+    /// The parameters that stand for settings.
+    pub names: Vec<Named>,
+    /// Values in PARAMS.
+    pub recipe: Map<String, Value>,
+    /// `--settings`, JSON as it was typed.
+    pub json: Option<String>,
+    /// Flags and `--set`.
+    pub typed: Map<String, Value>,
+}
+
+impl Layers {
+    /// What was typed in whatever way. Errors: `config.value` if `--settings` holds no JSON object, `config.unknown_key`.
+    pub fn typed(&self) -> Result<Map<String, Value>> {
+        let mut all = match &self.json {
+            Some(text) => by_name(&object(text)?)?,
+            None => Map::new(),
+        };
+        all.extend(self.typed.clone());
+        Ok(all)
+    }
+
+    /// The checked settings.
+    ///
+    /// * `base`: what the recipe starts from instead of RVC's defaults and the preset, such as the settings of an older training.
+    /// * `changed`: parameters that the recipe has changed since it got them, with their present values.
+    ///
+    /// Errors: `config.value`, `config.unknown_key`.
+    pub fn settings(&self, base: &Map<String, Value>, changed: &Map<String, Value>) -> Result<Config> {
+        let mut over = self.recipe.clone();
+        over.extend(self.typed()?);
+        for named in &self.names {
+            if let Some(value) = changed.get(&named.param).filter(|value| !value.is_null()) {
+                over.insert(named.setting.clone(), turned(value, named.inverted));
+            }
+        }
+        let preset = over.get("preset").or(base.get("preset")).and_then(Value::as_str);
+        let mut all = presets::named(presets::RVC)?;
+        if let Some(preset) = preset {
+            all.extend(presets::named(preset).unwrap_or_default());
+        }
+        all.extend(base.clone());
+        all.extend(over);
+        Config::from_json(&all)
+    }
+}
+
+/// A value of a flag as the value of its setting. (A list of GPUs asks for one.)
+pub fn turned(value: &Value, inverted: bool) -> Value {
+    match value {
+        Value::Bool(on) if inverted => Value::Bool(!on),
+        value => value.clone(),
+    }
+}
+
+/// Settings under their own names; a name of a flag, such as `no_f0`, is accepted too.
+fn by_name(given: &Map<String, Value>) -> Result<Map<String, Value>> {
+    let mut all = Map::new();
+    for (key, value) in given {
+        let known = settings().iter().find(|one| one.flag == *key && setting(key).is_none());
+        let (name, inverted) = known.map_or((key.as_str(), false), |one| (one.name.as_str(), one.inverted));
+        all.insert(name.to_owned(), turned(value, inverted));
+    }
+    // Unknown names are refused now, wherever the map goes.
+    Config::known(&all)?;
+    Ok(all)
+}
+
+fn object(text: &str) -> Result<Map<String, Value>> {
+    let parsed: Option<Value> = serde_json::from_str(text).ok();
+    match parsed {
+        Some(Value::Object(map)) => Ok(map),
+        _ => Err(Error::new(Kind::ConfigValue, format!("--settings is {text:?}, but must be a JSON object"))
+            .hint("such as --settings '{\"c_mel\": 45}'; --set c_mel=45 needs no quotes")),
+    }
+}
