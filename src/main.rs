@@ -322,7 +322,7 @@ fn recipe(terminal: &Arc<Terminal>, outer: Common, word: &str, rest: Vec<OsStrin
         Err(mistakes) => return tell_mistakes(terminal, &mistakes),
     };
     let command = flags::command(word, &recipe.doc, &recipe.params);
-    let matches = match command.try_get_matches_from(rest) {
+    let matches = match command.try_get_matches_from(flags::joined(&recipe.params, rest)) {
         Ok(matches) => matches,
         Err(error) => return usage(terminal, &error),
     };
@@ -337,13 +337,14 @@ fn recipe(terminal: &Arc<Terminal>, outer: Common, word: &str, rest: Vec<OsStrin
     if let Err(error) = answer_signals(host.session.task()) {
         return fail(terminal, &error);
     }
+    let typed = flags::values(&recipe.params, &matches);
+    runtime::choose(params::layers(&recipe.params, &typed).gpus);
     // Before any libtorch call; what it found is kept for the recipe's first wish for a GPU.
     runtime::init();
     match common.threads {
         Some(threads) => runtime::set_threads(threads),
         None => runtime::adapt(),
     }
-    let typed = flags::values(&recipe.params, &matches);
     let defaults = |name: &str| recipe.params.iter().find(|param| param.name == name)?.value.clone();
     let idle = idle::of(&typed, &defaults);
     if let Some(error) = idle.refusal {

@@ -23,7 +23,7 @@ pub fn run(terminal: &Terminal, given: &ArgMatches) -> Result<()> {
 
 /// The setting of a name, a flag or an alias, with underscores or dashes.
 fn find(name: &str) -> Result<&'static Setting> {
-    let wanted = name.trim_start_matches('-').replace('-', "_");
+    let wanted = name.replace('-', "_");
     let is_wanted = |one: &&Setting| one.flag == wanted || one.aliases.contains(&wanted);
     setting(&wanted).or_else(|| settings().iter().find(is_wanted)).ok_or_else(|| {
         let error = Error::new(Kind::Usage, format!("there is no setting {name:?}"));

@@ -447,7 +447,7 @@ fn settings_are_listed_and_each_is_explained() {
             all.out
         );
     }
-    let one = run(&["settings", "--total-epoch"]);
+    let one = run(&["settings", "total-epoch"]);
     assert_eq!(one.code, 0, "{}", one.err);
     for part in [
         "epochs: passes over the data",

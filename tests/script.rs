@@ -7,6 +7,8 @@ mod arrays;
 mod fields;
 #[path = "script/habits.rs"]
 mod habits;
+#[path = "script/settings.rs"]
+mod settings;
 #[path = "script/values.rs"]
 mod values;
 
@@ -170,7 +172,7 @@ fn a_value_out_of_range_is_refused_with_the_range() {
     let message = given(PARAMS, &["anna", "--epochs", "0"]).unwrap_err();
     assert!(message.contains("invalid value '0' for '--epochs <N>': must be at least 1"), "{message}");
     let message = given(PARAMS, &["anna", "--learning-rate", "1.5"]).unwrap_err();
-    assert!(message.contains("must be between 0.0 and 1.0"), "{message}");
+    assert!(message.contains("must be between 0 and 1"), "{message}");
 }
 
 #[test]
@@ -751,7 +753,9 @@ fn example(stage: &Stage, text: &str) -> Result<(), String> {
     if !found.is_empty() {
         return Err(found.iter().map(|d| stage.rendered(d)).collect::<Vec<_>>().join("\n"));
     }
-    stage.host.session.set_arguments(params::to_map(&recipe.params, &std::collections::BTreeMap::new()));
+    let nothing = std::collections::BTreeMap::new();
+    stage.host.session.set_layers(params::layers(&recipe.params, &nothing));
+    stage.host.session.set_arguments(params::to_map(&recipe.params, &nothing));
     let ast = stage.host.compile(&recipe.source, text).map_err(|d| stage.rendered(&d))?;
     match stage.host.engine.eval_ast::<rhai::Dynamic>(&ast) {
         Ok(value) if value.as_bool() == Ok(true) => Ok(()),

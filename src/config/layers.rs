@@ -28,8 +28,12 @@ pub struct Layers {
     pub recipe: Map<String, Value>,
     /// `--settings`, JSON as it was typed.
     pub json: Option<String>,
-    /// Flags and `--set`.
+    /// `--set`, of settings that the recipe has no flag for.
+    pub set: Map<String, Value>,
+    /// Flags.
     pub typed: Map<String, Value>,
+    /// The GPUs that `--gpu` names.
+    pub gpus: Vec<u32>,
 }
 
 impl Layers {
@@ -39,6 +43,7 @@ impl Layers {
             Some(text) => by_name(&object(text)?)?,
             None => Map::new(),
         };
+        all.extend(self.set.clone());
         all.extend(self.typed.clone());
         Ok(all)
     }

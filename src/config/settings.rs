@@ -84,7 +84,7 @@ impl Limits {
 
     /// The choices, in words, or nothing.
     pub fn choices(&self) -> String {
-        let names: Vec<String> = self.one_of.iter().map(shown).collect();
+        let names: Vec<String> = self.one_of.iter().map(shown).filter(|name| !name.is_empty()).collect();
         if self.path.is_some() { format!("{}, or a path", names.join(", ")) } else { names.join(", ") }
     }
 }
@@ -204,6 +204,11 @@ impl Setting {
             Some(endings) => error.also(format!("or give the path of a .{} file", endings[0])),
             None => error,
         })
+    }
+
+    /// Whether trials of a sweep may have different values: not of what clips and features are made by, which all trials share.
+    pub fn searchable(&self) -> bool {
+        !self.shared && self.group != "clips" && self.group != "features"
     }
 
     /// What is made again when the setting changes, in words.

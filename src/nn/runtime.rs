@@ -52,7 +52,24 @@ pub fn init() -> &'static Gpu {
     })
 }
 
-/// The device to work on: the CPU, or the first GPU.
+/// The GPUs that the user wants, in this order; empty: any.
+static WANTED: OnceLock<Vec<u32>> = OnceLock::new();
+
+/// Sets which GPUs may be worked on, because the user named them; the first call counts.
+pub fn choose(gpus: Vec<u32>) {
+    // A second call in one process has no user behind it.
+    let _ = WANTED.set(gpus);
+}
+
+/// The first of the `wanted` GPUs that is there, of `count`; the first of all if none are named.
+fn first_of(wanted: &[u32], count: i64) -> Option<usize> {
+    if wanted.is_empty() {
+        return Some(0);
+    }
+    wanted.iter().find(|&&gpu| i64::from(gpu) < count).map(|&gpu| gpu as usize)
+}
+
+/// The device to work on: the CPU, or the first GPU of those that the user named (see [`choose`]) or of all.
 ///
 /// Errors: `device.missing` if `gpu` is wanted and none can be used; the message says what was found.
 pub fn device(gpu: bool) -> Result<Device> {
@@ -60,7 +77,14 @@ pub fn device(gpu: bool) -> Result<Device> {
         return Ok(Device::Cpu);
     }
     match init() {
-        Gpu::Ready(_) => Ok(Device::Cuda(0)),
+        &Gpu::Ready(count) => {
+            let wanted = WANTED.get().map_or(&[][..], Vec::as_slice);
+            first_of(wanted, count).map(Device::Cuda).ok_or_else(|| {
+                let names: Vec<String> = wanted.iter().map(ToString::to_string).collect();
+                let message = format!("there is no GPU {}, only {}", names.join(","), reason(&Gpu::Ready(count)));
+                Error::new(Kind::DeviceMissing, message).hint(format!("--gpu takes numbers from 0 to {}", count - 1))
+            })
+        }
         other => Err(Error::new(Kind::DeviceMissing, format!("there is no usable GPU: {}", reason(other)))
             .hint(format!("{}; or run without --gpu", advice(other)))),
     }
@@ -242,6 +266,12 @@ mod tests {
                 assert!(error.hint_text().is_some_and(|hint| hint.contains("--gpu")));
             }
         }
+    }
+
+    #[test]
+    fn the_first_gpu_that_is_there_is_taken_of_those_that_are_named() {
+        assert_eq!([first_of(&[], 2), first_of(&[1, 0], 2), first_of(&[7, 1], 2)], [Some(0), Some(1), Some(1)]);
+        assert_eq!(first_of(&[2, 3], 2), None);
     }
 
     #[test]

@@ -115,7 +115,7 @@ impl Checker<'_> {
 
     fn tree(&mut self, source: &str, ast: &AST) -> Rc<Exports> {
         let facts = Facts::of(ast);
-        let params = params::read(ast, &self.host.sources).unwrap_or_else(|mistakes| {
+        let params = params::read(self.host, ast).unwrap_or_else(|mistakes| {
             self.found.extend(mistakes);
             Vec::new()
         });

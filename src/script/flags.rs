@@ -1,10 +1,11 @@
 //! Parameters as command-line flags: one clap command for each recipe, made at run time.
 
-use super::params::{Kind, Param, shown};
+use super::params::{self, Kind, Param, shown};
 use clap::builder::{RangedU64ValueParser, ValueParser};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 const COMMON_HEADING: &str = "Options of every recipe";
@@ -142,7 +143,7 @@ pub fn command(name: &str, doc: &str, params: &[Param]) -> Command {
 pub fn values(params: &[Param], matches: &ArgMatches) -> BTreeMap<String, Value> {
     let mut values = BTreeMap::new();
     for param in params {
-        if param.kind == Kind::Texts {
+        if matches!(param.kind, Kind::Texts | Kind::Assignments) {
             if let Some(entries) = matches.get_many::<Value>(&param.name) {
                 values.insert(param.name.clone(), entries.cloned().collect());
             }
@@ -154,7 +155,42 @@ pub fn values(params: &[Param], matches: &ArgMatches) -> BTreeMap<String, Value>
             values.insert(param.name.clone(), Value::Bool(false));
         }
     }
+    params::fold(params, &mut values);
     values
+}
+
+/// The words of a command line, with the numbers behind `--gpu` joined to it: `--gpu 0,1` is `--gpu=0,1`, but `--gpu anna` is a flag and a voice.
+///
+/// clap knows no flag whose value may be left out and stand behind a blank, without taking the next word whatever it is.
+pub fn joined(params: &[Param], words: Vec<OsString>) -> Vec<OsString> {
+    let flags = params.iter().filter(|param| param.kind == Kind::Devices);
+    let flags: Vec<String> = flags
+        .flat_map(|param| [&param.name].into_iter().chain(&param.aliases).map(|name| format!("--{}", dashed(name))))
+        .collect();
+    let names_devices = |word: &OsString| {
+        let text = word.to_string_lossy();
+        text == "cpu" || !text.is_empty() && text.chars().all(|c| c.is_ascii_digit() || c == ',')
+    };
+    let mut made: Vec<OsString> = Vec::new();
+    let mut words = words.into_iter().peekable();
+    while let Some(word) = words.next() {
+        if word == "--" {
+            made.push(word);
+            break;
+        }
+        let is_flag = flags.iter().any(|flag| word.to_str() == Some(flag));
+        match words.next_if(|next| is_flag && names_devices(next)) {
+            Some(next) => {
+                let mut both = word;
+                both.push("=");
+                both.push(next);
+                made.push(both);
+            }
+            None => made.push(word),
+        }
+    }
+    made.extend(words);
+    made
 }
 
 fn argument(param: &Param) -> Arg {
@@ -166,7 +202,8 @@ fn argument(param: &Param) -> Arg {
     if param.positional {
         return argument.value_name(param.name.to_uppercase());
     }
-    let argument = argument.long(dashed(&param.name));
+    let aliases: Vec<String> = param.aliases.iter().map(|alias| dashed(alias)).collect();
+    let argument = argument.long(dashed(&param.name)).visible_aliases(aliases);
     match param.kind {
         Kind::Flag => argument
             .num_args(0..=1)
@@ -174,6 +211,9 @@ fn argument(param: &Param) -> Arg {
             .default_missing_value("true")
             .value_name("BOOL")
             .hide_possible_values(true),
+        Kind::Devices => argument.num_args(0..=1).require_equals(true).default_missing_value("true").value_name("GPUS"),
+        Kind::Floats => argument.value_name("X,X").allow_negative_numbers(true),
+        Kind::Assignments => argument.value_name("NAME=VALUE").action(ArgAction::Append),
         Kind::Int => argument.value_name("N").allow_negative_numbers(true),
         Kind::Float => argument.value_name("X").allow_negative_numbers(true),
         Kind::Text => argument.value_name("TEXT"),
@@ -184,15 +224,22 @@ fn argument(param: &Param) -> Arg {
 /// The parameter's help with what it may be and what it is by default.
 fn help(param: &Param) -> String {
     let mut parts = vec![param.help.clone()];
-    if !param.one_of.is_empty() {
-        parts.push(format!("[one of: {}]", param.one_of.iter().map(shown).collect::<Vec<_>>().join(", ")));
+    if !param.limits.one_of.is_empty() {
+        parts.push(format!("[one of: {}]", param.limits.choices()));
     }
-    if !param.range().is_empty() {
-        parts.push(format!("[{}]", param.range()));
+    let unit = if param.unit.is_empty() { String::new() } else { format!(" {}", param.unit) };
+    if !param.limits.range().is_empty() {
+        parts.push(format!("[{}]", param.limits.range()));
     }
-    let is_nothing = |v: &Value| *v == Value::Bool(false) || v.as_str() == Some("") || v.is_array();
-    if let Some(value) = param.value.as_ref().filter(|v| !is_nothing(v)) {
-        parts.push(format!("[default: {}]", shown(value)));
+    let is_nothing = |v: &Value| {
+        matches!(v, Value::Null | Value::Bool(false))
+            || ["", "{}"].iter().any(|text| v == text)
+            || *v == Value::Array(Vec::new())
+    };
+    if !param.otherwise.is_empty() {
+        parts.push(format!("[default: {}]", param.otherwise));
+    } else if let Some(value) = param.value.as_ref().filter(|v| !is_nothing(v)) {
+        parts.push(format!("[default: {}{unit}]", shown(value)));
     }
     parts.retain(|part| !part.is_empty());
     parts.join(" ")

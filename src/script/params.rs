@@ -1,121 +1,248 @@
-//! `PARAMS`: what a recipe can be told on the command line, read from its text without running it.
+//! `PARAMS`: the flags of a recipe, read from its text without running it.
+//!
+//! ```text
+//! #{ name: "voice", positional: true, help: "..." }     a parameter of the recipe itself
+//! #{ settings: ["clips", "training"] }                  every setting of these groups, as it is declared in Rust
+//! #{ setting: "epochs", value: 500 }                    one setting; `value` and `help` may differ from the declaration
+//! #{ params: "stdlib/voice", without: ["voice"] }       the PARAMS of a script
+//! ```
 
 use super::bind::value;
 use super::diagnostic::Diagnostic;
-use super::engine::Sources;
+use super::engine::{Host, Sources};
+use super::library;
 use crate::address::without_password;
+use crate::config::layers::{Layers, Named, turned};
+use crate::config::settings::{Limits, Setting, same};
+use crate::config::{setting, settings};
 use crate::error::nearest;
 use rhai::{AST, Expr, Map, Position, Stmt};
 use serde_json::{Number, Value};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+
+pub use crate::config::settings::{Kind, shown};
 
 /// A mistake in PARAMS.
 pub const CODE: &str = "script.params";
 
 const CONSTANT: &str = "PARAMS";
-const KEYS: &[&str] = &["name", "help", "value", "min", "max", "one_of", "positional"];
+
+/// Keys of a row, by the first key that it has of these.
+const ROWS: &[(&str, &[&str])] = &[
+    ("settings", &["settings", "otherwise"]),
+    ("setting", &["setting", "value", "help", "common", "otherwise"]),
+    ("params", &["params", "names", "without"]),
+    ("name", &["name", "help", "value", "min", "max", "one_of", "positional", "group", "common", "alias", "own"]),
+];
 
 /// Flags that every recipe has (see `flags`), which no parameter may take.
-pub const TAKEN: &[&str] = &["help", "workspace", "threads", "quiet", "version"];
+pub const TAKEN: &[&str] =
+    &["help", "workspace", "threads", "quiet", "verbose", "version", "json", "tracking_uri", "experiment", "parent"];
 
-/// The type of a parameter: that of its `value`, or of the entries of `one_of`, or text. An array is a list of texts:
-/// `--urls A B`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    Flag,
-    Int,
-    Float,
-    Text,
-    Texts,
-}
+/// Flags of every recipe that names groups of settings, unless it has its own of that name.
+pub const SET: &str = "set";
+pub const JSON: &str = "settings";
 
-/// One parameter of a recipe.
+/// Scripts whose PARAMS take those of others whose PARAMS take ...
+const DEEPEST: usize = 4;
+
+/// One parameter of a recipe. Its type is that of its `value`, or of the entries of `one_of`, or text; an array is a list of texts.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Param {
     /// As scripts write it, with underscores.
     pub name: String,
     pub help: String,
     pub kind: Kind,
-    /// The default; `None` means that it must be given.
+    /// The default; `None` means that it must be given, `null` that it is `()` if it is not.
     pub value: Option<Value>,
-    pub min: Option<Number>,
-    pub max: Option<Number>,
-    /// Empty: no list.
-    pub one_of: Vec<Value>,
+    pub limits: Limits,
     pub positional: bool,
+    /// What it belongs to, for headings; that of a setting is its group. May be empty.
+    pub group: String,
+    /// Whether `-h` shows it.
+    pub common: bool,
+    /// Other names of the flag, with underscores.
+    pub aliases: Vec<String>,
+    pub unit: String,
+    /// What counts if it is not given, in words, instead of a default.
+    pub otherwise: String,
+    pub stands: Stands,
+}
+
+/// What a parameter stands for.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Stands {
+    /// The recipe alone knows.
+    #[default]
+    Own,
+    /// `--set` or `--settings`.
+    Others,
+    Setting {
+        name: String,
+        /// The parameter turns it off.
+        inverted: bool,
+        /// The value that the recipe gives it.
+        value: Option<Value>,
+    },
 }
 
 impl Param {
+    /// The parameter that a setting is where a recipe does not change it.
+    pub fn of(setting: &Setting) -> Self {
+        Self {
+            name: setting.flag.clone(),
+            help: setting.help.clone(),
+            kind: setting.kind,
+            value: Some(turned(&setting.default, setting.inverted)),
+            limits: setting.limits.clone(),
+            positional: false,
+            group: setting.group.clone(),
+            common: setting.common,
+            aliases: setting.aliases.clone(),
+            unit: setting.unit.clone(),
+            otherwise: String::new(),
+            stands: Stands::Setting { name: setting.name.clone(), inverted: setting.inverted, value: None },
+        }
+    }
+
+    /// The flags for settings that a recipe has no flag for.
+    fn others() -> [Self; 2] {
+        let one = |name: &str, kind, value: Value, help: &str| Self {
+            name: name.to_owned(),
+            help: help.to_owned(),
+            kind,
+            value: Some(value),
+            limits: Limits::default(),
+            positional: false,
+            group: "settings".to_owned(),
+            common: false,
+            aliases: Vec::new(),
+            unit: String::new(),
+            otherwise: String::new(),
+            stands: Stands::Others,
+        };
+        let set = "change any setting, as often as wanted: --set c_mel=40; `rvc-run settings` lists them";
+        let json = "settings as JSON: {\"c_mel\": 45, \"lr_decay\": 0.9998}; flags and --set count over it";
+        [one(SET, Kind::Assignments, Value::Array(Vec::new()), set), one(JSON, Kind::Text, Value::from("{}"), json)]
+    }
+
     /// `text` from the command line as a value of this parameter (of a list: as an entry), or what is wrong with it.
     pub fn parse(&self, text: &str) -> Result<Value, String> {
+        let float = |text: &str| {
+            let number = text.trim().parse::<f64>().ok().and_then(Number::from_f64);
+            number.map(Value::Number).ok_or_else(|| "must be a finite number".to_owned())
+        };
         let value = match self.kind {
             Kind::Flag => match text {
                 "true" => Value::Bool(true),
                 "false" => Value::Bool(false),
                 _ => return Err("must be true or false".into()),
             },
-            Kind::Int => Value::from(text.parse::<i64>().map_err(|_| "must be a whole number".to_owned())?),
-            Kind::Float => {
-                let number = text.parse::<f64>().ok().and_then(Number::from_f64);
-                Value::Number(number.ok_or_else(|| "must be a finite number".to_owned())?)
+            Kind::Int => Value::from(self.whole(text).ok_or_else(|| "must be a whole number".to_owned())?),
+            Kind::Float => float(text)?,
+            Kind::Floats => {
+                let items = text.split(',').map(float).collect::<Result<Vec<_>, _>>()?;
+                let wanted = self.setting().and_then(|setting| setting.default.as_array()).map_or(0, Vec::len);
+                if items.len() != wanted {
+                    return Err(format!("must be {wanted} numbers with commas between"));
+                }
+                items.iter().try_for_each(|item| self.check(item))?;
+                return Ok(Value::Array(items));
             }
+            Kind::Devices => devices(text)?,
+            Kind::Assignments => assignment(text).map(|_| Value::from(text))?,
             Kind::Text | Kind::Texts => Value::from(text),
         };
         self.check(&value)?;
         Ok(value)
     }
 
+    /// A whole number; 40k for a rate of 40000 Hz.
+    fn whole(&self, text: &str) -> Option<i64> {
+        match text.strip_suffix(['k', 'K']).filter(|_| self.unit == "Hz") {
+            Some(thousands) => thousands.parse::<i64>().ok()?.checked_mul(1000),
+            None => text.parse().ok(),
+        }
+    }
+
+    /// The setting that the parameter stands for.
+    pub fn setting(&self) -> Option<&'static Setting> {
+        match &self.stands {
+            Stands::Setting { name, .. } => setting(name),
+            _ => None,
+        }
+    }
+
     /// Whether a value of the right type is in range, or what is wrong with it.
     fn check(&self, value: &Value) -> Result<(), String> {
-        if !self.one_of.is_empty() && !self.one_of.iter().any(|known| same(known, value)) {
-            let names: Vec<String> = self.one_of.iter().map(shown).collect();
-            let hint = nearest(&shown(value), names.iter().map(String::as_str));
-            let hint = hint.map(|name| format!("; did you mean {name}?")).unwrap_or_default();
-            return Err(format!("must be one of {}{hint}", names.join(", ")));
-        }
-        let Some(x) = value.as_f64() else { return Ok(()) };
-        let below = self.min.as_ref().is_some_and(|min| min.as_f64().is_some_and(|min| x < min));
-        let above = self.max.as_ref().is_some_and(|max| max.as_f64().is_some_and(|max| x > max));
-        if below || above { Err(format!("must be {}", self.range())) } else { Ok(()) }
-    }
-
-    /// "at least 1", "at most 30", "between 1 and 30", or nothing.
-    pub fn range(&self) -> String {
-        match (&self.min, &self.max) {
-            (Some(min), Some(max)) => format!("between {min} and {max}"),
-            (Some(min), None) => format!("at least {min}"),
-            (None, Some(max)) => format!("at most {max}"),
-            (None, None) => String::new(),
+        match self.limits.misfit(value) {
+            None => Ok(()),
+            Some(misfit) => {
+                let near = misfit.near.map(|name| format!("; did you mean {name}?")).unwrap_or_default();
+                Err(format!("{}{near}", misfit.must))
+            }
         }
     }
 }
 
-/// A value as it is typed on a command line.
-pub fn shown(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+/// What `--gpu` names: a truth, or numbers of GPUs, which stay a text.
+fn devices(text: &str) -> Result<Value, String> {
+    match text {
+        "true" => return Ok(Value::Bool(true)),
+        "false" => return Ok(Value::Bool(false)),
+        "cpu" => {
+            return Err("must be true or numbers of GPUs, such as 0,1; leave out --gpu to compute on the CPU".into());
+        }
+        _ => {}
+    }
+    let numbers: Option<Vec<u32>> = text.split(',').map(|number| number.trim().parse().ok()).collect();
+    let numbers = numbers.ok_or_else(|| "must be true, false or numbers of GPUs, such as 0,1".to_owned())?;
+    if let Some(twice) = numbers.iter().enumerate().find(|(i, number)| numbers[..*i].contains(number)) {
+        return Err(format!("names GPU {} twice", twice.1));
+    }
+    Ok(Value::from(numbers.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")))
 }
 
-fn same(a: &Value, b: &Value) -> bool {
-    match (a.as_f64(), b.as_f64()) {
-        (Some(a), Some(b)) => a.total_cmp(&b).is_eq(),
-        _ => a == b,
-    }
+/// The setting of a "NAME=VALUE", and its value.
+fn assignment(text: &str) -> Result<(&'static Setting, Value), String> {
+    let (name, given) = text.split_once('=').ok_or_else(|| "must be NAME=VALUE, such as c_mel=40".to_owned())?;
+    let wanted = name.trim().trim_start_matches('-').replace('-', "_");
+    let found = setting(&wanted).map(|one| (one, false));
+    let found = found.or_else(|| settings().iter().find(|one| one.flag == wanted).map(|one| (one, one.inverted)));
+    let Some((one, inverted)) = found else {
+        let near = nearest(&wanted, settings().iter().map(|one| one.name.as_str()));
+        let near =
+            near.map_or_else(|| "`rvc-run settings` lists all".to_owned(), |near| format!("did you mean {near}?"));
+        return Err(format!("there is no setting {name}; {near}"));
+    };
+    let value = Param::of(one).parse(given.trim()).map_err(|why| format!("{name} {why}"))?;
+    Ok((one, turned(&value, inverted)))
 }
 
 /// The parameters of a compiled recipe: the constant PARAMS, or the array that its `args([...])` is given; every mistake in it if there are any. A
 /// recipe without either has none.
-pub fn read(ast: &AST, sources: &Sources) -> Result<Vec<Param>, Vec<Diagnostic>> {
+pub fn read(host: &Host, ast: &AST) -> Result<Vec<Param>, Vec<Diagnostic>> {
     let source = ast.source().unwrap_or_default();
-    let mut reader = Reader { source, sources, mistakes: Vec::new() };
+    let Some(list) = declared(ast) else { return Ok(Vec::new()) };
+    let mut reader =
+        Reader { source, host, sources: &host.sources, mistakes: Vec::new(), depth: 0, own: BTreeSet::new() };
+    let mut params = reader.list(list);
+    if reader.takes_groups(list) {
+        params.extend(
+            Param::others().into_iter().filter(|other| params.iter().all(|p| p.name != other.name)).collect::<Vec<_>>(),
+        );
+    }
+    if reader.mistakes.is_empty() { Ok(params) } else { Err(reader.mistakes) }
+}
+
+/// The array of parameters of a script.
+fn declared(ast: &AST) -> Option<&Expr> {
     let found = ast.statements().iter().find_map(|statement| match statement {
         Stmt::Var(variable, ..) if variable.0.name == CONSTANT => Some(&variable.1),
         _ => None,
     });
-    let inline = || ast.statements().iter().find_map(inline);
-    let Some(list) = found.or_else(inline) else { return Ok(Vec::new()) };
-    let params = reader.list(list);
-    if reader.mistakes.is_empty() { Ok(params) } else { Err(reader.mistakes) }
+    found.or_else(|| ast.statements().iter().find_map(inline))
 }
 
 /// The array of a `let p = args([...]);`.
@@ -136,18 +263,40 @@ fn inline(statement: &Stmt) -> Option<&Expr> {
 
 struct Reader<'a> {
     source: &'a str,
+    host: &'a Host,
     sources: &'a Sources,
     mistakes: Vec<Diagnostic>,
+    /// How many scripts took this one's parameters.
+    depth: usize,
+    /// Parameters that are said to be the recipe's own although a setting has their name.
+    own: BTreeSet<String>,
 }
 
-/// A key of a parameter: its value and where it stands.
+/// A key of a row: its value and where it stands.
 type Fields = BTreeMap<String, (Value, Position)>;
+
+/// What a row of PARAMS gives.
+enum Row {
+    Own(Param),
+    Setting(Param),
+    /// Of the groups, with what counts otherwise.
+    Groups(Vec<String>, String),
+    Taken(Vec<Param>),
+}
 
 impl Reader<'_> {
     fn mistake(&mut self, position: Position, message: impl Into<String>) -> &mut Diagnostic {
         self.mistakes.push(Diagnostic::error(CODE, message).at(self.source, position, self.sources));
         let last = self.mistakes.len() - 1;
         &mut self.mistakes[last]
+    }
+
+    /// Whether a row names groups of settings; where that is so, any setting can be given.
+    fn takes_groups(&self, list: &Expr) -> bool {
+        let Expr::Array(items, _) = list else { return false };
+        items
+            .iter()
+            .any(|item| matches!(item, Expr::Map(map, _) if map.0.iter().any(|(key, _)| key.name == "settings")))
     }
 
     fn list(&mut self, list: &Expr) -> Vec<Param> {
@@ -158,24 +307,79 @@ impl Reader<'_> {
             );
             return Vec::new();
         };
+        let rows: Vec<(Row, Position)> =
+            items.iter().filter_map(|item| Some((self.row(item)?, item.start_position()))).collect();
+        let grouped = rows.iter().any(|(row, _)| matches!(row, Row::Groups(..)));
         let mut params: Vec<Param> = Vec::new();
-        for item in items {
-            let Some(param) = self.param(item) else { continue };
+        // What is written out counts over what comes with a group or from a script.
+        for (row, at) in &rows {
+            let (Row::Own(param) | Row::Setting(param)) = row else { continue };
             if params.iter().any(|p| p.name == param.name) {
-                self.mistake(item.start_position(), format!("there are two parameters named {:?}", param.name));
+                self.mistake(*at, format!("there are two parameters named {:?}", param.name));
             }
-            if param.positional && param.value.is_none() && params.iter().any(|p| p.positional && p.value.is_some()) {
-                self.mistake(
-                    item.start_position(),
-                    format!("{:?} must be given, so it must stand before those that have a value", param.name),
-                );
+            params.push(param.clone());
+        }
+        let written = params;
+        let taken: Vec<Param> = rows
+            .iter()
+            .filter_map(|(row, _)| match row {
+                Row::Taken(taken) => Some(taken.clone()),
+                _ => None,
+            })
+            .flatten()
+            .collect();
+        let mut params: Vec<Param> = Vec::new();
+        for (row, at) in rows {
+            let more = match row {
+                Row::Own(param) | Row::Setting(param) => vec![param],
+                Row::Taken(taken) => taken,
+                Row::Groups(groups, otherwise) => {
+                    let of = settings().iter().filter(|setting| groups.contains(&setting.group));
+                    let with =
+                        |param: Param| if otherwise.is_empty() { param } else { without_default(param, &otherwise) };
+                    of.map(|setting| with(Param::of(setting))).collect()
+                }
+            };
+            for param in more {
+                if params.iter().any(|p| p.name == param.name) {
+                    continue;
+                }
+                let param = written.iter().chain(&taken).find(|p| p.name == param.name).cloned().unwrap_or(param);
+                if param.positional && param.value.is_none() && params.iter().any(|p| p.positional && p.value.is_some())
+                {
+                    self.mistake(
+                        at,
+                        format!("{:?} must be given, so it must stand before those that have a value", param.name),
+                    );
+                }
+                if grouped && self.depth == 0 && param.stands == Stands::Own && !self.own.contains(&param.name) {
+                    self.is_no_setting(&param, at);
+                }
+                params.push(param);
             }
-            params.push(param);
+        }
+        let alias =
+            |param: &Param| param.aliases.iter().find(|alias| params.iter().any(|p| p.name == **alias)).cloned();
+        if let Some(alias) = params.iter().find_map(alias) {
+            self.mistake(
+                list.start_position(),
+                format!("{alias:?} is the name of a parameter and the alias of another one"),
+            );
         }
         params
     }
 
-    fn param(&mut self, item: &Expr) -> Option<Param> {
+    /// `config::of` would not see a parameter of a recipe's own, whatever it is called.
+    fn is_no_setting(&mut self, param: &Param, at: Position) {
+        if let Some(one) = settings().iter().find(|one| one.name == param.name || one.flag == param.name) {
+            let message =
+                format!("{:?} is a setting, but this row makes it a parameter of the recipe alone", param.name);
+            let hint = format!("write setting: {:?} instead of name, or add own: true", one.name);
+            self.mistake(at, message).hint = Some(hint);
+        }
+    }
+
+    fn row(&mut self, item: &Expr) -> Option<Row> {
         let Expr::Map(map, start) = item else {
             self.mistake(
                 item.start_position(),
@@ -183,28 +387,170 @@ impl Reader<'_> {
             );
             return None;
         };
+        let has = |key: &str| map.0.iter().any(|(known, _)| known.name == key);
+        let &(form, keys) = ROWS.iter().find(|(form, _)| has(form)).unwrap_or(&ROWS[ROWS.len() - 1]);
         let before = self.mistakes.len();
         let mut fields = Fields::new();
         for (key, expression) in &map.0 {
-            self.field(&mut fields, &key.name, key.pos, expression);
+            self.field(&mut fields, keys, &key.name, key.pos, expression);
         }
-        let name = self.name(&fields, *start);
-        let help = self.text(&fields, "help");
-        let positional = self.truth(&fields, "positional");
-        let (min, max) = (self.number(&fields, "min"), self.number(&fields, "max"));
-        let one_of = self.choices(&fields);
-        let value = fields.get("value").map(|(value, _)| value.clone());
-        let kind = self.kind(&fields, value.as_ref().or(one_of.first()));
-        let param = Param { name, help, kind, value, min, max, one_of, positional };
-        self.consistent(&param, &fields, *start);
-        (self.mistakes.len() == before).then_some(param)
+        let row = match form {
+            "settings" => self.groups(&fields, *start),
+            "setting" => self.setting(&fields, *start).map(Row::Setting),
+            "params" => self.taken(&fields, *start).map(Row::Taken),
+            _ => Some(Row::Own(self.own(&fields, *start))),
+        };
+        row.filter(|_| self.mistakes.len() == before)
     }
 
-    fn field(&mut self, fields: &mut Fields, key: &str, at: Position, expression: &Expr) {
-        if !KEYS.contains(&key) {
-            let hint = match nearest(key, KEYS.iter().copied()) {
+    /// `#{ settings: ["clips"] }`.
+    fn groups(&mut self, fields: &Fields, start: Position) -> Option<Row> {
+        let at = fields.get("settings").map_or(start, |(_, at)| *at);
+        let mut known: Vec<&str> = settings().iter().map(|setting| setting.group.as_str()).collect();
+        known.dedup();
+        known.sort_unstable();
+        known.dedup();
+        let wanted = self.texts(fields, "settings");
+        if wanted.is_empty() {
+            self.mistake(at, format!("`settings` must be an array of groups: {}", known.join(", ")));
+            return None;
+        }
+        if let Some(odd) = wanted.iter().find(|group| !known.contains(&group.as_str())) {
+            let hint = match nearest(odd, known.iter().copied()) {
+                Some(near) => format!("did you mean {near:?}?"),
+                None => format!("groups are: {}", known.join(", ")),
+            };
+            self.mistake(at, format!("there is no group of settings {odd:?}")).hint = Some(hint);
+            return None;
+        }
+        Some(Row::Groups(wanted, self.text(fields, "otherwise")))
+    }
+
+    /// `#{ setting: "epochs", value: 500 }`.
+    fn setting(&mut self, fields: &Fields, start: Position) -> Option<Param> {
+        let name = self.text(fields, "setting");
+        let at = fields.get("setting").map_or(start, |(_, at)| *at);
+        let Some(one) = setting(&name) else {
+            let hint = match nearest(&name, settings().iter().map(|one| one.name.as_str())) {
+                Some(near) => format!("did you mean {near:?}?"),
+                None => "`rvc-run settings` lists them".to_owned(),
+            };
+            self.mistake(at, format!("there is no setting {name:?}")).hint = Some(hint);
+            return None;
+        };
+        let mut param = Param::of(one);
+        let help = self.text(fields, "help");
+        if !help.is_empty() {
+            param.help = help;
+        }
+        if fields.contains_key("common") {
+            param.common = self.truth(fields, "common");
+        }
+        if let Some((given, at)) = fields.get("value") {
+            match one.fitting(given).and_then(|value| one.check(&value).map(|()| value)) {
+                Ok(value) => {
+                    param.value = Some(turned(&value, one.inverted));
+                    param.stands =
+                        Stands::Setting { name: one.name.clone(), inverted: one.inverted, value: Some(value) };
+                }
+                Err(error) => {
+                    let hint = error.hint_text().map(str::to_owned);
+                    self.mistake(*at, error.message().to_owned()).hint = hint;
+                }
+            }
+        }
+        let otherwise = self.text(fields, "otherwise");
+        Some(if otherwise.is_empty() { param } else { without_default(param, &otherwise) })
+    }
+
+    /// `#{ params: "stdlib/voice", without: ["voice"] }`.
+    fn taken(&mut self, fields: &Fields, start: Position) -> Option<Vec<Param>> {
+        let path = self.text(fields, "params");
+        let at = fields.get("params").map_or(start, |(_, at)| *at);
+        if self.depth == DEEPEST {
+            self.mistake(at, format!("PARAMS are taken from {path:?} through more than {DEEPEST} scripts"));
+            return None;
+        }
+        let script = match library::find(self.host.session.workspace(), Some(self.source), &path) {
+            Ok(script) => script,
+            Err(error) => {
+                let hint = error.hint_text().map(str::to_owned);
+                self.mistake(at, error.message().to_owned()).hint = hint;
+                return None;
+            }
+        };
+        let ast = match self.host.compile(&script.source, &script.text) {
+            Ok(ast) => ast,
+            Err(mistake) => {
+                self.mistakes.push(*mistake);
+                return None;
+            }
+        };
+        let Some(list) = declared(&ast) else {
+            let hint = "a script that others take parameters from has a constant PARAMS";
+            self.mistake(at, format!("{path} has no PARAMS")).hint = Some(hint.to_owned());
+            return None;
+        };
+        let mut inner = Reader {
+            source: &script.source,
+            host: self.host,
+            sources: self.sources,
+            mistakes: Vec::new(),
+            depth: self.depth + 1,
+            own: BTreeSet::new(),
+        };
+        let all = inner.list(list);
+        self.mistakes.append(&mut inner.mistakes);
+        let (names, without) = (self.texts(fields, "names"), self.texts(fields, "without"));
+        if let Some(odd) = names.iter().chain(&without).find(|name| all.iter().all(|param| param.name != **name)) {
+            let known: Vec<&str> = all.iter().map(|param| param.name.as_str()).collect();
+            self.mistake(at, format!("{path} has no parameter {odd:?}")).hint =
+                Some(format!("it has: {}", known.join(", ")));
+        }
+        let wanted =
+            |param: &Param| (names.is_empty() || names.contains(&param.name)) && !without.contains(&param.name);
+        Some(all.into_iter().filter(wanted).collect())
+    }
+
+    /// `#{ name: "voice", ... }`.
+    fn own(&mut self, fields: &Fields, start: Position) -> Param {
+        let name = self.name(fields, start);
+        let help = self.text(fields, "help");
+        let positional = self.truth(fields, "positional");
+        if self.truth(fields, "own") {
+            self.own.insert(name.clone());
+        }
+        let (min, max) = (self.number(fields, "min"), self.number(fields, "max"));
+        let one_of = self.choices(fields);
+        let value = fields.get("value").map(|(value, _)| value.clone());
+        let kind = self.kind(fields, value.as_ref().or(one_of.first()));
+        let aliases = match fields.get("alias") {
+            Some((Value::String(alias), _)) => vec![alias.clone()],
+            _ => self.texts(fields, "alias"),
+        };
+        let param = Param {
+            name,
+            help,
+            kind,
+            value,
+            limits: Limits { min, max, one_of, path: None },
+            positional,
+            group: self.text(fields, "group"),
+            common: !fields.contains_key("common") || self.truth(fields, "common"),
+            aliases,
+            unit: String::new(),
+            otherwise: String::new(),
+            stands: Stands::Own,
+        };
+        self.consistent(&param, fields, start);
+        param
+    }
+
+    fn field(&mut self, fields: &mut Fields, keys: &[&str], key: &str, at: Position, expression: &Expr) {
+        if !keys.contains(&key) {
+            let hint = match nearest(key, keys.iter().copied()) {
                 Some(known) => format!("did you mean `{known}`?"),
-                None => format!("a parameter has: {}", KEYS.join(", ")),
+                None => format!("a parameter has: {}", keys.join(", ")),
             };
             self.mistake(at, format!("a parameter has no `{key}`")).hint = Some(hint);
             return;
@@ -219,6 +565,20 @@ impl Reader<'_> {
                     expression.start_position(),
                     format!("`{key}` must be written out, since PARAMS is read without running the recipe"),
                 );
+            }
+        }
+    }
+
+    /// An array of texts; empty if there is none.
+    fn texts(&mut self, fields: &Fields, key: &str) -> Vec<String> {
+        match fields.get(key) {
+            None => Vec::new(),
+            Some((value, _)) if is_texts(value) => {
+                value.as_array().into_iter().flatten().filter_map(|item| item.as_str().map(str::to_owned)).collect()
+            }
+            Some((_, at)) => {
+                self.mistake(*at, format!("`{key}` must be an array of texts"));
+                Vec::new()
             }
         }
     }
@@ -300,13 +660,13 @@ impl Reader<'_> {
     fn consistent(&mut self, param: &Param, fields: &Fields, start: Position) {
         let at = |key: &str| fields.get(key).map_or(start, |(_, at)| *at);
         let numeric = matches!(param.kind, Kind::Int | Kind::Float);
-        if (param.min.is_some() || param.max.is_some()) && !numeric {
+        if (param.limits.min.is_some() || param.limits.max.is_some()) && !numeric {
             self.mistake(
-                at(if param.min.is_some() { "min" } else { "max" }),
+                at(if param.limits.min.is_some() { "min" } else { "max" }),
                 "`min` and `max` need a `value` that is a number",
             );
         }
-        if let Some(odd) = param.one_of.iter().find(|choice| !fits(param.kind, choice)) {
+        if let Some(odd) = param.limits.one_of.iter().find(|choice| !fits(param.kind, choice)) {
             self.mistake(
                 at("one_of"),
                 format!("`one_of` has {odd}, which is of another type than the others or `value`"),
@@ -334,12 +694,19 @@ impl Reader<'_> {
     }
 }
 
+/// A parameter that is `()` where it is not given.
+fn without_default(mut param: Param, otherwise: &str) -> Param {
+    param.value = Some(Value::Null);
+    otherwise.clone_into(&mut param.otherwise);
+    param
+}
+
 fn fits(kind: Kind, value: &Value) -> bool {
     match kind {
         Kind::Flag => value.is_boolean(),
         Kind::Int => value.is_i64(),
         Kind::Float => value.is_number(),
-        Kind::Text | Kind::Texts => value.is_string(),
+        _ => value.is_string(),
     }
 }
 
@@ -355,11 +722,68 @@ pub fn to_map(params: &[Param], values: &BTreeMap<String, Value>) -> Map {
             let given = values.get(&param.name).or(param.value.as_ref())?;
             let fitting = match (param.kind, given) {
                 (Kind::Float, Value::Number(n)) => n.as_f64().map_or_else(|| given.clone(), Value::from),
+                // Which GPUs is said by `system::gpus`.
+                (Kind::Devices, Value::String(_)) => Value::Bool(true),
                 _ => given.clone(),
             };
             Some((param.name.as_str().into(), value::from_json(&fitting)))
         })
         .collect()
+}
+
+/// What a recipe and its command line say of settings. `given` is what was typed, as `flags::values` returns it.
+pub fn layers(params: &[Param], given: &BTreeMap<String, Value>) -> Layers {
+    let mut layers = Layers::default();
+    for param in params {
+        let typed = given.get(&param.name);
+        match &param.stands {
+            Stands::Own => {}
+            Stands::Others if param.name == JSON => layers.json = typed.and_then(Value::as_str).map(str::to_owned),
+            Stands::Others => {
+                let texts = typed.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+                layers.set.extend(
+                    texts.filter_map(|text| assignment(text).ok()).map(|(one, value)| (one.name.clone(), value)),
+                );
+            }
+            Stands::Setting { name, inverted, value } => {
+                layers.names.push(Named { param: param.name.clone(), setting: name.clone(), inverted: *inverted });
+                layers.recipe.extend(value.clone().map(|value| (name.clone(), value)));
+                if let (Kind::Devices, Some(Value::String(numbers))) = (param.kind, typed) {
+                    layers.gpus = numbers.split(',').filter_map(|number| number.parse().ok()).collect();
+                    layers.typed.insert(name.clone(), Value::Bool(true));
+                } else {
+                    layers.typed.extend(typed.map(|value| (name.clone(), turned(value, *inverted))));
+                }
+            }
+        }
+    }
+    layers
+}
+
+/// What was typed with `--set` for settings that the recipe has flags for becomes what was typed for these; a flag counts over it.
+pub fn fold(params: &[Param], typed: &mut BTreeMap<String, Value>) {
+    let Some(Value::Array(texts)) = typed.get(SET).cloned() else { return };
+    if !params.iter().any(|param| param.name == SET && param.stands == Stands::Others) {
+        return;
+    }
+    let mut rest = Vec::new();
+    let mut folded = BTreeMap::new();
+    for text in texts {
+        let found = text.as_str().and_then(|text| assignment(text).ok());
+        let param =
+            found.as_ref().and_then(|(one, _)| params.iter().find(|p| p.setting().is_some_and(|s| s.name == one.name)));
+        match (found, param) {
+            (Some((one, value)), Some(param)) => drop(folded.insert(param.name.clone(), turned(&value, one.inverted))),
+            _ => rest.push(text),
+        }
+    }
+    for (name, value) in folded {
+        typed.entry(name).or_insert(value);
+    }
+    typed.remove(SET);
+    if !rest.is_empty() {
+        typed.insert(SET.to_owned(), Value::Array(rest));
+    }
 }
 
 /// What a recipe runs with, for its first line: so a log says how to repeat it.
@@ -378,7 +802,8 @@ impl Opening {
         let stem = Path::new(recipe).file_stem().map_or_else(|| recipe.into(), |stem| stem.to_string_lossy());
         let (mut positional, mut changed, mut values) = (Vec::new(), Vec::new(), serde_json::Map::new());
         for param in params {
-            let Some(value) = given.get(&param.name).or(param.value.as_ref()) else { continue };
+            let value = given.get(&param.name).or(param.value.as_ref()).filter(|value| !value.is_null());
+            let Some(value) = value else { continue };
             let value = without_passwords(value);
             values.insert(param.name.clone(), value.clone());
             if param.positional {

@@ -53,7 +53,7 @@ pub fn load(host: &Host, source: &str, text: &str) -> Result<Recipe, Vec<Diagnos
         if found.is_empty() { first } else { found }
     };
     let ast = host.compile(source, text).map_err(|mistake| all(vec![*mistake]))?;
-    let params = params::read(&ast, &host.sources).map_err(all)?;
+    let params = params::read(host, &ast).map_err(all)?;
     let doc = super::docs::script_doc(ast.doc());
     Ok(Recipe { source: source.to_owned(), text: text.to_owned(), doc, params })
 }
@@ -69,6 +69,7 @@ pub fn run(host: &Host, recipe: &Recipe, arguments: Map) -> Outcome {
         Ok(ast) => ast,
         Err(mistake) => return Outcome { code: WRONG_USE, diagnostics: vec![*mistake] },
     };
+    host.session.set_layers(params::layers(&recipe.params, &host.session.call().typed));
     host.session.set_arguments(arguments);
     host.session.set_recipe(&recipe.source, &recipe.text);
     let code = match host.engine.run_ast_with_scope(&mut Scope::new(), &ast) {

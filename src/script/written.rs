@@ -9,7 +9,7 @@
 //! Nothing is run: a function counts if it is nothing but a map. What is computed is not known, and nothing is said of it.
 
 use super::bind::{self, value};
-use crate::config::Config;
+use crate::config::{Config, presets};
 use crate::error::nearest;
 use crate::prepare::survey::Gates;
 use crate::{Error, Kind, Result, retrieval};
@@ -23,6 +23,7 @@ pub type Read = fn(&Map<String, Value>) -> Result<()>;
 /// Functions of modules that take maps: module, name, number of the argument, what reads it.
 const TAKEN: &[(&str, &str, usize, Read)] = &[
     ("config", "check", 0, settings),
+    ("config", "of", 1, settings),
     ("assets", "needed", 0, settings),
     ("assets", "missing", 0, settings),
     ("assets", "require", 0, settings),
@@ -194,6 +195,9 @@ fn of_call(call: &FnCallExpr, position: Position, names: &Names<'_, '_>) -> Writ
     if path == ["config"] && call.name == "defaults" {
         return Written { entries: Vec::new(), whole: true };
     }
+    if path == ["config"] && call.name == "preset" {
+        return of_preset(call, position, names);
+    }
     let [alias] = path[..] else { return Written::default() };
     let Some(function) = (names.scripts)(alias).and_then(|bodies| function(bodies, &call.name, call.args.len())) else {
         return Written::default();
@@ -205,18 +209,32 @@ fn of_call(call: &FnCallExpr, position: Position, names: &Names<'_, '_>) -> Writ
     // A mistake is the caller's: the place of the argument, if the key has one, else of the call.
     let here = call.args.first().map_or(position, Expr::start_position);
     for entry in &mut made.entries {
-        let argument = match body {
-            Expr::Map(map, _) => {
-                map.0.iter().find(|(key, _)| key.name == entry.key).and_then(|(_, given)| match given {
-                    Expr::Variable(variable, ..) => given_to(function, &variable.1, call),
-                    _ => None,
-                })
-            }
+        let argument = value_of(body, &entry.key).and_then(|given| match given {
+            Expr::Variable(variable, ..) => given_to(function, &variable.1, call),
             _ => None,
-        };
+        });
         (entry.key_at, entry.value_at) = (argument.unwrap_or(here), argument.unwrap_or(here));
     }
     made
+}
+
+/// The map that `config::preset("tiny")` gives.
+fn of_preset(call: &FnCallExpr, position: Position, names: &Names<'_, '_>) -> Written {
+    let name = call.args.first().and_then(|given| literal(given, names));
+    let Some(settings) = name.and_then(|name| presets::named(name.as_str()?).ok()) else { return Written::default() };
+    let entry = |(key, value)| Entry { key, key_at: position, value: Some(value), value_at: position };
+    Written { entries: settings.into_iter().map(entry).collect(), whole: true }
+}
+
+/// What stands behind a key of a map that is written out, or of the last of several that are added.
+fn value_of<'a>(body: &'a Expr, key: &str) -> Option<&'a Expr> {
+    match body {
+        Expr::Map(map, _) => map.0.iter().find(|(known, _)| known.name == key).map(|(_, given)| given),
+        Expr::FnCall(call, _) if call.op_token.is_some() && call.name == "+" && call.args.len() == 2 => {
+            value_of(&call.args[1], key).or_else(|| value_of(&call.args[0], key))
+        }
+        _ => None,
+    }
 }
 
 fn given_to(function: &Body, param: &str, call: &FnCallExpr) -> Option<Position> {

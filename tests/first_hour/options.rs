@@ -1,6 +1,7 @@
 //! Flags that have no effect are said, once and before the work; recipes that train take the same flags.
 
 use super::*;
+use rvc_run::config;
 
 #[test]
 fn a_flag_without_what_it_needs_is_refused_or_said_and_counts_with_it() {
@@ -38,23 +39,108 @@ fn a_flag_without_what_it_needs_is_refused_or_said_and_counts_with_it() {
     assert!(!text.contains("has no effect"), "{text}");
 }
 
-/// The parameters of a recipe, each as it is written.
-fn params(recipe: &str) -> BTreeMap<String, String> {
-    let text = std::fs::read_to_string(recipe_path(recipe)).unwrap();
-    let lines = text.lines().filter_map(|line| line.trim().strip_prefix("#{ name: \""));
-    let param = |line: &str| {
-        let (name, rest) = line.split_once('"')?;
-        Some((name.to_owned(), rest.split(", help:").next()?.to_owned()))
+/// A value of every setting, as it is typed, that is not its default and trains in seconds; `f0_threshold` is for networks only, which are not here.
+const EVERY: &[(&str, &str)] = &[
+    ("sample_rate", "32k"),
+    ("slicing", "fixed"),
+    ("slice_seconds", "3"),
+    ("min_slice_seconds", "0.5"),
+    ("overlap_seconds", "0.25"),
+    ("numbering", "rvc"),
+    ("max_peak", "3"),
+    ("normalization", "lufs"),
+    ("target_lufs", "-20"),
+    ("target_peak_dbfs", "-2"),
+    ("noise_reduction", "0.1"),
+    ("min_voice_share", "0.01"),
+    ("mute_clips", "1"),
+    ("f0_method", "dio"),
+    ("f0_threshold", "0"),
+    ("f0_unvoiced", "interpolate"),
+    ("content_encoder", "mel"),
+    ("feature_precision", "bf16"),
+    ("version", "v1"),
+    ("if_f0", "false"),
+    ("sine_generator", "2026"),
+    ("spk_embed_dim", "5"),
+    ("pretrained_g", "none"),
+    ("pretrained_d", "none"),
+    ("checkpoint_order", "applio"),
+    ("preset", "tiny"),
+    ("epochs", "2"),
+    ("batch_size", "2"),
+    ("save_every", "2"),
+    ("segment_size", "3200"),
+    ("seed", "7"),
+    ("learning_rate", "0.0005"),
+    ("lr_decay", "0.99"),
+    ("ema_decay", "0.9"),
+    ("betas", "0.7,0.9"),
+    ("eps", "1e-8"),
+    ("weight_decay", "0.02"),
+    ("c_mel", "40"),
+    ("c_kl", "2"),
+    ("spec_eps", "2e-7"),
+    ("mel_clamp", "2e-6"),
+    ("log_interval", "1"),
+    ("best_metric", "loss_kl"),
+    ("track_checkpoints", "none"),
+    ("gpu", "false"),
+];
+
+/// [`EVERY`] as flags.
+fn every_flag() -> Vec<String> {
+    let flag = |(name, value): &(&str, &str)| match *name {
+        "if_f0" => "--no-f0".to_owned(),
+        name => format!("--{}={value}", config::setting(name).unwrap().flag.replace('_', "-")),
     };
-    lines.filter_map(param).map(|(name, rest)| (name, rest.split_whitespace().collect())).collect()
+    EVERY.iter().map(flag).collect()
+}
+
+/// Whether the settings of a training are those of [`EVERY`], but for one.
+#[track_caller]
+fn has_every_setting(manifest: &Path, but: &str) {
+    let manifest: serde_json::Value = serde_json::from_slice(&std::fs::read(manifest).unwrap()).unwrap();
+    for one in config::settings().iter().filter(|one| one.name != but) {
+        let (_, typed) = EVERY.iter().find(|(name, _)| *name == one.name).expect("a value for every setting");
+        let expected = typed.replace("32k", "32000");
+        let expected: Vec<_> = expected
+            .split(',')
+            .map(|text| serde_json::from_str::<serde_json::Value>(text).unwrap_or_else(|_| text.into()))
+            .collect();
+        let expected = if expected.len() == 1 { expected[0].clone() } else { serde_json::Value::Array(expected) };
+        let expected = if one.name == "sine_generator" { "2026".into() } else { expected };
+        let expected = one.fitting(&expected).unwrap();
+        assert_eq!(manifest["config"][&one.name], expected, "{}", one.name);
+    }
+}
+
+/// The newest manifest of the only training in logs/ whose folder begins so.
+fn manifest(workspace: &Workspace, folder: &str) -> PathBuf {
+    let folders = rvc_run::files::list(&workspace.path("logs")).unwrap();
+    let is_it = |path: &&PathBuf| path.file_name().unwrap().to_string_lossy().starts_with(folder);
+    folders.iter().find(is_it).unwrap_or_else(|| panic!("{folder} among {folders:?}")).join("checkpoint_2.json")
 }
 
 #[test]
-fn a_batch_takes_every_flag_of_a_training_with_the_same_default() {
-    let (one, all) = (params("train_voice"), params("train_all"));
-    for (name, rest) in one.iter().filter(|(name, _)| *name != "voice") {
-        assert_eq!(all.get(name), Some(rest), "{name}");
-    }
+fn a_batch_hands_every_setting_on_to_its_trainings() {
+    let workspace = Workspace::with_anna();
+    let flags = every_flag();
+    let flags: Vec<&str> = flags.iter().map(String::as_str).chain(["--no-index"]).collect();
+    ended_with(0, &workspace.run("train_all", &flags));
+    has_every_setting(&manifest(&workspace, "anna"), "");
+    // The same flags on train_voice are the same training, which is done.
+    let text = ended_with(0, &workspace.run("train_voice", &[&["anna"], &flags[..]].concat()));
+    assert!(!text.contains("epoch 1/"), "{text}");
+    // What resume is not told stays as it was.
+    ended_with(0, &workspace.run("resume", &["anna", "--epochs=3", "--learning-rate=0.0002", "--set", "max_peak=4"]));
+    let manifest = std::fs::read(workspace.path("logs/anna/checkpoint_3.json")).unwrap();
+    let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
+    let config = &manifest["config"];
+    assert_eq!(
+        (&config["learning_rate"], &config["c_mel"], &config["batch_size"]),
+        (&0.0002.into(), &40.0.into(), &2.into())
+    );
 }
 
 #[test]
@@ -71,45 +157,24 @@ fn a_batch_hands_on_what_was_typed_and_nothing_else() {
 }
 
 #[test]
-fn a_sweep_takes_every_setting_of_a_training_by_the_name_of_its_flag() {
+fn a_sweep_hands_every_setting_on_to_its_trials() {
     let workspace = Workspace::with_anna();
-    let of_a_sweep = [
-        "voice",
-        "validation",
-        "objective",
-        "mel_only",
-        "patience",
-        "keep_last",
-        "budget",
-        "no_index",
-        "fresh",
-        "settings",
-    ];
-    let mut settings = serde_json::Map::new();
-    for (name, rest) in params("train_voice").iter().filter(|(name, _)| !of_a_sweep.contains(&name.as_str())) {
-        let value = rest.split("value:").nth(1).unwrap().split(',').next().unwrap();
-        settings.insert(name.clone(), serde_json::from_str(value).unwrap());
-    }
-    for (name, value) in [
-        ("preset", "tiny"),
-        ("f0_method", "pm"),
-        ("content_encoder", "mel"),
-        ("pretrained_g", "none"),
-        ("pretrained_d", "none"),
-    ] {
-        settings.insert(name.to_owned(), value.into());
-    }
-    settings.insert("segment_size".into(), 3200.into());
-    let json = format!("--settings={}", serde_json::Value::Object(settings));
+    let flags = every_flag();
     let small =
-        ["anna", "--trials=1", "--epochs=1", "--search=random", "--validation=0", "--objective=loss_mel", &json];
-    let text = ended_with(0, &workspace.run("sweep", &small));
+        ["anna", "--trials=1", "--search=random", "--space=c_kl=choice(2)", "--validation=0", "--objective=loss_mel"];
+    let text = ended_with(
+        0,
+        &workspace.run("sweep", &[&small[..], &flags.iter().map(String::as_str).collect::<Vec<_>>()].concat()),
+    );
     assert!(text.contains("best: "), "{text}");
+    has_every_setting(&manifest(&workspace, "anna-sweep-t01-"), "");
     for name in ["patience", "keep_last", "validation"] {
         let json = format!("--settings={{\"{name}\": 1}}");
         let text = ended_with(1, &workspace.run("sweep", &["anna", "--trials=1", &json]));
-        assert!(text.contains(&format!("{name} is no setting of trials")), "{text}");
+        assert!(text.contains(&format!("there is no setting {name:?}")), "{text}");
     }
+    let text = ended_with(1, &workspace.run("sweep", &["anna", "--space=slicing=choice(none)"]));
+    assert!(text.contains("slicing cannot be searched: all trials share it"), "{text}");
 }
 
 #[test]

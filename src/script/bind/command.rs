@@ -70,6 +70,19 @@ fn flags_of(map: &Map) -> Result<Vec<(String, Option<String>)>> {
         match given.as_bool() {
             Ok(true) => flags.push((flag, None)),
             _ if given.is_unit() => {}
+            // Texts are repeated, numbers belong to one value.
+            _ if given.is_array() => {
+                let items = given.read_lock::<Array>().map(|items| items.iter().map(plain).collect::<Result<Vec<_>>>());
+                let items = items.unwrap_or_else(|| Ok(Vec::new())).map_err(|e| e.context(&flag))?;
+                let numeric = given
+                    .read_lock::<Array>()
+                    .is_some_and(|items| items.iter().all(|item| value::number(item).is_some()));
+                match items {
+                    items if items.is_empty() => {}
+                    items if numeric => flags.push((flag, Some(items.join(",")))),
+                    items => flags.extend(items.into_iter().map(|item| (flag.clone(), Some(item)))),
+                }
+            }
             _ => {
                 let value = plain(given).map_err(|e| e.context(&flag))?;
                 flags.push((flag, Some(value)));
@@ -111,7 +124,11 @@ mod tests {
             "--batch-size=4 --trial=-x-t01 -- -x"
         );
         assert_eq!(line(r#"["anna", "--gpu"]"#), "anna --gpu", "as it stands");
-        for wrong in ["[[1]]", "7", "#{ x: [1] }"] {
+        assert_eq!(
+            line(r#"#{ betas: [0.8, 0.99], set: ["a=1", "b=2"], urls: [] }"#),
+            "--betas=0.8,0.99 --set=a=1 --set=b=2"
+        );
+        for wrong in ["[[1]]", "7", "#{ x: [[1]] }"] {
             assert_eq!(arguments(&args(wrong)).unwrap_err().kind(), Kind::ConfigValue, "{wrong}");
         }
     }

@@ -17,8 +17,11 @@ const SIGNAL_INTERVAL: Duration = Duration::from_millis(50);
 pub mod api {
     /// Returns the values of the recipe's parameters, as given on the command line or by default.
     ///
-    /// * `params`: the constant PARAMS at the top of the recipe, an array of maps with `name` and, where wanted, `value`
-    ///   (the default), `help`, `min`, `max`, `one_of`, `positional`.
+    /// * `params`: the constant PARAMS at the top of the recipe, an array of maps. `#{ name: ... }` is a parameter of the recipe, with `value` (the
+    ///   default), `help`, `min`, `max`, `one_of`, `positional`, `group` (the heading in --help), `common` (false: -h leaves it out), `alias` where wanted.
+    ///   `#{ settings: [...] }` takes the settings of whole groups: clips, features, model, training, tracking, machine; `otherwise` says in words what counts
+    ///   if they are not given, which are () then. `#{ setting: ... }` takes one, with `value`, `help`, `common`, `otherwise` of the recipe's own where wanted.
+    ///   `#{ params: "stdlib/voice" }` takes the PARAMS of a script, only those in `names`, or all `without` some. `config::of(p)` gives the settings.
     /// * Fails with `script` outside a recipe that was started with parameters.
     ///
     /// # Example
@@ -30,13 +33,15 @@ pub mod api {
     // Not named args in Rust: the macro has a variable of that name.
     #[rhai_fn(name = "args", return_raw, volatile)]
     pub fn arguments(ctx: NativeCallContext, params: Array) -> Fallible<Map> {
+        let is_known = |values: &Map, row: &Map| match row.get("name") {
+            Some(name) => values.contains_key(name.to_string().as_str()),
+            None => ["settings", "setting", "params"].iter().any(|key| row.contains_key(*key)),
+        };
         let known = session(&ctx).arguments().filter(|values| {
-            values.len() == params.len()
-                && params.iter().all(|p| {
-                    p.read_lock::<Map>().is_some_and(|p| {
-                        p.get("name").is_some_and(|name| values.contains_key(name.to_string().as_str()))
-                    })
-                })
+            let rows = || params.iter().map(|row| row.read_lock::<Map>());
+            let all_named = rows().all(|row| row.is_some_and(|row| row.contains_key("name")));
+            rows().all(|row| row.is_some_and(|row| is_known(values, &row)))
+                && (!all_named || values.len() == params.len())
         });
         known
             .ok_or_else(|| {

@@ -2,6 +2,8 @@
 
 use crate::assets::Store;
 use crate::cache::Cache;
+use crate::config::layers::Layers;
+use crate::config::settings::shown;
 use crate::features::Models;
 use crate::files::Workspace;
 use crate::shell;
@@ -78,7 +80,9 @@ impl Call {
             let flag = format!("--{}", name.replace('_', "-"));
             match value {
                 Value::Bool(true) => flags.push(flag),
-                Value::Array(entries) => flags.extend(entries.iter().map(|entry| format!("{flag}={}", shown(entry)))),
+                Value::Array(entries) if !entries.iter().all(Value::is_number) => {
+                    flags.extend(entries.iter().map(|entry| format!("{flag}={}", shown(entry))))
+                }
                 Value::Bool(false) => flags.push(format!("{flag}=false")),
                 value if shown(&value).starts_with('-') => flags.push(format!("{flag}={}", shown(&value))),
                 value => flags.extend([flag, shown(&value)]),
@@ -110,11 +114,6 @@ impl Call {
     }
 }
 
-/// A value as it is typed.
-fn shown(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
-}
-
 /// The state that every native function can reach through `ctx.tag()`. Cloning is cheap.
 #[derive(Clone)]
 pub struct Session(Rc<Inner>);
@@ -126,6 +125,7 @@ struct Inner {
     /// The recipe that was started; a file by its absolute path.
     recipe: RefCell<Script>,
     arguments: RefCell<Option<Map>>,
+    layers: RefCell<Layers>,
     call: RefCell<Call>,
     exit_code: Cell<u8>,
     cache: OnceCell<Cache>,
@@ -151,6 +151,7 @@ impl Session {
             output,
             recipe: RefCell::default(),
             arguments: RefCell::new(None),
+            layers: RefCell::default(),
             call: RefCell::default(),
             exit_code: Cell::new(0),
             cache: OnceCell::new(),
@@ -207,6 +208,15 @@ impl Session {
 
     pub fn set_arguments(&self, values: Map) {
         *self.0.arguments.borrow_mut() = Some(values);
+    }
+
+    /// What the recipe and its command line say of settings.
+    pub fn layers(&self) -> Layers {
+        self.0.layers.borrow().clone()
+    }
+
+    pub fn set_layers(&self, layers: Layers) {
+        *self.0.layers.borrow_mut() = layers;
     }
 
     /// The command line that started the recipe.

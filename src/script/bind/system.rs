@@ -100,6 +100,17 @@ pub mod api {
         Ok(session(&ctx).call().again(&changes).map_or(Dynamic::UNIT, Dynamic::from))
     }
 
+    /// Returns the numbers of the GPUs that `--gpu 0,1` names, [] where it names none.
+    ///
+    /// # Example
+    /// ```rhai
+    /// system::gpus().is_empty()             // an example is started without flags
+    /// ```
+    #[rhai_fn(volatile)]
+    pub fn gpus(ctx: NativeCallContext) -> Array {
+        session(&ctx).layers().gpus.iter().map(|&gpu| Dynamic::from(i64::from(gpu))).collect()
+    }
+
     /// Returns the path of `name` beside the recipe that was started, such as a folder of bundled recordings.
     ///
     /// Of a recipe that is in the program, that is the workspace's folder recipes/. The speech of the quickstart is written there.
