@@ -228,7 +228,7 @@ pub fn read(host: &Host, ast: &AST) -> Result<Vec<Param>, Vec<Diagnostic>> {
     let mut reader =
         Reader { source, host, sources: &host.sources, mistakes: Vec::new(), depth: 0, own: BTreeSet::new() };
     let mut params = reader.list(list);
-    if reader.takes_groups(list) {
+    if takes_groups(list) {
         params.extend(
             Param::others().into_iter().filter(|other| params.iter().all(|p| p.name != other.name)).collect::<Vec<_>>(),
         );
@@ -289,14 +289,6 @@ impl Reader<'_> {
         self.mistakes.push(Diagnostic::error(CODE, message).at(self.source, position, self.sources));
         let last = self.mistakes.len() - 1;
         &mut self.mistakes[last]
-    }
-
-    /// Whether a row names groups of settings; where that is so, any setting can be given.
-    fn takes_groups(&self, list: &Expr) -> bool {
-        let Expr::Array(items, _) = list else { return false };
-        items
-            .iter()
-            .any(|item| matches!(item, Expr::Map(map, _) if map.0.iter().any(|(key, _)| key.name == "settings")))
     }
 
     fn list(&mut self, list: &Expr) -> Vec<Param> {
@@ -692,6 +684,12 @@ impl Reader<'_> {
             self.mistake(at("value"), format!("`value` is {value}, but {message}"));
         }
     }
+}
+
+/// Whether a row names groups of settings; where that is so, any setting can be given.
+fn takes_groups(list: &Expr) -> bool {
+    let Expr::Array(items, _) = list else { return false };
+    items.iter().any(|item| matches!(item, Expr::Map(map, _) if map.0.iter().any(|(key, _)| key.name == "settings")))
 }
 
 /// A parameter that is `()` where it is not given.

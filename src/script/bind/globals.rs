@@ -38,7 +38,7 @@ pub mod api {
             None => ["settings", "setting", "params"].iter().any(|key| row.contains_key(*key)),
         };
         let known = session(&ctx).arguments().filter(|values| {
-            let rows = || params.iter().map(|row| row.read_lock::<Map>());
+            let rows = || params.iter().map(Dynamic::read_lock::<Map>);
             let all_named = rows().all(|row| row.is_some_and(|row| row.contains_key("name")));
             rows().all(|row| row.is_some_and(|row| is_known(values, &row)))
                 && (!all_named || values.len() == params.len())

@@ -81,7 +81,7 @@ impl Call {
             match value {
                 Value::Bool(true) => flags.push(flag),
                 Value::Array(entries) if !entries.iter().all(Value::is_number) => {
-                    flags.extend(entries.iter().map(|entry| format!("{flag}={}", shown(entry))))
+                    flags.extend(entries.iter().map(|entry| format!("{flag}={}", shown(entry))));
                 }
                 Value::Bool(false) => flags.push(format!("{flag}=false")),
                 value if shown(&value).starts_with('-') => flags.push(format!("{flag}={}", shown(&value))),
