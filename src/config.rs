@@ -5,6 +5,7 @@
 //! unknown names and bad values once, at the edge. Defaults are RVC's published values (spec D.2, F.7), except where RVC needs a download: there
 //! [`Config::default`] has what needs none, and [`presets`] has RVC's.
 
+pub mod choices;
 pub mod idle;
 pub mod layers;
 pub mod presets;
@@ -12,6 +13,7 @@ pub mod settings;
 
 use crate::error::nearest;
 use crate::{Error, Kind, Result};
+use choices::{BestMetric, CheckpointOrder, Normalization, Numbering, SineGenerator, Slicing, TrackCheckpoints};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -48,8 +50,8 @@ pub struct Config {
     #[schemars(extend("enum" = [32000, 40000, 48000], "unit" = "Hz", "group" = "clips", "remakes" = ["everything"], "common" = true))]
     pub sample_rate: i64,
     /// how recordings become clips: at silences, then to length (automatic, as RVC); every slice_seconds (fixed); whole (none)
-    #[schemars(extend("enum" = ["automatic", "fixed", "none"], "group" = "clips", "remakes" = ["clips", "features"]))]
-    pub slicing: String,
+    #[schemars(extend("group" = "clips", "remakes" = ["clips", "features"]))]
+    pub slicing: Slicing,
     /// longest clip; training reads the first 9 s of a clip
     ///
     /// RVC calls it `per`.
@@ -67,8 +69,8 @@ pub struct Config {
     /// how clips are numbered: fixed gives each its own number, rvc overwrites some, as RVC does
     ///
     /// RVC's numbering counts only where clips are cut by RVC's rule.
-    #[schemars(extend("enum" = ["fixed", "rvc"], "group" = "clips", "remakes" = ["clips"]))]
-    pub numbering: String,
+    #[schemars(extend("group" = "clips", "remakes" = ["clips"]))]
+    pub numbering: Numbering,
     /// reject clips with louder peaks, as a factor of full scale
     #[schemars(range(min = 0.1, max = 1000.0), extend("group" = "clips", "remakes" = ["clips"]))]
     pub max_peak: f64,
@@ -76,8 +78,8 @@ pub struct Config {
     ///
     /// rvc brings each clip three quarters of the way to a peak of 0.9, peak each clip to target_peak_dbfs, lufs each recording to
     /// target_lufs with no clip's true peak over target_peak_dbfs.
-    #[schemars(extend("enum" = ["rvc", "peak", "lufs", "none"], "group" = "clips", "remakes" = ["clips", "features"]))]
-    pub normalization: String,
+    #[schemars(extend("group" = "clips", "remakes" = ["clips", "features"]))]
+    pub normalization: Normalization,
     /// integrated loudness (ITU-R BS.1770) of recordings, with normalization lufs
     #[schemars(range(min = -60.0, max = -5.0), extend("unit" = "LUFS", "group" = "clips", "remakes" = ["clips", "features"]))]
     pub target_lufs: f64,
@@ -122,8 +124,8 @@ pub struct Config {
     /// sine source of the vocoder: RVC of November 2024 and Applio, or RVC of July 2026
     ///
     /// Both are equal except for rounding and the random numbers that they draw.
-    #[schemars(extend("enum" = ["2024", "2026"], "group" = "model", "remakes" = ["training"]))]
-    pub sine_generator: String,
+    #[schemars(extend("group" = "model", "remakes" = ["training"]))]
+    pub sine_generator: SineGenerator,
     /// rows of the speaker table; RVC and every known base have 109
     #[schemars(range(min = 1, max = 100_000), extend("group" = "model", "remakes" = ["model"]))]
     pub spk_embed_dim: i64,
@@ -138,8 +140,8 @@ pub struct Config {
     /// order of the parameters in G_ and D_ files: RVC's, Applio's, or that of the checkpoint to resume (auto)
     ///
     /// Optimizer states depend on it. A new training with auto has RVC's order.
-    #[schemars(extend("enum" = ["auto", "rvc", "applio"], "group" = "training"))]
-    pub checkpoint_order: String,
+    #[schemars(extend("group" = "training"))]
+    pub checkpoint_order: CheckpointOrder,
     /// size of the networks: RVC's, or few channels for tests and demos (tiny)
     #[schemars(extend("enum" = ["full", "tiny"], "group" = "model", "remakes" = ["model"], "common" = true))]
     pub preset: String,
@@ -194,11 +196,11 @@ pub struct Config {
     #[schemars(range(min = 1, max = 1_000_000_000), extend("unit" = "steps", "group" = "tracking"))]
     pub log_interval: i64,
     /// metric whose smallest mean makes an epoch the best, in the table and the report
-    #[schemars(extend("enum" = ["loss_mel", "loss_kl", "loss_fm", "loss_gen", "loss_disc"], "group" = "tracking"))]
-    pub best_metric: String,
+    #[schemars(extend("group" = "tracking"))]
+    pub best_metric: BestMetric,
     /// which checkpoints go to MLflow, 1.3 GB each: that of the last epoch, all, or none
-    #[schemars(extend("enum" = ["last", "all", "none"], "group" = "tracking"))]
-    pub track_checkpoints: String,
+    #[schemars(extend("group" = "tracking"))]
+    pub track_checkpoints: TrackCheckpoints,
     /// compute on the GPU, or on GPU 1 (--gpu 1), or on several (--gpu 0,1); without a GPU this fails
     ///
     /// One voice takes the first GPU of the list that works. train_all and sweep spread their runs over all of the list.
@@ -233,13 +235,13 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             sample_rate: 40000,
-            slicing: "automatic".into(),
+            slicing: Slicing::Automatic,
             slice_seconds: 3.7,
             min_slice_seconds: 0.0,
             overlap_seconds: 0.3,
-            numbering: "fixed".into(),
+            numbering: Numbering::Fixed,
             max_peak: 2.5,
-            normalization: "rvc".into(),
+            normalization: Normalization::Rvc,
             // EBU R 128's level of programmes and its highest true peak.
             target_lufs: -23.0,
             target_peak_dbfs: -1.0,
@@ -254,11 +256,11 @@ impl Default for Config {
             feature_precision: "fp32".into(),
             version: "v2".into(),
             if_f0: true,
-            sine_generator: "2024".into(),
+            sine_generator: SineGenerator::Of2024,
             spk_embed_dim: 109,
             pretrained_g: "none".into(),
             pretrained_d: "none".into(),
-            checkpoint_order: "auto".into(),
+            checkpoint_order: CheckpointOrder::Auto,
             preset: "full".into(),
             epochs: 300,
             batch_size: 4,
@@ -276,8 +278,8 @@ impl Default for Config {
             spec_eps: 1e-6,
             mel_clamp: 1e-5,
             log_interval: 200,
-            best_metric: "loss_mel".into(),
-            track_checkpoints: "last".into(),
+            best_metric: BestMetric::Mel,
+            track_checkpoints: TrackCheckpoints::Last,
             gpu: false,
         }
     }
@@ -292,7 +294,10 @@ impl Config {
         Self::known(given)?;
         for setting in settings() {
             if let Some(value) = given.get(&setting.name) {
-                merged.insert(setting.name.clone(), setting.fitting(value)?);
+                let value = setting.fitting(value)?;
+                // Before serde, whose own message for a choice has no nearest one.
+                setting.check(&value)?;
+                merged.insert(setting.name.clone(), value);
             }
         }
         let mut config: Self = serde_json::from_value(Value::Object(merged))
@@ -329,9 +334,9 @@ impl Config {
     fn validate_slicing(&self) -> Result<()> {
         between("overlap_seconds", self.overlap_seconds, 0.0, self.slice_seconds / 2.0)?;
         // A slice just too long for one chunk becomes two of half the length.
-        let shortest = if self.slicing == "automatic" { self.slice_seconds / 2.0 } else { self.slice_seconds };
+        let shortest = if self.slicing == Slicing::Automatic { self.slice_seconds / 2.0 } else { self.slice_seconds };
         between("min_slice_seconds", self.min_slice_seconds, 0.0, shortest).map_err(|e| {
-            if self.slicing == "automatic" && self.min_slice_seconds <= 15.0 {
+            if self.slicing == Slicing::Automatic && self.min_slice_seconds <= 15.0 {
                 let enough = 2.0 * self.min_slice_seconds;
                 e.hint(format!("clips from {} s on need slice_seconds of {enough} or more", self.min_slice_seconds))
             } else {

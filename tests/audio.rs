@@ -6,6 +6,7 @@ use rvc_run::Kind;
 use rvc_run::audio::slice::{self, Reason};
 use rvc_run::audio::{Audio, filter, io, resample};
 use rvc_run::config::Config;
+use rvc_run::config::choices::Numbering;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use support::{Golden, golden_path};
@@ -98,7 +99,7 @@ fn the_computed_high_pass_agrees_with_the_tabled_one() {
 fn check_outputs(seconds: f64, key: &str) {
     let golden = Golden::open("preprocess");
     let outputs = golden.entry["outputs"][key].as_array().unwrap();
-    let config = config(|c| (c.slice_seconds, c.numbering) = (seconds, "rvc".into()));
+    let config = config(|c| (c.slice_seconds, c.numbering) = (seconds, Numbering::Rvc));
     let cut = slice::cut(&speech(), &config).unwrap();
     let names: Vec<String> = cut.chunks.iter().map(|chunk| format!("0_{}.wav", chunk.index)).collect();
     let expected: Vec<&str> = outputs.iter().map(|o| o["name"].as_str().unwrap()).collect();
@@ -150,7 +151,7 @@ fn fixed_numbering_keeps_every_chunk_the_reference_ever_wrote() {
 
 #[test]
 fn chunks_lost_to_the_references_numbering_are_counted() {
-    let cut = slice::cut(&speech(), &config(|c| c.numbering = "rvc".into())).unwrap();
+    let cut = slice::cut(&speech(), &config(|c| c.numbering = Numbering::Rvc)).unwrap();
     let lost: Vec<_> = cut.dropped.iter().map(|d| (d.index, d.reason, (d.seconds * 40000.0).round())).collect();
     assert_eq!(lost, [(3, Reason::Overwritten, 106_200.0)]);
 }
@@ -158,7 +159,7 @@ fn chunks_lost_to_the_references_numbering_are_counted() {
 #[test]
 fn the_shortest_chunk_is_the_references_sample_by_sample() {
     let golden = Golden::open("preprocess");
-    let cut = slice::cut(&speech(), &config(|c| c.numbering = "rvc".into())).unwrap();
+    let cut = slice::cut(&speech(), &config(|c| c.numbering = Numbering::Rvc)).unwrap();
     let chunk = cut.chunks.iter().find(|chunk| chunk.index == 2).unwrap();
     let worst = largest_difference(wide(&chunk.gt), floats(&golden.tensor("sample_gt")));
     println!("sample_gt: {worst:.2e}");

@@ -3,6 +3,7 @@
 mod support;
 
 use rvc_run::config::Config;
+use rvc_run::config::choices::SineGenerator;
 use rvc_run::models::{Discriminator, InferInput, Pitch, Synthesizer, SynthesizerConfig, TrainInput, Window};
 use rvc_run::nn::{Params, Spectral};
 use rvc_run::train::loss;
@@ -290,7 +291,7 @@ fn the_synthesizer_without_pitch_gives_the_references_numbers() {
 
 #[test]
 fn the_synthesizer_of_2026_gives_the_references_numbers() {
-    let config = Config { sine_generator: "2026".into(), spec_eps: 2e-7, mel_clamp: 2e-6, ..config(40000) };
+    let config = Config { sine_generator: SineGenerator::Of2026, spec_eps: 2e-7, mel_clamp: 2e-6, ..config(40000) };
     check_synthesizer("synth_v2_40k_2026", &config);
 }
 
@@ -299,8 +300,9 @@ fn the_harmonic_source_keeps_its_phase_over_seconds() {
     let _generator = support::only_me_draws();
     support::one_thread();
     let golden = Golden::open("nsf_source_long");
-    for (rate, year) in [(40000, "2024"), (48000, "2024"), (40000, "2026"), (48000, "2026")] {
-        let g = filled_synthesizer(&golden.salt, &Config { sine_generator: year.into(), ..config(rate) });
+    let years = [SineGenerator::Of2024, SineGenerator::Of2026];
+    for (rate, year) in years.into_iter().flat_map(|year| [(40000, year), (48000, year)]) {
+        let g = filled_synthesizer(&golden.salt, &Config { sine_generator: year, ..config(rate) });
         tch::manual_seed(golden.number("/input/seed") as i64);
         let source = g.dec.m_source.as_ref().expect("it has pitch");
         let source = tch::no_grad(|| source.forward(&golden.tensor("f0")));

@@ -13,6 +13,7 @@ use rvc_run::audio::slice::{self, Reason};
 use rvc_run::audio::{Audio, denoise, filter, io, loudness, normalize};
 use rvc_run::cache::Cache;
 use rvc_run::config::Config;
+use rvc_run::config::choices::{Normalization, Numbering, Slicing};
 use rvc_run::features::Models;
 use rvc_run::files::{self, Workspace};
 use rvc_run::prepare::{self, Clips, survey};
@@ -137,7 +138,7 @@ fn ffmpeg_reads_the_loudness_that_was_asked_for() {
     for (name, audio) in
         [("tone", sound(sine(997.0, 0.5, 5.0, RATE), RATE)), ("speech", speech("anna", 1).at_rate(RATE))]
     {
-        let settings = config(|c| (c.normalization, c.target_lufs) = ("lufs".into(), -23.0));
+        let settings = config(|c| (c.normalization, c.target_lufs) = (Normalization::Lufs, -23.0));
         let levelled = normalize::normalize(&audio, &settings);
         let path = folder.path().join(format!("{name}.wav"));
         io::write_wav(&path, &levelled.samples, RATE).unwrap();
@@ -160,7 +161,7 @@ fn ffmpeg_reads_the_loudness_that_was_asked_for() {
 
 #[test]
 fn recordings_of_any_loudness_meet_and_keep_their_own_ups_and_downs() {
-    let settings = config(|c| (c.normalization, c.target_lufs) = ("lufs".into(), -23.0));
+    let settings = config(|c| (c.normalization, c.target_lufs) = (Normalization::Lufs, -23.0));
     let (first, second) = (speech("anna", 1), speech("anna", 2));
     for gain in [1.0, 0.2] {
         let chunks = cut(&scaled(&first, gain), &settings).chunks;
@@ -173,8 +174,8 @@ fn recordings_of_any_loudness_meet_and_keep_their_own_ups_and_downs() {
     // Half of a recording at a tenth of the level: still a tenth after it.
     let quiet = scaled(&second, 0.1);
     let both = sound([first.samples, quiet.samples].concat(), 22050);
-    let whole = config(|c| (c.normalization, c.slicing) = ("lufs".into(), "none".into()));
-    let as_is = Config { normalization: "none".into(), ..whole.clone() };
+    let whole = config(|c| (c.normalization, c.slicing) = (Normalization::Lufs, Slicing::None));
+    let as_is = Config { normalization: Normalization::None, ..whole.clone() };
     let (levelled, own) = (cut(&both, &whole), cut(&both, &as_is));
     let ratio = |i: usize| f64::from(levelled.chunks[0].gt[i] / own.chunks[0].gt[i]);
     let loud = (0..RATE as usize).max_by(|a, b| own.chunks[0].gt[*a].total_cmp(&own.chunks[0].gt[*b])).unwrap();
@@ -188,7 +189,8 @@ fn recordings_of_any_loudness_meet_and_keep_their_own_ups_and_downs() {
 fn a_click_is_kept_below_full_scale_and_only_its_clip_is_quieter() {
     let mut audio = scaled(&speech("anna", 1), 0.01).at_rate(RATE);
     audio.samples[RATE as usize] = 0.2;
-    let settings = config(|c| (c.normalization, c.slicing, c.slice_seconds) = ("lufs".into(), "fixed".into(), 2.0));
+    let settings =
+        config(|c| (c.normalization, c.slicing, c.slice_seconds) = (Normalization::Lufs, Slicing::Fixed, 2.0));
     let chunks = cut(&audio, &settings).chunks;
     let held: Vec<bool> = chunks.iter().map(|chunk| chunk.held_db > 0.0).collect();
     assert_eq!(held.iter().filter(|held| **held).count(), 1, "{held:?}");
@@ -202,12 +204,12 @@ fn a_click_is_kept_below_full_scale_and_only_its_clip_is_quieter() {
 #[test]
 fn peaks_come_to_the_target_and_none_changes_nothing() {
     let audio = speech("ben", 1).at_rate(RATE);
-    let to_peak = config(|c| (c.normalization, c.target_peak_dbfs) = ("peak".into(), -6.0));
+    let to_peak = config(|c| (c.normalization, c.target_peak_dbfs) = (Normalization::Peak, -6.0));
     for chunk in cut(&audio, &to_peak).chunks {
         assert!((db(peak(&chunk.gt)) + 6.0).abs() < 1e-4, "{} dB", db(peak(&chunk.gt)));
     }
     let filtered = filter::highpass(&audio.samples, RATE);
-    for chunk in cut(&audio, &config(|c| c.normalization = "none".into())).chunks {
+    for chunk in cut(&audio, &config(|c| c.normalization = Normalization::None)).chunks {
         let there = &filtered[chunk.start..chunk.start + chunk.gt.len()];
         assert!(chunk.gt.iter().zip(there).all(|(x, y)| *x == *y as f32));
     }
@@ -216,8 +218,8 @@ fn peaks_come_to_the_target_and_none_changes_nothing() {
 #[test]
 fn silence_stays_silence_at_any_level() {
     let silent = sound(vec![0.0; 2 * RATE as usize], RATE);
-    for how in ["rvc", "peak", "lufs", "none"] {
-        let settings = config(|c| c.normalization = how.into());
+    for how in [Normalization::Rvc, Normalization::Peak, Normalization::Lufs, Normalization::None] {
+        let settings = config(|c| c.normalization = how);
         assert_eq!(normalize::normalize(&silent, &settings), silent, "{how}");
         let cut = cut(&silent, &settings);
         assert!(cut.chunks.is_empty() && cut.dropped[0].reason == Reason::Silent, "{how}: {:?}", cut.dropped);
@@ -228,9 +230,9 @@ fn silence_stays_silence_at_any_level() {
 fn a_recording_too_quiet_for_a_loudness_is_left_out_as_silent() {
     // Peaks of -77 dB: over what RVC's rule takes for silence, and below -70 LUFS.
     let audio = scaled(&speech("anna", 1), 0.0002);
-    let by = |how: &str| cut(&audio, &config(|c| (c.slicing, c.normalization) = ("none".into(), how.into())));
-    assert_eq!(by("rvc").chunks.len(), 1);
-    let by_loudness = by("lufs");
+    let by = |how: Normalization| cut(&audio, &config(|c| (c.slicing, c.normalization) = (Slicing::None, how)));
+    assert_eq!(by(Normalization::Rvc).chunks.len(), 1);
+    let by_loudness = by(Normalization::Lufs);
     assert!(by_loudness.chunks.is_empty());
     assert_eq!(by_loudness.dropped[0].reason, Reason::Silent);
 }
@@ -290,7 +292,7 @@ fn a_sound_of_any_length_keeps_it() {
 fn a_broken_sample_breaks_only_its_own_clip() {
     let mut audio = speech("anna", 1);
     audio.samples[22050] = f32::NAN;
-    let settings = config(|c| (c.slicing, c.slice_seconds, c.noise_reduction) = ("fixed".into(), 2.0, 0.8));
+    let settings = config(|c| (c.slicing, c.slice_seconds, c.noise_reduction) = (Slicing::Fixed, 2.0, 0.8));
     let cut = cut(&audio, &settings);
     let reasons: Vec<Reason> = cut.dropped.iter().map(|dropped| dropped.reason).collect();
     assert_eq!(reasons, [Reason::NotFinite]);
@@ -366,7 +368,7 @@ fn clips_without_voice_are_left_out_and_those_with_it_are_as_before() {
     let said = speech("ben", 1).at_rate(RATE);
     let between = |seed| noise(4 * RATE as usize, seed).into_iter().map(|x| 0.1 * x).collect::<Vec<f32>>();
     let audio = sound([between(1), said.samples.clone(), between(2)].concat(), RATE);
-    let all = config(|c| (c.slicing, c.slice_seconds, c.overlap_seconds) = ("fixed".into(), 2.0, 0.0));
+    let all = config(|c| (c.slicing, c.slice_seconds, c.overlap_seconds) = (Slicing::Fixed, 2.0, 0.0));
     let some = Config { min_voice_share: 0.3, ..all.clone() };
     let (before, after) = (cut(&audio, &all), cut(&audio, &some));
     let dropped: Vec<f64> = after.dropped.iter().map(|dropped| dropped.start_seconds).collect();
@@ -384,7 +386,7 @@ fn fixed_slices_have_the_asked_length_and_overlap_and_the_rest_is_kept() {
     let audio = sound(noise(RATE as usize * 10 + 12345, 4), RATE);
     for (seconds, overlap) in [(3.0, 0.5), (2.3, 0.0), (3.7, 0.3), (10.0, 1.0)] {
         let settings = config(|c| {
-            (c.slicing, c.normalization) = ("fixed".into(), "none".into());
+            (c.slicing, c.normalization) = (Slicing::Fixed, Normalization::None);
             (c.slice_seconds, c.overlap_seconds) = (seconds, overlap);
         });
         let cut = cut(&audio, &settings);
@@ -406,7 +408,7 @@ fn fixed_slices_have_the_asked_length_and_overlap_and_the_rest_is_kept() {
 fn a_rest_below_the_shortest_clip_is_dropped_with_its_reason() {
     let audio = sound(noise(RATE as usize * 7, 4), RATE);
     let settings = config(|c| {
-        (c.slicing, c.slice_seconds, c.overlap_seconds, c.min_slice_seconds) = ("fixed".into(), 3.0, 0.0, 2.0);
+        (c.slicing, c.slice_seconds, c.overlap_seconds, c.min_slice_seconds) = (Slicing::Fixed, 3.0, 0.0, 2.0);
     });
     let cut = cut(&audio, &settings);
     assert_eq!(cut.chunks.len(), 2);
@@ -418,7 +420,7 @@ fn a_rest_below_the_shortest_clip_is_dropped_with_its_reason() {
 #[test]
 fn without_slicing_a_recording_is_one_clip() {
     let audio = speech("anna", 1).at_rate(RATE);
-    let cut = cut(&audio, &config(|c| c.slicing = "none".into()));
+    let cut = cut(&audio, &config(|c| c.slicing = Slicing::None));
     assert_eq!(cut.chunks.len(), 1);
     assert_eq!((cut.chunks[0].start, cut.chunks[0].gt.len()), (0, audio.samples.len()));
 }
@@ -533,19 +535,19 @@ const ALL: Done = (0, RECORDINGS, RECORDINGS, RECORDINGS);
 const CUT_AGAIN: Done = (0, RECORDINGS, 0, 0);
 
 const CHANGES: [Change; 19] = [
-    ("slicing fixed", |_| {}, |c| c.slicing = "fixed".into(), CUT_AGAIN, true),
-    ("slicing none", |_| {}, |c| c.slicing = "none".into(), CUT_AGAIN, true),
+    ("slicing fixed", |_| {}, |c| c.slicing = Slicing::Fixed, CUT_AGAIN, true),
+    ("slicing none", |_| {}, |c| c.slicing = Slicing::None, CUT_AGAIN, true),
     ("min_slice_seconds", |_| {}, |c| c.min_slice_seconds = 1.0, CUT_AGAIN, true),
-    ("slice_seconds without slicing", |c| c.slicing = "none".into(), |c| c.slice_seconds = 5.0, NOTHING, false),
-    ("overlap_seconds without slicing", |c| c.slicing = "none".into(), |c| c.overlap_seconds = 0.1, NOTHING, false),
-    ("numbering of fixed slices", |c| c.slicing = "fixed".into(), |c| c.numbering = "rvc".into(), NOTHING, false),
-    ("normalization peak", |_| {}, |c| c.normalization = "peak".into(), ALL, true),
-    ("normalization lufs", |_| {}, |c| c.normalization = "lufs".into(), ALL, true),
-    ("normalization none", |_| {}, |c| c.normalization = "none".into(), ALL, true),
-    ("target_lufs", |c| c.normalization = "lufs".into(), |c| c.target_lufs = -26.0, ALL, true),
-    ("target_lufs of peaks", |c| c.normalization = "peak".into(), |c| c.target_lufs = -26.0, NOTHING, false),
+    ("slice_seconds without slicing", |c| c.slicing = Slicing::None, |c| c.slice_seconds = 5.0, NOTHING, false),
+    ("overlap_seconds without slicing", |c| c.slicing = Slicing::None, |c| c.overlap_seconds = 0.1, NOTHING, false),
+    ("numbering of fixed slices", |c| c.slicing = Slicing::Fixed, |c| c.numbering = Numbering::Rvc, NOTHING, false),
+    ("normalization peak", |_| {}, |c| c.normalization = Normalization::Peak, ALL, true),
+    ("normalization lufs", |_| {}, |c| c.normalization = Normalization::Lufs, ALL, true),
+    ("normalization none", |_| {}, |c| c.normalization = Normalization::None, ALL, true),
+    ("target_lufs", |c| c.normalization = Normalization::Lufs, |c| c.target_lufs = -26.0, ALL, true),
+    ("target_lufs of peaks", |c| c.normalization = Normalization::Peak, |c| c.target_lufs = -26.0, NOTHING, false),
     ("target_lufs by RVC's rule", |_| {}, |c| c.target_lufs = -26.0, NOTHING, false),
-    ("target_peak_dbfs", |c| c.normalization = "peak".into(), |c| c.target_peak_dbfs = -3.0, ALL, true),
+    ("target_peak_dbfs", |c| c.normalization = Normalization::Peak, |c| c.target_peak_dbfs = -3.0, ALL, true),
     ("target_peak_dbfs by RVC's rule", |_| {}, |c| c.target_peak_dbfs = -3.0, NOTHING, false),
     ("noise_reduction", |_| {}, |c| c.noise_reduction = 0.8, ALL, true),
     ("more noise_reduction", |c| c.noise_reduction = 0.8, |c| c.noise_reduction = 0.9, ALL, true),
@@ -590,7 +592,7 @@ fn the_key_of_rvcs_slices_has_no_option_in_it() {
 #[test]
 fn explain_finds_the_slices_of_every_option() {
     let options = config(|c| {
-        (c.slicing, c.normalization) = ("none".into(), "lufs".into());
+        (c.slicing, c.normalization) = (Slicing::None, Normalization::Lufs);
         (c.noise_reduction, c.min_voice_share) = (0.5, 0.3);
     });
     let room = room(1, 3.0);
@@ -619,7 +621,7 @@ fn the_report_names_what_was_left_out_and_what_is_not_trained_on() {
     let long = sound(long, 22050);
     let beyond = long.seconds() - 9.0;
     room.record("long.wav", &long);
-    let clips = room.slices(&config(|c| (c.slicing, c.min_voice_share) = ("none".into(), 0.3)));
+    let clips = room.slices(&config(|c| (c.slicing, c.min_voice_share) = (Slicing::None, 0.3)));
     assert_eq!(clips.clips.len(), 3);
     let report = survey::folder(&room.task, &room.workspace, &room.cache(), Path::new("data/anna")).unwrap();
     let report = report.with_clips_of(&clips).unwrap();
@@ -642,7 +644,7 @@ fn clips_that_peaks_keep_quiet_are_told() {
     let mut clicked = scaled(&speech("anna", 2), 0.01);
     clicked.samples[22050] = 0.2;
     room.record("click.wav", &clicked);
-    let settings = config(|c| (c.normalization, c.slicing) = ("lufs".into(), "none".into()));
+    let settings = config(|c| (c.normalization, c.slicing) = (Normalization::Lufs, Slicing::None));
     for _ in 0..2 {
         // The second time from the cache.
         room.slices(&settings);

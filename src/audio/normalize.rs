@@ -5,6 +5,7 @@
 
 use super::{Audio, loudness};
 use crate::config::Config;
+use crate::config::choices::Normalization;
 
 /// RVC's normalised chunk: this much of full scale from its peak, the rest from its own level (spec A.7).
 const PEAK_SHARE: f64 = 0.9 * 0.75;
@@ -37,15 +38,15 @@ impl Level {
     /// What the settings ask for in a recording of these finite samples.
     pub fn new(recording: &[f64], sample_rate: u32, config: &Config) -> Self {
         let peak = from_db(config.target_peak_dbfs);
-        match config.normalization.as_str() {
-            "peak" => Self::Peak { peak },
-            "lufs" => {
+        match config.normalization {
+            Normalization::Peak => Self::Peak { peak },
+            Normalization::Lufs => {
                 let lufs = loudness::of_any_length(recording, sample_rate);
                 let gain = |lufs| Self::Gain { gain: from_db(config.target_lufs - lufs), true_peak: peak };
                 lufs.map_or(Self::Silence, gain)
             }
-            "none" => Self::None,
-            _ => Self::Rvc,
+            Normalization::None => Self::None,
+            Normalization::Rvc => Self::Rvc,
         }
     }
 

@@ -8,6 +8,7 @@ use super::activity::Activity;
 use super::normalize::{Level, Levelled};
 use super::{Audio, denoise, filter, resample};
 use crate::config::Config;
+use crate::config::choices::{Numbering, Slicing};
 use crate::{Error, Kind, Result};
 use std::ops::Range;
 
@@ -367,14 +368,14 @@ impl Plan {
 fn chunk_ranges(filtered: &[f64], config: &Config) -> Vec<(usize, Range<usize>)> {
     let samples = |seconds: f64| (seconds * config.sample_rate as f64).round() as usize;
     let (longest, overlap) = (samples(config.slice_seconds), samples(config.overlap_seconds));
-    let ranges: Vec<Range<usize>> = match config.slicing.as_str() {
-        "none" => std::iter::once(0..filtered.len()).collect(),
-        "fixed" => fixed(filtered.len(), longest, overlap),
-        _ if config.min_slice_seconds > 0.0 => {
+    let ranges: Vec<Range<usize>> = match config.slicing {
+        Slicing::None => std::iter::once(0..filtered.len()).collect(),
+        Slicing::Fixed => fixed(filtered.len(), longest, overlap),
+        Slicing::Automatic if config.min_slice_seconds > 0.0 => {
             let pieces = long_pieces(filtered, config.sample_rate as u32, config.min_slice_seconds);
             pieces.into_iter().flat_map(|piece| equal(&piece, longest, overlap)).collect()
         }
-        _ => return rvc_ranges(filtered, config),
+        Slicing::Automatic => return rvc_ranges(filtered, config),
     };
     ranges.into_iter().enumerate().collect()
 }
@@ -411,7 +412,7 @@ fn rvc_ranges(filtered: &[f64], config: &Config) -> Vec<(usize, Range<usize>)> {
             let start = piece.start + (rate * (per - overlap) * f64::from(i)) as usize;
             let is_last = piece.end.saturating_sub(start) as f64 <= longest;
             let end = if is_last { piece.end } else { start + (per * rate) as usize };
-            let index = if config.numbering == "rvc" {
+            let index = if config.numbering == Numbering::Rvc {
                 // The reference counts up after writing a full chunk, but before writing a piece's last one and not after.
                 let written = number + usize::from(is_last);
                 number += 1;

@@ -1,6 +1,7 @@
 //! Sizes of the networks, as RVC's config.json and exported voices write them.
 
 use crate::config::Config;
+use crate::config::choices::SineGenerator;
 use crate::{Error, Kind, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -97,7 +98,7 @@ impl SynthesizerConfig {
             sample_rate: config.sample_rate,
             content_channels: config.content_channels(),
             f0: config.if_f0,
-            sine_2026: config.sine_generator == "2026",
+            sine_2026: config.sine_generator == SineGenerator::Of2026,
             text_encoder_first: v1,
             discriminator_periods: if v1 { 6 } else { 8 },
             posterior_layers: 16,

@@ -15,6 +15,7 @@ use crate::audio::loaded::Loaded;
 use crate::audio::{Audio, activity, denoise, io, slice};
 use crate::cache::{Cache, Entry, Key, Origin, Pending};
 use crate::config::Config;
+use crate::config::choices::{Normalization, Slicing};
 use crate::files::{self, Lock, Workspace};
 use crate::task::Task;
 use crate::train::{Trainer, data};
@@ -384,9 +385,9 @@ pub(super) fn key_with(pcm: &str, params: &Map<String, Value>) -> Key {
 pub(super) fn params(config: &Config) -> Map<String, Value> {
     let mut params = Map::new();
     let mut add = |name: &str, value: Value| drop(params.insert(name.to_owned(), value));
-    let automatic = config.slicing == "automatic";
+    let automatic = config.slicing == Slicing::Automatic;
     add("sample_rate", config.sample_rate.into());
-    if config.slicing != "none" {
+    if config.slicing != Slicing::None {
         add("slice_seconds", config.slice_seconds.into());
         add("overlap_seconds", config.overlap_seconds.into());
     }
@@ -400,13 +401,13 @@ pub(super) fn params(config: &Config) -> Map<String, Value> {
     if config.min_slice_seconds > 0.0 {
         add("min_slice_seconds", config.min_slice_seconds.into());
     }
-    if config.normalization != "rvc" {
+    if config.normalization != Normalization::Rvc {
         add("normalization", config.normalization.as_str().into());
     }
-    if config.normalization == "lufs" {
+    if config.normalization == Normalization::Lufs {
         add("target_lufs", config.target_lufs.into());
     }
-    if ["peak", "lufs"].contains(&config.normalization.as_str()) {
+    if [Normalization::Peak, Normalization::Lufs].contains(&config.normalization) {
         add("target_peak_dbfs", config.target_peak_dbfs.into());
     }
     if config.noise_reduction > 0.0 {

@@ -6,6 +6,7 @@
 //! Source: spec G.1, G.2; reliability notes 1.4.
 
 use crate::config::Config;
+use crate::config::choices::CheckpointOrder;
 use crate::models::encoder::same_encoder;
 use crate::models::weights;
 use crate::nn::{Params, runtime};
@@ -140,9 +141,9 @@ impl Layout {
     /// The order that a new training writes in. `checkpoint_order` "auto" is RVC's.
     pub fn new(config: &Config, engine: &Engine) -> Self {
         let (g, d) = (engine.generator.params(), engine.discriminator.params());
-        match config.checkpoint_order.as_str() {
-            "applio" => Self { g: Order::applio(g), d: Order::own(d) },
-            _ => Self { g: Order::own(g), d: Order::own(d) },
+        match config.checkpoint_order {
+            CheckpointOrder::Applio => Self { g: Order::applio(g), d: Order::own(d) },
+            CheckpointOrder::Auto | CheckpointOrder::Rvc => Self { g: Order::own(g), d: Order::own(d) },
         }
     }
 }

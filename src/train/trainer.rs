@@ -6,6 +6,7 @@ pub use validation::Judge;
 
 use crate::assets::Store;
 use crate::config::Config;
+use crate::config::choices::CheckpointOrder;
 use crate::files::{self, Lock};
 use crate::models::{Discriminator, Synthesizer, SynthesizerConfig};
 use crate::nn::{pace::Pace, runtime};
@@ -328,7 +329,7 @@ impl Trainer {
 
     /// Saves in the order of the files that training goes on from, unless the settings ask for one.
     fn keep_layout(&mut self, layout: Layout) {
-        if self.config.checkpoint_order == "auto" {
+        if self.config.checkpoint_order == CheckpointOrder::Auto {
             self.layout = layout;
         }
     }

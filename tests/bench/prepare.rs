@@ -13,6 +13,7 @@ use rvc_run::assets::Store;
 use rvc_run::audio::{Audio, io, resample};
 use rvc_run::cache::Cache;
 use rvc_run::config::Config;
+use rvc_run::config::choices::{Normalization, Slicing};
 use rvc_run::features::Models;
 use rvc_run::files::{self, Workspace};
 use rvc_run::prepare::{self, survey};
@@ -137,10 +138,10 @@ fn costs(workspace: &Workspace, config: &Config, threads: usize, seconds: f64) -
     // The first is RVC's rule with another overlap, or it would come from the cache.
     let options: [(&str, Change); 7] = [
         ("RVC's rule", |c| c.overlap_seconds = 0.31),
-        ("slicing fixed", |c| c.slicing = "fixed".into()),
+        ("slicing fixed", |c| c.slicing = Slicing::Fixed),
         ("min_slice_seconds 1.5", |c| c.min_slice_seconds = 1.5),
-        ("normalization peak", |c| c.normalization = "peak".into()),
-        ("normalization lufs", |c| c.normalization = "lufs".into()),
+        ("normalization peak", |c| c.normalization = Normalization::Peak),
+        ("normalization lufs", |c| c.normalization = Normalization::Lufs),
         ("min_voice_share", |c| c.min_voice_share = 1e-6),
         ("noise_reduction", |c| c.noise_reduction = 0.8),
     ];
