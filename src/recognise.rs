@@ -73,8 +73,11 @@ fn file(path: &Path) -> Option<Found> {
     }
     if head.iter().all(|byte| *byte == 0) {
         let bytes = head.len();
-        let says =
-            if bytes as u64 == length { "holds zeros alone".into() } else { format!("begins with {bytes} zeros") };
+        let says = if bytes as u64 == length {
+            "holds nothing but zeros".into()
+        } else {
+            format!("begins with {bytes} zeros")
+        };
         return Some(Found::new(says, format!("it was reserved on the disk but never written; {AGAIN}")));
     }
     if head.starts_with(b"PK") {
@@ -253,7 +256,7 @@ fn text(head: &[u8]) -> Option<Found> {
         ));
     }
     let kind = match text.chars().next() {
-        None => return Some(Found::new("holds blanks alone", AGAIN)),
+        None => return Some(Found::new("holds nothing but blanks", AGAIN)),
         Some('<') => "is a text of markup (XML)",
         Some('{' | '[') => "is a text in JSON",
         Some(_) => "is a text",

@@ -1,5 +1,5 @@
 //! Foreign text as it is shown: what a file, a name or a server says must not move the cursor, colour the screen, name a window or
-//! turn the order of letters.
+//! turn the order of letters. And numbers with the word for what they count.
 
 use std::borrow::Cow;
 
@@ -29,6 +29,12 @@ fn escaped(text: &str, harmful: impl Fn(char) -> bool) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
+/// "1 clip", "2 clips", "0 clips".
+pub fn counted(n: impl std::fmt::Display, what: &str) -> String {
+    let n = n.to_string();
+    if n == "1" { format!("1 {what}") } else { format!("{n} {what}s") }
+}
+
 fn is_harmful(c: char) -> bool {
     // Embeddings and overrides, isolates: Unicode's bidirectional controls that have an end of their own.
     c.is_control() || matches!(c, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
@@ -53,5 +59,10 @@ mod tests {
         }
         assert!(matches!(line("plain"), Cow::Borrowed(_)));
         assert_eq!(lines("a\n\tb\r\u{202e}c"), "a\n\tb\\r\\u{202e}c");
+    }
+
+    #[test]
+    fn one_is_counted_as_one() {
+        assert_eq!([0, 1, 11].map(|n| counted(n, "clip")), ["0 clips", "1 clip", "11 clips"]);
     }
 }

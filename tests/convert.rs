@@ -320,11 +320,11 @@ fn what_a_voice_says_wrongly_or_oddly_is_taken_from_its_weights_and_said() {
         ("config", list(Value::text("40000"), None), ""),
         ("version", text("V2"), ""),
         // What is not is said, with what was given and what is taken.
-        ("f0", Some(Value::Int(0)), "its entry \"f0\" is 0, but its weights are of a voice with pitch, which is taken"),
+        ("f0", Some(Value::Int(0)), "its entry \"f0\" is 0, but its weights are of a voice with pitch, which is used"),
         ("f0", Some(Value::Float(0.0)), "\"f0\" is 0.0"),
         ("f0", text("maybe"), "\"f0\" is \"maybe\""),
         ("f0", Some(Value::ints([1])), "\"f0\" is a list of 1"),
-        ("version", text("v1"), "its entry \"version\" is \"v1\", but its weights are of v2, which is taken"),
+        ("version", text("v1"), "its entry \"version\" is \"v1\", but its weights are of v2, which is used"),
         ("version", Some(Value::Int(2)), "\"version\" is 2"),
         ("version", None, "it has no entry \"version\", which means v1, but its weights are of v2"),
         ("config", None, "it has no entry \"config\""),
@@ -342,7 +342,7 @@ fn what_a_voice_says_wrongly_or_oddly_is_taken_from_its_weights_and_said() {
         ("vocoder", text("RefineGAN"), "its entry \"vocoder\" is \"RefineGAN\", but its weights are of HiFi-GAN"),
         ("vocoder", text("HiFi-GAN"), ""),
         ("embedder_output_layer", Some(Value::Int(12)), ""),
-        ("embedder_output_layer", Some(Value::Int(9)), "\"embedder_output_layer\" is 9, but v2 is heard by layer 12"),
+        ("embedder_output_layer", Some(Value::Int(9)), "\"embedder_output_layer\" is 9, but v2 uses layer 12"),
     ];
     for (key, value, words) in cases {
         let label = format!("{key}: {value:?}");
@@ -370,7 +370,7 @@ fn a_voice_without_pitch_is_told_by_its_weights() {
     assert!(changed(&room, &path, "f0", Some(Value::text("0"))).unwrap().is_empty());
     for value in [Some(Value::Int(1)), None] {
         let notes = changed(&room, &path, "f0", value).unwrap().concat();
-        assert!(notes.contains("its weights are of a voice without pitch, which is taken"), "{notes}");
+        assert!(notes.contains("its weights are of a voice without pitch, which is used"), "{notes}");
     }
 }
 
@@ -560,7 +560,7 @@ fn unvoiced_frames_are_filled_where_the_voice_its_program_or_its_experiment_says
     assert_eq!(unvoiced(&webui("models/henry.pth", speakers()), &plain).0, "interpolate");
     let converter = Converter::open(&webui("models/carl.pth", None), &room.models(), &plain).unwrap();
     let notes = converter.voice().notes.concat();
-    assert!(notes.contains("no entry \"f0_unvoiced\"; interpolate is taken, by"), "{notes}");
+    assert!(notes.contains("no entry \"f0_unvoiced\"; interpolate is used, by"), "{notes}");
 }
 
 #[test]

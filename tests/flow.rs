@@ -332,7 +332,7 @@ fn an_added_recording_is_the_only_one_processed() {
     workspace.record("anna", "a.wav", 3.0, 150.0); // sorts first, so every clip of the others gets another name
     let text = succeeded(&workspace.run("extract", &["anna", "--f0-method", "pm", "--content-encoder", "mel"]));
     assert!(text.contains("3 recordings (2 from the cache)"), "{text}");
-    assert!(text.contains("f0: 1 clips extracted"), "{text}");
+    assert!(text.contains("f0: 1 clip extracted"), "{text}");
 }
 
 #[test]
@@ -355,7 +355,7 @@ fn a_trained_voice_takes_added_recordings_in_and_goes_on_from_its_checkpoint() {
     let text = succeeded(&train(&workspace, "anna", &["--epochs", "3"]));
     // Only the new recording is cut, and only its clip goes through f0 and content.
     assert!(text.contains("3 recordings (2 from the cache)"), "{text}");
-    assert!(text.contains("f0: 1 clips extracted") && text.contains("content: 1 clips encoded"), "{text}");
+    assert!(text.contains("f0: 1 clip extracted") && text.contains("content: 1 clip encoded"), "{text}");
     let clips = clip_digests(&workspace);
     assert_eq!(clips.len(), first_clips.len() + 1);
     assert!(

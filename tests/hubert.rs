@@ -248,7 +248,7 @@ fn a_file_of_half_precision_and_a_folder_of_full_precision_are_the_same_encoder(
     std::fs::remove_file(assets.join("hubert_base.pt")).unwrap();
     let stand_in = open("hubert_base");
     assert_eq!((stand_in.name(), stand_in.digest()), ("hubert_base", applio.digest()));
-    assert!(stand_in.notice().unwrap().contains("contentvec does instead"));
+    assert!(stand_in.notice().unwrap().contains("contentvec is used instead"));
 }
 
 fn refused(root: &Path, name: &str, version: &str) -> Error {

@@ -635,7 +635,7 @@ fn the_report_names_what_was_left_out_and_what_is_not_trained_on() {
     assert!(lines.contains("not trained on: 5"), "{lines}");
     let warnings = room.warnings().join("\n");
     assert!(warnings.contains("noise.wav is skipped") && warnings.contains("1 without voice"), "{warnings}");
-    assert!(warnings.contains("1 clips are longer than the 9 s"), "{warnings}");
+    assert!(warnings.contains("1 clip is longer than the 9 s"), "{warnings}");
 }
 
 #[test]
@@ -649,6 +649,6 @@ fn clips_that_peaks_keep_quiet_are_told() {
         // The second time from the cache.
         room.slices(&settings);
         let warnings = room.warnings().join("\n");
-        assert!(warnings.contains("1 clips are up to ") && warnings.contains("quieter than -23 LUFS"), "{warnings}");
+        assert!(warnings.contains("1 clip is up to ") && warnings.contains("quieter than -23 LUFS"), "{warnings}");
     }
 }

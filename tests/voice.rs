@@ -174,7 +174,7 @@ fn a_file_that_is_no_voice_is_called_what_it_is() {
     let wav = [&b"RIFF\x24\0\0\0WAVEfmt "[..], &[0; 30]].concat();
     let cases: Vec<(Vec<u8>, &str, &str)> = vec![
         (vec![], "is empty", "download or copy it again"),
-        (vec![0; 1000], "holds zeros alone", "never written"),
+        (vec![0; 1000], "holds nothing but zeros", "never written"),
         ([vec![0; 100_000], vec![1]].concat(), "begins with 65536 zeros", "never written"),
         (b"<!DOCTYPE html><html>404</html>".to_vec(), "is a web page (HTML)", "download link"),
         (b"\xef\xbb\xbf\r\n <HTML><body>Sign in".to_vec(), "is a web page (HTML)", "download link"),
@@ -192,7 +192,7 @@ fn a_file_that_is_no_voice_is_called_what_it_is() {
         (b"Entry not found".to_vec(), "is a text, which begins with \"Entry not found\"", "give a voice"),
         (b"\x1b[31mred\x1b[0m".to_vec(), "\\u{1b}[31mred", "give a voice"),
         (b"\xff\xfeh\0i\0".to_vec(), "is a text file", "give a voice"),
-        (b"  \n".to_vec(), "holds blanks alone", "again"),
+        (b"  \n".to_vec(), "holds nothing but blanks", "again"),
         (
             zip(&[("anna.pth", b"x"), ("added_anna.index", b"y")]),
             "is a zip archive with \"anna.pth\" in it",

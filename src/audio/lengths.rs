@@ -5,6 +5,7 @@
 
 use super::loaded::Notice;
 use super::part::{Part, Promise};
+use crate::shown::counted;
 
 /// Differences of less are none: encoders round.
 pub(super) const MISSING_SECONDS: f64 = 0.1;
@@ -97,7 +98,7 @@ pub(super) fn open(seconds: f64) -> Notice {
 
 /// Bytes that are not used and that nothing explains.
 pub(super) fn unread(bytes: u64, seconds: f64) -> Notice {
-    let message = format!("{bytes} bytes of it cannot be read as sound, about {seconds:.2} s");
+    let message = format!("{} of it cannot be read as sound, about {seconds:.2} s", counted(bytes, "byte"));
     Notice { code: "length.unread", message, seconds }
 }
 

@@ -17,6 +17,7 @@ use crate::cache::{Cache, Entry, Key, Origin, Pending};
 use crate::config::Config;
 use crate::config::choices::{Normalization, Slicing};
 use crate::files::{self, Lock, Workspace};
+use crate::shown::counted;
 use crate::task::Task;
 use crate::train::{Trainer, data};
 use crate::{Error, Kind, Result};
@@ -570,8 +571,12 @@ impl Losses {
     fn warn(&self, task: &Task, used: usize, config: &Config) {
         if !self.held.is_empty() {
             task.warn(format!(
-                "{} clips are up to {:.1} dB quieter than {} LUFS, so that no peak is over {} dB re full scale",
-                self.held.clips, self.held.most_db, config.target_lufs, config.target_peak_dbfs
+                "{} {} up to {:.1} dB quieter than {} LUFS, so that no peak is over {} dB re full scale",
+                counted(self.held.clips, "clip"),
+                if self.held.clips == 1 { "is" } else { "are" },
+                self.held.most_db,
+                config.target_lufs,
+                config.target_peak_dbfs
             ));
         }
         if self.chunks() > 0 {
@@ -635,8 +640,10 @@ fn warn_of_short_clips(task: &Task, clips: &Clips, config: &Config) {
         .filter(|source| clips.clips.iter().any(|clip| clip.seconds < window && source.clips.contains(&clip.name)))
         .map(|source| source.shown.as_str())
         .collect();
+    let are = if count == 1 { "is" } else { "are" };
     task.warn(format!(
-        "{count} clips of {seconds} are shorter than the training's window of {window:.2} s and are not trained on; in {}",
+        "{} of {seconds} {are} shorter than the training's window of {window:.2} s and {are} not trained on; in {}",
+        counted(count, "clip"),
         some_of(&of)
     ));
 }
@@ -657,8 +664,9 @@ pub fn check_window(clips: &Clips, config: &Config) -> Result<()> {
     let Some((count, seconds)) = short_clips(clips, window).filter(|(count, _)| *count == clips.clips.len()) else {
         return Ok(());
     };
+    let all = if count == 1 { "the only clip is".to_owned() } else { format!("all {count} clips are") };
     let message = format!(
-        "there is nothing to train on in {}: all {count} clips are too short, {seconds}, but the training's window is {window:.2} s",
+        "there is nothing to train on in {}: {all} too short, {seconds}, but the training's window is {window:.2} s",
         clips.folder.display()
     );
     Err(Error::new(Kind::DataEmpty, message).path(&clips.folder).hint(
@@ -671,8 +679,10 @@ fn warn_of_long_clips(task: &Task, clips: &Clips) {
     if seconds > 0.0 {
         let long = clips.clips.iter().filter(|clip| clip.seconds > data::MAX_SECONDS).count();
         task.warn(format!(
-            "{long} clips are longer than the {} s of a clip that training reads: {seconds:.1} s are not trained on; shorter slices \
+            "{} {} longer than the {} s of a clip that training reads: {seconds:.1} s are not trained on; shorter slices \
              are (slicing, slice_seconds)",
+            counted(long, "clip"),
+            if long == 1 { "is" } else { "are" },
             data::MAX_SECONDS
         ));
     }
@@ -688,7 +698,10 @@ fn publish(task: &Task, clips: &Clips) -> Result<()> {
 }
 
 fn nothing_usable(recordings: &Path, clips: &Clips) -> Error {
-    let message = format!("none of the {} recordings in {} can be used", clips.recordings, recordings.display());
+    let message = match clips.recordings {
+        1 => format!("the only recording in {} cannot be used", recordings.display()),
+        n => format!("none of the {n} recordings in {} can be used", recordings.display()),
+    };
     let first = clips.table.iter().find_map(|row| {
         let message = row.reason.clone()?;
         Some(format!("{}: {}", row.name, Reason { message, hint: row.hint.clone() }))

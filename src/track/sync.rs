@@ -137,8 +137,9 @@ pub fn renew_paths(task: &Task, folder: &Path) -> Result<()> {
     let renewed = mlflow::renew_paths(folder)?;
     if renewed > 0 {
         task.info(format!(
-            "{} was moved: the paths of artefacts of {renewed} runs and experiments in it were put right",
-            folder.display()
+            "{} was moved: the paths of artefacts of {renewed} {} in it were put right",
+            folder.display(),
+            if renewed == 1 { "run or experiment" } else { "runs and experiments" }
         ));
     }
     Ok(())

@@ -7,6 +7,7 @@ use crate::audio::io;
 use crate::config::Config;
 use crate::models::{Pitch, SynthesizerConfig, TrainInput};
 use crate::nn::Spectral;
+use crate::shown::counted;
 use crate::task::Task;
 use crate::train::{holdout, order};
 use crate::{Error, Kind, Result, files, nn, npy};
@@ -224,7 +225,11 @@ impl Short {
 
 /// `silent`: clips that are usable and hold no sound.
 fn nothing_to_train_on(filelist: &Path, silent: usize, dropped: usize, short: &Short, limits: Limits) -> Error {
-    let silence = if silent > 0 { format!("; its {silent} other clips are silence") } else { String::new() };
+    let silence = match silent {
+        0 => String::new(),
+        1 => "; its 1 other clip is silence".to_owned(),
+        n => format!("; its {n} other clips are silence"),
+    };
     let (message, hint) = if short.0.is_empty() && dropped == 0 {
         let message = format!("there is no clip with sound in {} ({silent} silent ones)", filelist.display());
         (message, "put recordings of speech into the voice's folder and prepare it again".to_owned())
@@ -463,9 +468,11 @@ impl Dataset {
         let outside = clips.iter().filter(|clip| clip.is_none()).count();
         if outside > 0 {
             task.info(format!(
-                "{outside} of {} clips do not fit into {} MiB of memory and are read again in every epoch",
-                clips.len(),
-                room >> 20
+                "{outside} of {} {} not fit into {} MiB of memory and {} read again in every epoch",
+                counted(clips.len(), "clip"),
+                if outside == 1 { "does" } else { "do" },
+                room >> 20,
+                if outside == 1 { "is" } else { "are" }
             ));
         }
         let mut set = Self {
@@ -520,8 +527,10 @@ impl Dataset {
             return Err(Error::new(
                 Kind::DataEmpty,
                 format!(
-                    "{clips} clips with sound, of {recordings} recordings, are too few to hold some out: at least 2 recordings, or 3 clips of \
-                     one, are needed"
+                    "{} with sound, of {}, {} too few to hold some out: at least 2 recordings, or 3 clips of one, are needed",
+                    counted(clips, "clip"),
+                    counted(recordings, "recording"),
+                    if clips == 1 { "is" } else { "are" }
                 ),
             )
             .hint("add recordings, or train without validation"));
@@ -587,7 +596,7 @@ impl Dataset {
         let Some(item) = self.items.iter().find(|item| !(0..rows).contains(&item.sid)) else { return Ok(()) };
         Err(Error::new(
             Kind::ConfigMismatch,
-            format!("{} is of speaker {}, but the network has rows for 0 to {} alone", item.wave.display(), item.sid, rows - 1),
+            format!("{} is of speaker {}, but the network has only rows 0 to {}", item.wave.display(), item.sid, rows - 1),
         )
         .hint("start from a base with more rows of speakers, or from random weights with --pretrained-g none and --pretrained-d none"))
     }

@@ -10,6 +10,7 @@ use crate::config::choices::CheckpointOrder;
 use crate::files::{self, Lock};
 use crate::models::{Discriminator, Synthesizer, SynthesizerConfig};
 use crate::nn::{pace::Pace, runtime};
+use crate::shown::counted;
 use crate::task::{Stage, Task};
 use crate::train::checkpoint::{self, Layout, Manifest, Position};
 use crate::train::foreign::{self, Pair};
@@ -100,12 +101,17 @@ impl Found {
             None => Ok(config.clone()),
             Some(rows) if rows == config.spk_embed_dim => Ok(config.clone()),
             Some(rows) if config.spk_embed_dim == usual => {
-                task.info(format!("{whose} has {rows} rows of speakers instead of {usual}, and so has this voice"));
+                let rows_of = counted(rows, "row");
+                task.info(format!("{whose} has {rows_of} of speakers instead of {usual}, and so has this voice"));
                 Ok(Config { spk_embed_dim: rows, ..config.clone() })
             }
             Some(rows) => Err(Error::new(
                 Kind::ConfigMismatch,
-                format!("spk_embed_dim is {}, but {whose} has {rows} rows of speakers", config.spk_embed_dim),
+                format!(
+                    "spk_embed_dim is {}, but {whose} has {} of speakers",
+                    config.spk_embed_dim,
+                    counted(rows, "row")
+                ),
             )
             .hint(format!("leave spk_embed_dim out, or set it to {rows}"))),
         }
@@ -363,8 +369,10 @@ impl Trainer {
             let batches_differ = changed.iter().any(|(key, _, _)| key == "batch_size");
             if other_data || batches_differ {
                 task.warn(format!(
-                    "epoch {} was under way with other batches and starts again from its first; {} steps of it are counted twice",
-                    self.position.epoch, self.position.step_in_epoch
+                    "epoch {} was under way with other batches and starts again from its first; {} of it {} counted twice",
+                    self.position.epoch,
+                    counted(self.position.step_in_epoch, "step"),
+                    if self.position.step_in_epoch == 1 { "is" } else { "are" }
                 ));
                 self.position.step_in_epoch = 0;
                 // Nothing is saved before the next step: it would take the name of the whole epoch before.
@@ -394,8 +402,9 @@ impl Trainer {
         let aside = foreign::set_aside(&self.logs)?;
         aside.remove_originals()?;
         let names: Vec<String> = left.iter().map(|path| file_name(path)).collect();
+        let (hold, are, them) = if names.len() == 1 { ("holds", "is", "it") } else { ("hold", "are", "them") };
         task.warn(format!(
-            "{} of another program: nothing newer than our checkpoint of epoch {}; kept in {}; to go on from there instead, put the files back and take {} away",
+            "{} of another program {hold} nothing newer than our checkpoint of epoch {} and {are} kept in {}; to go on from {them} instead, put {them} back and take {} away",
             names.join(", "),
             ours.epoch,
             aside.folder.display(),

@@ -109,7 +109,7 @@ fn vocoder_differs(said: &str, file: &TorchFile) -> bool {
 }
 
 fn differs(entry: &str, given: &str, taken: &str) -> String {
-    format!("its entry {entry} is {given}, but its weights are of {taken}, which is taken")
+    format!("its entry {entry} is {given}, but its weights are of {taken}, which is used")
 }
 
 fn sizes_note(file: &TorchFile) -> Option<String> {
@@ -164,7 +164,7 @@ fn version_note(file: &TorchFile, weights: &str) -> Option<String> {
         // Files without it are of version 1, for every program.
         None | Some(Plain::None) if weights == "v1" => None,
         None | Some(Plain::None) => Some(format!(
-            "it has no entry \"version\", which means v1, but its weights are of {weights}, which is taken"
+            "it has no entry \"version\", which means v1, but its weights are of {weights}, which is used"
         )),
         Some(Plain::Text(text)) if text.trim().eq_ignore_ascii_case(weights) => None,
         Some(given) => Some(differs("\"version\"", &said(given), weights)),
@@ -176,7 +176,7 @@ fn f0_note(file: &TorchFile, weights: bool) -> Option<String> {
         // Files without it have pitch, for every program.
         None | Some(Plain::None) if weights => return None,
         None | Some(Plain::None) => {
-            return Some("it has no entry \"f0\", which means pitch, but its weights are of a voice without pitch, which is taken".into());
+            return Some("it has no entry \"f0\", which means pitch, but its weights are of a voice without pitch, which is used".into());
         }
         Some(given) => given,
     };
@@ -213,7 +213,7 @@ fn content_encoder(file: &TorchFile) -> (Option<String>, Option<String>) {
         return (Some(ours), None);
     }
     let note = format!(
-        "its entry {key:?} names the content encoder {name:?}, which is none of {}; hubert_base is taken unless --content-encoder names another",
+        "its entry {key:?} names the content encoder {name:?}, which is none of {}; hubert_base is used unless --content-encoder names another",
         CONTENT_ENCODERS.join(", ")
     );
     (None, Some(note))
@@ -224,7 +224,7 @@ fn layer_note(file: &TorchFile, version: &str) -> Option<String> {
     let usual = if version == "v1" { 9 } else { 12 };
     let given = file.int(&["embedder_output_layer"]).filter(|layer| *layer != usual)?;
     Some(format!(
-        "its entry \"embedder_output_layer\" is {given}, but {version} is heard by layer {usual}, which is taken"
+        "its entry \"embedder_output_layer\" is {given}, but {version} uses layer {usual}; that layer is used"
     ))
 }
 

@@ -50,7 +50,7 @@ impl Voice {
             let beside = Beside::of_folder(&folder);
             let mut take = |key: &str, own: &mut Option<String>, theirs: Option<String>| {
                 if let (None, Some(value)) = (&own, theirs) {
-                    notes.push(format!("it has no entry {key:?}; {value} is taken, by {}", folder.display()));
+                    notes.push(format!("it has no entry {key:?}; {value} is used, by {}", folder.display()));
                     *own = Some(value);
                 }
             };

@@ -103,7 +103,7 @@ fn other_vocoder(file: &TorchFile, shapes: &HashMap<String, &[usize]>) -> Error 
     let name = name.map_or_else(|| "another vocoder than HiFi-GAN".to_owned(), |name| format!("the vocoder {name}"));
     Error::new(
         Kind::CheckpointMismatch,
-        format!("{} is a voice with {name}, but rvc-run speaks through HiFi-GAN alone", file.path().display()),
+        format!("{} is a voice with {name}, but rvc-run speaks only through HiFi-GAN", file.path().display()),
     )
     .path(file.path())
     .hint(format!(

@@ -143,7 +143,7 @@ fn silent_clips_do_not_count_in_what_is_held_out() {
     silence(&room, 1..7, 0.0);
     let error = room.data(&config(json!({}))).hold_out(0.3, 7).err().unwrap();
     assert_eq!(error.kind(), Kind::DataEmpty);
-    assert!(error.message().starts_with("1 clips with sound, of 1 recordings"), "{error}");
+    assert!(error.message().starts_with("1 clip with sound, of 1 recording,"), "{error}");
     let room = Room::with(&[20000; 7]);
     silence(&room, 2..7, 0.0);
     let mut data = room.data(&config(json!({})));

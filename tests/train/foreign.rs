@@ -627,7 +627,7 @@ fn rows_of_speakers_are_those_of_the_weights_whatever_config_json_says() {
         let error = room.open(&Task::silent(), &config(json!({ "spk_embed_dim": 77 })), false).err().unwrap();
         assert_eq!(error.kind(), ConfigMismatch);
         assert!(
-            error.message().contains(&format!("spk_embed_dim is 77, but the checkpoint has {rows} rows")),
+            error.message().contains(&format!("spk_embed_dim is 77, but the checkpoint has {rows} row")),
             "{error}"
         );
     }
@@ -657,7 +657,7 @@ fn a_base_with_another_number_of_speakers_is_taken_with_its_rows() {
     std::fs::write(room.list(), list.replacen("|0\n", "|2\n", 1)).unwrap();
     let error = room.open(&Task::silent(), &settings, false).err().unwrap();
     assert_eq!(error.kind(), ConfigMismatch);
-    assert!(error.message().contains("is of speaker 2, but the network has rows for 0 to 1"), "{error}");
+    assert!(error.message().contains("is of speaker 2, but the network has only rows 0 to 1"), "{error}");
     assert!(!room.path("G_0.pth").exists());
 }
 

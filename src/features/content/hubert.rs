@@ -82,7 +82,7 @@ impl Network {
     pub fn notice(&self) -> Option<String> {
         let twin = self.instead.as_ref().map(|twin| {
             format!(
-                "content encoder {} is not there; {twin} does instead: the same weights but for rounding",
+                "content encoder {} is not there; {twin} is used instead: the same weights but for rounding",
                 self.name
             )
         });
