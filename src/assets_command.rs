@@ -1,4 +1,4 @@
-//! `rvc-run assets`: pretrained files listed, fetched, verified and found.
+//! `rvc-run assets`: lists, fetches, verifies and finds pretrained files.
 
 use super::terminal::Terminal;
 use clap::{Arg, ArgAction, ArgMatches, Command};
@@ -12,23 +12,23 @@ use rvc_run::task::Task;
 use rvc_run::{Error, Kind, Result};
 use std::path::PathBuf;
 
-/// What the subcommand takes.
+/// The subcommand's options.
 pub fn command() -> Command {
     let names = |help: &'static str| Arg::new("names").num_args(0..).value_name("NAME").help(help);
     Command::new("assets")
         .about("List, fetch and verify pretrained files")
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .subcommand(Command::new("list").about("Show all files that have a name: size, where they lie, what they are for"))
+        .subcommand(Command::new("list").about("List the catalog's files: size, where they are, what they are for"))
         .subcommand(
             Command::new("fetch")
-                .about("Download what is not there, verified by SHA-256; a broken download goes on where it broke")
+                .about("Download missing files and verify them by SHA-256; an interrupted download resumes where it stopped")
                 .after_help(
-                    "Files go to the workspace's assets/ if there is one, else to the first folder of RVC_RUN_ASSETS that is there (into its assets/, if it has one), else to the \
-                     user's cache folder. A file that is there is never replaced.\n\nEnvironment: RVC_RUN_MIRROR or HF_ENDPOINT \
+                    "Files go to the workspace's assets/ if it exists, else to the first existing folder of RVC_RUN_ASSETS (into its assets/, if it has one), else to the \
+                    user's cache folder. An existing file is never replaced.\n\nEnvironment: RVC_RUN_MIRROR or HF_ENDPOINT \
                      (servers), RVC_RUN_OFFLINE=1, HTTPS_PROXY, NO_PROXY.",
                 )
-                .arg(names("default: what train_voice needs for the three flags below"))
+                .arg(names("default: what train_voice needs with the three flags below"))
                 .arg(choice("sample-rate", "HZ", &["32000", "40000", "48000"], "40000", "rate of the voice"))
                 .arg(choice("rvc-version", "VERSION", &["v1", "v2"], "v2", "architecture of the voice"))
                 .arg(flag("no-f0", "for a voice without pitch").conflicts_with("names"))
@@ -38,20 +38,20 @@ pub fn command() -> Command {
                         .long("mirror")
                         .value_name("URL")
                         .action(ArgAction::Append)
-                        .help("server to ask instead of huggingface.co; several are asked in order"),
+                        .help("server to use instead of huggingface.co; several are tried in order"),
                 )
-                .arg(flag("offline", "touch no network: say what is missing"))
-                .arg(flag("unverified", "fetch also files whose digest nobody published")),
+                .arg(flag("offline", "use no network; report what is missing"))
+                .arg(flag("unverified", "also fetch files without a published digest")),
         )
         .subcommand(
             Command::new("verify")
-                .about("Read files that are there against their SHA-256; ends with 1 if one is damaged or missing from its folder")
-                .arg(names("default: all that are there")),
+                .about("Compare files with their SHA-256; exits with 1 if one is damaged or missing from its folder")
+                .arg(names("default: all files on this machine")),
         )
         .subcommand(
             Command::new("where")
-                .about("Print where a file lies, or without a name where new files go")
-                .arg(Arg::new("name").value_name("NAME").help("as list shows it")),
+                .about("Print the path of a file, or without a name where new files go")
+                .arg(Arg::new("name").value_name("NAME").help("name as shown by `rvc-run assets list`")),
         )
 }
 
@@ -117,7 +117,7 @@ fn names(store: &Store, given: &ArgMatches) -> Result<Vec<String>> {
 }
 
 fn known<'a>(store: &'a Store, name: &str) -> Result<&'a Asset> {
-    // A wrong name in settings is config.value; on the command line it is wrong use.
+    // A wrong name is config.value in settings, but usage on the command line.
     store
         .catalog()
         .asset(name)
@@ -141,10 +141,7 @@ fn fetch(terminal: &Terminal, store: Store, task: &Task, given: &ArgMatches) -> 
     }
     for done in fetch::fetch(&store, &names, &options, task)? {
         for (path, digest) in &done.unverified {
-            task.warn(format!(
-                "{} could not be verified: nobody published its digest; it has {digest}",
-                path.display()
-            ));
+            task.warn(format!("{} could not be verified: its digest is not published; it is {digest}", path.display()));
         }
         let what = if done.bytes == 0 { "is there" } else { "fetched" };
         terminal.print(&format!("{}: {what}: {}", done.name, done.path.display()));
@@ -152,7 +149,7 @@ fn fetch(terminal: &Terminal, store: Store, task: &Task, given: &ArgMatches) -> 
     Ok(())
 }
 
-/// What train_voice needs by default, or what does instead and is there already.
+/// What train_voice needs by default, or a replacement that is there already.
 fn usual(store: &Store, given: &ArgMatches) -> Vec<String> {
     let text = |name: &str| given.get_one::<String>(name).cloned().unwrap_or_default();
     let config = Config {
@@ -172,7 +169,7 @@ fn usual(store: &Store, given: &ArgMatches) -> Vec<String> {
 
 fn verify(terminal: &Terminal, store: &Store, task: &Task, given: &[String]) -> Result<()> {
     for name in given {
-        // Of what is there in part, each file is told below.
+        // For an incomplete asset, each file is reported below.
         if store.find_incomplete(known(store, name)?).is_none() {
             store.locate(name)?;
         }
@@ -188,8 +185,10 @@ fn verify(terminal: &Terminal, store: &Store, task: &Task, given: &[String]) -> 
         let path = file.path.display();
         terminal.print(&match file.state {
             State::Good => format!("ok       {path}"),
-            State::AsFetched => format!("ok       {path}: as it was fetched (nobody published its digest)"),
-            State::Unknown { got } => format!("unknown  {path}: SHA-256 {got}, nobody published one"),
+            State::AsFetched => {
+                format!("ok       {path}: unchanged since it was fetched (its digest is not published)")
+            }
+            State::Unknown { got } => format!("unknown  {path}: SHA-256 is {got}, none is published"),
             State::Damaged { expected, got } => {
                 damaged.push(file.name);
                 format!("DAMAGED  {path}: SHA-256 is {got}, but must be {expected}")
@@ -207,13 +206,13 @@ fn verify(terminal: &Terminal, store: &Store, task: &Task, given: &[String]) -> 
     let message = bad.map(|(what, names)| format!("{what}: {}", names.join(", "))).collect::<Vec<_>>().join("; ");
     if !damaged.is_empty() {
         return Err(Error::new(Kind::AssetDamaged, message).hint(
-            "delete the file and fetch it again; a file of your own needs another name, and that name in the settings",
+            "delete the file and fetch it again; rename a file of your own and use the new name in the settings",
         ));
     }
     if !incomplete.is_empty() {
         let assets = incomplete.iter().map(|name| known(store, name)).collect::<Result<Vec<_>>>()?;
         return Err(
-            Error::new(Kind::AssetMissing, message).hint(format!("{}; or delete what is there", remedy(&assets)))
+            Error::new(Kind::AssetMissing, message).hint(format!("{}; or delete the incomplete copy", remedy(&assets)))
         );
     }
     Ok(())

@@ -1,7 +1,7 @@
-//! `rvc-run doctor`: what this machine and installation have, what is missing, and what to do about it.
+//! `rvc-run doctor`: what this machine and installation have, what is missing, and how to fix it.
 //!
-//! Looks at the real things (a matrix product on the CPU and on every GPU, the file systems under the workspace, programs on
-//! the PATH), not at what should be there. Nothing is printed here: `main` prints the [`Report`].
+//! Tests what is really there (a matrix product on the CPU and on every GPU, the file systems under the workspace, programs on
+//! the PATH). Nothing is printed here: `main` prints the [`Report`].
 
 use crate::assets::store::fetch_command;
 use crate::assets::{self, Store};
@@ -13,25 +13,25 @@ use std::process::{Command, Stdio};
 use sysinfo::System;
 use tch::{Device, Kind, Tensor};
 
-/// How one line of the report stands.
+/// The state of one line of the report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     /// Found and working.
     Ok,
-    /// Not there; training works without it.
+    /// Missing; training works without it.
     Missing,
-    /// Training does not work before this is mended.
+    /// Training does not work until this is fixed.
     Bad,
 }
 
-/// One thing that was looked at.
+/// One check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
     pub name: &'static str,
     pub state: State,
     /// What was found.
     pub found: String,
-    /// What to do, where there is something to do.
+    /// What to do, if anything.
     pub advice: Option<String>,
 }
 
@@ -53,13 +53,13 @@ impl Line {
 #[derive(Clone, Debug)]
 pub struct Report {
     pub lines: Vec<Line>,
-    /// The command for the pretrained files that train_voice needs by default and that are not there.
+    /// The command that fetches the missing pretrained files that train_voice needs by default.
     pub to_fetch: Option<String>,
 }
 
 impl Report {
-    /// 0 if training works on this machine, 1 if something must be mended first. Optional things do not count, nor do
-    /// pretrained files: the quickstart needs none.
+    /// 0 if training works on this machine, 1 if something must be fixed first. Optional programs and pretrained files do not
+    /// count: the quickstart needs none.
     pub fn exit_code(&self) -> u8 {
         u8::from(self.lines.iter().any(|line| line.state == State::Bad))
     }
@@ -87,7 +87,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// Looks at everything that training in `workspace`, with the pretrained files of `store`, may need. Takes a second or two; changes nothing.
+/// Checks everything that training in `workspace`, with the pretrained files of `store`, may need. Takes a second or two; changes nothing.
 pub fn report(workspace: &Path, store: &Store) -> Report {
     // The GPU comes first: libtorch's CUDA part must be loaded before any other libtorch call.
     let gpu = gpu(runtime::init());
@@ -95,12 +95,15 @@ pub fn report(workspace: &Path, store: &Store) -> Report {
     lines.extend(disks(workspace));
     lines.extend([temporary(), assets(store)]);
     lines.extend(
-        store.warnings().iter().map(|what| Line::missing("assets", what, "make the folder, or correct RVC_RUN_ASSETS")),
+        store
+            .warnings()
+            .iter()
+            .map(|what| Line::missing("assets", what, "create the folder, or correct RVC_RUN_ASSETS")),
     );
     lines.extend([
-        program("ffmpeg", "-version", "not needed for wav, flac, mp3, m4a, ogg, opus, webm and aiff; for other formats, and parts of long links: your system's package ffmpeg"),
+        program("ffmpeg", "-version", "not needed for wav, flac, mp3, m4a, ogg, opus, webm and aiff; for other formats and for parts of long links, install your system's package ffmpeg"),
         downloader(),
-        program("mlflow", "--version", "only for browsing runs: pip install mlflow"),
+        program("mlflow", "--version", "needed only to browse runs: pip install mlflow"),
     ]);
     Report { lines, to_fetch: to_fetch(store) }
 }
@@ -155,14 +158,10 @@ fn memory() -> Line {
     /// Full-size networks with their optimizer, at batch 4 (measured on the reference: about 5 GB).
     const FULL_SIZE: u64 = 6 << 30;
     let Ok(mut system) = System::new() else {
-        return Line::missing(
-            "memory",
-            "the free memory cannot be told",
-            "full-size training on the CPU needs about 6 GB",
-        );
+        return Line::missing("memory", "the free memory is unknown", "full-size training on the CPU needs about 6 GB");
     };
     system.refresh_memory();
-    // In a container the machine's figure is not what may be used.
+    // In a container, less than the machine's memory may be allowed.
     let (total, free) = match system.cgroup_limits() {
         Some(limits) if limits.total_memory > 0 && limits.total_memory < system.total_memory() => {
             (limits.total_memory, limits.free_memory)
@@ -194,7 +193,7 @@ fn gpu(gpu: &Gpu) -> Line {
     Line::ok("GPU", format!("{}, each computed a product: {names}", runtime::reason(gpu)))
 }
 
-/// A matrix product on `device`, checked: one real kernel, launched and waited for.
+/// Computes and checks a matrix product on `device`: one real kernel, launched and waited for.
 fn product(device: Device) -> Result<(), String> {
     const N: i64 = 64;
     let text = |error: tch::TchError| error.to_string().lines().next().unwrap_or_default().to_owned();
@@ -208,9 +207,9 @@ fn product(device: Device) -> Result<(), String> {
 /// The folders of a workspace, each of which may be a link to another disk.
 const FOLDERS: [&str; 5] = ["data", "logs", "models", "tracking", "cache"];
 
-/// A line for each disk that folders of the workspace are on, and one for each folder that takes no files.
+/// A line for each disk that holds folders of the workspace, and one for each folder that is not writable.
 fn disks(workspace: &Path) -> Vec<Line> {
-    /// One full-size G_/D_ pair with optimizer state takes about 1.3 GB; a run keeps several. Clips and features lie in the cache.
+    /// One full-size G_/D_ pair with optimizer state takes about 1.3 GB; a run keeps several. Clips and features are in the cache.
     const COMFORTABLE: u64 = 10 << 30;
     /// Recordings, voices and records.
     const ENOUGH: u64 = 1 << 30;
@@ -225,7 +224,7 @@ fn disks(workspace: &Path) -> Vec<Line> {
             },
             None => lines.push(Line::missing(
                 "disk",
-                format!("the free space of {} cannot be told", root.join(name).display()),
+                format!("the free space of {} is unknown", root.join(name).display()),
                 "look with `df -h`",
             )),
         }
@@ -244,10 +243,10 @@ fn disks(workspace: &Path) -> Vec<Line> {
     }
     let mut refused: Vec<String> = Vec::new();
     for error in FOLDERS.iter().filter_map(|name| files::check_writable(&root.join(name)).err()) {
-        // A workspace that takes nothing is said once.
+        // A workspace that is not writable is reported once.
         if !refused.contains(&error.message().to_owned()) {
             refused.push(error.message().to_owned());
-            let advice = error.hint_text().unwrap_or("mend it, or choose another folder with --workspace");
+            let advice = error.hint_text().unwrap_or("fix it, or choose another folder with --workspace");
             lines.push(Line::bad("disk", error.message(), advice));
         }
     }
@@ -260,14 +259,10 @@ fn temporary() -> Line {
     const ENOUGH: u64 = 1 << 30;
     let place = std::env::temp_dir();
     if let Err(error) = files::check_writable(&place) {
-        return Line::missing("temp", error.message(), "set TMPDIR to a folder that takes files");
+        return Line::missing("temp", error.message(), "set TMPDIR to a writable folder");
     }
     let Some(free) = files::free_space(&place) else {
-        return Line::missing(
-            "temp",
-            format!("the free space of {} cannot be told", place.display()),
-            "look with `df -h`",
-        );
+        return Line::missing("temp", format!("the free space of {} is unknown", place.display()), "look with `df -h`");
     };
     let found = format!("{} free for {}", memory::text(free), place.display());
     if free < ENOUGH {
@@ -276,7 +271,7 @@ fn temporary() -> Line {
     Line::ok("temp", found)
 }
 
-/// Pretrained files: what train_voice needs by default, and what else is there.
+/// Pretrained files: those that train_voice needs by default, and others that are present.
 fn assets(store: &Store) -> Line {
     let all = &store.catalog().assets;
     let here: Vec<&str> =
@@ -289,7 +284,7 @@ fn assets(store: &Store) -> Line {
 }
 
 fn to_fetch(store: &Store) -> Option<String> {
-    // The usual settings name nothing that the catalog lacks: a test of the catalog.
+    // The catalog has everything that the usual settings name: its tests check this.
     let missing = store.missing(&assets::usual()).unwrap_or_default();
     (!missing.is_empty()).then(|| fetch_command(&missing))
 }
@@ -311,8 +306,8 @@ fn downloader() -> Line {
         return Line::ok("yt-dlp", format!("{}: {version}", path.display()));
     }
     if which::which("uvx").is_ok() {
-        // Not asked for its version: that would fetch it.
-        return Line::ok("yt-dlp", "by uvx, which fetches it when it is needed");
+        // Its version is not checked: that would fetch it.
+        return Line::ok("yt-dlp", "through uvx, which fetches it when needed");
     }
     for python in ["python3", "python"] {
         let flags = [&["-m", "yt_dlp"][..], &FLAGS].concat();
@@ -320,11 +315,11 @@ fn downloader() -> Line {
             return Line::ok("yt-dlp", format!("{python} -m yt_dlp: {version}"));
         }
     }
-    let advice = "only for recordings from links: uv tool install \"yt-dlp[default]\", or pipx or pip install the same";
-    Line::missing("yt-dlp", "not on the PATH, nor by uvx or python (optional)", advice)
+    let advice = "needed only for recordings from links: uv tool install \"yt-dlp[default]\", or the same with pipx or pip install";
+    Line::missing("yt-dlp", "not on the PATH, and not available through uvx or python (optional)", advice)
 }
 
-/// What a program prints, if it ends well.
+/// The output of a program that exits successfully.
 fn output(program: &str, args: &[&str]) -> Option<String> {
     let output = Command::new(program).args(args).stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())

@@ -25,7 +25,7 @@ pub enum Kind {
     AudioEmpty,
     /// A data set, or a folder of recordings, with nothing usable in it.
     DataEmpty,
-    /// A feature, file list or cache file whose content does not fit what it should be.
+    /// A feature, file list or cache file whose content is not what it should be.
     DataDamaged,
     /// A setting with a name that does not exist.
     ConfigUnknownKey,
@@ -35,7 +35,7 @@ pub enum Kind {
     ConfigMismatch,
     /// A checkpoint that is truncated, altered or unreadable.
     CheckpointDamaged,
-    /// A checkpoint of other shapes, keys or settings than this training.
+    /// A checkpoint whose shapes, keys or settings differ from this training's.
     CheckpointMismatch,
     /// A pretrained file that is needed and was not found.
     AssetMissing,
@@ -43,7 +43,7 @@ pub enum Kind {
     AssetDamaged,
     /// A download that did not succeed.
     Network,
-    /// A device that was asked for and is not there.
+    /// A requested device that this machine does not have.
     DeviceMissing,
     /// The device ran out of memory.
     DeviceMemory,
@@ -57,7 +57,7 @@ pub enum Kind {
     Usage,
     /// Ctrl-C or a signal.
     Cancelled,
-    /// A promise of our own code was broken.
+    /// A bug in rvc-run: its own code broke a promise.
     Internal,
 }
 
@@ -93,8 +93,8 @@ impl Kind {
         }
     }
 
-    /// Whether the same work may go well if it is tried again: the machine was at fault (memory, disk, network, a lock), or nobody knows what was.
-    /// A wrong setting, a missing file or bad data stay what they are.
+    /// Whether the same work may succeed on a retry: the machine was at fault (memory, disk, network, a lock), or the cause is unknown.
+    /// A wrong setting, a missing file or bad data fail again.
     pub fn may_pass(self) -> bool {
         matches!(
             self,
@@ -110,7 +110,7 @@ impl Kind {
         )
     }
 
-    /// Whether [`Kind::may_pass`] holds for an error of this code; true for codes of a script's own.
+    /// Whether [`Kind::may_pass`] holds for an error with this code; true for codes that a script defines.
     pub fn code_may_pass(code: &str) -> bool {
         ALL.iter().find(|kind| kind.code() == code).is_none_or(|kind| kind.may_pass())
     }
@@ -164,7 +164,7 @@ impl Error {
         Self::new(Kind::Cancelled, "stopped on request")
     }
 
-    /// An operating-system error while doing `action` ("read", "rename", ...) on `path`, with its kind found from the cause.
+    /// An operating-system error from `action` ("read", "rename", ...) on `path`; the cause decides its kind.
     pub fn io(action: &str, path: &Path, source: std::io::Error) -> Self {
         use std::io::ErrorKind as E;
         let writing = !matches!(action, "read" | "open" | "list" | "look at");
@@ -177,9 +177,7 @@ impl Error {
             _ => Kind::Read,
         };
         let hint = match kind {
-            Kind::DiskFull => {
-                Some("free some space and run the same command again; everything finished so far is kept")
-            }
+            Kind::DiskFull => Some("free some space and run the same command again; finished work is kept"),
             Kind::Write if source.kind() == E::PermissionDenied || source.kind() == E::ReadOnlyFilesystem => {
                 Some("check the owner and permissions of the folder, or choose another with --workspace")
             }
@@ -197,7 +195,7 @@ impl Error {
         self
     }
 
-    /// Adds a further hint after the one that is there.
+    /// Adds a hint after the existing one.
     #[must_use]
     pub fn also(mut self, hint: impl std::fmt::Display) -> Self {
         self.hint = Some(match self.hint {
@@ -207,7 +205,7 @@ impl Error {
         self
     }
 
-    /// This error with the message and the hint of `other` behind its own: one error for all that is wrong.
+    /// This error followed by the message and hint of `other`: one error for everything that is wrong.
     #[must_use]
     pub fn joined(mut self, other: Self) -> Self {
         self.message = format!("{}; {}", self.message, other.message);
@@ -229,7 +227,7 @@ impl Error {
         self
     }
 
-    /// Puts what was being done in front of the message: "{context}: {message}".
+    /// Prefixes the message with what was being done: "{context}: {message}".
     #[must_use]
     pub fn context(mut self, context: impl std::fmt::Display) -> Self {
         self.message = format!("{context}: {}", self.message);
@@ -265,7 +263,7 @@ impl std::error::Error for Error {
     }
 }
 
-/// Appends `; did you mean "x"?` material: the name in `known` nearest to `given`, if one is near enough to be a slip.
+/// The name in `known` nearest to `given`, for `did you mean "x"?`; None if no name is close enough to be a typo.
 pub fn nearest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     known
         .into_iter()

@@ -13,7 +13,7 @@ use std::fs::File;
 use std::io::{BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
-/// How the name of a file begins that is still being written.
+/// Prefix of the name of a file that is still being written.
 pub const TEMP: &str = ".tmp-";
 
 /// Writes `path` through `fill`, so that it appears whole or not at all: temp name in the same folder, fsync, rename,
@@ -48,10 +48,10 @@ thread_local! {
     static UNSYNCED: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
 }
 
-/// The result of `f`, whose writes on this thread are whole for every reader, but may be lost to a power cut: for files that can be
-/// made again or done without (cache entries, which are verified when used; states of jobs). A file and its folder cost two fsyncs, 10 ms here.
+/// The result of `f`, with writes on this thread whole for every reader but without fsync, so a power cut may lose them: for files that
+/// can be recreated or spared (cache entries, which are verified when used; states of jobs). A file and its folder cost two fsyncs, 10 ms here.
 pub fn unsynced<T>(f: impl FnOnce() -> T) -> T {
-    /// Puts the old state back, also when `f` unwinds.
+    /// Restores the old state, also when `f` unwinds.
     struct Restore(bool);
     impl Drop for Restore {
         fn drop(&mut self) {
@@ -82,7 +82,7 @@ pub fn link(path: &Path, target: &Path) -> Result<()> {
     write_with(target, |w| std::io::copy(&mut source, w)).map(drop)
 }
 
-/// Makes `path` and its parents; fine if it exists.
+/// Creates `path` and its parents; an existing folder is fine.
 pub fn create_folder(path: &Path) -> Result<()> {
     std::fs::create_dir_all(path).map_err(|e| Error::io("create", path, e))
 }
@@ -92,18 +92,18 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
     std::fs::read(path).map_err(|e| Error::io("read", path, e))
 }
 
-/// The text of a file in UTF-8 or UTF-16, without the marks of other systems (see [`text::certain`]).
+/// The text of a file in UTF-8 or UTF-16, without byte order marks and the like (see [`text::certain`]).
 ///
-/// Errors: `file.not_found`, `file.read`, `data.damaged` if it is in neither.
+/// Errors: `file.not_found`, `file.read`, `data.damaged` for any other encoding.
 pub fn read_text(path: &Path) -> Result<String> {
     text::certain(&read(path)?).ok_or_else(|| no_text(path))
 }
 
-/// The text of a file of another program, and the code page that it had to be read by, if it is neither UTF-8 nor UTF-16; line breaks
+/// The text of a file of another program, and the code page used to read it if it is neither UTF-8 nor UTF-16; line breaks
 /// are those of this system.
 ///
-/// `fits` says how much of a text makes sense, from 0 to 1: of the texts that the bytes may be, the one with the most of it is taken.
-/// Errors: as [`read_text`]; `data.damaged` if no code page makes it text.
+/// `fits` rates from 0 to 1 how much of a text makes sense; of the possible decodings, the best rated wins.
+/// Errors: as [`read_text`]; `data.damaged` if no code page decodes it.
 pub fn read_foreign(path: &Path, fits: impl Fn(&str) -> f64) -> Result<(String, Option<&'static str>)> {
     // Reading a pipe would wait for its writer.
     let about = std::fs::metadata(path).map_err(|e| Error::io("read", path, e))?;
@@ -142,7 +142,7 @@ fn no_text(path: &Path) -> Error {
         .hint("open it in an editor and save it as UTF-8")
 }
 
-/// Removes the files that a killed process had not written to their end: half a checkpoint can be a gigabyte. Only under the folder's lock.
+/// Removes the unfinished files of a killed process: half a checkpoint can be a gigabyte. Call it only under the folder's lock.
 ///
 /// Errors: `file.read`, `file.write`.
 pub fn remove_leftovers(folder: &Path) -> Result<()> {
@@ -155,7 +155,7 @@ pub fn remove_leftovers(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Removes a file; fine if it is not there.
+/// Removes a file; a missing one is fine.
 pub fn remove(path: &Path) -> Result<()> {
     match std::fs::remove_file(path) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path, e)),
@@ -173,7 +173,7 @@ pub fn list(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// A new folder `<name>_<n>` in `parent`, with the first n that is free. Errors: `file.write`.
+/// A new folder `<name>_<n>` in `parent`, with the first free n. Errors: `file.write`.
 pub fn numbered_folder(parent: &Path, name: &str) -> Result<PathBuf> {
     let mut number = 1;
     loop {
@@ -193,7 +193,7 @@ pub fn digest(bytes: impl AsRef<[u8]>) -> String {
 
 /// The SHA-256 of a file's content, 64 hexadecimal digits, read in pieces.
 pub fn digest_file(path: &Path) -> Result<String> {
-    // Looked at first: opening a pipe would wait for its writer.
+    // Checked first: opening a pipe would wait for its writer.
     let about = std::fs::metadata(path).map_err(|e| Error::io("open", path, e))?;
     if !about.is_file() {
         return Err(Error::new(Kind::Read, format!("{} is not a regular file", path.display())).path(path));
@@ -210,8 +210,8 @@ pub fn digest_file(path: &Path) -> Result<String> {
     }
 }
 
-/// A digest of the names, sizes and times of the files at or below `path`: other once one is added, removed or written to, without
-/// reading any. "" if there is nothing. Errors: `file.read`.
+/// A digest of the names, sizes and times of the files at or below `path`: it changes when a file is added, removed or written to, and
+/// no file is read. "" if `path` does not exist. Errors: `file.read`.
 pub fn fingerprint(path: &Path) -> Result<String> {
     if !path.exists() {
         return Ok(String::new());
@@ -220,13 +220,13 @@ pub fn fingerprint(path: &Path) -> Result<String> {
     let mut seen = HashSet::new();
     while let Some(at) = waiting.pop() {
         if at.is_dir() {
-            // A link may lead back.
+            // A link may form a loop.
             if seen.insert(at.canonicalize().unwrap_or_else(|_| at.clone())) {
                 waiting.extend(list(&at)?);
             }
             continue;
         }
-        // A link that leads nowhere is a file, too.
+        // A broken link counts as a file.
         let about = std::fs::metadata(&at).or_else(|_| at.symlink_metadata());
         let about = about.map_err(|e| Error::io("look at", &at, e))?;
         let since = about.modified().ok().and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
@@ -257,7 +257,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().flat_map(|b| [b >> 4, b & 15]).map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
 }
 
-/// Where things are; the layout of RVC WebUI's logs/<voice> folder, see src/guide/workspace.md.
+/// The folders of a workspace; logs/<voice> has the layout of RVC WebUI, see src/guide/workspace.md.
 #[derive(Clone, Debug)]
 pub struct Workspace {
     root: PathBuf,
@@ -272,7 +272,7 @@ impl Workspace {
         &self.root
     }
 
-    /// `path` as it stands if absolute, else below the workspace.
+    /// `path` unchanged if absolute, else below the workspace.
     pub fn path(&self, path: impl AsRef<Path>) -> PathBuf {
         self.root.join(path)
     }
@@ -292,8 +292,8 @@ impl Workspace {
         Ok(self.root.join("models").join(format!("{}.pth", voice_name(voice)?)))
     }
 
-    /// The voice that a model's name is of, by what stands in logs/: "anna" for anna_best, anna_ema, anna_e200 and RVC's anna_e200_s1600. The name
-    /// itself if it has a folder of its own, or if there is no such voice.
+    /// The voice that a model belongs to, found by the folders in logs/: "anna" for anna_best, anna_ema, anna_e200 and RVC's anna_e200_s1600. The
+    /// name itself if it has its own folder, or if no voice matches.
     pub fn voice_of<'a>(&self, model: &'a str) -> &'a str {
         let is_voice = |name: &str| self.logs(name).is_ok_and(|folder| folder.is_dir());
         let numbered = |name: &'a str, sign: &str| {
@@ -317,23 +317,23 @@ impl Workspace {
     }
 }
 
-/// Bytes that the name of a file may have: ext4, XFS, Btrfs; NTFS and APFS count 255 units of UTF-16, which are never more than the bytes.
+/// Longest file name in bytes: ext4, XFS, Btrfs. NTFS and APFS count 255 units of UTF-16, never more than the bytes.
 const MOST_NAME_BYTES: usize = 255;
-/// The most that is added to the name of a voice: "added_IVF", ten digits of cells, "_Flat_nprobe_1_", "_best", "_v2.index"; some to spare.
+/// The most bytes added to the name of a voice: "added_IVF", ten digits of cells, "_Flat_nprobe_1_", "_best", "_v2.index"; some to spare.
 const MOST_ADDED_BYTES: usize = 55;
-/// The longest name of a voice.
+/// Longest name of a voice, in bytes.
 pub const MOST_VOICE_BYTES: usize = MOST_NAME_BYTES - MOST_ADDED_BYTES;
-/// Names that Windows keeps for devices, with whatever ending.
+/// Names that Windows reserves for devices, with any extension.
 const DEVICES: [&str; 4] = ["CON", "PRN", "AUX", "NUL"];
 
-/// `voice` if a voice can be called so: its folders and files can be made on this system, and RVC's file lists can name them.
+/// `voice` if it is a valid name: its folders and files can be created on this system, and RVC's file lists can name them.
 ///
-/// Errors: `config.value`, with the reason and, for one that is too long, the limit.
+/// Errors: `config.value` with the reason, and with the limit if it is too long.
 pub fn voice_name(voice: &str) -> Result<&str> {
     check_name("a voice", voice, MOST_VOICE_BYTES)
 }
 
-/// `name` if `what` ("a run") can be called so that becomes a file or folder with an ending of at most 10 bytes. Errors: `config.value`.
+/// `name` if it is valid for `what` ("a run"), whose files and folders add at most 10 bytes to it. Errors: `config.value`.
 pub fn entry_name<'a>(what: &str, name: &'a str) -> Result<&'a str> {
     check_name(what, name, MOST_NAME_BYTES - 10)
 }
@@ -343,12 +343,12 @@ fn check_name<'a>(what: &str, name: &'a str, most: usize) -> Result<&'a str> {
         None => Ok(name),
         Some(fault) => {
             Err(Error::new(Kind::ConfigValue, format!("{} cannot be the name of {what}: {fault}", shortened(name)))
-                .hint("choose another name; a folder that is there can be renamed"))
+                .hint("choose another name; an existing folder can be renamed"))
         }
     }
 }
 
-/// Why no voice, run or group can have this name, on Windows or elsewhere; None if it can be had.
+/// Why no voice, run or group can have this name, on Windows or elsewhere; None for a valid name.
 fn name_fault(name: &str, most: usize, windows: bool) -> Option<String> {
     let has = |found: char, why: &str| name.contains(found).then(|| format!("{found} {why}"));
     if name.is_empty() {
@@ -357,26 +357,26 @@ fn name_fault(name: &str, most: usize, windows: bool) -> Option<String> {
     if let Some(control) = name.chars().find(|c| c.is_control()) {
         return Some(format!("it has the control character {}", control.escape_default()));
     }
-    let fault = has('/', "parts folders")
+    let fault = has('/', "separates folders")
         .or_else(|| has('\\', "is read as / in RVC's file lists"))
-        .or_else(|| has('|', "parts the fields of RVC's file lists"))
+        .or_else(|| has('|', "separates the fields of RVC's file lists"))
         .or_else(|| name.starts_with('.').then(|| "names that begin with a dot are hidden".into()))
-        .or_else(|| (name.len() > most).then(|| format!("it has {} bytes, but may have at most {most}: files get it with more around it, and their names may have {MOST_NAME_BYTES}", name.len())));
+        .or_else(|| (name.len() > most).then(|| format!("it has {} bytes, but may have at most {most}: file names add to it, and a file name may have {MOST_NAME_BYTES} bytes", name.len())));
     if fault.is_some() || !windows {
         return fault;
     }
     let stem = name.split('.').next().unwrap_or_default().trim_end().to_ascii_uppercase();
     let port = stem.strip_prefix("COM").or_else(|| stem.strip_prefix("LPT")).filter(|rest| rest.len() == 1);
     if DEVICES.contains(&stem.as_str()) || port.is_some_and(|digit| ("1"..="9").contains(&digit)) {
-        return Some(format!("Windows keeps {stem} for a device"));
+        return Some(format!("Windows reserves {stem} for a device"));
     }
     if let Some(found) = name.chars().find(|c| r#":*?"<>"#.contains(*c)) {
         return Some(format!("Windows allows no {found} in names"));
     }
-    name.ends_with([' ', '.']).then(|| "Windows drops blanks and dots at the end of a name".into())
+    name.ends_with([' ', '.']).then(|| "Windows drops spaces and dots at the end of a name".into())
 }
 
-/// A name in quotes that fits into a line.
+/// A name in quotes, shortened to fit on a line.
 fn shortened(name: &str) -> String {
     const MOST: usize = 60;
     match name.char_indices().nth(MOST) {
@@ -386,7 +386,7 @@ fn shortened(name: &str) -> String {
 }
 
 /// Whether a path in a file list is RVC's silence, by its last three parts: mute/0_gt_wavs/mute40k.wav, mute/3_feature768/mute.npy, Applio's
-/// mute_spin/sliced_audios/mute40000.wav. The word alone says nothing: an experiment may be called mute_city.
+/// mute_spin/sliced_audios/mute40000.wav. The word "mute" is not enough: an experiment may be called mute_city.
 ///
 /// Source: spec B.2; Applio's rvc/train/extract/preparing_files.py.
 pub fn is_silence(path: &str) -> bool {
@@ -403,7 +403,7 @@ fn parent(path: &Path) -> &Path {
     path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Gives a temp file (0600) the mode that any other new file would have.
+/// Gives a temp file (0600) the mode of any other new file.
 #[cfg(unix)]
 fn set_default_mode(file: &File) -> std::io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
@@ -415,7 +415,8 @@ fn set_default_mode(_file: &File) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Makes all that was written to the disk of `folder` durable, by whomever: one wait for many files. Elsewhere than on Linux the folder's renames alone.
+/// Makes everything written to the disk of `folder` durable, by any process: one wait for many files. On systems other than Linux, only the
+/// folder's renames.
 pub fn sync_disk(folder: &Path) {
     #[cfg(target_os = "linux")]
     if let Ok(folder) = File::open(folder) {
@@ -425,7 +426,7 @@ pub fn sync_disk(folder: &Path) {
     sync_folder(folder);
 }
 
-/// Makes the renames in a folder durable. Not every file system can open a folder for this; the rename itself is then still atomic.
+/// Makes the renames in a folder durable. Not every file system can open a folder for this; the renames are atomic all the same.
 pub fn sync_folder(folder: &Path) {
     if let Ok(folder) = File::open(folder) {
         let _ = folder.sync_all();
@@ -484,7 +485,7 @@ mod tests {
             ("", "empty"),
             ("a/b", "/ parts"),
             ("a\\b", "\\ is read"),
-            ("a|b", "| parts the fields"),
+            ("a|b", "| separates the fields"),
             ("a\nb", "control character \\n"),
             ("a\tb", "control character \\t"),
             ("\u{1b}[31m", "control character \\u{1b}"),
@@ -506,8 +507,8 @@ mod tests {
             ("x:y", "allows no :"),
             ("what?", "allows no ?"),
             ("a*", "allows no *"),
-            ("anna.", "drops blanks and dots"),
-            ("anna ", "drops blanks and dots"),
+            ("anna.", "drops spaces and dots"),
+            ("anna ", "drops spaces and dots"),
             ("CON", "keeps CON"),
             ("nul.mine", "keeps NUL"),
             ("Com7", "keeps COM7"),

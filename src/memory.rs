@@ -1,14 +1,14 @@
-//! What this process took of the machine's memory.
+//! Peak memory of this process, and sizes as text.
 
-/// The most bytes that the process held in memory at once since it started; None where the system does not tell (it is read from
-/// /proc/self/status, which is Linux's).
+/// The most bytes that the process has held in memory at once since it started; None where the system does not report it (read from
+/// /proc/self/status, which only Linux has).
 pub fn peak() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
-/// Bytes as people say them: "1.9 GB", "640 MB".
+/// Bytes as text: "1.9 GB", "640 MB".
 pub fn text(bytes: u64) -> String {
     let bytes = bytes as f64;
     if bytes < 999.5e6 { format!("{:.0} MB", bytes / 1e6) } else { format!("{:.1} GB", bytes / 1e9) }

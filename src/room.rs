@@ -1,9 +1,9 @@
-//! Whether what a run will write fits on the disks that it goes to, and can be written there: asked before any work.
+//! Checks before any work that the disks have space for a run's files and accept them.
 
 use crate::{Error, Kind, Result, files, memory};
 use std::path::PathBuf;
 
-/// What a run will write somewhere, at least.
+/// The least that a run will write to one folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Need {
     /// A folder, which need not exist; links are followed.
@@ -13,14 +13,14 @@ pub struct Need {
     pub what: String,
 }
 
-/// Errors unless every place takes files and has room for all that goes to its disk; one error for all places: `file.write`,
-/// else `file.disk_full` with the numbers. `remedy`: what writes less.
+/// Errors unless every folder is writable and every disk has space for all that goes to it. One error for all places: `file.write`,
+/// else `file.disk_full` with the numbers. `remedy`: how to write less.
 pub fn check(needs: &[Need], remedy: &str) -> Result<()> {
     let mut problems: Vec<Error> = Vec::new();
     for (i, need) in needs.iter().enumerate() {
         let seen = needs[..i].iter().any(|other| other.place == need.place);
         if let Some(Err(error)) = (!seen).then(|| files::check_writable(&need.place))
-            // Two folders below one that takes nothing.
+            // Two folders below one that is not writable.
             && problems.iter().all(|other| other.message() != error.message())
         {
             problems.push(error);
@@ -32,7 +32,7 @@ pub fn check(needs: &[Need], remedy: &str) -> Result<()> {
     Err(problems.fold(first, Error::joined))
 }
 
-/// One disk, and what goes to it.
+/// One disk and the needs that go to it.
 struct Load<'a> {
     disk: files::Disk,
     needs: Vec<&'a Need>,
@@ -41,7 +41,7 @@ struct Load<'a> {
 fn disks(needs: &[Need]) -> Vec<Load<'_>> {
     let mut loads: Vec<Load<'_>> = Vec::new();
     for need in needs {
-        // A file system that does not tell is found full when it is.
+        // A file system that reports no free space fails later, when it is full.
         let Some(disk) = files::disk(&need.place) else { continue };
         match loads.iter_mut().find(|load| load.disk.id == disk.id) {
             Some(load) => load.needs.push(need),
@@ -61,7 +61,7 @@ impl Load<'_> {
         let parts: Vec<String> =
             needs.iter().map(|need| format!("{} in {}", need.what, need.place.display())).collect();
         let message =
-            format!("{} need {}, but that disk has {} free", parts.join(", "), memory::text(total), memory::text(free));
+            format!("{} need {}, but the disk has {} free", parts.join(", "), memory::text(total), memory::text(free));
         let rest = "free some space, or put the workspace on a larger disk with --workspace";
         let hint = if remedy.is_empty() { rest.to_owned() } else { format!("{remedy}; or {rest}") };
         Some(Error::new(Kind::DiskFull, message).path(&needs.first()?.place).hint(hint))

@@ -1,5 +1,5 @@
-//! Foreign text as it is shown: what a file, a name or a server says must not move the cursor, colour the screen, name a window or
-//! turn the order of letters. And numbers with the word for what they count.
+//! Foreign text made safe to show: text from a file, a name or a server must not move the cursor, colour the screen, rename a window or
+//! change the direction of writing. Also numbers with the word for what they count.
 
 use std::borrow::Cow;
 

@@ -1,7 +1,7 @@
-//! How long work is run: the cancel token, progress events and the ordered worker pool.
+//! Running long work: the cancel token, progress events and the ordered worker pool.
 //!
-//! A [`Task`] is handed down to everything that may take long. Nothing here prints: events go to the sink that `main`
-//! or a test installed.
+//! Everything that may take long gets a [`Task`]. Nothing here prints: events go to the sink that `main` or a test
+//! installed.
 
 use crate::{Error, Result};
 use std::cell::Cell;
@@ -10,26 +10,26 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Once, PoisonError, Weak};
 use std::time::Duration;
 
-/// A signal that comes sooner after the first says the same once more: `timeout`, `docker stop` and a terminal with its process group send
+/// A signal sooner than this after the first one is a duplicate: `timeout`, `docker stop` and a terminal with its process group send
 /// two at once.
 const SAME_SIGNAL: Duration = Duration::from_secs(1);
 
-/// One thing worth telling a person or a program about running work.
+/// One event of running work, for a person or a program.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// A stage begins; `total` units of work are known to lie ahead (0: unknown).
+    /// A stage begins with `total` units of work (0: unknown).
     Begin { stage: String, total: u64 },
     /// `done` units are finished; `note` is a short live text (current losses, file name).
     Progress { stage: String, done: u64, note: String },
     /// The stage ended after `done` units; `summary` is one line, such as "143 files, 2 skipped".
     End { stage: String, done: u64, summary: String },
-    /// One line for the person.
+    /// One line for the user.
     Info(String),
-    /// Something was lost or replaced; names what and why. Counted in the run's summary.
+    /// Something was lost or replaced; the text names what and why. The run's summary counts warnings.
     Warning(String),
 }
 
-/// What hears events.
+/// The receiver of events.
 pub type Sink = dyn Fn(&Event) + Send + Sync;
 
 /// A cancel token, an event sink and the number of worker threads.
@@ -53,12 +53,12 @@ impl Task {
         }
     }
 
-    /// A task that tells nobody; for tests and small tools.
+    /// A task without a receiver; for tests and small tools.
     pub fn silent() -> Self {
         Self::new(0, |_| {})
     }
 
-    /// The flag that a signal handler sets; work stops at the next safe point.
+    /// The flag that a signal handler sets; work then stops at the next safe point.
     pub fn cancel_flag(&self) -> Arc<AtomicBool> {
         self.cancelled.clone()
     }
@@ -78,14 +78,14 @@ impl Task {
 
     pub fn emit(&self, event: &Event) {
         (self.sink)(event);
-        // Called outside the lock: a listener may tell something itself.
+        // Called outside the lock: a listener may send an event itself.
         let listening: Vec<Arc<Sink>> = self.listeners().iter().filter_map(Weak::upgrade).collect();
         for listener in listening {
             listener(event);
         }
     }
 
-    /// Lets `listener` hear the events too, until its last owner drops it: the record of a run, which opens after the task.
+    /// Also sends the events to `listener` until its last owner drops it: the record of a run, which opens after the task.
     pub fn listen(&self, listener: &Arc<Sink>) {
         let mut listeners = self.listeners();
         listeners.retain(|known| known.strong_count() > 0);
@@ -93,7 +93,7 @@ impl Task {
     }
 
     fn listeners(&self) -> std::sync::MutexGuard<'_, Vec<Weak<Sink>>> {
-        // Nothing under this lock can leave the list half changed.
+        // No code under this lock can leave the list half changed.
         self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -105,16 +105,16 @@ impl Task {
         self.emit(&Event::Warning(text.into()));
     }
 
-    /// A stage of `total` units; its end is told when the returned guard is finished or dropped.
+    /// A stage of `total` units; it ends when the returned guard is finished or dropped.
     pub fn stage(&self, name: impl Into<String>, total: u64) -> Stage {
         let name = name.into();
         self.emit(&Event::Begin { stage: name.clone(), total });
         Stage { task: self.clone(), name, done: 0, ended: false }
     }
 
-    /// `f` of each item, in the order of the items, computed by the worker pool with progress and cancel.
+    /// `f` applied to each item by the worker pool, with progress and cancel; results are in the order of the items.
     ///
-    /// The first error in item order is returned, after the workers have stopped; later items may not have run.
+    /// Returns the first error in item order, after the workers have stopped; later items may not have run.
     /// Items that may fail one by one return their own `Result` inside `R`.
     pub fn map<T: Sync, R: Send>(
         &self,
@@ -152,7 +152,7 @@ impl Task {
                 progress.advance(1, "");
             }
         });
-        // A failed item comes before items that were never started, so its error is the one that is seen.
+        // A failed item comes before items that were never started, so its error is the one returned.
         if let Some(i) = results.iter().position(|r| matches!(r, Some(Err(_)))) {
             return Err(results.swap_remove(i).and_then(Result::err).unwrap_or_else(Error::cancelled));
         }
@@ -161,12 +161,12 @@ impl Task {
     }
 }
 
-/// What signals mean: the first asks a task to stop, one that comes at least a second later ends the process at once.
+/// What signals mean: the first asks a task to stop; another at least a second later ends the process at once.
 ///
-/// Atomics alone, so that a signal handler may ask it.
+/// Uses only atomics, so that a signal handler may call it.
 pub struct Signals {
     cancelled: Arc<AtomicBool>,
-    /// When the first came, in milliseconds of the caller's clock and one more; 0: none has.
+    /// The first signal's time in milliseconds of the caller's clock, plus 1; 0: no signal so far.
     first: AtomicU64,
 }
 
@@ -175,7 +175,7 @@ impl Signals {
         Self { cancelled: task.cancel_flag(), first: AtomicU64::new(0) }
     }
 
-    /// Takes note of a signal at the time `now` of any clock that never goes back; whether the process is to end at once.
+    /// Records a signal at the time `now` of a monotonic clock; returns whether the process must end at once.
     pub fn ends(&self, now: Duration) -> bool {
         let now = now.as_millis() as u64 + 1;
         self.cancelled.store(true, Ordering::SeqCst);
@@ -185,15 +185,15 @@ impl Signals {
         }
     }
 
-    /// Whether one has come.
+    /// Whether a signal has arrived.
     pub fn any(&self) -> bool {
         self.first.load(Ordering::SeqCst) > 0
     }
 }
 
-/// `f`'s value, or the message of the panic that ended it, which is then not printed.
+/// `f`'s value, or the message of its panic, which is then not printed.
 ///
-/// For calls into foreign code that may panic on hostile input (decoders, libtorch wrappers). `f` must not leave shared state
+/// For calls into libraries that may panic on hostile input (decoders, libtorch wrappers). `f` must not leave shared state
 /// half changed.
 pub fn catch<T>(f: impl FnOnce() -> T) -> std::result::Result<T, String> {
     thread_local!(static QUIET: Cell<bool> = const { Cell::new(false) });
@@ -224,7 +224,7 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// `by` more units are done; `note` is shown live.
+    /// Adds `by` finished units; `note` is shown live.
     pub fn advance(&mut self, by: u64, note: impl Into<String>) {
         self.done += by;
         self.task.emit(&Event::Progress { stage: self.name.clone(), done: self.done, note: note.into() });

@@ -1,11 +1,11 @@
-//! What a person sees: one live line a stage on a terminal, plain lines elsewhere; and the count of warnings.
+//! Output: one live line per stage on a terminal, plain lines elsewhere; and the count of warnings.
 //!
-//! With `--json` a program sees the same instead, an object a line on standard output:
+//! With `--json` the same goes to standard output for programs, one object per line:
 //!
 //! ```text
 //! {"event":"settings","recipe":"train_voice","arguments":["anna"],"changed":{"epochs":500},"values":{..}}   what a recipe runs with
-//! {"event":"begin","stage":"slicing","total":12}                          total 0: not known
-//! {"event":"progress","stage":"slicing","done":3,"note":"","eta":1.5}     at most ten a second for each stage; eta in seconds
+//! {"event":"begin","stage":"slicing","total":12}                          total 0: unknown
+//! {"event":"progress","stage":"slicing","done":3,"note":"","eta":1.5}     at most ten a second per stage; eta in seconds
 //! {"event":"end","stage":"slicing","done":12,"summary":"","seconds":2.1}
 //! {"event":"info","text":..}  {"event":"warning","text":..}  {"event":"log","level":"debug","target":..,"text":..}
 //! {"event":"print","text":..}                                             a line of result
@@ -33,7 +33,7 @@ const LINE_INTERVAL: Duration = Duration::from_secs(10);
 /// Time between two progress objects of one stage.
 const OBJECT_INTERVAL: Duration = Duration::from_millis(100);
 
-/// A stage that ends sooner is not worth a line, unless it has something to say.
+/// A stage that ends sooner gets no line unless it has a summary.
 const QUICK: Duration = Duration::from_secs(1);
 
 /// How records of the program's own modules are called.
@@ -119,7 +119,7 @@ impl Terminal {
         self.between_bars(|| drop(writeln!(std::io::stdout().lock(), "{}", visible(line))));
     }
 
-    /// One line about what happens.
+    /// One line of progress or a warning.
     pub fn tell(&self, line: &str) {
         if self.is_json() {
             return object(&json!({ "event": "info", "text": line }));
@@ -162,7 +162,7 @@ impl Terminal {
         }
     }
 
-    /// How many warnings were told.
+    /// The number of warnings so far.
     pub fn warnings(&self) -> usize {
         self.warnings.load(Ordering::Relaxed)
     }
@@ -196,7 +196,7 @@ impl Terminal {
         }
     }
 
-    /// Tells of stages that began a while ago without a line so far; to be called now and then.
+    /// Prints a line for stages that began a while ago and have none yet; call it regularly.
     pub fn tick(&self) {
         if self.bars.is_some() || self.is_json() || !self.shows(Level::Info) {
             return;
@@ -217,12 +217,12 @@ impl Terminal {
         }
     }
 
-    /// Whether a stage has run for a while, so that it is worth a look at the machine.
+    /// Whether a stage has run long enough to show the machine's load.
     pub fn is_busy(&self) -> bool {
         self.stages().values().any(|stage| stage.began.elapsed() >= QUICK)
     }
 
-    /// What the machine does now, in a few words; "" for nothing worth showing.
+    /// The machine's load now, in a few words; "" for nothing to show.
     pub fn set_status(&self, status: String) {
         *self.status.lock().unwrap_or_else(PoisonError::into_inner) = status;
     }
@@ -299,14 +299,14 @@ impl Stage {
             Some(left) => {
                 format!("{stage}: {done}/{} ({}%), {} left", self.total, done * 100 / self.total, clock(left))
             }
-            // What counts nothing has its note alone.
+            // A stage that counts nothing shows only its note.
             None if done == 0 && !note.is_empty() => return format!("{stage}: {note}"),
             None => format!("{stage}: {done}"),
         };
         if note.is_empty() { line } else { format!("{line}, {note}") }
     }
 
-    /// The time that the rest takes at the speed so far; none if it is not known how much there is.
+    /// The remaining time at the speed so far; None if the total is unknown.
     fn left(&self, done: u64) -> Option<Duration> {
         let rest = self.total.saturating_sub(done) as f64 / done.max(1) as f64;
         (self.total > 0).then(|| self.began.elapsed().mul_f64(rest))
@@ -353,7 +353,7 @@ fn filter(quiet: bool, verbose: u8) -> env_filter::Filter {
     builder.filter_level(others).filter_module(OWN, own).build()
 }
 
-/// Text without what steers a terminal: file names, tags and servers' answers may hold anything.
+/// Text without control sequences: file names, tags and servers' answers may hold anything.
 fn visible(text: &str) -> String {
     shown::lines(text).into_owned()
 }

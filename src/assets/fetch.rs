@@ -1,7 +1,7 @@
-//! Brings missing assets: each file whole, verified and only then under its name.
+//! Downloads missing assets: a file gets its name only when it is whole and verified.
 //!
-//! A server that fails is asked again, then the next one is. A file that is there already is never replaced: it may be a
-//! person's own.
+//! A failed request is repeated, then the next server is tried. An existing file is never replaced: it may be the
+//! user's own.
 
 use super::catalog::{Asset, File, Source};
 use super::http::{self, Client, Trouble, check_host, megabytes};
@@ -14,23 +14,23 @@ use crate::{Error, Kind, Result};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Left free on the disk after a download.
+/// Bytes left free on the disk after a download.
 const SPARE: u64 = 64 << 20;
 
-/// Requests for one file to one server, however much each of them brings.
+/// Most requests for one file to one server, however much each of them delivers.
 const MOST_REQUESTS: u32 = 200;
 
-/// How often a wait looks whether it should end.
+/// How often a wait checks whether it should end.
 const INTERVAL: Duration = Duration::from_millis(100);
 
 /// How files are fetched.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Servers to ask, in order; none is the catalog's.
+    /// Servers to try, in order; empty for the catalog's.
     pub mirrors: Vec<String>,
-    /// Touch no network.
+    /// Use no network.
     pub offline: bool,
-    /// Fetch also what the catalog has no digest of.
+    /// Also fetch files without a digest in the catalog.
     pub unverified: bool,
     /// Whether the proxy of the environment is used: ALL_PROXY, HTTPS_PROXY or HTTP_PROXY, and NO_PROXY.
     pub proxy: bool,
@@ -38,9 +38,9 @@ pub struct Options {
     pub connect: Duration,
     /// Longest wait for bytes.
     pub idle: Duration,
-    /// Failures in a row, without a byte gained, after which a server is given up.
+    /// Failures in a row, without a new byte, before a server is given up.
     pub attempts: u32,
-    /// Wait after the first failure; it doubles with each further one.
+    /// Wait after the first failure; it doubles with each one after that.
     pub pause: Duration,
 }
 
@@ -60,8 +60,8 @@ impl Default for Options {
 }
 
 impl Options {
-    /// The defaults with what the environment says: RVC_RUN_MIRROR (several with spaces between), else HF_ENDPOINT, and
-    /// RVC_RUN_OFFLINE (anything but 0 or nothing).
+    /// The defaults with the environment's values: RVC_RUN_MIRROR (several separated by spaces), else HF_ENDPOINT, and
+    /// RVC_RUN_OFFLINE (anything but 0 or empty).
     pub fn with_environment(variable: impl Fn(&str) -> Option<String>) -> Self {
         let mirrors = variable("RVC_RUN_MIRROR").or_else(|| variable("HF_ENDPOINT")).unwrap_or_default();
         Self {
@@ -77,19 +77,19 @@ impl Options {
 pub struct Fetched {
     pub name: String,
     pub path: PathBuf,
-    /// Bytes that were downloaded; 0 if it was there.
+    /// Bytes downloaded; 0 if it was there already.
     pub bytes: u64,
-    /// Digests that were found and could not be compared, with their files.
+    /// Digests that could not be compared, with their files.
     pub unverified: Vec<(PathBuf, String)>,
 }
 
-/// Brings the assets of these names to the store's target folder, if they are not on this machine yet.
+/// Fetches the assets of these names into the store's target folder, unless they are on this machine already.
 ///
-/// All names are looked at before anything is fetched.
+/// All names are checked before anything is fetched.
 ///
-/// Errors: `usage` for a mirror or a proxy of the environment that is no address; `config.value` for a name that is not in the catalog; `asset.missing` for what may not or cannot be fetched;
-/// `asset.damaged` for a file that is there, or came, with other content; `network`; `file.disk_full`, `file.write`;
-/// `cancelled`, with what has come so far kept.
+/// Errors: `usage` for a mirror or a proxy in the environment that is not an address; `config.value` for a name that is not in the catalog;
+/// `asset.missing` for what may not or cannot be fetched; `asset.damaged` for an existing or downloaded file with other content; `network`;
+/// `file.disk_full`, `file.write`; `cancelled`, which keeps the bytes received so far.
 pub fn fetch(store: &Store, names: &[String], options: &Options, task: &Task) -> Result<Vec<Fetched>> {
     for mirror in &options.mirrors {
         check_host(mirror)?;
@@ -109,11 +109,11 @@ pub fn fetch(store: &Store, names: &[String], options: &Options, task: &Task) ->
 fn may_be_fetched(asset: &Asset, options: &Options) -> Result<()> {
     let missing = |why: String| Error::new(Kind::AssetMissing, format!("{} {why}", asset.name));
     if let Some(by_hand) = &asset.by_hand {
-        return Err(missing("is not published where it could be fetched from".into()).hint(by_hand));
+        return Err(missing("is not published anywhere that it could be fetched from".into()).hint(by_hand));
     }
     if !asset.is_verifiable() && !options.unverified {
-        return Err(missing("has no published digest, so what arrives could not be verified".into())
-            .hint("--unverified fetches it all the same, from its pinned revision, and writes its digest down"));
+        return Err(missing("has no published digest, so a download could not be verified".into())
+            .hint("--unverified fetches it anyway, from its pinned revision, and records its digest"));
     }
     Ok(())
 }
@@ -121,9 +121,9 @@ fn may_be_fetched(asset: &Asset, options: &Options) -> Result<()> {
 fn offline(missing: &[&Asset]) -> Error {
     let names: Vec<&str> = missing.iter().map(|asset| asset.name.as_str()).collect();
     let are = if names.len() == 1 { "is" } else { "are" };
-    let message = format!("{} {are} not here, and nothing may be fetched (offline)", names.join(", "));
+    let message = format!("{} {are} not here, and rvc-run is offline", names.join(", "));
     Error::new(Kind::AssetMissing, message)
-        .hint("leave --offline and RVC_RUN_OFFLINE away, or bring the files by hand: rvc-run guide pretrained")
+        .hint("run without --offline and RVC_RUN_OFFLINE, or copy the files here by hand: rvc-run guide pretrained")
 }
 
 struct Fetcher<'a> {
@@ -148,7 +148,7 @@ impl Fetcher<'_> {
             let target = file.path(&done.path);
             let folder = target.parent().unwrap_or(Path::new("."));
             let _lock = self.lock(folder)?;
-            // Another process may have brought it in the meantime.
+            // Another process may have fetched it in the meantime.
             if target.exists() {
                 intact(asset, file, &target)?;
                 continue;
@@ -200,7 +200,7 @@ impl Fetcher<'_> {
                 return Ok(digest);
             }
             damaged = Some(wrong(&name, source, &digest).path(target).hint(format!(
-                "what came from {url} was thrown away; try again later, or another server with --mirror"
+                "the download from {url} was deleted; try again later, or another server with --mirror"
             )));
             failures.push(format!("{url} has other content"));
             part.discard()?;
@@ -213,14 +213,14 @@ impl Fetcher<'_> {
         Err(damaged.unwrap_or_else(|| unreachable_everywhere(&name, &failures, kept, target)))
     }
 
-    /// Asks one server until all bytes are there, and returns None, or why it was given up. Errors: what is not its doing.
+    /// Asks one server until all bytes are there, and returns None, or why it was given up. Errors: those that are not the server's fault.
     fn download(&self, url: &str, source: &Source, part: &mut Part, stage: &str) -> Result<Option<String>> {
         if source.bytes.is_some_and(|bytes| part.bytes() > bytes) {
             part.restart(super::part::Origin::default())?;
         }
         let mut failures = 0;
         for _ in 0..MOST_REQUESTS {
-            // A process that was ended before it could rename has left everything.
+            // A process that ended before its rename has left all bytes.
             if source.bytes == Some(part.bytes()) {
                 return Ok(None);
             }
@@ -236,7 +236,7 @@ impl Fetcher<'_> {
                 return Ok(Some(why));
             }
             let pause = patience.unwrap_or(self.options.pause * 2u32.saturating_pow(failures - 1));
-            self.task.info(format!("{stage}: {url} {why}; asking again in {:.0} s", pause.as_secs_f64()));
+            self.task.info(format!("{stage}: {url} {why}; trying again in {:.0} s", pause.as_secs_f64()));
             self.wait(pause)?;
         }
         Ok(Some(format!("did not send everything in {MOST_REQUESTS} requests")))
@@ -255,7 +255,7 @@ impl Fetcher<'_> {
     }
 }
 
-/// Errors: `asset.damaged` if a file that is there is not what its name promises. It is not replaced: it may be a person's own.
+/// Errors: `asset.damaged` if an existing file has other content than its name promises. It is not replaced: it may be the user's own.
 fn intact(asset: &Asset, file: &File, path: &Path) -> Result<()> {
     let State::Damaged { expected, got } = verify::file(file, path)? else { return Ok(()) };
     Err(Error::new(
@@ -263,7 +263,7 @@ fn intact(asset: &Asset, file: &File, path: &Path) -> Result<()> {
         format!("{} is not {}: its SHA-256 is {got}, but must be {expected}", path.display(), asset.name),
     )
     .path(path)
-    .hint("if it is damaged, delete it and fetch again; if it is a file of your own, give it another name, and that name in the settings"))
+    .hint("if it is damaged, delete it and fetch again; if it is your own file, rename it and use the new name in the settings"))
 }
 
 /// Errors: `file.disk_full` if the rest of the file does not fit.
@@ -272,7 +272,7 @@ fn room(target: &Path, source: &Source, have: u64) -> Result<()> {
     match files::free_space(target) {
         Some(free) if free < need + SPARE => Err(Error::new(
             Kind::DiskFull,
-            format!("{} needs {}, but only {} are free", target.display(), megabytes(need), megabytes(free)),
+            format!("{} needs {}, but only {} is free", target.display(), megabytes(need), megabytes(free)),
         )
         .path(target)
         .hint("free some space, or fetch into another folder with --dir")),
@@ -282,19 +282,19 @@ fn room(target: &Path, source: &Source, have: u64) -> Result<()> {
 
 fn wrong(name: &str, source: &Source, got: &str) -> Error {
     let expected = source.sha256.as_deref().unwrap_or_default();
-    Error::new(Kind::AssetDamaged, format!("{name} came with SHA-256 {got}, but it must be {expected}"))
+    Error::new(Kind::AssetDamaged, format!("{name} arrived with SHA-256 {got}, but it must be {expected}"))
 }
 
 fn unreachable_everywhere(name: &str, failures: &[String], kept: u64, target: &Path) -> Error {
     let mut hint = String::new();
     if kept > 0 {
         hint = format!(
-            "the same command goes on after the {} in {}; ",
+            "the same command resumes after the {} in {}; ",
             megabytes(kept),
             beside(target, ".part").display()
         );
     }
-    hint += "--mirror URL asks another server; a proxy is taken from HTTPS_PROXY; or bring the file by hand to ";
+    hint += "--mirror URL tries another server; HTTPS_PROXY sets a proxy; or copy the file by hand to ";
     hint += &target.display().to_string();
     Error::new(Kind::Network, format!("cannot fetch {name}: {}", failures.join("; "))).path(target).hint(hint)
 }

@@ -1,7 +1,7 @@
-//! One request for a file or the rest of it, checked against what the file must be.
+//! One request for a file or the rest of it, checked against the expected size.
 //!
-//! Nothing that a server says is trusted: not its length, not that a piece begins where it was asked to. Whatever arrives
-//! is at most as long as the file, and the digest decides in the end (fetch.rs).
+//! Nothing from a server is trusted: not the length, not that a range begins where it was asked to. A body is read up to
+//! the length of the file at most, and the digest decides in the end (fetch.rs).
 
 use super::part::{Origin, Part};
 use crate::address::without_password;
@@ -15,16 +15,16 @@ use ureq::{Body, Proxy, tls};
 /// Bytes read at a time.
 const PIECE: usize = 64 << 10;
 
-/// Slower than this over the idle time counts as a hanging connection, in bytes a second.
+/// Bytes a second; a slower connection over the idle time counts as hanging.
 const SLOWEST: f64 = 1000.0;
 
-/// A file of unknown size may have at most this many bytes: the largest of the field is 1.1 GB.
+/// Most bytes of a file of unknown size: the field's largest file is 1.1 GB.
 const MOST_UNKNOWN: u64 = 4 << 30;
 
-/// A server that is told when to come back is not waited for longer than this.
+/// Longest wait when a server asks for one (Retry-After).
 const MOST_PATIENCE: Duration = Duration::from_mins(1);
 
-/// The variables that name a proxy, in ureq's order: the first one set counts for every address.
+/// The variables that name a proxy, in ureq's order: the first one set applies to every address.
 const PROXY_VARIABLES: [&str; 6] = ["ALL_PROXY", "all_proxy", "HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"];
 
 /// How a request is made.
@@ -34,13 +34,13 @@ pub struct Client {
     idle: Duration,
 }
 
-/// Why a request did not bring all bytes.
+/// Why a request did not deliver all bytes.
 pub enum Trouble {
     /// Asking again may help, after the time that the server wants.
     Again(String, Option<Duration>),
     /// This server does not have the file.
     Elsewhere(String),
-    /// It is not the server's doing: a full disk, Ctrl-C.
+    /// Not the server's fault: a full disk, Ctrl-C.
     Ours(Error),
 }
 
@@ -62,16 +62,16 @@ impl Client {
             .timeout_connect(Some(connect))
             .timeout_recv_response(Some(idle))
             .timeout_per_read(Some(idle))
-            // A compressed body has another length and other bytes than the file.
+            // A compressed body would have another length and other bytes than the file.
             .accept_encoding("identity")
             .user_agent(concat!("rvc-run/", env!("CARGO_PKG_VERSION")))
-            // Several attempts share no connection: one that failed is not to be tried again.
+            // Attempts share no connection: a failed one must not be reused.
             .max_idle_connections(0)
             .build();
         Self { agent: config.new_agent(), idle }
     }
 
-    /// Adds to `part` what is missing of the file of `size` bytes (if that is known) at `url`.
+    /// Adds to `part` the missing bytes of the file at `url`, which has `size` bytes (if known).
     pub fn complete(
         &self,
         url: &str,
@@ -142,7 +142,7 @@ impl Client {
             stage.advance(n as u64, note(part.bytes(), end.known, part.bytes() - start, began.elapsed()));
             if window.elapsed() >= self.idle {
                 if ((part.bytes() - at_window) as f64) < SLOWEST * window.elapsed().as_secs_f64() {
-                    return Err(Trouble::Again(format!("hardly sends anything after {} bytes", part.bytes()), None));
+                    return Err(Trouble::Again(format!("sends almost nothing after {} bytes", part.bytes()), None));
                 }
                 (window, at_window) = (Instant::now(), part.bytes());
             }
@@ -174,12 +174,12 @@ fn end(size: Option<u64>, announced: Option<u64>) -> std::result::Result<End, Tr
 
 /// Why a body is not read.
 enum Start {
-    /// The bytes that are there and those that would come are not of one file.
+    /// The bytes on disk and those offered are not of the same file.
     Wrong(String),
     Refused(Trouble),
 }
 
-/// Where the body of a response goes on: after the bytes that are there, or (with the origin to remember) at the beginning.
+/// Where the body of a response belongs: after the bytes on disk, or (with the origin to remember) at the beginning.
 fn start(
     response: &Response<Body>,
     url: &str,
@@ -196,8 +196,8 @@ fn start(
         }
         (206, Some(_)) => match first_byte(headers) {
             Some(from) if from == bytes => Ok(None),
-            Some(from) => Err(Start::Wrong(format!("sends bytes from {from} on, asked for those from {bytes} on"))),
-            None => Err(Start::Wrong("sends a piece without saying which".to_owned())),
+            Some(from) => Err(Start::Wrong(format!("sends bytes from {from}, but was asked for bytes from {bytes}"))),
+            None => Err(Start::Wrong("sends a range without saying which".to_owned())),
         },
         (416, Some(_)) => Err(Start::Wrong("has fewer bytes there now".to_owned())),
         (code @ (408 | 425 | 429 | 500..=599), _) => {
@@ -216,7 +216,7 @@ fn first_byte(headers: &HeaderMap) -> Option<u64> {
     text(headers, header::CONTENT_RANGE)?.strip_prefix("bytes ")?.split('-').next()?.trim().parse().ok()
 }
 
-/// `Retry-After` in seconds; the form with a date is not worth the trouble.
+/// `Retry-After` in seconds; the date form is ignored.
 fn patience(headers: &HeaderMap) -> Option<Duration> {
     let seconds = text(headers, header::RETRY_AFTER)?.trim().parse().ok()?;
     Some(Duration::from_secs(seconds).min(MOST_PATIENCE))
@@ -225,7 +225,7 @@ fn patience(headers: &HeaderMap) -> Option<Duration> {
 fn failed(error: ureq::Error) -> Trouble {
     use ureq::Error as E;
     match error {
-        E::HostNotFound => Trouble::Again("is not known by that name (is there a network?)".to_owned(), None),
+        E::HostNotFound => Trouble::Again("is an unknown host name (is there a network?)".to_owned(), None),
         E::Timeout(_) => Trouble::Again("does not answer in time".to_owned(), None),
         // The same request would fail in the same way.
         E::BadUri(_) | E::Http(_) | E::TooManyRedirects | E::Rustls(_) | E::Tls(_) => {
@@ -249,10 +249,10 @@ pub fn megabytes(bytes: u64) -> String {
     format!("{:.1} MB", bytes as f64 / 1e6)
 }
 
-/// The proxy of the environment, with the servers of NO_PROXY left out; None if no variable names one.
+/// The proxy from the environment, not used for the servers in NO_PROXY; None if no variable names one.
 ///
-/// Errors: `usage` for a variable that names none that can be used. ureq passes over such a variable, and the request would
-/// go out without a proxy.
+/// Errors: `usage` for a variable whose value is unusable. ureq would skip such a variable and send the request
+/// without a proxy.
 pub fn proxy() -> Result<Option<Proxy>> {
     for name in PROXY_VARIABLES {
         let Some(value) = std::env::var_os(name).filter(|value| !value.is_empty()) else { continue };
@@ -264,8 +264,8 @@ pub fn proxy() -> Result<Option<Proxy>> {
         let message =
             format!("{name} is {value:?}, but must be the address of a proxy, such as http://proxy.example:3128");
         return Err(Error::new(Kind::Usage, message).hint(format!(
-            "http, https, socks4, socks4a, socks5 and socks5h are known; correct {name} or unset it; NO_PROXY names servers \
-             that are asked without a proxy"
+            "allowed are http, https, socks4, socks4a, socks5 and socks5h; correct {name} or unset it; NO_PROXY names servers \
+            that are reached without a proxy"
         )));
     }
     Ok(None)
@@ -276,18 +276,18 @@ fn is_proxy(value: &str) -> bool {
     let Some(authority) = proxy.uri().authority() else { return false };
     let (host, address) = (authority.host(), authority.as_str());
     let address = address.rsplit_once('@').map_or(address, |(_, address)| address);
-    // For a port that cannot be read ureq takes the protocol's usual one.
+    // ureq would replace an unreadable port by the protocol's default.
     let port = address.strip_prefix(host).unwrap_or_default();
     let readable = || port.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok_and(|port| port > 0));
     !host.is_empty() && (port.is_empty() || readable())
 }
 
-/// Errors: `usage` for an address that no request can be made to.
+/// Errors: `usage` for an address that is not http or https.
 pub fn check_host(host: &str) -> Result<()> {
     let parsed = host.parse::<Uri>().ok().filter(|uri| uri.host().is_some_and(|name| !name.is_empty()));
     if parsed.is_some_and(|uri| matches!(uri.scheme_str(), Some("https" | "http"))) {
         return Ok(());
     }
-    Err(Error::new(Kind::Usage, format!("{:?} is no address of a server", without_password(host)))
+    Err(Error::new(Kind::Usage, format!("{:?} is not the address of a server", without_password(host)))
         .hint("give one such as https://huggingface.co"))
 }

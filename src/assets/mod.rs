@@ -1,7 +1,7 @@
-//! Pretrained files of the field: which ones settings need, where they are looked for, how they are fetched and verified.
+//! Pretrained files: which ones the settings need, where rvc-run looks for them, how it fetches and verifies them.
 //!
-//! [`Catalog`] says what there is, [`Store`] where it lies on this machine, [`fetch`](fetch::fetch) brings what is missing, [`verify`](verify::verify)
-//! reads what is there against its digest.
+//! [`Catalog`] lists them, [`Store`] finds them on this machine, [`fetch`](fetch::fetch) downloads missing ones, [`verify`](verify::verify)
+//! compares them with their digests.
 
 pub mod catalog;
 pub mod fetch;
@@ -15,8 +15,8 @@ pub use store::Store;
 
 use crate::config::{Config, is_path};
 
-/// The names of the files that training with these settings needs; nothing for methods that are built in, or for files that
-/// the settings give by path.
+/// The names of the files that training with these settings needs, without built-in methods and files that the settings
+/// give by path.
 pub fn needed(config: &Config) -> Vec<String> {
     let mut names = Vec::new();
     match config.content_encoder.as_str() {
@@ -33,7 +33,7 @@ pub fn needed(config: &Config) -> Vec<String> {
         _ => None,
     };
     names.extend(f0_file.filter(|_| config.if_f0).map(str::to_owned));
-    // The tiny preset has no base that would fit: "default" is none there.
+    // No base fits the tiny preset, where "default" means "none".
     for (given, network) in [(&config.pretrained_g, "G"), (&config.pretrained_d, "D")] {
         if given == "default" && config.preset != "tiny" {
             names.push(config.pretrained_name(network));
@@ -42,7 +42,7 @@ pub fn needed(config: &Config) -> Vec<String> {
     names
 }
 
-/// The settings that the field trains a voice with, and that train_voice has by default (stdlib/presets.rhai).
+/// The field's usual settings, train_voice's defaults (stdlib/presets.rhai).
 pub fn usual() -> Config {
     Config {
         content_encoder: "hubert_base".into(),

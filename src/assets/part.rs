@@ -1,8 +1,8 @@
-//! A download that is not finished: the bytes so far, their digest, and what the server said about the file.
+//! An unfinished download: the bytes so far, their digest, and where they came from.
 //!
 //! ```text
 //! rmvpe.pt.part         what has arrived, in order
-//! rmvpe.pt.part.json    address, ETag: whether a further piece would belong to the same file
+//! rmvpe.pt.part.json    address, ETag: whether the server still has the same file
 //! ```
 
 use crate::files::{self, Hasher};
@@ -12,7 +12,7 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-/// What a piece must have in common with the bytes that are there.
+/// What a new range must have in common with the bytes on disk.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Origin {
@@ -21,7 +21,7 @@ pub struct Origin {
     pub etag: Option<String>,
 }
 
-/// The bytes so far. They are written as they come, so that nothing is lost when the process ends.
+/// The bytes so far. They are written as they arrive, so nothing is lost when the process ends.
 pub struct Part {
     path: PathBuf,
     file: File,
@@ -31,14 +31,14 @@ pub struct Part {
 }
 
 impl Part {
-    /// The unfinished download of `target`, or a new one. What is there is read once, for its digest.
+    /// The unfinished download of `target`, or a new one. Existing bytes are read once, for their digest.
     /// Errors: `file.read`, `file.write`.
     pub fn open(target: &Path) -> Result<Self> {
         let path = beside(target, ".part");
         let mut options = File::options();
         let mut file =
             options.read(true).write(true).create(true).truncate(false).open(&path).map_err(io("write", &path))?;
-        // A damaged note is as good as none: the download starts again.
+        // With a damaged note the download starts again.
         let origin = files::read(&note(&path)).ok().and_then(|json| serde_json::from_slice(&json).ok());
         let Some(origin) = origin else {
             let mut part = Self { path, file, hasher: Hasher::default(), bytes: 0, origin: Origin::default() };
@@ -57,17 +57,17 @@ impl Part {
         }
     }
 
-    /// How many bytes are there.
+    /// The number of bytes so far.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// The validator under which `url` may be asked for the rest.
+    /// The validator for a request for the rest of `url`.
     pub fn resumable(&self, url: &str) -> Option<&str> {
         self.origin.etag.as_deref().filter(|_| self.bytes > 0 && self.origin.url == url)
     }
 
-    /// Drops all bytes; what follows is from `origin`. Errors: `file.write`.
+    /// Drops all bytes; the following ones come from `origin`. Errors: `file.write`.
     pub fn restart(&mut self, origin: Origin) -> Result<()> {
         self.file.set_len(0).and_then(|()| self.file.seek(SeekFrom::Start(0))).map_err(io("write", &self.path))?;
         (self.hasher, self.bytes) = (Hasher::default(), 0);
@@ -82,7 +82,7 @@ impl Part {
     /// Adds bytes. Errors: `file.write`, `file.disk_full`.
     pub fn append(&mut self, bytes: &[u8]) -> Result<()> {
         if let Err(error) = self.file.write_all(bytes) {
-            // How much of it was written is unknown: back to what the digest has seen.
+            // How much was written is unknown: back to the bytes in the digest.
             let _ = self.file.set_len(self.bytes).and_then(|()| self.file.seek(SeekFrom::End(0)));
             return Err(Error::io("write", &self.path, error));
         }
@@ -91,7 +91,7 @@ impl Part {
         Ok(())
     }
 
-    /// The SHA-256 of what is there.
+    /// The SHA-256 of the bytes so far.
     pub fn digest(&self) -> String {
         self.hasher.clone().finish()
     }
@@ -99,7 +99,7 @@ impl Part {
     /// Gives the finished file its name. Errors: `file.write`.
     pub fn finish(self, target: &Path) -> Result<()> {
         self.file.sync_all().map_err(io("write", &self.path))?;
-        // Windows renames no open file.
+        // Windows cannot rename an open file.
         drop(self.file);
         std::fs::rename(&self.path, target).map_err(io("rename", &self.path))?;
         files::sync_folder(target.parent().unwrap_or(Path::new(".")));

@@ -1,7 +1,7 @@
-//! Where pretrained files lie on this machine.
+//! Where pretrained files are on this machine.
 //!
-//! A folder of assets may be one of ours, the assets/ folder or the whole checkout of RVC WebUI, the one of Applio, or rvc-next's:
-//! whoever has the files already points RVC_RUN_ASSETS at them.
+//! RVC_RUN_ASSETS may name a folder of ours, the assets/ folder or the whole checkout of RVC WebUI, a checkout of Applio, or
+//! rvc-next's folder, so that nobody has to download files again.
 
 use super::Catalog;
 use super::catalog::Asset;
@@ -11,10 +11,10 @@ use crate::{Error, Kind, Result};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-/// Folders to look in, below a folder of assets: itself, RVC WebUI's checkout, Applio's checkout.
+/// Subfolders of a folder of assets to search: itself, those of RVC WebUI's checkout, those of Applio's.
 const BELOW: [&str; 3] = ["", "assets", "rvc/models"];
 
-/// The folders that pretrained files are looked for in, first one first.
+/// The folders to search for pretrained files, in order.
 #[derive(Clone, Debug)]
 pub struct Store {
     root: PathBuf,
@@ -27,7 +27,7 @@ pub struct Store {
 }
 
 impl Store {
-    /// The store of a workspace alone: its own folder assets/.
+    /// The store of a workspace without the environment: only its folder assets/.
     pub fn new(workspace: &Workspace) -> Self {
         let own = workspace.path("assets");
         Self {
@@ -39,15 +39,15 @@ impl Store {
         }
     }
 
-    /// The store of a workspace and what the environment adds: the folders of RVC_RUN_ASSETS, then the user's cache folder.
+    /// The store of a workspace and the environment: also the folders of RVC_RUN_ASSETS, then the user's cache folder.
     ///
-    /// New files go to the workspace's assets/ if there is one, else to the first folder of RVC_RUN_ASSETS that is there (in
-    /// a checkout of RVC WebUI to its assets/), else to the cache folder, which all workspaces of a user share.
+    /// New files go to the workspace's assets/ if it exists, else to the first existing folder of RVC_RUN_ASSETS (in a
+    /// checkout of RVC WebUI to its assets/), else to the cache folder, which all workspaces of a user share.
     pub fn with_environment(workspace: &Workspace, variable: impl Fn(&str) -> Option<OsString>) -> Self {
         let mut store = Self::new(workspace);
         let given = variable("RVC_RUN_ASSETS").unwrap_or_default();
         let given: Vec<PathBuf> = std::env::split_paths(&given).filter(|path| !path.as_os_str().is_empty()).collect();
-        // A folder that is not there is more likely mistyped, or of a disk that is not mounted, than wanted.
+        // A missing folder is more likely a typo or an unmounted disk than intended.
         let (there, absent): (Vec<&PathBuf>, Vec<&PathBuf>) = given.iter().partition(|path| path.is_dir());
         store.warnings = absent.into_iter().map(|path| absence(path)).collect();
         let cache = cache_folder(variable);
@@ -59,7 +59,7 @@ impl Store {
         store
     }
 
-    /// The same store with new files going to `folder`, which is also looked in, first of all.
+    /// The same store, with new files going to `folder`, which is also searched first.
     #[must_use]
     pub fn into_folder(mut self, folder: PathBuf) -> Self {
         self.folders.insert(0, folder.clone());
@@ -78,7 +78,7 @@ impl Store {
         &self.catalog
     }
 
-    /// The folders that are looked in, in order.
+    /// The folders to search, in order.
     pub fn folders(&self) -> &[PathBuf] {
         &self.folders
     }
@@ -98,34 +98,34 @@ impl Store {
         self.root.join(given)
     }
 
-    /// Where the asset `name` ("rmvpe.pt", "pretrained_v2/f0G40k.pth", "contentvec") lies whole: a file or a folder.
+    /// The path of the complete asset `name` ("rmvpe.pt", "pretrained_v2/f0G40k.pth", "contentvec"): a file or a folder.
     ///
-    /// Errors: `asset.missing` with the folders that were looked in, what lies there without all its files, and the command
-    /// that fetches it; `config.value` for a name that is not in the catalog.
+    /// Errors: `asset.missing` with the folders searched, incomplete copies found there, and the command that fetches it;
+    /// `config.value` for a name that is not in the catalog.
     pub fn locate(&self, name: &str) -> Result<PathBuf> {
         let asset = self.catalog.asset(name)?;
         self.find_whole(asset).ok_or_else(|| self.missing_error(&[asset]))
     }
 
-    /// The asset `name`, or one that does as well, and where it lies whole. Errors: as [`Store::locate`].
+    /// The asset `name`, or one that can replace it, and the path of its complete copy. Errors: as [`Store::locate`].
     pub fn locate_or_twin(&self, name: &str) -> Result<(&Asset, PathBuf)> {
         let asset = self.catalog.asset(name)?;
         let found = self.alternatives(asset)?.into_iter().find_map(|asset| Some((asset, self.find_whole(asset)?)));
         found.ok_or_else(|| self.missing_error(&[asset]))
     }
 
-    /// An asset and those that do instead of it.
+    /// An asset and those that can replace it.
     fn alternatives<'a>(&'a self, asset: &'a Asset) -> Result<Vec<&'a Asset>> {
         let instead = asset.instead.iter().map(|name| self.catalog.asset(name));
         std::iter::once(Ok(asset)).chain(instead).collect()
     }
 
-    /// Where an asset lies with every file of it.
+    /// The path of an asset with all its files.
     pub fn find_whole(&self, asset: &Asset) -> Option<PathBuf> {
         self.places(asset).find(|path| asset.missing_at(path).is_empty())
     }
 
-    /// Where something of an asset lies, if it lies nowhere whole: a folder without all its files, or a folder in the file's stead.
+    /// The path of an incomplete asset, if there is no complete one: a folder without all its files, or a folder instead of a file.
     pub fn find_incomplete(&self, asset: &Asset) -> Option<PathBuf> {
         if self.find_whole(asset).is_some() { None } else { self.places(asset).find(|path| path.exists()) }
     }
@@ -136,7 +136,7 @@ impl Store {
         folders.flat_map(move |folder| names().map(move |name| folder.join(name)))
     }
 
-    /// The assets that training with these settings needs and that are not there, themselves or what does instead.
+    /// The assets that training with these settings needs and that are missing, along with all their replacements.
     /// Errors: `config.value` for a name that is not in the catalog.
     pub fn missing(&self, config: &Config) -> Result<Vec<&Asset>> {
         let mut missing = Vec::new();
@@ -149,13 +149,13 @@ impl Store {
         Ok(missing)
     }
 
-    /// Errors unless all is there that training with these settings needs: `asset.missing`, one for all of them.
+    /// Errors unless everything that training with these settings needs is there: one `asset.missing` for all of it.
     pub fn require(&self, config: &Config) -> Result<()> {
         let missing = self.missing(config)?;
         if missing.is_empty() { Ok(()) } else { Err(self.missing_error(&missing)) }
     }
 
-    /// The asset that does instead of this one, or that this one does instead of.
+    /// The asset that can replace this one, or that this one can replace.
     fn twin(&self, asset: &Asset) -> Option<&Asset> {
         let instead = |one: &Asset, other: &Asset| one.instead.first() == Some(&other.name);
         self.catalog.assets.iter().find(|other| instead(asset, other) || instead(other, asset))
@@ -165,7 +165,7 @@ impl Store {
         let mut names = Vec::new();
         let mut incomplete = Vec::new();
         for asset in assets {
-            // A twin that is there is not what is missing: somebody asked for this form of the two.
+            // If its twin is there, only this form of the two is missing: somebody asked for it.
             let twin = self.twin(asset).filter(|twin| self.find_whole(twin).is_none());
             names.push(match twin {
                 Some(twin) => format!("{} (or the {} {})", asset.name, twin.form(), twin.name),
@@ -177,30 +177,30 @@ impl Store {
         }
         let folders: Vec<String> = self.folders.iter().map(|folder| folder.display().to_string()).collect();
         let was = if names.len() == 1 { "was" } else { "were" };
-        let looked = format!("{} {was} not found (looked in {})", names.join(", "), folders.join(", "));
+        let looked = format!("{} {was} not found (searched {})", names.join(", "), folders.join(", "));
         let message = std::iter::once(looked).chain(incomplete).chain(self.warnings.iter().cloned());
         let message = message.collect::<Vec<_>>().join("; ");
         Error::new(Kind::AssetMissing, message).hint(remedy(assets))
     }
 }
 
-/// Where new files go in a folder of RVC_RUN_ASSETS: in a checkout the files lie in its assets/, not beside its sources.
+/// Where new files go in a folder of RVC_RUN_ASSETS: in a checkout to its assets/, not beside its sources.
 fn inside(folder: &Path) -> PathBuf {
     let assets = folder.join("assets");
     if assets.is_dir() { assets } else { folder.to_owned() }
 }
 
 fn absence(path: &Path) -> String {
-    let what = if path.exists() { "is no folder" } else { "does not exist" };
+    let what = if path.exists() { "is not a folder" } else { "does not exist" };
     format!("{}, from RVC_RUN_ASSETS, {what}", path.display())
 }
 
-/// What of an asset is not at `path`, where something of it lies.
+/// What is missing from an incomplete asset at `path`.
 fn lacking(asset: &Asset, path: &Path) -> String {
     let place = path.display();
     match (asset.form(), path.is_dir()) {
-        ("file", _) => format!("{place} is no file"),
-        (_, false) => format!("{place} is no folder"),
+        ("file", _) => format!("{place} is not a file"),
+        (_, false) => format!("{place} is not a folder"),
         _ => format!("{place} is there without {}", asset.missing_at(path).join(", ")),
     }
 }
@@ -225,7 +225,7 @@ pub fn fetch_command(assets: &[&Asset]) -> String {
     format!("rvc-run assets fetch {}{flag}", names.join(" "))
 }
 
-/// The user's cache folder for assets; None if the environment names no home.
+/// The user's cache folder for assets; None if the environment has no home.
 fn cache_folder(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
     let absolute = |name: &str| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let base = if cfg!(windows) {
@@ -233,7 +233,7 @@ fn cache_folder(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> 
     } else if cfg!(target_os = "macos") {
         absolute("HOME").map(|home| home.join("Library/Caches"))
     } else {
-        // A relative XDG_CACHE_HOME does not count (XDG Base Directory Specification).
+        // A relative XDG_CACHE_HOME is ignored (XDG Base Directory Specification).
         absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")))
     };
     base.map(|base| base.join("rvc-run").join("assets"))
@@ -354,7 +354,7 @@ mod tests {
         assert_eq!(error.kind(), Kind::AssetMissing);
         let expected = format!("; {} is there without pytorch_model.bin", own.join("contentvec").display());
         assert!(error.message().ends_with(&expected), "{error}");
-        let expected = format!("; {} is no file", own.join("rmvpe.pt").display());
+        let expected = format!("; {} is not a file", own.join("rmvpe.pt").display());
         assert!(store.locate("rmvpe.pt").unwrap_err().message().ends_with(&expected));
 
         for file in ["contentvec/config.json", "contentvec/pytorch_model.bin", "rmvpe.pt"] {
@@ -421,7 +421,7 @@ mod tests {
         assert_eq!(store.target(), shared);
         let [first, second] = store.warnings() else { panic!("{:?}", store.warnings()) };
         assert_eq!(*first, format!("{}, from RVC_RUN_ASSETS, does not exist", mistyped.display()));
-        assert!(second.ends_with("file, from RVC_RUN_ASSETS, is no folder"), "{second}");
+        assert!(second.ends_with("file, from RVC_RUN_ASSETS, is not a folder"), "{second}");
         assert!(store.locate("rmvpe.pt").unwrap_err().message().contains(first));
         assert_eq!(of(&[&mistyped]).target(), folder.path().join("assets"), "no home, no cache folder");
     }

@@ -1,4 +1,4 @@
-//! Whether the content of assets is what their names promise.
+//! Verifies the content of assets by digest.
 
 use super::Store;
 use super::catalog::File;
@@ -12,11 +12,11 @@ use std::path::{Path, PathBuf};
 /// What is known about the content of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
-    /// It has a digest of the catalog.
+    /// It matches a digest in the catalog.
     Good,
-    /// The catalog has no digest of it; it is what was fetched first.
+    /// The catalog has no digest for it; it is the file that was fetched first.
     AsFetched,
-    /// Nothing is known that it could be compared with.
+    /// There is no digest to compare with.
     Unknown {
         got: String,
     },
@@ -24,7 +24,7 @@ pub enum State {
         expected: String,
         got: String,
     },
-    /// Other files of its asset are there, or a folder of its name.
+    /// Missing, though other files of its asset, or a folder of its name, exist.
     Missing,
 }
 
@@ -36,19 +36,19 @@ pub struct Checked {
     pub state: State,
 }
 
-/// What was written down beside a file that could not be verified when it was fetched.
+/// The note beside a file that could not be verified when it was fetched.
 #[derive(Serialize, Deserialize)]
 struct Note {
     sha256: String,
 }
 
-/// The digest that `path` was fetched with, for later. Errors: `file.write`.
+/// Records the digest of `path` as fetched. Errors: `file.write`.
 pub(super) fn remember(path: &Path, digest: &str) -> Result<()> {
     let json = serde_json::to_vec(&Note { sha256: digest.to_owned() }).unwrap_or_default();
     files::write(&beside(path, ".fetched.json"), json)
 }
 
-/// Reads the file at `path` against what is known of `file`. Errors: `file.read`; `asset.damaged` for an unreadable note.
+/// Compares the file at `path` with the digests of `file`. Errors: `file.read`; `asset.damaged` for an unreadable note.
 pub fn file(file: &File, path: &Path) -> Result<State> {
     let got = files::digest_file(path)?;
     let known = file.digests();
@@ -56,7 +56,7 @@ pub fn file(file: &File, path: &Path) -> Result<State> {
         return Ok(State::Good);
     }
     let source = file.source.as_ref();
-    // What is fetched may have any content where the catalog has no digest of it, whatever else is known.
+    // Without a digest in the catalog, a download may have any content.
     if source.is_some_and(|source| source.sha256.is_none()) {
         return noted(path).map(|noted| compare(noted, got));
     }
@@ -79,14 +79,14 @@ fn noted(path: &Path) -> Result<Option<String>> {
     let parsed: Note = serde_json::from_slice(&files::read(&note)?).map_err(|e| {
         Error::new(Kind::AssetDamaged, format!("{} cannot be read: {e}", note.display()))
             .path(&note)
-            .hint("delete it and the file beside it, and fetch again")
+            .hint("delete it and the file that it belongs to, and fetch again")
     })?;
     Ok(Some(parsed.sha256))
 }
 
-/// Every file of the named assets that are on this machine, whole or in part, read against what is known of it.
+/// Verifies every file of the named assets that are on this machine, complete or not.
 ///
-/// Errors: `config.value` for an unknown name, `file.read`, `cancelled`. A damaged or missing file is no error here.
+/// Errors: `config.value` for an unknown name, `file.read`, `cancelled`. A damaged or missing file is not an error here.
 pub fn verify(store: &Store, names: &[String], task: &Task) -> Result<Vec<Checked>> {
     let mut found = Vec::new();
     for name in names {

@@ -1,20 +1,20 @@
-//! The disks under a workspace: which place lies on which, what is free, whether anything can be written.
+//! The disks under a workspace: which disk holds a path, how much is free, whether it is writable.
 
 use super::TEMP;
 use crate::{Error, Kind, Result};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-/// The file system that a place lies on.
+/// The file system that holds a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Disk {
-    /// The same for all places on one file system.
+    /// The same for all paths on one file system.
     pub id: u64,
-    /// Bytes that this user may still write.
+    /// Bytes that this user can still write.
     pub free: u64,
 }
 
-/// The file system under `place`, which need not exist; links are followed. None where it reports no size: some report 0.
+/// The file system that holds `place`, which need not exist; links are followed. None where it reports no size: some report 0.
 #[cfg(unix)]
 pub fn disk(place: &Path) -> Option<Disk> {
     use std::os::unix::fs::MetadataExt;
@@ -23,24 +23,24 @@ pub fn disk(place: &Path) -> Option<Disk> {
     Some(Disk { id: std::fs::metadata(&at).ok()?.dev(), free: about.f_bavail.saturating_mul(about.f_frsize) })
 }
 
-/// The file system under `place`, which need not exist. None where it reports no size.
+/// The file system that holds `place`, which need not exist. None where it reports no size.
 #[cfg(not(unix))]
 pub fn disk(place: &Path) -> Option<Disk> {
     use sysinfo::{DiskRefreshKind, Disks};
     let at = nearest_there(place).ok()?.canonicalize().ok()?;
     let disks = Disks::new_with_refreshed_list_specifics(DiskRefreshKind::nothing().with_storage()).ok()?;
-    // The mount point that is its longest prefix.
+    // The mount point with the longest common prefix.
     let under = disks.iter().zip(0..).filter(|(disk, _)| at.starts_with(disk.mount_point()));
     let (disk, id) = under.max_by_key(|(disk, _)| disk.mount_point().as_os_str().len())?;
     (disk.total_space() > 0).then(|| Disk { id, free: disk.available_space() })
 }
 
-/// Free bytes of the file system under `place`, which need not exist; None where it reports none.
+/// Free bytes of the file system that holds `place`, which need not exist; None where it reports no size.
 pub fn free_space(place: &Path) -> Option<u64> {
     disk(place).map(|disk| disk.free)
 }
 
-/// `place`, or the nearest folder above it that is there. Errors: `file.write` for a link that leads nowhere.
+/// `place`, or the nearest folder above it that exists. Errors: `file.write` for a broken link.
 fn nearest_there(place: &Path) -> Result<PathBuf> {
     let whole = std::path::absolute(if place.as_os_str().is_empty() { Path::new(".") } else { place })
         .map_err(|e| Error::io("write to", place, e))?;
@@ -52,13 +52,13 @@ fn nearest_there(place: &Path) -> Result<PathBuf> {
             let message = format!("{} is a link to {}, which is not there", at.display(), target.display());
             return Err(Error::new(Kind::Write, message)
                 .path(at)
-                .hint("make that folder, mount its disk, or remove the link"));
+                .hint("create that folder, mount its disk, or remove the link"));
         }
     }
     Ok(whole)
 }
 
-/// Makes and removes a file in `folder`, or in the nearest folder above it that is there; makes no folder.
+/// Writes and removes a file in `folder`, or in the nearest folder above it that exists; creates no folder.
 ///
 /// Errors: `file.write` if nothing can be written there, `file.disk_full`.
 pub fn check_writable(folder: &Path) -> Result<()> {
@@ -71,7 +71,7 @@ pub fn check_writable(folder: &Path) -> Result<()> {
     }
     let made = tempfile::Builder::new().prefix(TEMP).tempfile_in(&at);
     made.map(drop).map_err(|e| match e.kind() {
-        // What file systems that take no files say, such as /proc.
+        // The answer of file systems that accept no files, such as /proc.
         ErrorKind::NotFound => Error::io("write to", &at, ErrorKind::PermissionDenied.into()),
         _ => Error::io("write to", &at, e),
     })

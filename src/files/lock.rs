@@ -1,4 +1,4 @@
-//! Folders that one process works on at a time.
+//! Locks on folders, so that one process at a time works in them.
 
 use super::create_folder;
 use crate::{Error, Kind, Result};
@@ -7,10 +7,10 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// How long a lock is asked for again before it counts as another's.
+/// How long a lock is retried before another process counts as its holder.
 const LOCK_PATIENCE: std::time::Duration = std::time::Duration::from_millis(200);
 
-/// Folders that this process has claimed, and whether each is lent to a [`Lock`] now.
+/// Folders that this process has claimed, and whether each is lent to a [`Lock`].
 static CLAIMED: Mutex<Option<HashMap<PathBuf, Claimed>>> = Mutex::new(None);
 
 struct Claimed {
@@ -18,9 +18,9 @@ struct Claimed {
     lent: bool,
 }
 
-/// What `f` makes of the folders claimed.
+/// Calls `f` with the claimed folders.
 fn claimed<T>(f: impl FnOnce(&mut HashMap<PathBuf, Claimed>) -> T) -> T {
-    // Nothing under this lock can leave the table half changed.
+    // No code under this lock can leave the table half changed.
     let mut table: MutexGuard<'_, _> = CLAIMED.lock().unwrap_or_else(PoisonError::into_inner);
     f(table.get_or_insert_with(HashMap::new))
 }
@@ -30,13 +30,13 @@ fn claimed<T>(f: impl FnOnce(&mut HashMap<PathBuf, Claimed>) -> T) -> T {
 #[derive(Debug)]
 pub struct Lock {
     file: Arc<File>,
-    /// The claim that it was lent by.
+    /// The claim that lent it.
     lent_by: Option<PathBuf>,
 }
 
 impl Lock {
-    /// Locks `folder` (making it if missing) for this process. Errors: `file.locked` if another process holds it, or another part
-    /// of this one.
+    /// Locks `folder` (created if missing) for this process. Errors: `file.locked` if another process, or another part of this one,
+    /// holds it.
     pub fn acquire(folder: &Path) -> Result<Self> {
         create_folder(folder)?;
         let real = folder.canonicalize().map_err(|e| Error::io("lock", folder, e))?;
@@ -50,7 +50,7 @@ impl Lock {
         }
     }
 
-    /// Keeps `folder` for this process from now on, between the locks of its single steps: no other process can come between two of
+    /// Reserves `folder` for this process across the locks of its steps: no other process can lock it between two of
     /// them. Errors: as [`Lock::acquire`].
     pub fn claim(folder: &Path) -> Result<Claim> {
         let lock = Self::acquire(folder)?;
@@ -72,7 +72,7 @@ impl Drop for Lock {
     }
 }
 
-/// A folder that this process keeps while the value lives; see [`Lock::claim`]. A lock that was lent outlives it.
+/// A folder reserved for this process while the value lives; see [`Lock::claim`]. A lent lock outlives it.
 #[derive(Debug)]
 pub struct Claim {
     folder: PathBuf,
@@ -95,7 +95,7 @@ fn locked_file(folder: &Path) -> Result<File> {
     let path = folder.join(".lock");
     // Opening a pipe would wait for its reader.
     if path.exists() && !path.is_file() {
-        return Err(Error::new(Kind::Write, format!("{} is no regular file", path.display()))
+        return Err(Error::new(Kind::Write, format!("{} is not a regular file", path.display()))
             .path(&path)
             .hint("remove it and run again"));
     }
@@ -105,8 +105,8 @@ fn locked_file(folder: &Path) -> Result<File> {
         .write(true)
         .open(&path)
         .map_err(|e| Error::io("write", &path, e))?;
-    // A process that is being started holds copies of all open files until its program is loaded: the lock of a folder
-    // that was just released may live on in one for a moment.
+    // A process that is being started holds copies of all open files until its program is loaded, so a lock that was just
+    // released may stay held there for a moment.
     let deadline = std::time::Instant::now() + LOCK_PATIENCE;
     let mut outcome = file.try_lock();
     while matches!(outcome, Err(std::fs::TryLockError::WouldBlock)) && std::time::Instant::now() < deadline {
