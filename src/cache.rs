@@ -1,8 +1,8 @@
-//! Results of stages, found again by what they were made from: key -> hit, or a pending folder that becomes the entry.
+//! The cache of stage results, found by the digests of their inputs: key -> hit, or a pending folder that becomes the entry.
 //!
 //! A [`Key`] names everything that decides the result (content digests of the inputs, the parameters that matter, the
-//! version of the stage) and nothing else: no file name, no time, no size, no device. So touching, renaming or copying
-//! costs nothing, and an edit that keeps size and time is still seen.
+//! version of the stage) and nothing else: no file name, no time, no size, no device. So touching, renaming or copying a file
+//! costs nothing, and an edit that keeps size and time is still noticed.
 //!
 //! ```text
 //! <root>/<stage>/<2 digits>/<64 digits>/entry.json     the key in full, the SHA-256 of each output, the stage's own notes
@@ -10,10 +10,10 @@
 //! <root>/.tmp/<session>/                               pending folders; swept when the session's process is gone
 //! ```
 //!
-//! Outputs are verified whenever they are looked up: damage is a miss with a warning, never a wrong result. An entry is
-//! published by one rename of its folder, so two processes may make the same one at the same time. Nothing is synced, which took a
-//! quarter of a thread's time: what a power cut leaves of an entry is found damaged and made again. The links to them in logs/ are
-//! made durable by one sync before the file list that names them is written.
+//! Outputs are verified on every lookup: damage is a miss with a warning, never a wrong result. One rename of its folder
+//! publishes an entry, so two processes may make the same one at the same time. Nothing is synced, which took a
+//! quarter of a thread's time: an entry that a power cut damaged is detected and made again. One sync makes the links in logs/
+//! durable before the file list that names them is written.
 
 use crate::files::{self, Lock};
 use crate::{Error, Kind, Result, task::Task};
@@ -30,7 +30,7 @@ use std::time::{Duration, SystemTime};
 const SCHEMA: u32 = 1;
 const RECORD: &str = "entry.json";
 const SESSIONS: &str = ".tmp";
-/// How often a used entry's time is renewed. Pruning works in days, so an hour is exact enough and saves writes.
+/// Seconds between two updates of a used entry's time. Pruning works in days, so an hour is exact enough and saves writes.
 const RENEW_AFTER: Duration = Duration::from_hours(1);
 
 /// Everything that decides a result.
@@ -44,8 +44,8 @@ pub struct Key {
 }
 
 impl Key {
-    /// The key of a stage without inputs or parameters. `version` is raised in the commit that changes what the stage
-    /// computes; old results then are misses.
+    /// The key of a stage without inputs or parameters. A commit that changes what the stage computes raises `version`;
+    /// old results are then misses.
     pub fn new(stage: &str, version: u32) -> Self {
         Self { stage: stage.to_owned(), version, inputs: BTreeMap::new(), params: BTreeMap::new() }
     }
@@ -76,7 +76,7 @@ impl Key {
         &self.params
     }
 
-    /// What this key has otherwise than `other`, each as "name: theirs -> ours"; empty for equal keys.
+    /// The differences from `other`, each as "name: theirs -> ours"; empty for equal keys.
     pub fn differences(&self, other: &Self) -> Vec<String> {
         let parts = |key: &Self| {
             let mut parts = BTreeMap::from([
@@ -100,7 +100,7 @@ impl Key {
     }
 }
 
-/// One output of an entry: where it lies in the cache, and the SHA-256 its content had when it was looked up.
+/// One output of an entry: its path in the cache, and the SHA-256 of its content at the lookup.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Object {
     pub path: PathBuf,
@@ -115,7 +115,7 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// The output called `name`. Errors: `data.damaged` if the stage made none of that name.
+    /// The output called `name`. Errors: `data.damaged` if there is none of that name.
     pub fn object(&self, name: &str) -> Result<Object> {
         match self.record.files.get(name) {
             Some(output) => Ok(Object { path: self.folder.join(name), digest: output.sha256.clone() }),
@@ -127,7 +127,7 @@ impl Entry {
         }
     }
 
-    /// What the stage noted about its result.
+    /// The stage's notes on its result.
     pub fn notes(&self) -> &Value {
         &self.record.notes
     }
@@ -154,7 +154,7 @@ struct Output {
     size: u64,
 }
 
-/// entry.json on disk: the digest covers the notes and the list, so that a flipped bit there is seen too.
+/// entry.json on disk: the digest covers the notes and the list, so that a flipped bit there is noticed too.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Sealed {
@@ -162,21 +162,21 @@ struct Sealed {
     entry: Record,
 }
 
-/// Whether a result was there or had to be made.
+/// Whether a result came from the cache or was made now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
     Reused,
     Made,
 }
 
-/// What a key leads to.
+/// The outcome of a lookup.
 pub enum Lookup {
     Hit(Entry),
-    /// Not there, or damaged (see [`Pending::damage`]).
+    /// Missing or damaged (see [`Pending::damage`]).
     Miss(Pending),
 }
 
-/// A folder in which a missing result is being made; removed if it is dropped before [`Pending::commit`].
+/// A folder for a result in the making; dropping it before [`Pending::commit`] removes it.
 pub struct Pending {
     cache: Cache,
     key: Key,
@@ -190,12 +190,12 @@ impl Pending {
         self.folder.join(name)
     }
 
-    /// What is wrong with the entry that is there, if one is.
+    /// What is wrong with the existing entry, if there is one.
     pub fn damage(&self) -> Option<&str> {
         self.damage.as_deref()
     }
 
-    /// The published entry: every file in the folder becomes an output. `notes` are kept with it.
+    /// Publishes the entry: every file in the folder becomes an output. `notes` are kept with it.
     ///
     /// Errors: `file.write`, `file.disk_full`.
     pub fn commit(self, notes: Value) -> Result<Entry> {
@@ -213,7 +213,7 @@ impl Pending {
         self.publish(sealed.entry)
     }
 
-    /// Renames the folder to its place. An intact entry that appeared there meanwhile is as good; a damaged one goes.
+    /// Renames the folder to its place. An intact entry that appeared there meanwhile is kept instead; a damaged one is replaced.
     fn publish(&self, record: Record) -> Result<Entry> {
         let target = self.cache.folder(&self.key)?;
         if let Some(parent) = target.parent() {
@@ -230,7 +230,7 @@ impl Pending {
                 return Ok(entry);
             }
             let aside = self.cache.session.fresh();
-            // Another process may be doing the same; whoever comes second finds nothing to move.
+            // Another process may be doing the same; the second finds nothing to move.
             let _ = std::fs::rename(&target, &aside);
             let _ = std::fs::remove_dir_all(&aside);
         }
@@ -250,7 +250,7 @@ enum Found {
     Damaged(String),
 }
 
-/// An entry as it lies in the cache: its record is intact, its outputs were not looked at.
+/// An entry with an intact record; its outputs are not verified.
 #[derive(Clone, Debug)]
 pub struct Stored {
     pub folder: PathBuf,
@@ -258,11 +258,11 @@ pub struct Stored {
     pub notes: Value,
     /// Name of each output -> its SHA-256.
     pub outputs: BTreeMap<String, String>,
-    /// Of the outputs together.
+    /// Of all outputs together.
     pub bytes: u64,
 }
 
-/// What [`Cache::prune`] removed, or [`Cache::check`] saw.
+/// What [`Cache::prune`] removed or [`Cache::check`] read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     pub entries: u64,
@@ -279,7 +279,7 @@ pub struct Cache {
 }
 
 impl Cache {
-    /// The cache in `root` (made if missing), with what dead processes left half-made swept away.
+    /// The cache in `root` (created if missing); removes unfinished work of dead processes.
     ///
     /// Errors: `file.write` if the folder cannot be written.
     pub fn open(root: impl Into<PathBuf>) -> Result<Self> {
@@ -295,7 +295,7 @@ impl Cache {
         &self.root
     }
 
-    /// The verified entry of `key`, if it is there and intact. Damage is told by the [`Cache::once`] that repairs it.
+    /// The verified entry of `key`, if it exists and is intact. The [`Cache::once`] that repairs damage reports it.
     pub fn get(&self, key: &Key) -> Result<Option<Entry>> {
         match self.find(key)? {
             Found::Intact(entry) => {
@@ -308,7 +308,7 @@ impl Cache {
 
     /// The verified entry of `key`, or a folder to make it in.
     ///
-    /// Errors: `file.write`, `file.disk_full`. Damage is not an error; it is told by [`Pending::damage`].
+    /// Errors: `file.write`, `file.disk_full`. Damage is not an error; see [`Pending::damage`].
     pub fn lookup(&self, key: &Key) -> Result<Lookup> {
         let damage = match self.find(key)? {
             Found::Intact(entry) => {
@@ -336,7 +336,7 @@ impl Cache {
             Lookup::Miss(pending) => pending,
         };
         if let Some(damage) = pending.damage() {
-            task.warn(format!("a cached result of stage {} is damaged and is made again: {damage}", key.stage()));
+            task.warn(format!("a cached result of stage {} is damaged and will be made again: {damage}", key.stage()));
         }
         let notes = files::unsynced(|| make(&pending))?;
         Ok((pending.commit(notes)?, Origin::Made))
@@ -353,7 +353,7 @@ impl Cache {
         Ok(digests)
     }
 
-    /// All entries whose record can be read, in the order of their folders.
+    /// All entries with a readable record, in the order of their folders.
     pub fn stored(&self) -> Result<Vec<Stored>> {
         let mut folders = self.entries()?;
         folders.sort();
@@ -379,19 +379,19 @@ impl Cache {
         Ok(tally)
     }
 
-    /// Out of the way in one rename, then deleted: no other process ever sees half of an entry.
+    /// Moves entries away in one rename each, then deletes them: no other process ever sees half of an entry.
     fn discard(&self, folder: &Path) -> Result<()> {
         let aside = self.session.fresh();
         std::fs::rename(folder, &aside).map_err(|e| Error::io("remove", folder, e))?;
         std::fs::remove_dir_all(&aside).map_err(|e| Error::io("remove", &aside, e))
     }
 
-    /// Reads every output of every entry against its digest, in parallel.
+    /// Verifies every output of every entry by its digest, in parallel.
     pub fn check(&self, task: &Task) -> Result<Tally> {
         self.check_part(task, 1.0)
     }
 
-    /// As [`Cache::check`], of a share of the entries from 0 to 1: always the same ones, spread evenly.
+    /// As [`Cache::check`], for a share of the entries from 0 to 1: always the same ones, spread evenly.
     pub fn check_part(&self, task: &Task, share: f64) -> Result<Tally> {
         let mut folders = self.entries()?;
         folders.retain(|folder| place_in_order(folder) < share);
@@ -428,7 +428,7 @@ impl Cache {
         Ok(tally)
     }
 
-    /// The folders of all entries, in no promised order.
+    /// The folders of all entries, in any order.
     fn entries(&self) -> Result<Vec<PathBuf>> {
         let mut entries = Vec::new();
         for stage in folders_in(&self.root)? {
@@ -463,8 +463,8 @@ impl Cache {
 /// Puts a cached file at `target`, replacing what is there in one rename: a hard link, or a copy where the file system
 /// has no links between the two places.
 ///
-/// A hard link costs no space, but a tool that writes into the file in place changes the cached one too. That is seen at
-/// the next lookup (the digest no longer fits) and repaired with a warning.
+/// A hard link costs no space, but a tool that writes to the file in place changes the cached one too. The next lookup
+/// notices (the digest differs), warns and makes the result again.
 pub fn place(object: &Object, target: &Path) -> Result<()> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let folder = target.parent().unwrap_or(Path::new("."));
@@ -473,7 +473,7 @@ pub fn place(object: &Object, target: &Path) -> Result<()> {
     let _ = std::fs::remove_file(&temp);
     if std::fs::hard_link(&object.path, &temp).is_ok() {
         let renamed = std::fs::rename(&temp, target).map_err(|e| Error::io("replace", target, e));
-        // Renaming one link over another of the same file does nothing and leaves both.
+        // Renaming one link over another to the same file does nothing and leaves both.
         let _ = std::fs::remove_file(&temp);
         return renamed;
     }
@@ -507,7 +507,7 @@ struct Session {
 impl Session {
     fn start(sessions: &Path) -> Result<Self> {
         let mut result = Err(Error::new(Kind::Internal, "no session folder was tried"));
-        // A sweeping process may hold the lock of a folder that was just made; another name then.
+        // A process that is cleaning up may hold the lock of a folder that was just created; try another name.
         for _ in 0..10 {
             let folder = tempfile::Builder::new()
                 .prefix(&format!("{}-", std::process::id()))
@@ -522,7 +522,7 @@ impl Session {
         result
     }
 
-    /// A path in the session folder that was never given out before.
+    /// A new path in the session folder.
     fn fresh(&self) -> PathBuf {
         self.folder.join(self.count.fetch_add(1, Ordering::Relaxed).to_string())
     }
@@ -536,10 +536,10 @@ impl Drop for Session {
     }
 }
 
-/// Removes the session folders whose process is gone. What cannot be removed stays for the next time.
+/// Removes the session folders of dead processes. What cannot be removed stays for the next time.
 fn sweep(sessions: &Path) {
     for folder in folders_in(sessions).unwrap_or_default() {
-        // Without its lock file the folder was made this very moment by a process that will lock it next.
+        // A folder without a lock file was created just now by a process that will lock it next.
         if folder.join(".lock").exists() && Lock::acquire(&folder).is_ok() {
             let _ = std::fs::remove_dir_all(&folder);
         }
@@ -550,14 +550,14 @@ fn folders_in(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(files::list(folder)?.into_iter().filter(|path| path.is_dir()).collect())
 }
 
-/// Where an entry's digest lies between the lowest and the highest, from 0 to below 1.
+/// The position of an entry's digest between the lowest and the highest, from 0 to below 1.
 fn place_in_order(folder: &Path) -> f64 {
     let name = folder.file_name().unwrap_or_default().to_string_lossy();
     let digits = name.get(..8).and_then(|digits| u32::from_str_radix(digits, 16).ok()).unwrap_or_default();
     f64::from(digits) / (f64::from(u32::MAX) + 1.0)
 }
 
-/// The record of an entry whose outputs all have their digests, or what is wrong.
+/// The record of an entry whose outputs all match their digests, or what is wrong.
 fn verify(folder: &Path) -> std::result::Result<Record, String> {
     let record = read_record(folder)?;
     for (name, output) in &record.files {
@@ -582,7 +582,7 @@ fn read_record(folder: &Path) -> std::result::Result<Record, String> {
     Ok(sealed.entry)
 }
 
-/// Marks an entry as used today; see [`Cache::prune`]. A cache that cannot be written can still be read.
+/// Marks an entry as used today; see [`Cache::prune`]. A read-only cache can still be used.
 fn renew(record: &Path) {
     let Ok(used) = std::fs::metadata(record).and_then(|m| m.modified()) else { return };
     let now = SystemTime::now();

@@ -1,4 +1,4 @@
-//! `rvc-run cache`: what is kept, why a file is found or made again, checked, and made room for.
+//! `rvc-run cache`: shows, explains, checks and prunes the cache.
 
 use super::terminal::Terminal;
 use clap::{Arg, ArgMatches, Command};
@@ -12,42 +12,48 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// What the subcommand takes.
+/// The subcommand's options.
 pub fn command() -> Command {
     let number = |name: &'static str, value: &'static str, default: &'static str, help: &'static str| {
         let parser = clap::value_parser!(f64);
         Arg::new(name).long(name).value_name(value).value_parser(parser).default_value(default).help(help)
     };
     Command::new("cache")
-        .about("Show, explain, verify and clean the results that are kept to be used again")
+        .about("Show, explain, verify and clean the cached results")
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(Command::new("status").about("Show entries and bytes by stage and by voice"))
         .subcommand(
-            Command::new("explain")
-                .about("Show for each stage of a file which key made it, hit or miss, and what differs")
-                .arg(
-                    Arg::new("file")
-                        .required(true)
-                        .value_name("FILE")
-                        .value_parser(clap::value_parser!(PathBuf))
-                        .help("a recording below data/, or a clip or feature below logs/"),
-                ),
+            Command::new("explain").about("Show for each stage of a file its key, hit or miss, and what differs").arg(
+                Arg::new("file")
+                    .required(true)
+                    .value_name("FILE")
+                    .value_parser(clap::value_parser!(PathBuf))
+                    .help("a recording below data/, or a clip or feature below logs/"),
+            ),
         )
         .subcommand(
             Command::new("verify")
-                .about("Read entries against their SHA-256; ends with 1 if one is damaged")
+                .about("Verify entries by their SHA-256; exits with 1 if one is damaged")
                 .arg(number("subset", "P", "100", "percent of the entries, spread evenly")),
         )
         .subcommand(
-            Command::new("prune")
-                .about("Remove entries that no run has used lately; what lies in logs/ stays")
-                .arg(number("keep-days", "N", "30", "days since the last use; 0 removes all")),
+            Command::new("prune").about("Remove entries that no run has used lately; files in logs/ stay").arg(number(
+                "keep-days",
+                "N",
+                "30",
+                "days since the last use; 0 removes all",
+            )),
         )
         .subcommand(
             Command::new("clear")
-                .about("Remove the entries of one voice that no other voice uses; what lies in logs/ stays")
-                .arg(Arg::new("voice").required(true).value_name("VOICE").help("as `rvc-run cache status` names it")),
+                .about("Remove the entries of one voice that no other voice uses; files in logs/ stay")
+                .arg(
+                    Arg::new("voice")
+                        .required(true)
+                        .value_name("VOICE")
+                        .help("name as shown by `rvc-run cache status`"),
+                ),
         )
 }
 
@@ -104,7 +110,7 @@ fn status(terminal: &Terminal, workspace: &Workspace, task: &Task, cache: &Cache
     let rows: Vec<Vec<String>> = stages.into_iter().map(|(name, (n, bytes))| row(name, n, bytes)).collect();
     terminal.print(&cache.root().display().to_string());
     if rows.is_empty() {
-        terminal.print("nothing is kept yet");
+        terminal.print("the cache is empty");
         return Ok(());
     }
     print(terminal, &["stage", "entries", "size"], &rows);
@@ -123,7 +129,7 @@ fn verify(terminal: &Terminal, task: &Task, cache: &Cache, percent: f64) -> Resu
         return Ok(());
     }
     Err(Error::new(Kind::DataDamaged, format!("{} of {} entries are damaged", tally.damaged.len(), tally.entries))
-        .hint("nothing is lost: what is damaged is made again when it is needed"))
+        .hint("nothing is lost: damaged entries are made again when they are needed"))
 }
 
 fn removed(terminal: &Terminal, tally: &Tally) {

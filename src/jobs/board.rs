@@ -1,4 +1,4 @@
-//! Which jobs may start, how each ended, and what is told of it.
+//! Which jobs may start, how each ended, and what is reported.
 
 use super::plan::{Plan, Planned};
 use super::record::{self, Files, Record, WITH_SKIPPED};
@@ -19,23 +19,23 @@ pub(super) struct Board<'a> {
     reuse: bool,
     stage: Stage,
     next: &'a mut Next<'a>,
-    /// Jobs that have ended and that `next` was not told of.
+    /// Jobs that have ended and that `next` has not seen.
     news: VecDeque<usize>,
     started: Vec<bool>,
     outcomes: Vec<Option<Outcome>>,
-    /// The failure after which nothing more starts.
+    /// The failure that keeps other jobs from starting.
     failure: Option<String>,
-    /// What kept a state from being written; ends the whole call.
+    /// The error that kept a state from being written; ends the whole call.
     fault: Option<Error>,
 }
 
 impl<'a> Board<'a> {
-    /// A board with what earlier calls have done already, if that counts.
+    /// A board with the results of earlier calls, if they count.
     pub fn new(task: &'a Task, plan: Plan, options: &Options, next: &'a mut Next<'a>) -> Self {
         let count = plan.jobs.len();
         let known = (0..count).filter_map(|place| Some((place, done_before(&plan.jobs[place])?)));
         let known: Vec<(usize, Outcome)> = known.filter(|_| options.reuse).collect();
-        // Of the jobs that are run, so that the time left follows from them alone.
+        // Only of jobs that run, since the time left is estimated from them.
         let stage = task.stage("jobs", options.expect.max(count).saturating_sub(known.len()) as u64);
         let mut board = Self {
             task,
@@ -57,7 +57,7 @@ impl<'a> Board<'a> {
         board
     }
 
-    /// How many jobs there are by now.
+    /// The number of jobs so far.
     pub fn len(&self) -> usize {
         self.plan.jobs.len()
     }
@@ -70,7 +70,7 @@ impl<'a> Board<'a> {
         &self.plan.jobs
     }
 
-    /// Asks what is to be done next for every job that has ended, and adds it.
+    /// Asks `next` about every job that has ended, and adds the jobs that it returns.
     pub fn grow(&mut self) {
         while !self.stops() {
             let Some(place) = self.news.pop_front() else { return };
@@ -87,12 +87,12 @@ impl<'a> Board<'a> {
         }
     }
 
-    /// Whether [`Board::grow`] has something to ask.
+    /// Whether [`Board::grow`] has jobs to ask about.
     pub fn has_news(&self) -> bool {
         !self.news.is_empty() && !self.stops()
     }
 
-    /// A job that was added: it may be done already, or need one that failed.
+    /// Checks a new job: it may be done already, or need one that failed.
     fn begin(&mut self, place: usize) {
         let job = self.job(place);
         if let Some(outcome) = done_before(&job).filter(|_| self.reuse) {
@@ -116,7 +116,7 @@ impl<'a> Board<'a> {
         self.outcomes[place].is_some()
     }
 
-    /// The first job that may start now.
+    /// The first job that is ready to start.
     pub fn ready(&self) -> Option<usize> {
         if self.stops() {
             return None;
@@ -135,22 +135,22 @@ impl<'a> Board<'a> {
         self.failure.is_some() || self.must_end()
     }
 
-    /// Whether running jobs are to be stopped too.
+    /// Whether to stop running jobs too.
     pub fn must_end(&self) -> bool {
         self.fault.is_some() || self.task.is_cancelled()
     }
 
-    /// What stands beside the count of finished jobs.
+    /// Sets the note beside the count of finished jobs.
     pub fn note(&mut self, note: impl Into<String>) {
         self.stage.advance(0, note);
     }
 
-    /// Ends the whole call with an error, once what runs has stopped.
+    /// Ends the whole call with an error, once the running jobs have stopped.
     pub fn fail(&mut self, error: Error) {
         self.fault.get_or_insert(error);
     }
 
-    /// Records how a job ended that was run. Jobs that need it and cannot have it end with it.
+    /// Records how a job ended. If it failed, the jobs that need it end too.
     pub fn settle(&mut self, place: usize, ended: Ended) {
         let job = self.job(place);
         let outcome = ended.outcome(&job);
@@ -217,13 +217,13 @@ impl<'a> Board<'a> {
         let (name, log) = (self.plan.jobs[place].shown(), outcome.log.display());
         match outcome.status {
             Status::Done => self.task.info(format!("{name}: done, {:.1} s", outcome.seconds)),
-            Status::DoneWithSkipped => self.task.warn(format!("{name}: done, with items left out; see {log}")),
+            Status::DoneWithSkipped => self.task.warn(format!("{name}: done, but some items were left out; see {log}")),
             Status::Failed => self.task.warn(format!("{name}: failed, {}; see {log}", outcome.reason)),
             Status::Cancelled | Status::Skipped => self.task.info(format!("{name}: {}", outcome.reason)),
         }
     }
 
-    /// All outcomes in order; what has none was not started. Errors: what ended the call.
+    /// All outcomes in order; a job without one was not started. Errors: the one that ended the call.
     pub fn finish(mut self) -> Result<Vec<Outcome>> {
         for place in 0..self.outcomes.len() {
             if self.outcomes[place].is_none() {
@@ -251,15 +251,15 @@ impl<'a> Board<'a> {
     }
 }
 
-/// How a job ended in an earlier call, if that still holds: nothing that decides its outcome has changed, and what it makes is there.
+/// How a job ended in an earlier call, if that still holds: nothing that decides its outcome has changed, and its files exist.
 fn done_before(job: &Planned) -> Option<Outcome> {
     let ended = Record::read(&job.files.state()).filter(|r| r.digest == job.digest)?.ended?;
     let holds = ended.status.is_done() && job.job.makes.iter().all(|path| path.exists());
-    // The folder may have been moved since, or the job renamed to what its files are called by.
+    // The folder may have been moved since, or the job renamed to the name of its files.
     holds.then(|| Outcome { reused: true, name: job.job.name.clone(), log: job.files.log(), ..ended })
 }
 
-/// The end of a job that was run.
+/// The end of a job.
 pub(super) struct Ended {
     pub status: Status,
     pub exit_code: Option<i32>,
@@ -270,7 +270,7 @@ pub(super) struct Ended {
 }
 
 impl Ended {
-    /// The end of a job that finished while nobody looked: its last call was killed.
+    /// The end of a job that finished after the call that started it was killed.
     pub fn unseen(files: &Files, record: &Record) -> Option<Self> {
         let exit_code = record::read_report(&files.result()).exit;
         let status = match exit_code? {

@@ -1,4 +1,4 @@
-//! Jobs as children of this process: slots, GPUs, retries, time limits.
+//! Jobs as child processes: slots, GPUs, retries, time limits.
 
 use super::board::{Board, Ended};
 use super::plan::Planned;
@@ -12,15 +12,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Time between two looks at the logs for what to show.
+/// Time between two reads of the logs for the progress display.
 const LOOK: Duration = Duration::from_secs(1);
 /// Most characters shown of a line of a log.
 const SHOWN: usize = 100;
-/// How long a lock that nobody should hold may still be in a process that is just being started, see [`crate::files::Lock`].
+/// How long a process that is just being started may still hold a released lock, see [`crate::files::Lock`].
 const LOCK_PATIENCE: Duration = Duration::from_millis(500);
-/// How long processes may take to be gone after SIGKILL (a GPU's driver gives memory back first).
+/// How long processes may take to exit after SIGKILL (a GPU's driver frees its memory first).
 const KILLED: Duration = Duration::from_secs(20);
-/// The variable that says which GPUs a process sees.
+/// The variable that selects the GPUs that a process sees.
 const VISIBLE: &str = "CUDA_VISIBLE_DEVICES";
 /// SIGKILL.
 const KILL: i32 = 9;
@@ -41,7 +41,7 @@ pub(super) fn run(task: &Task, options: &Options, board: &mut Board<'_>) -> Resu
     Ok(())
 }
 
-/// The GPU of each slot, as the variable spells it; none: what this process sees. `parent` is this process's own variable.
+/// The GPU of each slot, as the variable spells it; None: those that this process sees. `parent` is this process's own variable.
 ///
 /// Errors: `device.missing` for a GPU that this process does not see.
 fn slots(options: &Options, parent: Option<&str>) -> Result<Vec<Option<String>>> {
@@ -69,7 +69,7 @@ fn slots(options: &Options, parent: Option<&str>) -> Result<Vec<Option<String>>>
     Ok((0..wanted).map(|slot| Some(names[slot % names.len()].clone())).collect())
 }
 
-/// Looks at the jobs from place `from` on. Errors: `file.locked` if an earlier call handed one to Slurm and nobody saw its end.
+/// Checks the jobs from index `from`. Errors: `file.locked` if an earlier call submitted one to Slurm and its end was not recorded.
 fn refuse_slurms(board: &Board, from: usize) -> Result<()> {
     for job in
         board.jobs().iter().enumerate().skip(from).filter(|(place, _)| !board.has_ended(*place)).map(|(_, job)| job)
@@ -77,17 +77,17 @@ fn refuse_slurms(board: &Board, from: usize) -> Result<()> {
         let record = Record::read(&job.files.state()).filter(|record| record.ended.is_none());
         if let Some(ticket) = record.and_then(|record| record.slurm) {
             let number = ticket.id.unwrap_or(ticket.name);
-            return Err(Error::new(Kind::Locked, format!("{} was handed to Slurm as {number}", job.shown()))
+            return Err(Error::new(Kind::Locked, format!("{} was submitted to Slurm as {number}", job.shown()))
                 .path(job.files.state())
-                .hint("run with the backend slurm to go on with it, or stop it with scancel and remove that file"));
+                .hint("run with the backend slurm to follow it, or stop it with scancel and remove that file"));
         }
     }
     Ok(())
 }
 
-/// Waits for children of an earlier controller that was killed, and takes over what they finished. They were told to stop when it
-/// died; one that does not within the patience is killed. Jobs that are added later may be among them, so all in the folder
-/// are waited for.
+/// Waits for children of an earlier controller that was killed, and takes over their results. They got a signal to stop when it
+/// died; one that does not stop in time is killed. Jobs that are added later may be among them, so it waits for all
+/// in the folder.
 ///
 /// Errors: `file.locked` if one cannot be ended; `file.read`.
 pub(super) fn wait_for_orphans(task: &Task, options: &Options, board: &mut Board) -> Result<()> {
@@ -121,7 +121,7 @@ pub(super) fn wait_for_orphans(task: &Task, options: &Options, board: &mut Board
     Ok(())
 }
 
-/// Settles a job that a child of an earlier controller finished, with nobody there to see it.
+/// Settles a job that a child of an earlier controller finished after that controller died.
 fn take_over(board: &mut Board, place: usize) {
     let job = board.job(place);
     let record = Record::read(&job.files.state()).filter(|record| record.ended.is_none() && record.slurm.is_none());
@@ -131,7 +131,7 @@ fn take_over(board: &mut Board, place: usize) {
     }
 }
 
-/// What a child was asked to stop for.
+/// Why a child was asked to stop.
 #[derive(Clone, Copy, PartialEq)]
 enum Stop {
     No,
@@ -145,7 +145,7 @@ struct Running {
     child: Child,
     _hold: Hold,
     attempt: u32,
-    /// Of the first attempt, and of this one.
+    /// Start of the first attempt, and of this one.
     first: Instant,
     began: Instant,
     stop: Stop,
@@ -159,13 +159,13 @@ struct Pool<'a, 'b> {
     task: &'a Task,
     options: &'a Options,
     board: &'a mut Board<'b>,
-    /// How many jobs there were when it was last looked for new ones.
+    /// The number of jobs at the last check for new ones.
     known: usize,
     program: PathBuf,
     slots: Vec<Option<String>>,
     busy: Vec<bool>,
     running: Vec<Running>,
-    /// Told the place of each child that is gone.
+    /// Receives the index of each child that has exited.
     send: Sender<usize>,
 }
 
@@ -179,7 +179,7 @@ impl Pool<'_, '_> {
                 self.start(place, slot, 1, Instant::now());
             }
             if self.running.is_empty() {
-                // None could be started; that is news as well.
+                // None could be started; report that as well.
                 if self.board.has_news() {
                     continue;
                 }
@@ -196,7 +196,7 @@ impl Pool<'_, '_> {
         }
     }
 
-    /// Takes in the jobs that are to follow those that have ended.
+    /// Adds the jobs that follow those that have ended.
     fn grow(&mut self) {
         while self.board.has_news() {
             self.board.grow();
@@ -237,7 +237,7 @@ impl Pool<'_, '_> {
                     line: String::new(),
                 });
             }
-            // No process to be had: the job's own failure, the others may be luckier.
+            // The process could not be created: only this job fails, others may still start.
             Ok(Err(e)) => self.board.settle(
                 place,
                 Ended {
@@ -293,7 +293,7 @@ impl Pool<'_, '_> {
         let (code, what) = match child.end() {
             Ok(Ok(code)) => (Some(code), String::new()),
             Ok(Err(KILL)) if !killed => {
-                (None, "killed by signal 9, as the system does when memory runs out".to_owned())
+                (None, "killed by signal 9, which the system sends when memory runs out".to_owned())
             }
             Ok(Err(signal)) => (None, format!("killed by signal {signal}")),
             Err(e) => (None, format!("lost: {e}")),
@@ -304,10 +304,10 @@ impl Pool<'_, '_> {
         self.warn_of_crash(&job, status, &ending, &report);
         let again = status == Status::Failed && record::may_pass(exit_code, &report) && attempt <= self.options.retries;
         if again && !self.board.must_end() {
-            row.finish(format!("{reason}; tried again"));
+            row.finish(format!("{reason}; trying again"));
             return self.start(place, slot, attempt + 1, first);
         }
-        drop(row); // The board tells of the end.
+        drop(row); // The board reports the end.
         let seconds = first.elapsed().as_secs_f64();
         self.board.settle(place, Ended { status, exit_code, reason, attempts: attempt, seconds, reused: false });
     }
@@ -315,11 +315,11 @@ impl Pool<'_, '_> {
     fn warn_of_crash(&self, job: &Planned, status: Status, ending: &Ending, report: &Report) {
         if status.is_done() && ending.code != report.exit && report.exit.is_some() {
             let how = ending.code.map_or_else(|| ending.what.clone(), |code| format!("ended with exit {code}"));
-            self.task.warn(format!("{}: its work was done and saved, then its process was {how}", job.shown()));
+            self.task.warn(format!("{}: its work is done and saved, but then its process was {how}", job.shown()));
         }
     }
 
-    /// Asks children to stop that must, each once, and kills those that were asked too long ago.
+    /// Asks children to stop, each once, where they must; kills those that were asked too long ago.
     fn stop_what_must(&mut self) {
         let (now, all) = (Instant::now(), self.board.must_end());
         for running in &mut self.running {

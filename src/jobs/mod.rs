@@ -1,18 +1,18 @@
-//! Child runs of recipes: many at once, each in its own process with its own log, on this machine or through Slurm.
+//! Runs recipes as child processes: many at once, each with its own log, on this machine or through Slurm.
 //!
 //! ```text
 //! jobs::run --+-- plan     names, order, digests: every mistake is found before anything starts
-//!             +-- record   <folder>/<id>.state.json  .result.json  .log  .lock: what a later call goes on from
-//!             +-- board    which jobs may start, how each ended, what is told
+//!             +-- record   <folder>/<id>.state.json  .result.json  .log  .lock: what a later call resumes from
+//!             +-- board    which jobs may start, how each ended, what is reported
 //!             +-- local    slots and GPUs of this machine; process: one child with its group
 //!             +-- slurm    the same jobs as batch scripts; polled through squeue
 //! ```
 //!
-//! A crash, an out-of-memory kill or a hang of one child touches no other. A call that was killed at any moment and is made
-//! again goes on: what is done is not run again, and a child that outlived its controller is waited for, never doubled.
+//! A crash, an out-of-memory kill or a hang of one child affects no other. A call that was killed at any moment and is repeated
+//! resumes: finished jobs are skipped, and a child that outlived its controller is waited for, never started twice.
 //!
-//! A child says what it has to say in the file that [`RESULT_VARIABLE`] names, see [`report`]. That file is also the proof
-//! that the work is done: it is written last, and once it says so, no later crash of the process takes it back.
+//! A child reports its result in the file that [`RESULT_VARIABLE`] names, see [`report`]. That file is also the proof
+//! that the work is done: it is written last, and a later crash of the process does not change that.
 
 mod board;
 mod local;
@@ -31,10 +31,10 @@ use std::time::Duration;
 
 pub use record::{Report, read_report, report};
 
-/// Longest time until a cancel or a time limit is seen.
+/// Longest time until a cancel or a time limit is noticed.
 const TICK: Duration = Duration::from_millis(50);
 
-/// The environment variable that tells a child where its result file belongs.
+/// The environment variable with the path of a child's result file.
 pub const RESULT_VARIABLE: &str = "RVC_RUN_RESULT";
 
 /// One child run.
@@ -45,19 +45,19 @@ pub struct Job {
     pub name: String,
     /// The script that the child runs, as its command line names it.
     pub recipe: PathBuf,
-    /// The script's text, where `recipe` is no file but one that the program carries.
+/// The script's text, if `recipe` is not a file but built into the program.
     #[serde(skip)]
     pub text: Option<String>,
-    /// What follows the recipe on the command line.
+    /// The arguments after the recipe on the command line.
     pub args: Vec<String>,
-    /// Environment variables beside those of this process.
+    /// Environment variables in addition to those of this process.
     pub env: Vec<(String, String)>,
     /// Names of the jobs that must be done before this one starts.
     pub after: Vec<String>,
-    /// Whatever else the outcome depends on, such as a digest of the recordings; a job that is done is run again when its
+    /// Anything else that the outcome depends on, such as a digest of the recordings; a finished job runs again when its
     /// recipe's text, `args`, `env` or this changes.
     pub key: String,
-    /// Files that the job makes: one that is done is run again where one of them is missing.
+    /// Files that the job makes: a finished job runs again if one of them is missing.
     pub makes: Vec<PathBuf>,
 }
 
@@ -72,40 +72,40 @@ pub enum Backend {
     Slurm,
 }
 
-/// How jobs are run.
+/// How to run jobs.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Options {
     /// Most jobs at once. 0: `per_gpu` on each GPU, or 1 without GPUs; with Slurm, as many as the cluster takes.
     /// With Slurm only jobs without `after` are counted.
     pub parallel: usize,
-    /// The GPUs of this machine that jobs are spread over (0 is the first that this process sees). Empty: children see what
-    /// this process sees.
+    /// The GPUs of this machine to spread jobs over (0 is the first that this process sees). Empty: children see the same GPUs as
+    /// this process.
     pub gpus: Vec<u32>,
     /// Most jobs at once on one GPU. 0: one, or what `parallel` needs.
     pub per_gpu: usize,
-    /// Whether jobs still start after one has failed. Those that run are finished either way.
+    /// Whether jobs still start after one has failed. Running jobs finish either way.
     pub keep_going: bool,
-    /// How often a job that failed is tried again: after a crash, for want of memory, disk or network. A wrong command line or script (exit 2)
-    /// and an error that stays (see [`crate::Kind::may_pass`]) are not.
+    /// How often a failed job is retried: after a crash, or a lack of memory, disk or network. A wrong command line or script (exit 2)
+    /// and a lasting error (see [`crate::Kind::may_pass`]) are not retried.
     pub retries: u32,
-    /// Longest time of one try, in seconds; 0: no limit. It is then asked to stop, and counts as failed.
+    /// Longest time of one attempt, in seconds; 0: no limit. After it the job is asked to stop and counts as failed.
     pub timeout_seconds: f64,
-    /// How long a child that was asked to stop may take to finish its step and save, in seconds; then it is killed.
+    /// How long a child that was asked to stop may take to finish its step and save, in seconds, before it is killed.
     pub patience_seconds: f64,
-    /// Whether jobs that are done already count as done; otherwise everything runs again.
+    /// Whether to skip jobs that are already done; otherwise everything runs again.
     pub reuse: bool,
-    /// How many jobs there will be, those included that [`run_on`] adds; 0: the jobs that are given. For the time left.
+    /// The expected number of jobs, including those that [`run_on`] adds, to estimate the time left; 0: the given jobs.
     pub expect: usize,
     pub backend: Backend,
     pub slurm: SlurmOptions,
     /// Logs, states and results: tracking/jobs/<group>.
     #[serde(skip)]
     pub folder: PathBuf,
-    /// What is started, with `flags`, the recipe and its arguments. None: this very program.
+    /// The program to start, with `flags`, the recipe and its arguments. None: this program.
     #[serde(skip)]
     pub program: Option<PathBuf>,
-    /// What stands before the recipe on the command line, such as --workspace.
+    /// The arguments before the recipe on the command line, such as --workspace.
     #[serde(skip)]
     pub flags: Vec<String>,
 }
@@ -149,14 +149,14 @@ impl Options {
     }
 }
 
-/// What only Slurm is told.
+/// Options for Slurm.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SlurmOptions {
     /// GPUs of each job (`--gres=gpu:N`). None: one if `gpus` names any, else none.
     pub gpus: Option<u32>,
-    /// Longest time of one start, as sbatch takes it ("4:00:00"); empty: the partition's. Near it the child saves and the job
-    /// is put in the queue again, where it goes on.
+    /// Longest time of one start, in sbatch's format ("4:00:00"); empty: the partition's. Shortly before it the child saves and the job
+    /// returns to the queue, to resume later.
     pub time: String,
     /// Seconds before the time limit at which the child is asked to save. Slurm may be up to 60 s late.
     pub signal_seconds: u32,
@@ -198,18 +198,18 @@ pub enum Status {
     Failed,
     /// Stopped on request; the next call goes on with it.
     Cancelled,
-    /// Never started: a job that it needs is not done, or another failed and `keep_going` is off.
+    /// Never started: a job that it needs did not succeed, or another failed and `keep_going` is off.
     Skipped,
 }
 
 impl Status {
-    /// Whether the work of the job is there.
+    /// Whether the job's work is done.
     pub fn is_done(self) -> bool {
         matches!(self, Status::Done | Status::DoneWithSkipped)
     }
 }
 
-/// What became of a job.
+/// The outcome of a job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
     pub name: String,
@@ -218,27 +218,27 @@ pub struct Outcome {
     pub reason: String,
     /// None if a signal ended it, or if it never ran.
     pub exit_code: Option<i32>,
-    /// How often it was started by the call that ended it.
+    /// The number of starts in the call that ended it.
     pub attempts: u32,
-    /// Of all attempts, 0 if unknown.
+    /// Total of all attempts, 0 if unknown.
     pub seconds: f64,
     /// Everything the child wrote, of all attempts; it need not exist if it never ran.
     pub log: PathBuf,
     /// What the child reported; null if nothing.
     pub result: Value,
-    /// How many warnings the child told, of its last attempt.
+    /// The number of warnings in the child's last attempt.
     #[serde(default)]
     pub warnings: u64,
     /// The end of the log of a job that failed.
     pub last_lines: Vec<String>,
-    /// Whether it was done already, before this call.
+    /// Whether it was already done before this call.
     pub reused: bool,
 }
 
-/// Runs the jobs and says how each ended, in the order of `jobs`. A failed job is an outcome, not an error; so is a cancelled
-/// one: look at `task` afterwards.
+/// Runs the jobs and returns how each ended, in the order of `jobs`. A failed job is an outcome, not an error; so is a cancelled
+/// one: check `task` afterwards.
 ///
-/// Blocks the thread, which must be the one that lives on: on Linux children are told to stop when it ends.
+/// Blocks the thread. Call it on a thread that outlives the jobs: on Linux, children get a signal to stop when it ends.
 ///
 /// Errors: `config.value` (names, dependencies, variables, limits), `file.not_found` (a recipe; with Slurm also its
 /// commands), `device.missing` (a GPU that this process may not use), `file.locked` (another controller works in the folder, or
@@ -247,12 +247,12 @@ pub fn run(task: &Task, jobs: &[Job], options: &Options) -> Result<Vec<Outcome>>
     run_on(task, jobs, options, &mut |_| Ok(Vec::new()))
 }
 
-/// What is to be done next, now that a job has ended. It is also told of jobs that were done before.
+/// Returns the jobs to add after a job has ended. It is also called for jobs that were done before.
 pub type Next<'a> = dyn FnMut(&Outcome) -> Result<Vec<Job>> + 'a;
 
-/// Runs the jobs, and those that `next` adds whenever one has ended: no slot waits for jobs that are not needed. The outcomes
-/// are those of all jobs in the order in which they were named. After a cancel, and once nothing more starts, `next` is not
-/// asked any more.
+/// Runs the jobs, and those that `next` adds whenever one has ended: no slot waits for jobs that are not needed. Returns the
+/// outcomes of all jobs in the order in which they were added. After a cancel, and once nothing more starts, `next` is not
+/// called any more.
 ///
 /// Errors: those of [`run`]; those of `next` and of the jobs that it adds end the call as a cancel does.
 pub fn run_on(task: &Task, jobs: &[Job], options: &Options, next: &mut Next<'_>) -> Result<Vec<Outcome>> {

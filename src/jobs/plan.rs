@@ -1,4 +1,4 @@
-//! Checks jobs before anything starts, and gives each its file names and the digest of what decides its outcome.
+//! Checks jobs before anything starts, and gives each its file names and the digest of everything that decides its outcome.
 
 use super::record::Files;
 use super::{Job, Options};
@@ -10,16 +10,16 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::rc::Rc;
 
-/// Most characters of a name that a file is called by.
+/// Most characters of a file name taken from a job's name.
 const MOST_CHARACTERS: usize = 60;
 
-/// A job that was checked.
+/// A checked job.
 pub(super) struct Planned {
     pub job: Job,
     pub files: Files,
     /// SHA-256 of the recipe's text, the arguments, the variables and the key.
     pub digest: String,
-    /// Places of the jobs that come first.
+    /// Indices of the jobs that come first.
     pub after: Vec<usize>,
 }
 
@@ -30,16 +30,16 @@ impl Planned {
     }
 }
 
-/// A name without what would break a line or steer a terminal.
+/// A name without line breaks and control characters.
 fn shown(name: &str) -> String {
     name.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
 }
 
-/// All jobs of a call, in the order in which they were named.
+/// All jobs of a call, in the order in which they were added.
 #[derive(Default)]
 pub(super) struct Plan {
     pub jobs: Vec<Rc<Planned>>,
-    /// Places by name.
+    /// Indices by name.
     places: BTreeMap<String, usize>,
     ids: HashSet<String>,
 }
@@ -58,7 +58,7 @@ impl Plan {
         for (place, job) in jobs.iter().enumerate() {
             check(job)?;
             if self.places.contains_key(&job.name) || self.ids.contains(&id(&job.name)) {
-                return Err(wrong(format!("two jobs are called {:?}; each needs a name of its own", job.name)));
+                return Err(wrong(format!("two jobs are called {:?}; each needs its own name", job.name)));
             }
             self.places.insert(job.name.clone(), before + place);
             self.ids.insert(id(&job.name));
@@ -94,7 +94,7 @@ fn check_options(options: &Options) -> Result<()> {
     if options.folder.as_os_str().is_empty() {
         return Err(Error::new(Kind::Internal, "jobs need a folder for their logs and states"));
     }
-    // Durations are made from these: a year is far from what overflows, and longer than any wish.
+    // These become durations: a year is far from overflow and longer than anyone needs.
     let most = 366.0 * 86400.0;
     for (name, value) in [
         ("timeout_seconds", options.timeout_seconds),
@@ -125,7 +125,7 @@ fn check(job: &Job) -> Result<()> {
     };
     match job.env.iter().find(|(name, _)| !plain(name)) {
         Some((name, _)) => Err(wrong(format!("job {:?}: {name:?} cannot be an environment variable", job.name))
-            .hint("letters, digits and underscores, no digit first")),
+            .hint("allowed are letters, digits and underscores, not a digit first")),
         None => Ok(()),
     }
 }
@@ -134,7 +134,7 @@ fn wrong(message: String) -> Error {
     Error::new(Kind::ConfigValue, message)
 }
 
-/// The places of the jobs, those that are needed before those that need them.
+/// The indices of the jobs, each after those that it needs.
 ///
 /// Errors: `config.value` if jobs wait for each other.
 pub(super) fn order(plan: &[Rc<Planned>]) -> Result<Vec<usize>> {
@@ -161,7 +161,7 @@ pub(super) fn order(plan: &[Rc<Planned>]) -> Result<Vec<usize>> {
     Ok(order)
 }
 
-/// The name of the job's files: its own where that is a plain file name, else one made from it with a digest. Never starts
+/// The name of the job's files: its own if that is a plain file name, else one derived from it with a digest. Never starts
 /// with a dot or a dash.
 pub(super) fn id(name: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' };

@@ -1,4 +1,4 @@
-//! One child process: a group of its own, told to stop when its parent dies, and a lock that lives as long as it does.
+//! One child process: in its own process group, signalled to stop when its parent dies, with a lock that lives as long as it does.
 
 use std::fs::File;
 use std::path::Path;
@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 /// Time between two tries of a lock.
 const RETRY: Duration = Duration::from_millis(20);
 
-/// A job's lock file, held. A child that is started with it holds it too, until it and all it started are gone: also when this
-/// process was killed. It is never unlocked, only closed, since unlocking would take it from the child as well.
+/// A job's lock file, locked. A child that is started with it holds it too, until it and all its children have exited, even when this
+/// process is killed. It is never unlocked, only closed: unlocking would release it for the child as well.
 pub(super) struct Hold(File);
 
 impl Hold {
-    /// The lock at `path`; none if it stays another's for `patience`, or until `stop`.
+    /// The lock at `path`; None if another process still holds it after `patience`, or at `stop`.
     pub fn take(path: &Path, patience: Duration, stop: impl Fn() -> bool) -> std::io::Result<Option<Self>> {
         let file = File::options().create(true).truncate(false).write(true).open(path)?;
         let began = Instant::now();
@@ -29,7 +29,7 @@ impl Hold {
         }
     }
 
-    /// The lock as an input for another program, which then holds it too. It has nothing to read.
+    /// The lock as standard input of another program, which then holds it too. There is nothing to read.
     pub fn share(&self) -> std::io::Result<Stdio> {
         self.0.try_clone().map(Stdio::from)
     }
@@ -50,7 +50,7 @@ mod unix {
     use std::path::Path;
     use std::process::Command;
 
-    /// A running child. It is killed with its group when this value is dropped before [`Child::end`].
+    /// A running child. Dropping it before [`Child::end`] kills the child with its group.
     pub struct Child {
         process: std::process::Child,
         group: Pid,
@@ -58,7 +58,7 @@ mod unix {
     }
 
     impl Child {
-        /// Starts `command` in a process group of its own; `gone` is called on another thread once it has ended.
+        /// Starts `command` in its own process group; calls `gone` on another thread once it has ended.
         ///
         /// On Linux the child gets SIGTERM when the *thread* that calls this ends.
         pub fn start(mut command: Command, hold: &Hold, gone: impl FnOnce() + Send + 'static) -> std::io::Result<Self> {
@@ -66,7 +66,7 @@ mod unix {
             let parent = rustix::process::getpid();
             command.process_group(0);
             let prepare = move || {
-                // Only here, in the child: set in the parent, every program that another thread starts now would get it.
+                // Only in the child: if the parent set it, every program that another thread starts now would inherit it.
                 fcntl_setfd(&lock, FdFlags::empty())?;
                 stop_with(parent)
             };
@@ -77,7 +77,7 @@ mod unix {
             let group = Pid::from_child(&process);
             let child = Self { process, group, ended: false };
             std::thread::Builder::new().name("job".into()).stack_size(64 << 10).spawn(move || {
-                // NOWAIT leaves the child a zombie, so that its number cannot become another's while it may be signalled.
+                // NOWAIT leaves the child a zombie, so that its number is not reused while it may be signalled.
                 let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
                 while matches!(rustix::process::waitid(WaitId::Pid(group), options), Err(rustix::io::Errno::INTR)) {}
                 gone();
@@ -85,7 +85,7 @@ mod unix {
             Ok(child)
         }
 
-        /// Asks the child and what it started to stop.
+        /// Asks the child and its children to stop.
         pub fn interrupt(&self) {
             self.signal(Signal::INT);
         }
@@ -95,11 +95,11 @@ mod unix {
         }
 
         fn signal(&self, signal: Signal) {
-            // It fails only if nobody is left to hear it.
+            // It fails only if no process is left.
             let _ = rustix::process::kill_process_group(self.group, signal);
         }
 
-        /// The exit code or the signal of a child that is gone. What it started and left behind is killed.
+        /// The exit code or the signal of a child that has exited. Kills the processes that it left behind.
         pub fn end(mut self) -> std::io::Result<Result<i32, i32>> {
             self.sweep()
         }
@@ -123,17 +123,17 @@ mod unix {
     #[cfg(target_os = "linux")]
     fn stop_with(parent: Pid) -> std::io::Result<()> {
         rustix::process::set_parent_process_death_signal(Some(Signal::TERM))?;
-        // It may have died before the kernel was told.
+        // It may have died before the call.
         if rustix::process::getppid() == Some(parent) { Ok(()) } else { Err(std::io::ErrorKind::BrokenPipe.into()) }
     }
 
-    /// Elsewhere a child outlives a controller that is killed; the next one waits for it.
+    /// On other systems a child outlives a controller that is killed; the next one waits for it.
     #[cfg(not(target_os = "linux"))]
     fn stop_with(_parent: Pid) -> std::io::Result<()> {
         Ok(())
     }
 
-    /// Kills the processes that have the lock file open, this one aside. Only where /proc tells which they are.
+    /// Kills the other processes that have the lock file open. Only on systems with /proc, which lists them.
     pub fn kill_holders(lock: &Path) {
         use std::os::unix::fs::MetadataExt;
         let identity = |path: &Path| std::fs::metadata(path).map(|meta| (meta.dev(), meta.ino())).ok();
@@ -150,7 +150,7 @@ mod unix {
     }
 }
 
-/// Without process groups nothing can promise that a child stops with all it started.
+/// Without process groups there is no guarantee that a child stops with all its children.
 #[cfg(not(unix))]
 mod other {
     use super::Hold;

@@ -1,4 +1,4 @@
-//! What a job leaves in the folder: its state, its result, its log.
+//! The files of a job in the folder: its state, its result, its log.
 //!
 //! The order of writing makes a kill at any moment harmless. A start removes the old result, writes a state without an end,
 //! then starts the child; the child writes its result last; the end goes into the state. So a state without an end and a
@@ -13,14 +13,14 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-/// Bytes of a log that are looked at for its last lines.
+/// Bytes read at the end of a log for its last lines.
 const TAIL: u64 = 8192;
 /// Lines shown of the log of a job that failed.
 const LAST_LINES: usize = 10;
 /// Most characters of such a line.
 const LINE: usize = 500;
 
-/// How the name of a state ends.
+/// File name ending of a state.
 const STATE: &str = ".state.json";
 
 /// Exit codes of a child, see DESIGN.md rule 4.
@@ -29,7 +29,7 @@ pub(super) const WRONG_USE: i32 = 2;
 pub(super) const WITH_SKIPPED: i32 = 3;
 pub(super) const CANCELLED: i32 = 130;
 
-/// What a child says of its work, the content of its result file:
+/// A child's report on its work, the content of its result file:
 ///
 /// ```json
 /// { "exit": 0, "warnings": 2, "result": { "metrics": { "loss_mel": 21.3 }, "paths": { "voice": "models/anna.pth" } } }
@@ -37,16 +37,16 @@ pub(super) const CANCELLED: i32 = 130;
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Report {
-    /// The exit code that the child is about to end with; absent while it still works.
+    /// The exit code that the child is about to end with; absent while it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit: Option<i32>,
-    /// Whether what made it fail stays: it is not tried again.
+    /// Whether the cause of the failure is lasting: it is not retried.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub lasting: bool,
-    /// How many warnings it told.
+    /// The number of its warnings.
     #[serde(default)]
     pub warnings: u64,
-    /// Anything; what the script that started the jobs gets to see.
+    /// Any value, for the script that started the jobs.
     #[serde(default)]
     pub result: Value,
 }
@@ -57,15 +57,15 @@ pub fn report(path: &Path, report: &Report) -> Result<()> {
     files::write(path, serde_json::to_vec(report).map_err(damaged(path))?)
 }
 
-/// How the report of a child begins that is not to be tried again, for a shell: the fields stand in their order. Whatever `result` holds comes later.
+/// How the report of a child that must not be retried begins, for a shell: the order of the fields is fixed. `result` comes later.
 pub(super) const LASTING: &str = r#"^{"exit":-\{0,1\}[0-9]*,"lasting":true,"#;
 
-/// Whether a child that failed may do better if it is tried again: not after a wrong command line or script, nor an error that stays.
+/// Whether a retry of a failed child may succeed: not after a wrong command line or script, nor after a lasting error.
 pub(super) fn may_pass(code: Option<i32>, report: &Report) -> bool {
     code != Some(WRONG_USE) && !report.lasting
 }
 
-/// The report at `path`; empty if there is none or none that can be read.
+/// The report at `path`; empty if it is missing or unreadable.
 pub fn read_report(path: &Path) -> Report {
     files::read(path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
 }
@@ -86,7 +86,7 @@ impl Files {
         Self { folder: folder.to_owned(), id: id.to_owned() }
     }
 
-    /// The files of all jobs that the folder has a state of.
+    /// The files of all jobs with a state in the folder.
     pub fn all(folder: &Path) -> Result<Vec<Self>> {
         let states = files::list(folder)?;
         let id = |path: &PathBuf| path.file_name()?.to_str()?.strip_suffix(STATE).map(|id| Self::new(folder, id));
@@ -109,7 +109,7 @@ impl Files {
         self.folder.join(format!("{}{STATE}", self.id))
     }
 
-    /// Held by the child as long as it lives.
+    /// The child holds it as long as it lives.
     pub fn lock(&self) -> PathBuf {
         self.file("lock")
     }
@@ -124,37 +124,37 @@ impl Files {
     }
 }
 
-/// What is known of a job beyond the process that runs it.
+/// The record of a job, which outlives the process that runs it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Record {
     pub digest: String,
-    /// How it ended; none while it runs.
+    /// How it ended; None while it runs.
     pub ended: Option<Outcome>,
-    /// How often it was started so far.
+    /// The number of starts so far.
     pub attempts: u32,
-    /// Where it was handed to Slurm.
+    /// Its submission to Slurm, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slurm: Option<Ticket>,
 }
 
-/// A job in Slurm's hands.
+/// A job submitted to Slurm.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Ticket {
-    /// Slurm's name of the submission, made by us before it, so that it can be found again whatever happened in between.
+    /// The submission's name in Slurm, which we choose first, so that it can be found again whatever happened in between.
     pub name: String,
-    /// Place in the array; none if submitted alone.
+    /// Index in the array; None if it is not in an array.
     pub index: Option<usize>,
-    /// Slurm's number: "123", or "123_4" in an array. None until the submission is known to have worked.
+    /// Slurm's number: "123", or "123_4" in an array. None until the submission has succeeded.
     pub id: Option<String>,
 }
 
 impl Record {
-    /// The record at `path`; none if there is none or none that can be read: the job then is as good as new.
+    /// The record at `path`; None if it is missing or unreadable: the job then counts as new.
     pub fn read(path: &Path) -> Option<Self> {
         serde_json::from_slice(&files::read(path).ok()?).ok()
     }
 
-    /// Writes the record whole. One that only says that a job runs need not survive a power cut, which ends the job as well.
+    /// Writes the record whole. The record of a running job need not survive a power cut, which ends the job as well.
     pub fn write(&self, path: &Path) -> Result<()> {
         let bytes = serde_json::to_vec(self).map_err(damaged(path))?;
         match (&self.ended, &self.slurm) {
@@ -173,13 +173,13 @@ pub(super) fn open_log(path: &Path, fresh: bool) -> Result<File> {
     Ok(file)
 }
 
-/// The last lines of a log that say something, oldest first; none if it cannot be read.
+/// The last lines of a log that are not blank, oldest first; empty if it cannot be read.
 pub(super) fn last_lines(path: &Path) -> Vec<String> {
     let lines = tail(path);
     lines[lines.len().saturating_sub(LAST_LINES)..].to_vec()
 }
 
-/// The last line of a log that says something.
+/// The last line of a log that is not blank.
 pub(super) fn last_line(path: &Path) -> Option<String> {
     tail(path).pop()
 }
@@ -195,25 +195,25 @@ fn tail(path: &Path) -> Vec<String> {
     };
     let bytes = read().unwrap_or_default();
     let text = String::from_utf8_lossy(&bytes);
-    // Programs that draw progress begin a line again with a carriage return.
+    // Programs that draw progress restart a line with a carriage return.
     let lines = text.split(['\n', '\r']).map(|line| line.chars().filter(|c| !c.is_control()).take(LINE).collect());
     lines.filter(|line: &String| !line.trim().is_empty()).collect()
 }
 
-/// How a process or a batch job came to its end, before it is judged.
+/// How a process or a batch job ended, before it is judged.
 pub(super) struct Ending {
     /// The exit code, if it had one.
     pub code: Option<i32>,
-    /// What happened to it otherwise: "killed by signal 9".
+    /// What else happened to it: "killed by signal 9".
     pub what: String,
-    /// Whether it was asked to stop because the whole work was.
+    /// Whether it was asked to stop because the whole call was.
     pub cancelled: bool,
     /// Whether it was asked to stop because it took too long.
     pub late: bool,
 }
 
-/// The status, the exit code that counts and the reason. What the child reported counts before how its process ended: libtorch
-/// may crash while a process is taken down whose work is saved.
+/// The status, the exit code that counts and the reason. The child's report counts more than how its process ended: libtorch
+/// may crash while a process exits after its work is saved.
 pub(super) fn judge(ending: &Ending, report: &Report) -> (Status, Option<i32>, String) {
     let code = report.exit.or(ending.code);
     let status = match code {

@@ -2,15 +2,15 @@
 //!
 //! ```text
 //! <id>.sh         runs the child, its retries and its time limit; near the end of the allocated time it lets the child save and
-//!                 puts itself back in the queue; last of all it writes
-//! <id>.exit.json  how the child ended: the only thing that is believed
+//!                 puts itself back in the queue; finally it writes
+//! <id>.exit.json  how the child ended: the only source that is trusted
 //! <name>.sh       the array of all jobs that need no other: picks the script by its index
 //! ```
 //!
-//! Jobs that need others are submitted with `--dependency=afterok`. A state with Slurm's number is written around each submission,
-//! under a name made before it, so a controller that was killed finds its jobs in the queue again.
+//! Jobs that need others are submitted with `--dependency=afterok`. A state is written before and after each submission,
+//! under a name chosen first, so the successor of a killed controller finds its jobs in the queue.
 //!
-//! Nothing a person chose (names, arguments, variables, folders) reaches a shell unquoted; see [`shell::quote`].
+//! No user input (names, arguments, variables, folders) reaches a shell unquoted; see [`shell::quote`].
 
 use super::board::{Board, Ended};
 use super::plan::{self, Planned};
@@ -29,11 +29,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Looks at the queue after which a job that has left it without a word is given up. A shared folder shows files late.
+/// Polls of the queue before a job that left it without an exit file is given up. A shared folder shows files late.
 const GRACE_LOOKS: u32 = 6;
-/// Longest time between two looks at the queue while jobs are to leave it.
+/// Longest time between two polls of the queue while jobs are to leave it.
 const SOON: Duration = Duration::from_secs(1);
-/// How long Slurm may take to end jobs that it was told to kill (its own KillWait is 30 s).
+/// How long Slurm may take to end cancelled jobs (its own KillWait is 30 s).
 const KILL_PATIENCE: Duration = Duration::from_secs(90);
 
 pub(super) fn run(task: &Task, options: &Options, board: &mut Board<'_>) -> Result<()> {
@@ -47,15 +47,15 @@ pub(super) fn run(task: &Task, options: &Options, board: &mut Board<'_>) -> Resu
     Ok(())
 }
 
-/// The right to submit. A submission holds it too: one whose controller was killed may still be on its way, and is not in the
-/// queue yet. Errors: `file.locked`.
+/// The lock for submitting. A running sbatch holds it too: after its controller was killed it may still be on its way, and its jobs
+/// not in the queue yet. Errors: `file.locked`.
 fn take_turn(task: &Task, folder: &Path) -> Result<Hold> {
-    // No job's file begins with a dot.
+    // Names of jobs' files never begin with a dot.
     let path = folder.join(".sbatch.lock");
     let turn = Hold::take(&path, KILL_PATIENCE, || task.is_cancelled()).map_err(|e| Error::io("lock", &path, e))?;
     task.check()?;
     turn.ok_or_else(|| {
-        Error::new(Kind::Locked, "a call of sbatch by an earlier rvc-run does not end")
+        Error::new(Kind::Locked, "an earlier rvc-run's call of sbatch is still running")
             .path(&path)
             .hint("end the process sbatch that has this file open")
     })
@@ -74,7 +74,7 @@ impl Tools {
         let path = options.slurm.programs.clone().map(PathBuf::into_os_string).or_else(|| std::env::var_os("PATH"));
         let find = |name: &str| {
             which::which_in(name, path.as_ref(), ".").map_err(|_| {
-                Error::new(Kind::NotFound, format!("the backend slurm needs the command {name}, which is not here"))
+                Error::new(Kind::NotFound, format!("the backend slurm needs the command {name}, which was not found"))
                     .path(name)
                     .hint("run on a machine that submits to the cluster, often after `module load slurm`, or use backend: \"local\"")
             })
@@ -92,7 +92,7 @@ impl Tools {
     }
 
     fn call_with(program: &Path, args: impl IntoIterator<Item = impl AsRef<OsStr>>, input: Stdio) -> Result<Output> {
-        // Slurm's words are read, so they are asked for in English and in the plain form.
+        // Slurm's output is parsed, so it must be in English and in the plain format.
         let mut command = Command::new(program);
         command.args(args).stdin(input).env("LC_ALL", "C");
         for variable in ["SQUEUE_FORMAT", "SQUEUE_STATES", "SLURM_CLUSTERS"] {
@@ -101,10 +101,10 @@ impl Tools {
         command.output().map_err(|e| Error::io("run", program, e))
     }
 
-    /// State and reason of each job that is in the queue, by number; none if the queue does not answer.
+    /// State and reason of each job in the queue, by number; None if the queue does not answer.
     fn queue(&self, filter: &str) -> Result<Option<HashMap<String, (String, String)>>> {
         let output = Self::call(&self.squeue, ["--noheader", "--array", "--format=%i|%T|%r", filter])?;
-        // All of them may have been gone for so long that Slurm does not know them any more.
+        // All of them may have left so long ago that Slurm has forgotten them.
         let gone = String::from_utf8_lossy(&output.stderr).contains("Invalid job id");
         if !output.status.success() && !gone {
             return Ok(None);
@@ -117,7 +117,7 @@ impl Tools {
         Ok(Some(text.lines().filter_map(line).collect()))
     }
 
-    /// What Slurm says of a job that has left the queue: "OUT_OF_MEMORY".
+    /// Slurm's final state of a job that has left the queue: "OUT_OF_MEMORY".
     fn state(&self, id: &str) -> Option<String> {
         let output =
             Self::call(&self.scontrol, ["--oneliner", "show", "job", id]).ok().filter(|o| o.status.success())?;
@@ -125,7 +125,7 @@ impl Tools {
         text.split_whitespace().find_map(|word| word.strip_prefix("JobState=")).map(str::to_owned)
     }
 
-    /// What cannot be cancelled has ended; the queue tells.
+    /// A job that cannot be cancelled has ended; the queue shows it.
     fn cancel(&self, flags: &[&str], ids: impl Iterator<Item = String>) {
         let ids: Vec<String> = ids.collect();
         if !ids.is_empty() {
@@ -134,12 +134,12 @@ impl Tools {
     }
 }
 
-/// What a batch script leaves behind.
+/// The exit file of a batch script.
 #[derive(Deserialize)]
 struct Exit {
     name: String,
     code: i32,
-    /// What it was asked to stop for: "", "cancel" or "late".
+    /// Why it was asked to stop: "", "cancel" or "late".
     why: String,
     attempts: u32,
     seconds: f64,
@@ -152,12 +152,12 @@ impl Exit {
     }
 }
 
-/// A job that Slurm has.
+/// A job in Slurm.
 struct Live {
     place: usize,
     ticket: Ticket,
     id: String,
-    /// Looks that did not find it.
+    /// Polls that did not find it.
     missed: u32,
 }
 
@@ -165,7 +165,7 @@ struct Cluster<'a, 'b> {
     task: &'a Task,
     options: &'a Options,
     board: &'a mut Board<'b>,
-    /// How many jobs there were when it was last looked for new ones.
+    /// The number of jobs at the last check for new ones.
     known: usize,
     folder: PathBuf,
     tools: Tools,
@@ -174,7 +174,7 @@ struct Cluster<'a, 'b> {
 }
 
 impl Cluster<'_, '_> {
-    /// Hands over all jobs that are new, and those that follow from jobs that were found to have ended.
+    /// Submits all new jobs, and those that follow from jobs that have ended.
     fn take_in(&mut self) -> Result<()> {
         loop {
             self.board.grow();
@@ -187,7 +187,7 @@ impl Cluster<'_, '_> {
         }
     }
 
-    /// Takes over what an earlier call submitted of the jobs from place `from` on.
+    /// Takes over the jobs from index `from` that an earlier call submitted.
     fn find_again(&mut self, from: usize) -> Result<()> {
         let mut stale = BTreeSet::new();
         for place in from..self.board.len() {
@@ -197,7 +197,7 @@ impl Cluster<'_, '_> {
             let Some(ticket) = record.slurm.clone() else { continue };
             let fits = record.digest == job.digest;
             let id = self.id_in_queue(&ticket)?;
-            // Only now: it may have ended while the queue was asked.
+            // Only now: it may have ended while the queue was being read.
             if let Some(exit) = Exit::read(&job, &ticket) {
                 if fits && matches!(exit.code, record::DONE | WITH_SKIPPED) {
                     self.settle(place, &exit, true);
@@ -224,11 +224,8 @@ impl Cluster<'_, '_> {
     fn id_in_queue(&self, ticket: &Ticket) -> Result<Option<String>> {
         let queue = self.tools.queue(&format!("--name={}", ticket.name))?;
         let queue = queue.ok_or_else(|| {
-            Error::new(
-                Kind::Network,
-                "Slurm's queue does not answer, so it cannot be told what an earlier call left there",
-            )
-            .hint("try `squeue`; run the same command again once it works")
+            Error::new(Kind::Network, "Slurm's queue does not answer, so jobs of an earlier call there cannot be found")
+                .hint("try `squeue`; run the same command again once it works")
         })?;
         let suffix = ticket.index.map(|index| format!("_{index}"));
         let wanted = |id: &&String| suffix.as_ref().is_none_or(|suffix| id.ends_with(suffix));
@@ -245,7 +242,7 @@ impl Cluster<'_, '_> {
         while self.tools.queue(&filter)?.is_none_or(|queue| stale.iter().any(|id| queue.contains_key(id))) {
             self.task.check()?;
             if began.elapsed() > KILL_PATIENCE {
-                return Err(Error::new(Kind::Locked, "jobs of an earlier call do not leave Slurm's queue")
+                return Err(Error::new(Kind::Locked, "jobs of an earlier call stay in Slurm's queue")
                     .hint(format!("look at squeue --jobs={}", bases(stale.iter()))));
             }
             std::thread::sleep(self.poll().min(SOON));
@@ -253,7 +250,7 @@ impl Cluster<'_, '_> {
         Ok(())
     }
 
-    /// Hands over all jobs that are open: those that need no other as an array, then the others one by one.
+    /// Submits all open jobs: those that need no other as an array, then the others one by one.
     fn submit(&mut self) -> Result<()> {
         let open: Vec<usize> =
             plan::order(self.board.jobs())?.into_iter().filter(|&place| self.board.is_open(place)).collect();
@@ -320,7 +317,7 @@ impl Cluster<'_, '_> {
             ticket.id = Some(id.clone());
             self.board.start(place);
             self.live.push(Live { place, ticket: ticket.clone(), id, missed: 0 });
-            // Lost in a power cut it is found again by its name.
+            // If a power cut loses it, it is found again by its name.
             files::unsynced(|| self.write(place, &ticket))?;
         }
         Ok(())
@@ -332,7 +329,7 @@ impl Cluster<'_, '_> {
             .write(&job.files.state())
     }
 
-    /// A name that no other submission has: not even one of another controller on this cluster.
+    /// A name that is unique among all submissions, even those of other controllers on this cluster.
     fn name(&self, group: &[usize]) -> Result<String> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
         let token = files::digest(format!("{} {now} {} {group:?}", text(&self.folder)?, std::process::id()));
@@ -346,7 +343,7 @@ impl Cluster<'_, '_> {
     fn sbatch(&self, group: &[usize], name: &str, script: &Path) -> Result<String> {
         let (options, slurm) = (self.options, &self.options.slurm);
         let here = std::env::current_dir().map_err(|e| Error::io("find", Path::new("."), e))?;
-        // Slurm's own words ("oom_kill event"); a percent sign would begin one of its patterns.
+        // Slurm's own messages ("oom_kill event"); a percent sign would begin one of its patterns.
         let words = |path: PathBuf| path.to_string_lossy().replace('%', "%%");
         let output = match group {
             [place] => words(self.absolute(&self.board.job(*place).files.log())),
@@ -392,9 +389,9 @@ impl Cluster<'_, '_> {
             return Ok(number);
         }
         let words = String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ");
-        Err(Error::new(Kind::ConfigValue, format!("sbatch did not take the jobs: {words}"))
+        Err(Error::new(Kind::ConfigValue, format!("sbatch rejected the jobs: {words}"))
             .path(script)
-            .hint("look at partition, account, time, gpus and extra of the option slurm"))
+            .hint("check partition, account, time, gpus and extra in the option slurm"))
     }
 
     /// Follows the jobs until all have ended.
@@ -406,7 +403,7 @@ impl Cluster<'_, '_> {
                 stop = Some(Instant::now());
                 self.board.note("stopping");
                 self.tools.cancel(&["--state=PENDING"], self.ids());
-                // To the batch script only: it passes the wish on once.
+                // To the batch script only: it passes the signal on once.
                 self.tools.cancel(&["--batch", "--signal=TERM"], self.ids());
             }
             let past = stop.map_or(Duration::ZERO, |at| at.elapsed());
@@ -415,7 +412,7 @@ impl Cluster<'_, '_> {
                 self.tools.cancel(&[], self.ids());
             }
             if past > self.options.patience() + KILL_PATIENCE {
-                self.task.warn(format!("Slurm does not end these jobs: {}", self.ids().collect::<Vec<_>>().join(" ")));
+                self.task.warn(format!("Slurm has not ended these jobs: {}", self.ids().collect::<Vec<_>>().join(" ")));
                 return;
             }
             if self.board.stops() && !self.board.must_end() && !held {
@@ -425,7 +422,9 @@ impl Cluster<'_, '_> {
             match self.look(stop.is_some()) {
                 Ok(heard) => {
                     if !heard && !silent {
-                        self.task.warn("Slurm's queue does not answer; the jobs are followed on once it does");
+                        self.task.warn(
+                            "Slurm's queue does not answer; rvc-run keeps trying and then follows the jobs again",
+                        );
                     }
                     silent = !heard;
                 }
@@ -459,7 +458,7 @@ impl Cluster<'_, '_> {
         }
     }
 
-    /// One look at the exits and the queue; false if the queue does not answer.
+    /// Reads the exit files and the queue once; false if the queue does not answer.
     fn look(&mut self, stopping: bool) -> Result<bool> {
         self.settle_exits();
         if self.live.is_empty() {
@@ -471,7 +470,7 @@ impl Cluster<'_, '_> {
         for live in &mut self.live {
             live.missed = if queue.contains_key(&live.id) { 0 } else { live.missed + 1 };
         }
-        // What has just left has written its exit before.
+        // A job that has just left the queue wrote its exit file before.
         self.settle_exits();
         for live in std::mem::take(&mut self.live) {
             let patience = if stopping { 2 } else { GRACE_LOOKS };
@@ -485,7 +484,7 @@ impl Cluster<'_, '_> {
             } else if self.board.stops() && state.as_deref().is_none_or(|state| state.starts_with("CANCELLED")) {
                 self.board.settle_unstarted(live.place, Status::Skipped, self.board.unstarted_reason());
             } else {
-                let state = state.unwrap_or_else(|| "nothing that is known".to_owned());
+                let state = state.unwrap_or_else(|| "unknown".to_owned());
                 gather(&self.folder, &self.board.job(live.place), &live.ticket);
                 let reason = format!("left Slurm's queue as {state}");
                 self.board.settle(
@@ -523,7 +522,7 @@ impl Cluster<'_, '_> {
         self.board.settle(place, Ended { status, exit_code, reason, attempts, seconds, reused });
     }
 
-    /// Cancels what ended without running: jobs whose needs failed.
+    /// Cancels jobs that can never run: those whose dependencies failed.
     fn drop_ended(&mut self) {
         let (ended, live) =
             std::mem::take(&mut self.live).into_iter().partition(|live| self.board.has_ended(live.place));
@@ -625,7 +624,7 @@ exit \"$code\"
 fn gather(folder: &Path, job: &Planned, ticket: &Ticket) {
     let Some(index) = ticket.index else { return };
     let path = folder.join(format!("{}-{index}.out", ticket.name));
-    // Lost words are no reason to fail: the job's own are in its log.
+    // Losing these is no reason to fail: the job's own output is in its log.
     let Ok(words) = files::read(&path) else { return };
     let append = || std::io::Write::write_all(&mut record::open_log(&job.files.log(), false).ok()?, &words).ok();
     if words.is_empty() || append().is_some() {
@@ -641,7 +640,7 @@ fn bases<'a>(ids: impl Iterator<Item = &'a String>) -> String {
 
 fn text(path: &Path) -> Result<&str> {
     path.to_str().ok_or_else(|| {
-        Error::new(Kind::ConfigValue, format!("{} is not UTF-8, which a batch script cannot name", path.display()))
+        Error::new(Kind::ConfigValue, format!("{} is not UTF-8, so a batch script cannot name it", path.display()))
             .path(path)
     })
 }
