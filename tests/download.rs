@@ -366,7 +366,7 @@ fn a_link_that_fails_is_a_row_and_the_others_go_on() {
     let done: Vec<bool> = rows.iter().map(|row| row.status == Status::Done).collect();
     assert_eq!(done, [true, false, false, false, false, false, false, true]);
     assert_eq!(rows[1].reason.as_deref(), Some("[generic] [31mno such recording"));
-    assert!(rows[3].reason.as_ref().unwrap().starts_with("what was fetched is of no use"));
+    assert!(rows[3].reason.as_ref().unwrap().starts_with("the download cannot be used"));
     assert!(
         rows[2..]
             .iter()
@@ -507,7 +507,7 @@ fn the_recipe_fetches_cuts_reports_and_its_exit_code_tells_of_links_that_failed(
         serde_json::from_str(&files::read_text(&bench.root.path().join("logs/anna/dataset.json")).unwrap()).unwrap();
     assert_eq!(report["totals"]["seconds"].as_f64(), Some(7.5), "{report}");
     assert_eq!(report["duplicates"][0].as_array().map(Vec::len), Some(3));
-    assert!(text.contains("there are") && text.contains("but at least 100 are asked for"), "{text}");
+    assert!(text.contains("there are") && text.contains("but at least 100 are required"), "{text}");
     // Nothing is fetched twice; a limit of the user's refuses, with the report written all the same.
     let calls = bench.fake.calls().len();
     let refused = printed(&bench.recipe(&words("--urls http://a/1 --duration 2.5 --refuse-below 300")), 1);
@@ -516,7 +516,7 @@ fn the_recipe_fetches_cuts_reports_and_its_exit_code_tells_of_links_that_failed(
     let report = files::read_text(&bench.root.path().join("logs/anna/dataset.json")).unwrap();
     assert!(report.contains("\"refuse_below_seconds\""), "{report}");
     // If every link failed there is nothing to be glad of, whatever lies there from before.
-    assert!(printed(&bench.recipe(&words("--urls http://a/fail nonsense")), 1).contains("refused: it is no http"));
+    assert!(printed(&bench.recipe(&words("--urls http://a/fail nonsense")), 1).contains("refused: it is not an http"));
 }
 
 #[test]

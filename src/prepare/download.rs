@@ -1,21 +1,21 @@
-//! Recordings from links, fetched by yt-dlp: a program of its own, found where the user installed it, and not trusted.
+//! Recordings from links, fetched by yt-dlp: a separate program that the user installs and that is not trusted.
 //!
 //! ```text
-//! link --check--> yt-dlp (fixed flags, "--", link) --> data/<voice>/.downloads/<digest>/whole/media.*   ours alone, kept to go on
+//! link --check--> yt-dlp (fixed flags, "--", link) --> data/<voice>/.downloads/<digest>/whole/media.*   kept to resume
 //!                                                        --decode--> data/<voice>/<title>_<id>_<digest>.*   moved there whole
 //!                                                        ----------> data/<voice>/.downloads/links.json     done
 //! ```
 //!
-//! No shell, no configuration files, no plugins, nothing on its standard input, a few chosen environment variables (not the
-//! user's keys), a time limit, and a process group that ends with us. No file name comes from a site. Each link has a folder
-//! to itself, so what is in it afterwards is the link's.
+//! It runs without a shell, configuration files, plugins or standard input, with a few chosen environment variables (not the
+//! user's keys), a time limit, and a process group that ends with us. No file name comes from a site. Each link has its own
+//! folder, so all files in it belong to that link.
 //!
-//! At most so many seconds of each link. If ffmpeg is on the PATH and the site says that there is more, or that it has no
-//! end, yt-dlp fetches only that part (`--download-sections`, which ffmpeg does, and cannot go on with when it is broken off).
-//! Else it fetches the whole file. What then is longer is cut here, after decoding, to a float32 wav of the exact
-//! length; what is not stays the file that it is.
+//! The length of each download is limited. If ffmpeg is on the PATH and the site reports a longer or endless recording,
+//! yt-dlp fetches only the first part (`--download-sections`, which ffmpeg does and cannot resume).
+//! Else it fetches the whole file. A longer recording is then decoded and cut here to a float32 wav of the exact
+//! length; any other file stays as it is.
 //!
-//! If this process is killed, a yt-dlp that it started may live on. It holds the lock of its folder through its standard
+//! If this process is killed, its yt-dlp may keep running. It holds the lock of its folder through its standard
 //! error, so the next run does not start a second one on the same files.
 
 use crate::address::without_password;
@@ -33,37 +33,37 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How yt-dlp is installed; `doctor` says it too.
-pub const INSTALL: &str = r#"install it by one of: uv tool install "yt-dlp[default]"; pipx install "yt-dlp[default]"; pip install "yt-dlp[default]""#;
+/// How to install yt-dlp; `doctor` prints it too.
+pub const INSTALL: &str = r#"install it with one of: uv tool install "yt-dlp[default]"; pipx install "yt-dlp[default]"; pip install "yt-dlp[default]""#;
 
-/// In the voice's folder, hidden, so that it is no speaker.
+/// In the voice's folder, hidden, so that it does not count as a speaker.
 const FOLDER: &str = ".downloads";
 const LEDGER: &str = "links.json";
 const SCHEMA: u32 = 1;
-/// What it tells about a recording, as one line of JSON, before and after.
+/// The fields that it prints about a recording, as one line of JSON, before and after.
 const TELL: &str = "%(.{id,title,duration,is_live,playlist_count})j";
 const TELL_AFTER: &str = "after_move:%(.{id,title,playlist_count})j";
-/// Two hours of wav; a disk is not filled by one link.
+/// Two hours of wav, so that one link cannot fill a disk.
 const MAX_FILE: &str = "2G";
-/// Longest link: no sensible address is longer.
+/// Longest link; real addresses are shorter.
 const MAX_LINK: usize = 4096;
-/// Most of what it writes that is looked at, from the end.
+/// Bytes of its output that are read, from the end.
 const TAIL: u64 = 64 << 10;
-/// What is at most so much longer is not cut: containers count in packets.
+/// A recording that is longer by at most this is not cut: containers count in packets.
 const TOLERANCE_SECONDS: f64 = 0.5;
-/// For a look at its version. uvx may have to fetch it.
+/// Time limit for asking its version. uvx may have to fetch it.
 const PROBE: Duration = Duration::from_mins(2);
-/// Between being asked to end and being ended.
+/// Time between the request to stop and the kill.
 const GRACE: Duration = Duration::from_secs(3);
-/// How often a running child is looked at.
+/// How often a running child is polled.
 const POLL: Duration = Duration::from_millis(20);
 
-/// How much of each link, and for how long.
+/// Limits for each link.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Limits {
-    /// At most so many seconds of each link, from its beginning.
+    /// Longest recording, in seconds; the beginning of a longer one is kept.
     pub duration_seconds: f64,
-    /// A link that takes longer has failed; what there is of it is kept for the next run.
+    /// Longest time for a link; after that it has failed, and its bytes are kept for the next run.
     pub timeout_seconds: f64,
 }
 
@@ -77,7 +77,7 @@ impl Default for Limits {
 impl Limits {
     /// Errors: `config.value`.
     fn validate(&self) -> Result<()> {
-        // Four hours is what can be decoded, a day what anyone waits.
+        // Decoding is limited to four hours; a day is longer than anyone waits.
         let all =
             [("duration", self.duration_seconds, 1.0, 4.0 * 3600.0), ("timeout", self.timeout_seconds, 1.0, 86400.0)];
         for (name, value, lowest, highest) in all {
@@ -99,7 +99,7 @@ pub enum Status {
     Failed,
 }
 
-/// What became of one link.
+/// The outcome of one link.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Fetched {
     pub url: String,
@@ -107,18 +107,18 @@ pub struct Fetched {
     /// The recording, in data/<voice>.
     pub path: Option<PathBuf>,
     pub seconds: Option<f64>,
-    /// As the site calls it, without control characters.
+    /// Its title on the site, without control characters.
     pub title: Option<String>,
     /// Why it failed.
     pub reason: Option<String>,
 }
 
-/// The links of a file: one a line; empty lines, and what follows a `#` at the beginning of a line or after a space, are
-/// comments.
+/// The links in a file, one per line; empty lines are skipped, and a `#` at the beginning of a line or after a space starts a
+/// comment.
 ///
-/// Errors: `file.not_found`, `file.read`; `data.damaged` if it is no text; `data.empty` if there is no link in it.
+/// Errors: `file.not_found`, `file.read`; `data.damaged` if it is not text; `data.empty` if it has no link.
 pub fn read_links(path: &Path) -> Result<Vec<String>> {
-    // Links are ASCII; what else there is are comments, in any code page.
+    // Links are ASCII; only comments have other characters, in any code page.
     let (text, _) = files::read_foreign(path, |_| 1.0)?;
     let lines = text.lines().map(|line| {
         let comment = line
@@ -130,12 +130,12 @@ pub fn read_links(path: &Path) -> Result<Vec<String>> {
     if links.is_empty() {
         return Err(Error::new(Kind::DataEmpty, format!("there is no link in {}", path.display()))
             .path(path)
-            .hint("write one http or https link a line"));
+            .hint("write one http or https link per line"));
     }
     Ok(links)
 }
 
-/// Whether a link may be given to yt-dlp; if not, why.
+/// Whether a link may go to yt-dlp; if not, why.
 ///
 /// Addresses of this machine and of the local network are allowed: the user, not a site, names them.
 pub fn check_link(link: &str) -> std::result::Result<(), String> {
@@ -143,18 +143,18 @@ pub fn check_link(link: &str) -> std::result::Result<(), String> {
         return Err(format!("it has {} bytes, but may have at most {MAX_LINK}", link.len()));
     }
     if let Some(bad) = link.chars().find(|c| c.is_whitespace() || c.is_control() || *c == '\\') {
-        return Err(format!("it has {bad:?} in it"));
+        return Err(format!("it contains {bad:?}"));
     }
     let scheme = link.get(..8).filter(|s| s.eq_ignore_ascii_case("https://"));
     let scheme = scheme.or_else(|| link.get(..7).filter(|s| s.eq_ignore_ascii_case("http://")));
-    let Some(scheme) = scheme else { return Err("it is no http or https link".to_owned()) };
+    let Some(scheme) = scheme else { return Err("it is not an http or https link".to_owned()) };
     let rest = &link[scheme.len()..];
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     if authority.contains('@') {
         // They would end up in lists and reports.
-        return Err("it has a user name in it".to_owned());
+        return Err("it contains a user name".to_owned());
     }
-    // Behind a name and a password that were not written as they must be: what looks like host or port is part of them.
+    // After a badly written name and password: what looks like host or port is part of them.
     let quoted = |what: &str| if rest.contains('@') { String::new() } else { format!(" {what:?}") };
     // An address in brackets has colons of its own.
     let (host, port) = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
@@ -163,19 +163,19 @@ pub fn check_link(link: &str) -> std::result::Result<(), String> {
     };
     let is_host = |c: char| c.is_alphanumeric() || "-._~%:".contains(c);
     if host.is_empty() || host.starts_with(['-', '.']) || !host.chars().all(is_host) {
-        return Err(format!("its host{} is none", quoted(host)));
+        return Err(format!("its host{} is not valid", quoted(host)));
     }
     if !port.is_empty() && port.parse::<u16>().is_err() {
-        return Err(format!("its port{} is none", quoted(port)));
+        return Err(format!("its port{} is not valid", quoted(port)));
     }
     // yt-dlp passes its own instructions to itself this way.
     if link.contains("__youtubedl_smuggle") {
-        return Err("it has instructions for yt-dlp in it".to_owned());
+        return Err("it contains instructions for yt-dlp".to_owned());
     }
     Ok(())
 }
 
-/// A yt-dlp that answers.
+/// A working yt-dlp.
 #[derive(Clone, Debug)]
 pub struct Tool {
     program: PathBuf,
@@ -187,7 +187,7 @@ pub struct Tool {
 }
 
 impl Tool {
-    /// `yt-dlp` on the PATH, else `uvx yt-dlp`, else `python3 -m yt_dlp`: the first that answers.
+    /// `yt-dlp` on the PATH, else `uvx yt-dlp`, else `python3 -m yt_dlp`: the first that works.
     ///
     /// Errors: `file.not_found` with how to install it and what was tried; `cancelled`.
     pub fn find(task: &Task) -> Result<Self> {
@@ -220,7 +220,7 @@ impl Tool {
             }
         }
         let error =
-            Error::new(Kind::NotFound, "yt-dlp, which fetches recordings from links, is not there").hint(INSTALL);
+            Error::new(Kind::NotFound, "yt-dlp, which fetches recordings from links, was not found").hint(INSTALL);
         Err(if tried.is_empty() { error } else { error.also(format!("tried {}", tried.join("; "))) })
     }
 
@@ -234,7 +234,7 @@ impl Tool {
         self.has_ffmpeg
     }
 
-    /// As it would be typed: "/usr/bin/yt-dlp", "/usr/bin/python3 -m yt_dlp".
+    /// As a command: "/usr/bin/yt-dlp", "/usr/bin/python3 -m yt_dlp".
     pub fn shown(&self) -> String {
         let words = std::iter::once(self.program.as_os_str()).chain(self.before.iter().map(OsString::as_os_str));
         words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
@@ -251,12 +251,12 @@ impl Tool {
         let is_version = version.starts_with(|c: char| c.is_ascii_digit()) && version.len() < 40;
         Ok(match output.failure() {
             None if is_version => Ok(version.to_owned()),
-            None => Err("it does not tell its version".to_owned()),
+            None => Err("it does not print its version".to_owned()),
             Some(reason) => Err(reason),
         })
     }
 
-    /// Runs it in `folder` until it ends; the inner error is why it could not.
+    /// Runs it in `folder` until it ends; the inner error is why it failed.
     ///
     /// Errors: `cancelled`, `file.write`.
     fn run(
@@ -288,7 +288,7 @@ impl Tool {
         command.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
         command.env_clear().envs(environment()).env("PATH", &self.path).env("YTDLP_NO_PLUGINS", "1");
         let ended = run(task, &mut command, limit);
-        // By hand: a child that another thread is just starting holds copies of all that is open, this lock too, for a moment.
+        // Unlocked explicitly: a child that another thread is just starting holds copies of all open files, this lock too, for a moment.
         let _ = err.unlock();
         let ended = match ended {
             Ok(ended) => ended?,
@@ -301,7 +301,7 @@ impl Tool {
     }
 }
 
-/// What a child left.
+/// The outcome of a child.
 struct Output {
     status: ExitStatus,
     out: String,
@@ -309,7 +309,7 @@ struct Output {
 }
 
 impl Output {
-    /// Its last error, in its own words; none if it succeeded.
+    /// Its last error message; None if it succeeded.
     fn failure(&self) -> Option<String> {
         if self.status.success() {
             return None;
@@ -325,19 +325,19 @@ impl Output {
     }
 }
 
-/// Takes the lock of a file, which its copies in children hold too; false if a child of another run holds it.
+/// Locks a file, also for copies of it in children; false if a child of another run holds the lock.
 #[cfg(unix)]
 fn claim(file: &File) -> bool {
     !matches!(file.try_lock(), Err(std::fs::TryLockError::WouldBlock))
 }
 
-/// Elsewhere a lock would keep the child itself from writing.
+/// On other systems a lock would keep the child itself from writing.
 #[cfg(not(unix))]
 fn claim(_file: &File) -> bool {
     true
 }
 
-/// The variables that yt-dlp, Python and uv need to work at all; the rest of the user's environment may hold keys.
+/// The variables that yt-dlp, Python and uv need; the rest of the user's environment may hold keys.
 fn environment() -> impl Iterator<Item = (OsString, OsString)> {
     const NAMES: [&str; 27] = [
         "HOME",
@@ -378,8 +378,8 @@ fn environment() -> impl Iterator<Item = (OsString, OsString)> {
     })
 }
 
-/// Runs a command in a process group of its own until it ends; its status, or none if it was ended after `limit`. The outer
-/// error is that it did not start, the inner one `cancelled`.
+/// Runs a command in its own process group until it ends; returns its status, or None if it was killed after `limit`. The outer
+/// error: it did not start; the inner one: `cancelled`.
 fn run(task: &Task, command: &mut Command, limit: Duration) -> std::io::Result<Result<Option<ExitStatus>>> {
     #[cfg(unix)]
     std::os::unix::process::CommandExt::process_group(command, 0);
@@ -401,13 +401,13 @@ fn run(task: &Task, command: &mut Command, limit: Duration) -> std::io::Result<R
     }
 }
 
-/// Ends a child and all that it started: asked first, so that it leaves its partial file whole.
+/// Ends a child and its children: with a request first, so that it leaves its partial file whole.
 fn end(child: &mut std::process::Child) {
     #[cfg(unix)]
     {
         use rustix::process::{Pid, Signal, kill_process_group};
         let group = Pid::from_child(child);
-        // What cannot be signalled is gone.
+        // A process that cannot be signalled has exited.
         let _ = kill_process_group(group, Signal::TERM);
         let start = Instant::now();
         while start.elapsed() < GRACE && matches!(child.try_wait(), Ok(None)) {
@@ -419,7 +419,7 @@ fn end(child: &mut std::process::Child) {
     let _ = child.wait();
 }
 
-/// The end of what a child wrote.
+/// The end of a child's output.
 fn tail(file: &mut File) -> String {
     let length = file.metadata().map_or(0, |about| about.len());
     let mut bytes = Vec::new();
@@ -429,14 +429,14 @@ fn tail(file: &mut File) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// `text` as one line without control characters, and no longer than `most` characters.
+/// `text` as one line of at most `most` characters, without control characters.
 fn plain(text: &str, most: usize) -> String {
     let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     let words: Vec<&str> = line.split_whitespace().collect();
     words.join(" ").chars().take(most).collect()
 }
 
-/// What is known of the links that are done: digest of the link -> what came of it.
+/// The record of finished links: digest of the link -> its recording.
 #[derive(Default, Serialize, Deserialize)]
 struct Ledger {
     schema: u32,
@@ -449,9 +449,9 @@ struct Link {
     /// In the voice's folder.
     file: String,
     seconds: f64,
-    /// At most so many were asked for ...
+    /// The limit in seconds ...
     asked_seconds: f64,
-    /// ... and there may be more.
+    /// ... and whether the recording may be longer.
     is_cut: bool,
     title: Option<String>,
 }
@@ -468,7 +468,7 @@ impl Ledger {
             Ok(ledger) if ledger.schema == SCHEMA => ledger,
             Ok(_) => new,
             Err(what) => {
-                task.warn(format!("the list of fetched links is damaged and they are fetched again: {what}"));
+                task.warn(format!("the list of fetched links is damaged, so they will be fetched again: {what}"));
                 new
             }
         }
@@ -480,7 +480,7 @@ impl Ledger {
         files::write(path, text)
     }
 
-    /// The link, if it is done: its file is there and is what these limits would give.
+    /// The link's record, if it is done: its file exists and fits these limits.
     fn done(&self, digest: &str, folder: &Path, limits: &Limits) -> Option<&Link> {
         let link = self.links.get(digest)?;
         let asked = limits.duration_seconds;
@@ -491,17 +491,17 @@ impl Ledger {
     }
 }
 
-/// The path of a file in `folder` that the ledger names; none if it is no plain name.
+/// The path of a file in `folder` that the ledger names; None if the name is not a plain file name.
 fn own_file(folder: &Path, name: &str) -> Option<PathBuf> {
     let plain = !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\\', ':']);
     plain.then(|| folder.join(name))
 }
 
-/// The recordings behind `links`, in data/<voice>, several at a time. One row for each link, in order; a link that
-/// fails, or may not be fetched at all, is a row with the reason, and the others go on.
+/// Downloads the recordings behind `links` to data/<voice>, several at a time. Returns one row per link, in order; a link that
+/// fails, or is refused, gets a row with the reason, and the others continue.
 ///
-/// A link that is done is not fetched again while its file is there; one that was broken off goes on where it was. `tool` of
-/// none is [`Tool::find`], which is asked only if there is something to fetch.
+/// A finished link is not fetched again while its file exists; an interrupted one resumes. Without `tool`, [`Tool::find`] is
+/// called if there is something to fetch.
 ///
 /// Errors: `file.not_found` without yt-dlp; `config.value` for the name or the limits; `file.locked` if another process is
 /// fetching for this voice; `file.write`, `file.disk_full`; `cancelled`.
@@ -537,7 +537,7 @@ pub fn download(
     let mut fetched = HashMap::new();
     if let Some(tool) = tool.filter(|_| !missing.is_empty()) {
         if !tool.has_ffmpeg {
-            task.info("ffmpeg is not on the PATH: long recordings are fetched whole and cut after decoding");
+            task.info("ffmpeg is not on the PATH, so long recordings are fetched whole and cut after decoding");
         }
         let results = task.map("fetching recordings", &missing, |(link, digest)| {
             let job = Job { task, tool, folder: &folder, link, digest, limits };
@@ -575,7 +575,7 @@ pub fn download(
             None => Status::Cached,
         };
         if status == Status::Done {
-            // The same link again was there already.
+            // The same link earlier in the list has fetched it.
             fetched.remove(link);
         }
         let Some(done) = ledger.links.get(&files::digest(link)) else {
@@ -593,7 +593,7 @@ pub fn download(
     Ok(links.iter().map(row).collect())
 }
 
-/// What yt-dlp tells about a recording; everything may be missing.
+/// yt-dlp's description of a recording; every field may be missing.
 #[derive(Default, Deserialize)]
 struct Told {
     id: Option<String>,
@@ -620,7 +620,7 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    /// The inner error is why this link has failed; what there is of it stays for the next run.
+    /// The inner error is why this link failed; its bytes stay for the next run.
     fn fetch(&self) -> Result<std::result::Result<Link, String>> {
         let scratch = self.folder.join(FOLDER).join(&self.digest[..16]);
         files::create_folder(&scratch)?;
@@ -634,8 +634,8 @@ impl Job<'_> {
             let is_longer = told.duration.is_some_and(|seconds| seconds > asked + TOLERANCE_SECONDS);
             part = (is_longer || told.is_live == Some(true)).then(|| format!("*0-{asked}"));
         }
-        // Relative, and so no path is in the arguments that could be misread as a template. A part of something else cannot be
-        // gone on with.
+        // Relative, so that no path in the arguments could be misread as a template. A partial file of something else cannot be
+        // resumed.
         let place = if part.is_some() { format!("first-{asked}") } else { "whole".to_owned() };
         let template = format!("{place}/media.%(ext)s");
         let mut flags = vec!["--no-simulate", "--print", TELL_AFTER, "--output", &template];
@@ -657,11 +657,11 @@ impl Job<'_> {
         let done = match self.keep(&sound, &told, part.is_some()) {
             Ok(done) => done,
             Err(e) if super::concerns_one_item(e.kind()) => {
-                return Ok(Err(format!("what was fetched is of no use: {e}")));
+                return Ok(Err(format!("the download cannot be used: {e}")));
             }
             Err(e) => return Err(e),
         };
-        // Nothing depends on it.
+        // Nothing depends on its success.
         let _ = std::fs::remove_dir_all(&scratch);
         Ok(Ok(done))
     }
@@ -675,7 +675,7 @@ impl Job<'_> {
         Ok(output.and_then(|output| output.failure().map_or(Ok(output), Err)))
     }
 
-    /// Moves the sound into the voice's folder, cut if it is too long. `is_part`: there is more of it.
+    /// Moves the sound into the voice's folder, cut if it is too long. `is_part`: the recording is longer.
     fn keep(&self, sound: &Path, told: &Told, is_part: bool) -> Result<Link> {
         let asked = self.limits.duration_seconds;
         let audio = io::load(sound)?;
@@ -705,11 +705,11 @@ impl Job<'_> {
     }
 }
 
-/// What is given for every link. The link comes last, behind "--", where it can be no option.
+/// The flags for every link. The link comes last, after "--", where it cannot be an option.
 const FLAGS: [&str; 13] = [
     "--ignore-config",
     "--no-playlist",
-    // Of a link that is nothing but a list, the first.
+    // Of a playlist, only the first entry.
     "--playlist-items",
     "1",
     "--no-update",
@@ -719,12 +719,12 @@ const FLAGS: [&str; 13] = [
     "30",
     "--max-filesize",
     MAX_FILE,
-    // The best sound alone; where there is only a film, the film.
+    // The best audio-only format; a video if there is none.
     "--format",
     "ba/b",
 ];
 
-/// The one finished file in a folder; none if there is none, or more than one.
+/// The only finished file in a folder; None if there is none or more than one.
 fn the_file(folder: &Path) -> Option<PathBuf> {
     let is_finished = |path: &PathBuf| {
         let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
@@ -738,8 +738,8 @@ fn the_file(folder: &Path) -> Option<PathBuf> {
     finished.next().filter(|_| finished.next().is_none())
 }
 
-/// "<title>_<id>_<10 digits of the link's digest>.<ending>": letters and digits only, so that it is a name everywhere and no
-/// hidden one, and another link never has it.
+/// "<title>_<id>_<10 digits of the link's digest>.<ending>": only letters and digits, so that it is valid everywhere, not
+/// hidden, and unique to the link.
 fn name(told: &Told, digest: &str, ending: &str) -> String {
     let part = |text: &Option<String>, most: usize| {
         let letters = text.as_deref().unwrap_or_default().chars().take(500);
@@ -753,6 +753,6 @@ fn name(told: &Told, digest: &str, ending: &str) -> String {
     let stem = words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join("_");
     let ending = ending.to_ascii_lowercase();
     let named = format!("{stem}.{ending}");
-    // What is in it decides how it is decoded; the name only has to be one that recordings have.
+    // The content decides how it is decoded; the name only has to look like a recording's.
     if io::is_audio(Path::new(&named)) { named } else { format!("{stem}.mka") }
 }

@@ -1,4 +1,4 @@
-//! Clips to f0 and content: one cached result for each clip, found by the digest of its 16 kHz wav.
+//! Clips to f0 and content features: one cached result per clip, found by the digest of its 16 kHz wav.
 
 use super::{
     Clip, Clips, Counts, F0_COARSE, F0_HZ, Pitch, Reason, concerns_one_item, content_folder, folder, warn_each,
@@ -15,7 +15,7 @@ use crate::{Error, Kind, Result};
 use serde_json::Value;
 use std::collections::HashMap;
 
-/// Raise them when the files change while the method's own digest stays.
+/// Raise these when the files change but the method's own digest does not.
 const F0_VERSION: u32 = 1;
 const CONTENT_VERSION: u32 = 1;
 
@@ -23,9 +23,9 @@ const COARSE_FILE: &str = "coarse.npy";
 const HZ_FILE: &str = "hz.npy";
 pub(super) const CONTENT_FILE: &str = "content.npy";
 
-/// Completes the clips with f0 by `config.f0_method`, in logs/<voice>/2a_f0 and 2b-f0nsf; returns what was done, in clips.
-/// Unvoiced frames are 0, or with `config.f0_unvoiced` "interpolate" filled from their neighbours (RVC 2026), where a clip
-/// that is unvoiced throughout is skipped with a warning.
+/// Extracts the clips' f0 by `config.f0_method` to logs/<voice>/2a_f0 and 2b-f0nsf; returns counts of clips.
+/// Unvoiced frames are 0, or with `config.f0_unvoiced` "interpolate" filled from their neighbours (RVC 2026); then a clip
+/// without any voiced frame is skipped with a warning.
 ///
 /// Errors: `config.value`, `file.locked`, `file.write`, `file.disk_full`.
 pub fn f0(task: &Task, clips: &mut Clips, models: &Models, config: &Config) -> Result<Counts> {
@@ -47,7 +47,7 @@ pub fn f0(task: &Task, clips: &mut Clips, models: &Models, config: &Config) -> R
         clip.f0 = match entry.and_then(|e| Ok(Pitch { coarse: object(e, COARSE_FILE)?, hz: object(e, HZ_FILE)? })) {
             Ok(pitch) => Some(pitch),
             Err(reason) => {
-                skipped.push(format!("clip {} is skipped, it has no f0: {reason}", clip.name));
+                skipped.push(format!("clip {} is skipped because it has no f0: {reason}", clip.name));
                 None
             }
         };
@@ -67,7 +67,7 @@ pub fn f0(task: &Task, clips: &mut Clips, models: &Models, config: &Config) -> R
     Ok(counts)
 }
 
-/// Completes the clips with content by `config.content_encoder`, in logs/<voice>/3_feature768 (256 in version 1); returns what was done, in
+/// Extracts the clips' content features by `config.content_encoder` to logs/<voice>/3_feature768 (256 in version 1); returns counts of
 /// clips.
 ///
 /// Errors: `config.value`, `file.locked`, `file.write`, `file.disk_full`.
@@ -79,7 +79,7 @@ pub fn content(task: &Task, clips: &mut Clips, models: &Models, config: &Config)
     }
     if config.feature_precision != "fp32" && !features::any_network(config) {
         task.warn(format!(
-            "feature_precision {} changes nothing: neither content_encoder {} nor f0_method {} is a network",
+            "feature_precision {} has no effect: neither content_encoder {} nor f0_method {} is a network",
             config.feature_precision, config.content_encoder, config.f0_method
         ));
     }
@@ -96,7 +96,7 @@ pub fn content(task: &Task, clips: &mut Clips, models: &Models, config: &Config)
         clip.content = match found.of(&clip.wav16).and_then(|entry| object(entry, CONTENT_FILE)) {
             Ok(object) => Some(object),
             Err(reason) => {
-                skipped.push(format!("clip {} is skipped, it has no content features: {reason}", clip.name));
+                skipped.push(format!("clip {} is skipped because it has no content features: {reason}", clip.name));
                 None
             }
         };
@@ -119,7 +119,7 @@ pub(super) fn content_key(clip: &str, encoder: &str) -> Key {
 }
 
 impl Counts {
-    /// Equal clips are computed once: all that were neither made nor skipped came for nothing.
+    /// Equal clips are computed once; clips that were neither made nor skipped count as cached.
     fn settle(&mut self, clips: usize, skipped: usize) {
         self.skipped = skipped;
         self.cached = clips.saturating_sub(self.done + skipped);
@@ -143,8 +143,8 @@ impl Found {
     }
 }
 
-/// The entries of all clips: from the cache in one parallel look, the others by `extract` (in one go, so that a network
-/// can take them in batches).
+/// The entries of all clips: from one parallel lookup in the cache, the others from `extract` (in one call, so that a network
+/// can run them in batches).
 fn each_once(
     task: &Task,
     stage: &str,
@@ -179,7 +179,7 @@ fn load(clip: &Object) -> Result<Vec<f32>> {
     Ok(io::read_wav(&clip.path)?.samples)
 }
 
-/// What `store` makes of a clip's values; an error about this clip alone becomes its reason.
+/// Calls `store` with a clip's values; an error about only this clip becomes its reason.
 fn one_clip<T>(values: Result<T>, store: impl FnOnce(T) -> Result<Entry>) -> Result<Outcome> {
     match values.and_then(store) {
         Ok(entry) => Ok(Ok(entry)),
@@ -188,7 +188,7 @@ fn one_clip<T>(values: Result<T>, store: impl FnOnce(T) -> Result<Entry>) -> Res
     }
 }
 
-/// A clip's f0 as it is kept. Errors: `train.not_finite`; `audio.empty` if it is to be filled and nothing is voiced.
+/// A clip's f0 as stored. Errors: `train.not_finite`; `audio.empty` if it must be interpolated and no frame is voiced.
 fn finished(mut f0: Vec<f64>, fill: bool) -> Result<Vec<f64>> {
     if !f0.iter().all(|x| x.is_finite()) {
         return Err(Error::new(Kind::NotFinite, "its f0 is not finite"));

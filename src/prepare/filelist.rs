@@ -1,14 +1,14 @@
-//! filelist.txt (spec D.1): one row for each complete clip, and rows of silence for each speaker: RVC's two, or as many as asked for.
+//! filelist.txt (spec D.1): one row for each complete clip, and rows of silence for each speaker: RVC's two, or as many as the settings say.
 //!
 //! Paths are absolute, as RVC writes them, with "/" on every system: both RVC and this program open them from any
 //! working folder. A copied workspace gets its own paths at its next run.
 //!
-//! The rows are in a fixed order that looks random and depends on the seed and on the clips' content alone. (RVC shuffles
-//! with an unseeded generator, so that no training can be repeated.)
+//! The rows are in a fixed order that looks random and depends only on the seed and the clips' content. (RVC shuffles
+//! with an unseeded generator, so its trainings cannot be repeated.)
 //!
 //! RVC ships its silence in logs/mute, next to the voices. Ours is in logs/<voice>/mute: it depends on the rate and the
-//! content encoder of the voice, a voice may be called "mute", and RVC's own folder must stay RVC's. It is on by default
-//! because it keeps a voice from humming in pauses, which recordings cut at silences never show the model.
+//! content encoder of the voice, a voice may be called "mute", and RVC's own folder stays unchanged. It is on by default:
+//! without it a voice hums in pauses, since recordings cut at silences contain none.
 
 use super::features::{CONTENT_FILE, content, f0};
 use super::metadata::{Metadata, SourceRecord};
@@ -30,7 +30,7 @@ use std::path::{Path, PathBuf};
 const MUTE_VERSION: u32 = 1;
 /// Seconds of the silent clip, as RVC's.
 const MUTE_SECONDS: usize = 3;
-/// Rows of silence for each speaker in RVC. More teach nothing further and take steps from the voice.
+/// Rows of silence for each speaker in RVC. More add nothing and take steps from the voice.
 const RVC_MUTE_CLIPS: i64 = 2;
 const FEATURE_RATE: usize = 16000;
 
@@ -43,11 +43,11 @@ pub struct FileList {
     pub count: usize,
     /// Rows of silence.
     pub mute_rows: usize,
-    /// Length of the clips together.
+    /// Total length of the clips.
     pub seconds: f64,
-    /// Clips left out because they have no f0 or no content; each was told.
+    /// Clips left out because they have no f0 or no content features; each was reported.
     pub skipped: usize,
-    /// Changes with every bit of the training data and with the settings they were made with.
+    /// Changes with every bit of the training data and with the settings behind it.
     pub content_root: String,
 }
 
@@ -68,9 +68,9 @@ pub fn filelist(task: &Task, clips: &mut Clips, models: &Models, config: &Config
             if config.if_f0 { "no clip has both f0 and content features" } else { "no clip has content features" };
         return Err(Error::new(Kind::DataEmpty, what)
             .path(&clips.folder)
-            .hint("the warnings above name the reason for each clip"));
+            .hint("the warnings above give the reason for each clip"));
     }
-    // In the record and in the digest of the data; RVC's number goes without saying.
+    // In the record and in the digest of the data, unless it is RVC's number.
     let mute_clips = Some(config.mute_clips).filter(|clips| *clips != RVC_MUTE_CLIPS);
     clips.params.retain(|name, _| name != "mute_clips");
     clips.params.extend(mute_clips.map(|number| ("mute_clips".to_owned(), number.into())));
@@ -78,10 +78,10 @@ pub fn filelist(task: &Task, clips: &mut Clips, models: &Models, config: &Config
     let mute = Mute::make(task, clips, models, config)?;
     let mut wanted = clip_folders(clips, config);
     wanted.extend(mute.folders(config));
-    // Another process may have worked on this voice between the stages: put everything right under one lock.
+    // Another process may have worked on this voice between the stages: restore everything under one lock.
     folder::publish(task, &clips.folder, &clips.cache, &wanted)?;
 
-    // Speakers that are gone keep their numbers, but have no rows.
+    // Removed speakers keep their numbers, but have no rows.
     let sids: BTreeSet<i64> = complete.iter().map(|clip| clip.sid).collect();
     let text = rows(&clips.folder, &complete, &mute, &sids, config)?;
     let path = clips.folder.join(folder::FILE_LIST);
@@ -97,10 +97,10 @@ pub fn filelist(task: &Task, clips: &mut Clips, models: &Models, config: &Config
     })
 }
 
-/// Writes cache_metadata.json and, if it does not say the same already, the list.
+/// Writes cache_metadata.json and, if it changed, the list.
 ///
-/// In this order, and with the old list gone before: whenever this is killed, a list that is there is the one that the record names, and is known as ours
-/// by the next run.
+/// In this order, after the old list is removed: whenever this is killed, an existing list is the one that the record names, and the
+/// next run recognises it as ours.
 fn write(task: &Task, clips: &Clips, config: &Config, path: &Path, text: &str, content_root: &str) -> Result<()> {
     let old = Metadata::load(task, &clips.folder)?;
     let digest = files::digest(text);
@@ -110,7 +110,7 @@ fn write(task: &Task, clips: &Clips, config: &Config, path: &Path, text: &str, c
         if folder::owns_file_list(&old, path) {
             files::remove(path)?;
         } else {
-            task.warn(format!("{} was not as rvc-run wrote it; it is kept in set_aside", path.display()));
+            task.warn(format!("{} had been changed since rvc-run wrote it; it is kept in set_aside", path.display()));
             folder::set_aside(&clips.folder, "", path)?;
         }
     }
@@ -127,7 +127,7 @@ fn write(task: &Task, clips: &Clips, config: &Config, path: &Path, text: &str, c
         ..Metadata::default()
     };
     if is_new {
-        // What the list names was written without a sync, and trainings read it by the list alone.
+        // The listed files were written without a sync, and trainings read only files that the list names.
         files::sync_disk(&clips.folder);
     }
     new.save(&clips.folder, &old)?;
@@ -147,7 +147,7 @@ fn guide_params(clips: &Clips, config: &Config) -> Map<String, Value> {
     params.insert("f0_method".into(), config.f0_method.as_str().into());
     params.insert("model_version".into(), config.version.as_str().into());
     params.insert("if_f0".into(), config.if_f0.into());
-    // Told, not used: features do not depend on the device.
+    // Recorded, not used: features do not depend on the device.
     params.insert("gpu".into(), config.gpu.into());
     params.extend(clips.params.clone());
     params
@@ -211,7 +211,7 @@ fn rows(logs: &Path, clips: &[&Clip], mute: &Mute, sids: &BTreeSet<i64>, config:
     Ok(keyed.into_iter().map(|(_, row)| row).collect::<Vec<_>>().join("\n"))
 }
 
-/// Where a row goes: a digest is as good as a shuffle, and needs no generator.
+/// The sort key of a row: a digest is as good as a shuffle, and needs no generator.
 fn order(what: &[&dyn std::fmt::Display]) -> String {
     files::digest(what.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
 }

@@ -1,7 +1,7 @@
-//! Puts cached results into logs/<voice> under RVC's names, and takes away what a former run of ours left there.
+//! Puts cached results into logs/<voice> under RVC's names, and removes the files of earlier runs there.
 //!
-//! Ours is what cache_metadata.json lists, and what the cache holds by content (after a kill, or when that file is lost).
-//! Everything else belongs to somebody: it stays, with a warning, and moves to set_aside/ if it has a name that we need.
+//! Our files are those that cache_metadata.json lists, or whose content is in the cache (after a kill, or when that file is lost).
+//! All others belong to the user: they stay, with a warning, and move to set_aside/ if we need their name.
 
 use super::metadata::Metadata;
 use super::some_of;
@@ -14,17 +14,17 @@ use std::path::{Path, PathBuf};
 
 pub(super) const FILE_LIST: &str = "filelist.txt";
 const SET_ASIDE: &str = "set_aside";
-/// Python RVC keeps the spectrogram of X.wav as X.spec.pt beside it and never looks whether X.wav changed.
+/// Python RVC keeps the spectrogram of X.wav as X.spec.pt beside it and never checks whether X.wav changed.
 const SIDECAR: &str = ".spec.pt";
 
-/// All files that one folder below logs/<voice> is to hold.
+/// All files that one folder below logs/<voice> should hold.
 pub(super) struct Wanted<'a> {
     pub folder: &'static str,
     pub files: Vec<(String, &'a Object)>,
 }
 
 impl<'a> Wanted<'a> {
-    /// The files of clips, by name; recordings of equal sound name the same ones, which are wanted once.
+    /// The files of clips, by name; recordings of equal sound share theirs.
     pub fn new(folder: &'static str, files: Vec<(String, &'a Object)>) -> Self {
         let mut seen = HashSet::new();
         let files = files.into_iter().filter(|(name, _)| seen.insert(name.clone())).collect();
@@ -38,11 +38,11 @@ struct Plan {
     place: Vec<(PathBuf, Object)>,
     remove: Vec<PathBuf>,
     set_aside: Vec<PathBuf>,
-    /// Files of ours that somebody else wrote to since, or that were damaged.
+    /// Our files that were changed or damaged since.
     altered: Vec<String>,
-    /// Foreign files that are in nobody's way.
+    /// Foreign files whose names we do not need.
     foreign: Vec<String>,
-    /// Sidecars of clips that change, and of clips that are gone.
+    /// Sidecars of clips that change, and of clips that no longer exist.
     stale_sidecars: Vec<String>,
     idle_sidecars: Vec<String>,
 }
@@ -53,7 +53,7 @@ impl Plan {
     }
 }
 
-/// Makes each folder hold exactly the wanted files (and foreign ones). Removes filelist.txt before the first change, as it
+/// Makes each folder hold exactly the wanted files (and foreign ones). Removes filelist.txt before the first change, since it
 /// would pair old names with new content. The caller holds the lock of `logs`.
 pub(super) fn publish(task: &Task, logs: &Path, cache: &Cache, wanted: &[Wanted]) -> Result<()> {
     let old = Metadata::load(task, logs)?;
@@ -106,12 +106,12 @@ fn is_listed(old: &Metadata, wanted: &[Wanted]) -> bool {
         && all.into_iter().all(|(path, digest)| old.outputs.get(&path) == Some(digest))
 }
 
-/// For every wanted file in turn, whether it is there already.
+/// Whether each wanted file is in place already.
 fn are_placed(task: &Task, logs: &Path, wanted: &[Wanted]) -> Result<Vec<bool>> {
     let targets: Vec<(&Object, PathBuf)> =
         wanted.iter().flat_map(|w| w.files.iter().map(|(name, o)| (*o, logs.join(w.folder).join(name)))).collect();
     let mut placed: Vec<bool> = targets.iter().map(|(object, path)| cache::is_linked(object, path)).collect();
-    // Links into the cache are recognised at once; copies have to be read.
+    // Links into the cache are recognised at once; copies must be read.
     let copies: Vec<usize> = (0..targets.len()).filter(|i| !placed[*i] && targets[*i].1.is_file()).collect();
     if !copies.is_empty() {
         let equal = task.map("checking the voice's folder", &copies, |i| {
@@ -123,7 +123,7 @@ fn are_placed(task: &Task, logs: &Path, wanted: &[Wanted]) -> Result<Vec<bool>> 
     Ok(placed)
 }
 
-/// What is to do in one folder; `placed` tells for each wanted file whether it is there already.
+/// The work in one folder; `placed`: whether each wanted file is in place already.
 fn plan(
     logs: &Path,
     cache: &Cache,
@@ -186,7 +186,7 @@ fn plan(
     Ok(plan)
 }
 
-/// The text before the first dot, as RVC takes it.
+/// The text before the first dot, as in RVC.
 fn stem(name: &str) -> String {
     name.split('.').next().unwrap_or_default().to_owned()
 }
@@ -208,7 +208,7 @@ fn warn(task: &Task, logs: &Path, wanted: &[Wanted], plans: &[Plan]) {
         if !plan.altered.is_empty() {
             let (n, some) = (plan.altered.len(), some_of(&plan.altered));
             task.warn(format!(
-                "{} has {n} files that are not as rvc-run wrote them; put right: {some}",
+                "{} has {n} files that were changed since rvc-run wrote them; restored: {some}",
                 folder.display()
             ));
         }
@@ -223,14 +223,14 @@ fn warn(task: &Task, logs: &Path, wanted: &[Wanted], plans: &[Plan]) {
         if !plan.idle_sidecars.is_empty() {
             let (n, some) = (plan.idle_sidecars.len(), some_of(&plan.idle_sidecars));
             task.info(format!(
-                "{} has {n} spectrograms of clips that are gone, made by Python RVC; nothing reads them: {some}",
+                "{} has {n} spectrograms by Python RVC of clips that no longer exist; nothing reads them: {some}",
                 folder.display()
             ));
         }
         if !plan.stale_sidecars.is_empty() {
             task.warn(format!(
-                "{} has spectrograms that Python RVC made of clips that have changed since, and would use again: {}; delete \
-                 them before training there",
+                "{} has spectrograms by Python RVC of clips that have changed since, and Python RVC would use them again: {}; delete \
+                them before training there",
                 folder.display(),
                 some_of(&plan.stale_sidecars)
             ));
@@ -238,7 +238,7 @@ fn warn(task: &Task, logs: &Path, wanted: &[Wanted], plans: &[Plan]) {
     }
 }
 
-/// Takes away the file list: for good if it is ours, else to set_aside/.
+/// Removes the file list if it is ours, else moves it to set_aside/.
 fn remove_file_list(task: &Task, logs: &Path, old: &Metadata) -> Result<()> {
     let path = logs.join(FILE_LIST);
     if path.symlink_metadata().is_err() {
@@ -258,15 +258,15 @@ fn remove_file_list(task: &Task, logs: &Path, old: &Metadata) -> Result<()> {
     Ok(())
 }
 
-/// Whether filelist.txt is as we wrote it. One that was edited by hand is somebody's work.
+/// Whether filelist.txt is as we wrote it. An edited one belongs to the user.
 pub(super) fn owns_file_list(old: &Metadata, path: &Path) -> bool {
-    // A pipe, which would wait for its writer, was not made here.
+    // Not ours: a pipe, which would wait for its writer.
     if !path.is_file() {
         return false;
     }
     match (old.outputs.get(FILE_LIST), files::read(path)) {
         (Some(listed), Ok(text)) => *listed == files::digest(text),
-        // The record is lost: rows of silence inside the voice's own folder are written by nobody else.
+        // The record is lost, but no other program writes rows of silence inside the voice's own folder.
         (None, Ok(text)) => {
             let own = path.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
             String::from_utf8_lossy(&text).contains(&format!("/{own}/mute/"))
@@ -275,7 +275,7 @@ pub(super) fn owns_file_list(old: &Metadata, path: &Path) -> bool {
     }
 }
 
-/// Moves a file to set_aside/<folder>/, under a name that is free there.
+/// Moves a file to set_aside/<folder>/, under a free name.
 pub(super) fn set_aside(logs: &Path, folder: &str, path: &Path) -> Result<()> {
     let target = logs.join(SET_ASIDE).join(folder);
     files::create_folder(&target)?;
@@ -292,14 +292,14 @@ pub(super) fn set_aside(logs: &Path, folder: &str, path: &Path) -> Result<()> {
     std::fs::rename(path, &free).map_err(|e| Error::io("move", path, e))
 }
 
-/// Refuses folders whose path cannot stand in a file list: its fields end at "|", its lines at line breaks.
+/// Refuses folders whose path cannot be in a file list: its fields end at "|", its lines at line breaks.
 ///
 /// Errors: `config.value`.
 pub(super) fn check_name(logs: &Path) -> Result<()> {
     let path = std::path::absolute(logs).map_err(|e| Error::io("look at", logs, e))?;
-    // Where \ does not part folders it is a name's, but RVC and this program read it as / in a list.
+    // On systems where \ does not separate folders it may be part of a name, but RVC and this program read it as / in a list.
     let parts = if cfg!(windows) { &['|', '\n', '\r'][..] } else { &['|', '\n', '\r', '\\'] };
-    // Blanks at its end are none of a field, which goes on with the names of folder and file.
+    // Spaces at its end do no harm: the field continues with the names of folder and file.
     let fits = path.to_str().is_some_and(|text| !text.contains(parts));
     if fits {
         return Ok(());

@@ -1,4 +1,4 @@
-//! What the cache holds for a voice, and why a file of it is a hit or a miss.
+//! What the cache holds for a voice, and why a file is a hit or a miss.
 //!
 //! The settings of a voice are those of its last preparation, from cache_metadata.json; nothing is computed here.
 
@@ -19,7 +19,7 @@ pub struct Line {
     pub stage: String,
     /// "hit", "miss" or "damaged".
     pub state: &'static str,
-    /// The parts of the key that made it; for a miss, what differs from what is there.
+    /// The parts of the key; for a miss, how it differs from the nearest entry.
     pub why: String,
 }
 
@@ -31,9 +31,9 @@ struct Voice {
     metadata: Metadata,
 }
 
-/// Every stage of a recording, or of a clip or feature file: the key that made it, and hit or miss by what is there now.
+/// Every stage of a recording, or of a clip or feature file: its key, and hit or miss by the cache's current entries.
 ///
-/// Errors: `file.not_found` if the file is not there, or no entry and no voice knows it.
+/// Errors: `file.not_found` if the file does not exist, or belongs to no entry and no voice.
 pub fn explain(task: &Task, workspace: &Workspace, cache: &Cache, file: &Path) -> Result<Vec<Line>> {
     let digest = files::digest_file(file)?;
     let file = file.canonicalize().map_err(|e| Error::io("look at", file, e))?;
@@ -57,7 +57,7 @@ pub fn explain(task: &Task, workspace: &Workspace, cache: &Cache, file: &Path) -
         }
     }
     if lines.is_empty() {
-        // Of no voice, but perhaps in the cache.
+        // It belongs to no voice, but may be in the cache.
         for entry in stored.iter().filter(|entry| entry.outputs.values().any(|output| *output == digest)) {
             lines.push(line("-", &entry.key, state(cache, &entry.key)?, parts(&entry.key)));
         }
@@ -65,15 +65,15 @@ pub fn explain(task: &Task, workspace: &Workspace, cache: &Cache, file: &Path) -
     if lines.is_empty() {
         return Err(Error::new(
             Kind::NotFound,
-            format!("{} is known to no voice and not in the cache", file.display()),
+            format!("{} belongs to no voice and is not in the cache", file.display()),
         )
         .path(&file)
-        .hint("name a recording below data/, or a file below logs/<voice> that was made of one"));
+        .hint("give a recording below data/, or a file below logs/<voice> that was made from one"));
     }
     Ok(lines)
 }
 
-/// Removes the entries that this voice leads to and no other voice in logs/: of all settings it was ever prepared with.
+/// Removes the entries of this voice that no other voice in logs/ uses, for all settings that it was ever prepared with.
 ///
 /// Errors: `file.not_found` if the voice was never prepared; `file.locked`; `file.write`.
 pub fn clear(task: &Task, workspace: &Workspace, cache: &Cache, voice: &str) -> Result<crate::cache::Tally> {
@@ -81,7 +81,7 @@ pub fn clear(task: &Task, workspace: &Workspace, cache: &Cache, voice: &str) -> 
     if !logs.is_dir() {
         return Err(Error::new(Kind::NotFound, format!("there is no voice {voice:?} in logs"))
             .path(&logs)
-            .hint("`rvc-run cache status` names the voices"));
+            .hint("`rvc-run cache status` lists the voices"));
     }
     let _lock = Lock::acquire(&logs)?;
     let (voices, stored) = (voices(task, workspace)?, cache.stored()?);
@@ -95,7 +95,7 @@ pub fn clear(task: &Task, workspace: &Workspace, cache: &Cache, voice: &str) -> 
     cache.remove(&removed)
 }
 
-/// Name, entries and bytes of every prepared voice; what voices share is counted with each.
+/// Name, entries and bytes of every prepared voice; shared entries count for each voice.
 pub fn voices_in(task: &Task, workspace: &Workspace, cache: &Cache) -> Result<Vec<(String, u64, u64)>> {
     let stored = cache.stored()?;
     let voices = voices(task, workspace)?.into_iter().map(|voice| {
@@ -119,7 +119,7 @@ fn voices(task: &Task, workspace: &Workspace) -> Result<Vec<Voice>> {
     Ok(voices)
 }
 
-/// The entries made of a voice's recordings, stage after stage, and those whose results it holds.
+/// The entries made from a voice's recordings, stage by stage, and those whose results it holds.
 fn reached(voice: &Voice, stored: &[Stored]) -> HashSet<usize> {
     let mut known: HashSet<&str> = HashSet::new();
     for record in &voice.metadata.files {
@@ -157,7 +157,7 @@ fn recording(
     }
     let Some(decoded) = cache.get(&decode)? else { return Ok(lines) };
     let pcm = decoded.notes().get("pcm").and_then(Value::as_str).unwrap_or_default();
-    // Of the last preparation where there was one; names come from the stage itself.
+    // From the last preparation, if there was one; names come from the stage itself.
     let key = slices::key_with(pcm, &slices::params_used(&voice.metadata.preprocessing_params));
     lines.push(stage(cache, stored, voice, &key)?);
     let Some(cut) = cache.get(&key)? else { return Ok(lines) };
@@ -204,13 +204,13 @@ fn output(cache: &Cache, stored: &[Stored], voice: &Voice, expected: &str, diges
     }
     if lines.is_empty() {
         let (stage, why) =
-            ("-".to_owned(), "the cache no longer holds what made it; the next run makes it again".to_owned());
+            ("-".to_owned(), "the cache no longer has its entry; the next run makes it again".to_owned());
         lines.push(Line { voice: voice.name.clone(), stage, state: "miss", why });
     }
     Ok(lines)
 }
 
-/// Hit or miss of one key; a miss is compared with the entry of this stage that has most in common with it.
+/// Hit or miss of one key; a miss is compared with the stage's most similar entry.
 fn stage(cache: &Cache, stored: &[Stored], voice: &Voice, key: &Key) -> Result<Line> {
     let state = state(cache, key)?;
     let why = if state == "miss" {

@@ -1,22 +1,22 @@
-//! How long a recording is at least, by the first bytes of its file: for what is asked before it is decoded.
+//! The least length of a recording, estimated from the first bytes of its file, before it is decoded.
 //!
-//! Names say too little: an mp4 or a webm may hold a film, an m4a may be lossless, a wav has any rate.
+//! File names are not enough: an mp4 or a webm may hold a film, an m4a may be lossless, a wav may have any rate.
 
 use crate::audio::io;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
-/// Bytes of a second of mp3, at most: 640 kbit/s, which only free bit rates reach.
+/// Most bytes in a second of mp3: 640 kbit/s, which only free bit rates reach.
 const MPEG_BYTES: u64 = 80_000;
-/// Of AAC without a container: a frame has at most 8191 bytes and at least 1024 samples, of which there are 96000 in a second.
+/// The same for AAC without a container: a frame has at most 8191 bytes and at least 1024 samples, at up to 96000 samples a second.
 const ADTS_BYTES: u64 = 768_000;
-/// Their rate counts only for whether they are too long; at any lower one the limit is the same.
+/// Their rate matters only for the check whether they are too long; at any lower one the limit is the same.
 const MPEG_RATE: u32 = 48_000;
-/// Chunks in front of a wav's samples that are looked at.
+/// Most RIFF chunks read before a wav's samples.
 const MOST_CHUNKS: usize = 64;
 
-/// Whole seconds; 0 for formats that do not bound it by their bytes, and for what is too long to be decoded and is skipped.
+/// Whole seconds; 0 for formats whose bytes give no bound, and for recordings that are too long and will be skipped.
 pub(super) fn at_least(path: &Path) -> u64 {
     let regular = std::fs::metadata(path).is_ok_and(|about| about.is_file());
     let length = regular.then(|| read(path).ok().flatten()).flatten();
@@ -53,7 +53,7 @@ fn bytes<const N: usize>(file: &mut File, at: u64) -> std::io::Result<[u8; N]> {
     Ok(bytes)
 }
 
-/// By the bytes of the samples and of a second, as the header has them, whatever else is in the file.
+/// From the bytes of the samples and the bytes a second in the header.
 fn wav(file: &mut File, start: u64, end: u64) -> std::io::Result<Option<(u64, u32)>> {
     let (mut at, mut format) = (start + 12, None);
     for _ in 0..MOST_CHUNKS {
@@ -68,7 +68,7 @@ fn wav(file: &mut File, start: u64, end: u64) -> std::io::Result<Option<(u64, u3
                 format = Some((rate, of_frames.max(u64::from(u32::from_le_bytes([b0, b1, b2, b3])))));
             }
             (b"data", Some((rate, of_second))) => {
-                // Sizes that were left open are the largest numbers.
+                // Unfilled sizes are the largest numbers.
                 let there = size.min(end.saturating_sub(at + 8));
                 return Ok(there.checked_div(of_second).map(|seconds| (seconds, rate)));
             }
@@ -79,12 +79,12 @@ fn wav(file: &mut File, start: u64, end: u64) -> std::io::Result<Option<(u64, u3
     Ok(None)
 }
 
-/// By the number of samples that the header has, but no more than the bytes hold if they are not packed at all.
+/// From the number of samples in the header, but no more than the bytes hold if they are not compressed at all.
 ///
 /// Source: RFC 9639, 8.2.
 fn flac(head: [u8; 42], n_bytes: u64) -> Option<(u64, u32)> {
     let number = |range: std::ops::Range<usize>| head[range].iter().fold(0u64, |sum, byte| sum << 8 | u64::from(*byte));
-    // 20 bits of rate, 3 of channels less 1, 5 of bits less 1, 36 of samples.
+    // 20 bits of rate, 3 of channels minus 1, 5 of bits minus 1, 36 of samples.
     let packed = number(18..26);
     let (rate, channels, bits) = (packed >> 44, (packed >> 41 & 7) + 1, (packed >> 36 & 31) + 1);
     let samples = packed & 0xf_ffff_ffff;
@@ -96,7 +96,7 @@ fn flac(head: [u8; 42], n_bytes: u64) -> Option<(u64, u32)> {
 mod tests {
     use super::*;
 
-    /// A file that begins so and has a hole behind.
+    /// A sparse file with this beginning.
     fn seconds(name: &str, head: &[u8], n_bytes: u64) -> u64 {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(name);

@@ -1,7 +1,7 @@
-//! cache_metadata.json: which files in logs/<voice> are ours, and what they were made from.
+//! cache_metadata.json: which files in logs/<voice> rvc-run wrote, and what they were made from.
 //!
-//! The first three keys are those of the guide people come from. `cache_key` there was a hash of names, sizes and times;
-//! here it is one of contents and settings. Nothing is decided by it: losing this file costs a look at the folders.
+//! The first three keys are those of the Python guide. `cache_key` there was a hash of names, sizes and times;
+//! here it is one of contents and settings. Nothing depends on it: if this file is lost, the folders are searched.
 
 use super::folder;
 use crate::files;
@@ -14,7 +14,7 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 pub(super) const FILE: &str = "cache_metadata.json";
-/// 1 was the guide's file with the three keys alone.
+/// 1 was the guide's file with only the three keys.
 const SCHEMA: u32 = 2;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,9 +30,9 @@ pub(super) struct Metadata {
     /// Digest of every clip with its files and settings; empty while the preparation is not complete.
     pub content_root: String,
     pub speakers: Vec<String>,
-    /// The recordings that gave clips.
+    /// The recordings that produced clips.
     pub files: Vec<SourceRecord>,
-    /// Path below logs/<voice> -> SHA-256: every file that rvc-run put there and may remove.
+    /// Path below logs/<voice> -> SHA-256: every file that rvc-run wrote and may remove.
     pub outputs: BTreeMap<String, String>,
 }
 
@@ -43,7 +43,7 @@ pub(super) struct SourceRecord {
     pub path: String,
     /// Digest of its bytes.
     pub raw_id: String,
-    /// Digest of the sound in it; empty in files from before there was one.
+    /// Digest of the sound in it; empty in old files.
     #[serde(default)]
     pub pcm_id: String,
     pub sid: i64,
@@ -55,8 +55,8 @@ pub fn content_digest(logs: &Path) -> Option<String> {
     Some(of_list(logs)?.preprocessing_params.get("content_digest")?.as_str()?.to_owned())
 }
 
-/// The names of the speakers of the file list in `logs`, by number; none of a single one, or of a list that rvc-run did not write.
-/// Recordings that lie in no subfolder are spoken by whom the voice is called after.
+/// The names of the speakers of the file list in `logs`, by number; empty for a single speaker, or for a list that rvc-run did not write.
+/// The speaker of recordings outside subfolders has the voice's name.
 pub fn speakers(logs: &Path) -> Vec<String> {
     let voice = logs.file_name().unwrap_or_default().to_string_lossy();
     let names = of_list(logs).map(|metadata| metadata.speakers).unwrap_or_default();
@@ -89,7 +89,7 @@ impl Default for Metadata {
 }
 
 impl Metadata {
-    /// What the file says; an empty one if it is not there or, with a warning, damaged.
+    /// The file's content; empty if it is missing or, with a warning, damaged.
     ///
     /// Errors: `file.read`.
     pub fn load(task: &Task, logs: &Path) -> Result<Self> {
@@ -102,20 +102,20 @@ impl Metadata {
             Err(e) if e.kind() == Kind::DataDamaged => Value::Null,
             Err(e) => return Err(e),
         };
-        // A file of the Python tools has the three keys alone: no damage, but nothing in it that is of use here.
+        // A file of the Python tools has only the three keys: not damaged, but not useful here.
         if value.get("cache_key").is_some() && value.get("schema").is_none() {
             return Ok(Self::default());
         }
         match serde_json::from_value::<Self>(value) {
             Ok(metadata) if metadata.schema == SCHEMA => Ok(metadata),
             _ => {
-                task.warn(format!("{} is damaged; the folders are looked through instead", path.display()));
+                task.warn(format!("{} is damaged; the folders are searched instead", path.display()));
                 Ok(Self::default())
             }
         }
     }
 
-    /// Writes the file, unless it says the same already (who made it when, and on which device, aside).
+    /// Writes the file unless only its program, time and device have changed.
     pub fn save(&self, logs: &Path, old: &Self) -> Result<()> {
         let path = logs.join(FILE);
         if path.is_file() && self.like(old) == *old {
@@ -130,7 +130,7 @@ impl Metadata {
         files::write(&path, text)
     }
 
-    /// This, with the fields that may differ without anything having changed taken from `old`.
+    /// This, with `old`'s values in the fields that may differ although nothing has changed.
     fn like(&self, old: &Self) -> Self {
         let mut same = self.clone();
         same.timestamp = old.timestamp;

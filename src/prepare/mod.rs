@@ -5,9 +5,9 @@
 //!                                                     --content-->  3_feature768      --filelist-->  filelist.txt
 //! ```
 //!
-//! Every stage asks the cache by content, makes what is missing in parallel, and links the results into logs/<voice> under
-//! RVC's names. filelist.txt is there only while it fits what the folders hold: it is removed before the first change and
-//! written last. cache_metadata.json lists which files are ours; others are never touched.
+//! Every stage looks in the cache by content, makes missing results in parallel, and links the results into logs/<voice> under
+//! RVC's names. filelist.txt exists only while it matches the folders: it is removed before the first change and
+//! written last. cache_metadata.json lists our files; others are never touched.
 
 pub mod download;
 mod features;
@@ -50,21 +50,21 @@ pub fn content_folder(config: &Config) -> &'static str {
     if config.version == "v1" { "3_feature256" } else { "3_feature768" }
 }
 
-/// What a stage did, in recordings (slices) or clips (f0, content).
+/// Counts of a stage, in recordings (slices) or clips (f0, content).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Processed now.
     pub done: usize,
     /// Found in the cache, or equal to another one.
     pub cached: usize,
-    /// Not usable; each was told with a warning.
+    /// Not usable; each was reported with a warning.
     pub skipped: usize,
 }
 
 /// One clip of a voice and its files.
 #[derive(Clone, Debug)]
 pub struct Clip {
-    /// "<ten digits of what it was made of>_<chunk>": the same samples by the same settings are always called the same.
+    /// "<ten digits of its source's digest>_<chunk>": the same samples with the same settings always get the same name.
     /// Recordings of equal sound share their clips.
     pub name: String,
     /// Speaker.
@@ -76,20 +76,20 @@ pub struct Clip {
     content: Option<Object>,
 }
 
-/// What became of one recording, for the report of a data set.
+/// The outcome of one recording, for the report of a data set.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct RecordingRow {
     /// The path below the voice's folder.
     pub name: String,
     /// Speaker.
     pub sid: i64,
-    /// Length; none if it could not be decoded.
+    /// Length in seconds; None if it could not be decoded.
     pub seconds: Option<f64>,
     pub clips: usize,
-    /// Length of its clips together; they overlap, so it may be more than the recording.
+    /// Total length of its clips; they overlap, so it may exceed the recording's.
     pub kept_seconds: f64,
     pub dropped: Vec<Loss>,
-    /// Why nothing of it is used.
+    /// Why it is not used.
     pub reason: Option<String>,
     /// What to do about that.
     pub hint: Option<String>,
@@ -97,7 +97,7 @@ pub struct RecordingRow {
     pub notices: Vec<Remark>,
 }
 
-/// A [`Notice`] as it is kept: in the cache with what was decoded, in dataset.json, in the record of a run.
+/// A [`Notice`] as stored: in the cache with the decoded sound, in dataset.json, in the record of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Remark {
     pub code: String,
@@ -111,7 +111,7 @@ impl From<&Notice> for Remark {
     }
 }
 
-/// Chunks that were cut but not used, for one reason.
+/// Chunks that were cut but not used for one reason.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Loss {
     pub reason: String,
@@ -120,7 +120,7 @@ pub struct Loss {
 }
 
 impl Loss {
-    /// Counts `count` more chunks of `seconds` in all under `reason`.
+    /// Adds `count` chunks of `seconds` in total under `reason`.
     fn add(losses: &mut Vec<Self>, reason: &str, count: usize, seconds: f64) {
         match losses.iter_mut().find(|loss| loss.reason == reason) {
             Some(loss) => (loss.count, loss.seconds) = (loss.count + count, loss.seconds + seconds),
@@ -142,7 +142,7 @@ struct Pitch {
     hz: Object,
 }
 
-/// A recording that gave clips.
+/// A recording that produced clips.
 #[derive(Clone, Debug)]
 struct Source {
     shown: String,
@@ -152,7 +152,7 @@ struct Source {
     clips: Vec<String>,
 }
 
-/// The clips of a voice: what [`slices`] returns and the further stages complete.
+/// The clips of a voice: [`slices`] returns them and the later stages complete them.
 pub struct Clips {
     /// logs/<voice>.
     pub folder: PathBuf,
@@ -160,31 +160,31 @@ pub struct Clips {
     pub clips: Vec<Clip>,
     /// Recordings found, usable or not.
     pub recordings: usize,
-    /// What slicing did, in recordings.
+    /// Counts of slicing, in recordings.
     pub counts: Counts,
-    /// Recordings whose bytes were not known: decoded, and sliced only if their sound was not known either.
+    /// Recordings with new bytes: decoded, and sliced if their sound was new too.
     pub decoded: usize,
     /// Chunks that were cut but not used: silent, too loud, too short, without voice, not finite.
     pub dropped: usize,
-    /// Names of the speaker folders by sid; the empty name is that of loose recordings.
+    /// Names of the speaker folders by sid; the empty name is for recordings outside them.
     pub speakers: Vec<String>,
-    /// What became of each recording.
+    /// The outcome of each recording.
     pub table: Vec<RecordingRow>,
     cache: Cache,
-    /// Every recording with the digest it was cut under, so that the report need not read it again.
+    /// Every recording with its digest at the cut, so that the report need not read it again.
     looked_at: Vec<survey::Subject>,
     sources: Vec<Source>,
-    /// The settings that went in so far, for cache_metadata.json.
+    /// The settings used so far, for cache_metadata.json.
     params: Map<String, Value>,
 }
 
 impl Clips {
-    /// Length of all clips together.
+    /// Total length of all clips.
     pub fn seconds(&self) -> f64 {
         self.clips.iter().map(|clip| clip.seconds).sum()
     }
 
-    /// Length of what is behind the part of each clip that training reads.
+    /// Total length of the ends of clips that training does not read.
     pub fn seconds_not_trained(&self) -> f64 {
         self.clips.iter().map(|clip| (clip.seconds - data::MAX_SECONDS).max(0.0)).sum()
     }
@@ -213,7 +213,7 @@ pub fn all(
     filelist(task, &mut clips, &models, config)
 }
 
-/// Whether an error is about one recording or clip, so that the others can go on without it.
+/// Whether an error is about one recording or clip, so that the others can continue without it.
 fn concerns_one_item(kind: Kind) -> bool {
     matches!(
         kind,
@@ -250,7 +250,7 @@ impl std::fmt::Display for Reason {
     }
 }
 
-/// Warns about each item, but names no more than a few hundred: nobody reads further.
+/// Warns about each item, up to a few hundred: nobody reads more.
 fn warn_each(task: &Task, items: impl ExactSizeIterator<Item = String>) {
     const MOST: usize = 200;
     let more = items.len().saturating_sub(MOST);

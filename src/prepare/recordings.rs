@@ -1,4 +1,4 @@
-//! Finds the recordings of a voice and whose voice each one is.
+//! Finds the recordings of a voice and the speaker of each one.
 
 use super::some_of;
 use crate::audio::io;
@@ -7,7 +7,7 @@ use crate::task::Task;
 use crate::{Error, Kind, Result};
 use std::path::{Path, PathBuf};
 
-/// Folders in folders of a speaker; deeper ones are named and not read. Nobody has so many, and a stack must end somewhere.
+/// Deepest nesting of folders in a speaker's folder; deeper ones are reported and not read. Nobody has so many, and the recursion needs a limit.
 const MOST_DEPTH: usize = 32;
 /// Rows of RVC's speaker table (`spk_embed_dim`, spec D.2).
 const MOST_SPEAKERS: usize = 109;
@@ -17,7 +17,7 @@ pub(super) struct Recording {
     /// The path below the voice's folder, for messages and the record.
     pub shown: String,
     pub sid: i64,
-    /// Why it cannot even be opened, if so.
+    /// Why it cannot be opened, if so.
     pub obstacle: Option<String>,
 }
 
@@ -27,9 +27,8 @@ pub(super) struct Found {
     pub speakers: Vec<String>,
 }
 
-/// The recordings in `folder`. A subfolder with recordings is a speaker of its own, with all that is in folders below it; sids
-/// follow the sorted names. Loose
-/// files are sid 0, and then the folders begin at 1.
+/// The recordings in `folder`. Each subfolder with recordings is a speaker, including the folders below it; sids
+/// follow the sorted names. If there are files outside subfolders, they are sid 0 and the folders begin at 1.
 ///
 /// Errors: `file.not_found` with the voices that exist; `data.empty`; `config.value` for more speakers than RVC has rows.
 pub(super) fn find(task: &Task, workspace: &Workspace, folder: &Path) -> Result<Found> {
@@ -59,7 +58,7 @@ pub(super) fn find(task: &Task, workspace: &Workspace, folder: &Path) -> Result<
             groups.push(inner.recordings);
         }
     }
-    // Named as unusable, but no speaker: its number would move those of the folders.
+    // Reported as unusable, but not a speaker: its number would shift those of the folders.
     match groups.first_mut() {
         Some(first) => first.extend(unseen),
         None if !unseen.is_empty() => {
@@ -71,11 +70,11 @@ pub(super) fn find(task: &Task, workspace: &Workspace, folder: &Path) -> Result<
     if groups.is_empty() {
         return Err(Error::new(Kind::DataEmpty, format!("there is no recording in {}", folder.display()))
             .path(folder)
-            .hint("put sound files into this folder (wav, flac, mp3, m4a, ogg, opus, webm, aiff); a few minutes of clean speech"));
+            .hint("put sound files (wav, flac, mp3, m4a, ogg, opus, webm, aiff) into this folder: a few minutes of clean speech"));
     }
     check_speakers(speakers.len(), folder)?;
     if !level.ignored.is_empty() {
-        task.info(format!("not recordings, left alone in {}: {}", folder.display(), some_of(&level.ignored)));
+        task.info(format!("ignored in {}, not recordings: {}", folder.display(), some_of(&level.ignored)));
     }
     let recordings =
         groups.into_iter().zip(0..).flat_map(|(group, sid)| group.into_iter().map(move |r| Recording { sid, ..r }));
@@ -88,7 +87,7 @@ pub(super) fn check_speakers(speakers: usize, folder: &Path) -> Result<()> {
         let message = format!("{} has {} speakers, but may have at most {MOST_SPEAKERS}", folder.display(), speakers);
         return Err(Error::new(Kind::ConfigValue, message)
             .path(folder)
-            .hint("each subfolder is a speaker; to train one voice, put the files into the folder itself"));
+            .hint("each subfolder is a speaker; to train a single speaker, put the files into the folder itself"));
     }
     Ok(())
 }
@@ -101,7 +100,7 @@ struct Level {
 }
 
 impl Level {
-    /// What is in `folder` and in the folders below it, each folder's own files first. `above` are the folders on the way.
+    /// The files in `folder` and in the folders below it, each folder's own files first. `above`: the folders on the way.
     fn read_deep(folder: &Path, prefix: &str, above: &mut Vec<PathBuf>) -> Result<Self> {
         let mut level = Self::read(folder, prefix)?;
         let real = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
@@ -132,13 +131,13 @@ impl Level {
             if name.starts_with('.') {
                 continue;
             }
-            // Follows links: a linked recording or speaker folder is as good as a real one.
+            // Follows links: a linked recording or speaker folder counts like a real one.
             let about = std::fs::metadata(&path);
             if about.as_ref().is_ok_and(std::fs::Metadata::is_dir) {
                 level.folders.push(path);
                 continue;
             }
-            // What the system does not even let us look at may be a folder of recordings.
+            // A path without permission may be a folder of recordings.
             let is_out_of_reach = about.as_ref().is_err_and(|e| e.kind() != std::io::ErrorKind::NotFound);
             if !io::is_audio(&path) && !is_out_of_reach {
                 level.ignored.push(format!("{prefix}{name}"));
@@ -146,7 +145,7 @@ impl Level {
             }
             let obstacle = match about {
                 Ok(about) if about.is_file() => None,
-                // Opening a pipe would wait for ever.
+                // Opening a pipe would wait forever.
                 Ok(_) => Some("it is not a regular file".to_owned()),
                 Err(e) => Some(Error::io("open", &path, e).to_string()),
             };
@@ -156,12 +155,12 @@ impl Level {
     }
 }
 
-/// Whether a folder is a link to one that it lies in, which would lead on for ever.
+/// Whether a folder is a link to one above it, which would be an endless loop.
 fn leads_back(folder: &Path, above: &[PathBuf]) -> bool {
     folder.canonicalize().is_ok_and(|real| above.contains(&real))
 }
 
-/// The name of a file or folder as text. Bytes that are none are written as \xff: two names stay two.
+/// The name of a file or folder as text. Invalid bytes are written as \xff, so that two names stay different.
 fn shown(path: &Path) -> String {
     let name = path.file_name().unwrap_or_default().as_encoded_bytes();
     let mut text = String::new();
@@ -188,11 +187,11 @@ fn missing(workspace: &Workspace, folder: &Path) -> Error {
     let given = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let hint = match crate::error::nearest(given, voices.iter().map(String::as_str)) {
         _ if voices.is_empty() => {
-            "make this folder and put the recordings of the voice into it (wav, flac, mp3, m4a, ogg, opus, webm, aiff)"
+            "create this folder and put the voice's recordings into it (wav, flac, mp3, m4a, ogg, opus, webm, aiff)"
                 .to_owned()
         }
-        Some(name) => format!("did you mean {name:?}? voices that exist: {}", some_of(&voices)),
-        None => format!("voices that exist: {}; or make this folder and put recordings into it", some_of(&voices)),
+        Some(name) => format!("did you mean {name:?}? existing voices: {}", some_of(&voices)),
+        None => format!("existing voices: {}; or create this folder and put recordings into it", some_of(&voices)),
     };
     Error::new(Kind::NotFound, message).path(folder).hint(hint)
 }

@@ -1,4 +1,4 @@
-//! What the preparation of a voice needs before it begins: recordings, and room for their clips and features.
+//! Checks before the preparation of a voice: are there recordings, and is there disk space for their clips and features.
 
 use super::{folder, length, recordings, slices};
 use crate::Result;
@@ -8,12 +8,12 @@ use crate::room::Need;
 use crate::task::Task;
 use std::path::Path;
 
-/// Silence is left out, and what is recorded twice is cut once: of a folder's sound, one part in so many is counted.
+/// Silence is left out, and duplicates are cut once, so only one part in this many of a folder's sound counts.
 const SURELY_CUT: u64 = 4;
 
-/// The recordings in `folder` (relative to the workspace) as [`super::slices`] will find them, in number.
+/// The number of recordings in `folder` (relative to the workspace) that [`super::slices`] will find.
 ///
-/// Errors: what `slices` would say before it reads any: `file.not_found`, `data.empty`, `config.value`.
+/// Errors: those of `slices` before it reads any file: `file.not_found`, `data.empty`, `config.value`.
 pub fn recordings(workspace: &Workspace, voice: &str, folder: &Path) -> Result<usize> {
     Ok(found(workspace, voice, folder)?.recordings.len())
 }
@@ -27,8 +27,8 @@ fn found(workspace: &Workspace, voice: &str, folder: &Path) -> Result<recordings
     Ok(found)
 }
 
-/// What the clips and features of the recordings in `folder` need of the disks, at least: nothing where the voice was prepared before,
-/// whose files are in the cache, and where there is no folder, since recordings are still to be fetched to data/<voice>.
+/// The least disk space that the clips and features of the recordings in `folder` need: none if the voice was prepared before and
+/// its files are in the cache, or if there is no folder because links are still to be fetched to data/<voice>.
 ///
 /// Errors: as [`recordings`].
 pub fn needs(workspace: &Workspace, voice: &str, folder: Option<&Path>, config: &Config) -> Result<Vec<Need>> {
@@ -39,7 +39,7 @@ pub fn needs(workspace: &Workspace, voice: &str, folder: Option<&Path>, config: 
     };
     let bytes = (seconds / SURELY_CUT).saturating_mul(bytes_of_a_second(config));
     let need = |place, bytes| Need { place, bytes, what: "clips and features".to_owned() };
-    // Links into the cache, where both are on one disk.
+    // Links into the cache take no space if both are on one disk.
     let copied = files::disk(&logs).map(|disk| disk.id) != files::disk(&workspace.cache()).map(|disk| disk.id);
     let mut needs = vec![need(workspace.cache(), bytes), need(logs, if copied { bytes } else { 0 })];
     if folder.is_none() {
@@ -48,7 +48,7 @@ pub fn needs(workspace: &Workspace, voice: &str, folder: Option<&Path>, config: 
     Ok(needs)
 }
 
-/// Bytes of the clips (float32, at the voice's rate and at 16 kHz) and of the content of a second.
+/// Bytes of one second of clips (float32, at the voice's rate and at 16 kHz) and of content features.
 fn bytes_of_a_second(config: &Config) -> u64 {
     const FLOAT: u64 = 4;
     const CONTENT_FRAMES: u64 = 50;
@@ -66,7 +66,7 @@ mod tests {
         let workspace = Workspace::new(root.path());
         let data = workspace.data("anna").unwrap();
         std::fs::create_dir_all(&data).unwrap();
-        // Files with holes: half an hour of mp3 at its highest rate, and what may be a film.
+        // Sparse files: half an hour of mp3 at its highest rate, and a possible film.
         for (name, head, n_bytes) in
             [("a.mp3", &b"\xff\xfb\x90\0"[..], 1800 * 80_000), ("b.mp4", b"\0\0\0\x20ftypisom", 10_000_000_000)]
         {

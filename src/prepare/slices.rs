@@ -1,8 +1,8 @@
 //! Recordings to clips, in two cached stages: bytes -> digest of the sound in them -> slices.
 //!
-//! A recording whose bytes changed and whose sound did not (another tag, a flac of the same wav) is decoded again and all
-//! that follows is found. Clips are called by content, not by position: `<first digits of their stage's key>_<chunk>`, so
-//! that no file that comes or goes renames the clips of another, and a name never stands for other samples.
+//! A recording whose bytes changed but whose sound did not (another tag, a flac of the same wav) is decoded again, and all
+//! later stages are hits. Clips are named by content, not by position: `<first digits of their stage's key>_<chunk>`, so
+//! adding or removing a file never renames the clips of another, and a name never changes its samples.
 
 use super::metadata::Metadata;
 use super::recordings::{self, Found, Recording};
@@ -26,19 +26,19 @@ use serde_json::{Map, Value};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
-/// Raise it with every change of audio/ that can change a sample of a decoded recording.
+/// Raise this with every change in audio/ that can change a sample of a decoded recording.
 pub(super) const DECODE_VERSION: u32 = 4;
-/// Raise it with every change of audio/ that can change a sample of a slice, given the same recording.
+/// Raise this with every change in audio/ that can change a sample of a clip, given the same recording.
 const VERSION: u32 = 4;
-/// Digits of the key that a clip is called by: with 1000 recordings the chance that two share them is one in two million;
-/// then the second is called by all 64.
+/// Digits of the key in a clip's name: with 1000 recordings the chance that two share them is one in two million;
+/// then the second one gets all 64.
 const NAME_DIGITS: usize = 10;
 /// Rate of the files in 1_16k_wavs.
 const FEATURE_RATE: u32 = 16000;
-/// How often a recording that changes while it is read is tried again.
+/// How often to retry a recording that changes while it is read.
 const TRIES: usize = 3;
 
-/// What is kept of decoding a recording.
+/// Notes on a decoded recording.
 #[derive(Serialize, Deserialize)]
 struct Decoded {
     /// See [`pcm_digest`].
@@ -55,28 +55,28 @@ impl Decoded {
     }
 }
 
-/// What is kept instead of a recording that ffmpeg decoded: another ffmpeg may make other samples of it, so what it made is
+/// Notes on a recording that ffmpeg decoded: another ffmpeg may produce other samples, so the actual notes are
 /// kept under a key with its version.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Foreign {
-    /// The version that was there when the recording was first seen.
+    /// The version installed when the recording was first decoded.
     ffmpeg: String,
 }
 
-/// What is kept with the slices of a recording.
+/// Notes on the clips of a recording.
 #[derive(Default, Serialize, Deserialize)]
 struct Notes {
     /// Length of the whole recording.
     seconds: f64,
     chunks: Vec<ChunkNote>,
     dropped: Vec<Loss>,
-    /// Chunks that are quieter than the loudness asked for, and by how much at most; see [`crate::audio::normalize`].
+    /// Chunks that stay below the target loudness, and by how much at most; see [`crate::audio::normalize`].
     #[serde(default, skip_serializing_if = "Held::is_empty")]
     held: Held,
 }
 
-/// Clips that a limit of the peaks keeps below the loudness asked for.
+/// Clips that the peak limit keeps below the target loudness.
 #[derive(Clone, Copy, Default, Serialize, Deserialize)]
 struct Held {
     clips: usize,
@@ -126,12 +126,12 @@ pub fn slices(
     let mut found = recordings::find(task, workspace, &recordings)?;
     refuse_own_output(&recordings, &logs)?;
     let _lock = Lock::acquire(&logs)?;
-    // Of a list that was being written when its process was killed; those in the folders of clips go when these are filled.
+    // Left by a process that was killed while writing the list; those in the folders of clips are removed when these are filled.
     files::remove_leftovers(&logs)?;
     keep_speakers(task, &logs, &mut found)?;
 
     let read = task.map("reading recordings", &found.recordings, |recording| one_item(read(recording)))?;
-    // The same recording twice is cut once.
+    // A recording that is there twice is cut once.
     let mut unique: Vec<(&Recording, &String)> = Vec::new();
     let mut position = HashMap::new();
     for (recording, digest) in found.recordings.iter().zip(&read) {
@@ -198,8 +198,8 @@ pub fn slices(
     Ok(clips)
 }
 
-/// Gives every speaker the number that a training of this voice knows it by: new ones get the next free numbers, and the
-/// number of one that is gone stays empty. Without a training the numbers follow the names.
+/// Gives every speaker its number in an existing training of this voice: new speakers get the next free numbers, and the
+/// number of a removed one stays unused. Without a training the numbers follow the names.
 ///
 /// Errors: `config.value` for more speakers than RVC has rows.
 fn keep_speakers(task: &Task, logs: &Path, found: &mut Found) -> Result<()> {
@@ -225,7 +225,7 @@ fn keep_speakers(task: &Task, logs: &Path, found: &mut Found) -> Result<()> {
     recordings::check_speakers(found.speakers.len(), logs)
 }
 
-/// The outcome for one item: only errors about more than this item end the stage.
+/// The outcome of one item: only errors about more than this item end the stage.
 fn one_item<T>(result: Result<T>) -> Result<std::result::Result<T, Reason>> {
     match result {
         Ok(value) => Ok(Ok(value)),
@@ -252,22 +252,22 @@ struct Cut {
     origin: Origin,
     /// Whether the decode stage ran.
     decoded: bool,
-    /// Of the bytes, of the sound in them, and of the slices' key.
+    /// Digests of the bytes, of the sound in them, and of the slices' key.
     digest: String,
     pcm: String,
     key: String,
-    /// Of decoding it.
+    /// The notices from decoding it.
     notices: Vec<Remark>,
 }
 
-/// The slices of a recording whose content has `digest`. If it changes while it is read, the result is thrown away and
-/// the new content is taken: nothing is ever kept under the digest of other bytes.
+/// The clips of a recording whose content has `digest`. If it changes while it is read, the result is discarded and
+/// the new content is read: nothing is ever kept under the digest of other bytes.
 fn cut(task: &Task, cache: &Cache, recording: &Recording, digest: &str, config: &Config) -> Result<Cut> {
     let mut digest = digest.to_owned();
     for _ in 0..TRIES {
         match cut_as(task, cache, &recording.path, &digest, config) {
             Ok(cut) => return Ok(cut),
-            // A file that is being written is often no sound file at all for a moment.
+            // A file that is being written is often not a valid sound file for a moment.
             Err(e) => match files::digest_file(&recording.path)? {
                 now if now == digest => return Err(e),
                 now => digest = now,
@@ -304,7 +304,7 @@ fn cut_as(task: &Task, cache: &Cache, path: &Path, digest: &str, config: &Config
         decoding = if origin == Origin::Made { origin } else { decoding };
     }
     let Decoded { pcm, notices, .. } = Decoded::deserialize(decoded.notes())
-        .map_err(|e| Error::new(Kind::DataDamaged, format!("what is kept of decoding it is damaged: {e}")))?;
+        .map_err(|e| Error::new(Kind::DataDamaged, format!("the cached notes on decoding it are damaged: {e}")))?;
     let key = key(&pcm, config);
     let (entry, origin) = cache.once(task, &key, |pending| {
         let audio = match sound.take() {
@@ -320,7 +320,7 @@ fn cut_as(task: &Task, cache: &Cache, path: &Path, digest: &str, config: &Config
 /// A recording; an error if the content has another digest.
 fn load_as(path: &Path, digest: &str) -> Result<Loaded> {
     let loaded = io::load_with_notices(path)?;
-    // Bazel's guard: what was decoded is what was digested only if that is still there.
+    // Bazel's guard: the decoded bytes are the digested ones only if the file has not changed.
     if files::digest_file(path)? != digest {
         return Err(Error::new(Kind::Read, "it changes while it is being read"));
     }
@@ -333,24 +333,24 @@ fn load_again(path: &Path, pcm: &str) -> Result<Audio> {
     if pcm_digest(&audio) == pcm {
         return Ok(audio);
     }
-    Err(Error::new(Kind::DataDamaged, "its sound is not what was decoded from it before")
-        .hint("`rvc-run cache prune --keep-days 0` forgets what was decoded; then run again"))
+    Err(Error::new(Kind::DataDamaged, "its decoded sound differs from an earlier run's")
+        .hint("`rvc-run cache prune --keep-days 0` empties the cache; then run again"))
 }
 
-/// The stage that reads a recording. Decoders round alike on one kind of machine only.
+/// The stage that decodes a recording. Decoders round alike only on one kind of machine.
 fn decode_key(digest: &str) -> Key {
     let machine = format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS);
     Key::new("decode", DECODE_VERSION).input("recording", digest).param("machine", machine)
 }
 
-/// The key of a recording that ffmpeg decodes, by what [`decode_key`] led to; none for all others. Where ffmpeg is gone,
-/// what it once made is as good as ever.
+/// The key of a recording that ffmpeg decodes, from the entry of [`decode_key`]; None for all others. If ffmpeg was uninstalled,
+/// its earlier results are still valid.
 fn foreign_key(digest: &str, entry: &Entry) -> Option<Key> {
     let Foreign { ffmpeg } = Foreign::deserialize(entry.notes()).ok()?;
     Some(decode_key(digest).param("ffmpeg", io::ffmpeg_version().unwrap_or(&ffmpeg)))
 }
 
-/// The key under which a recording's sound is known, as far as it was ever decoded.
+/// The key of a recording's sound, if it was ever decoded.
 pub(super) fn sound_key(cache: &Cache, digest: &str) -> Result<Key> {
     let own = decode_key(digest);
     Ok(cache.get(&own)?.and_then(|entry| foreign_key(digest, &entry)).unwrap_or(own))
@@ -381,7 +381,7 @@ pub(super) fn key_with(pcm: &str, params: &Map<String, Value>) -> Key {
 
 /// The settings that decide the slices. Nothing else of the config may be read by this stage.
 ///
-/// RVC's rule is told by the first five alone. Another one is told by its name, and only with the settings that it reads, so that
+/// The default rule's key has only the first five. Other rules add their name and only the settings that they read, so that
 /// no other change cuts anything again.
 pub(super) fn params(config: &Config) -> Map<String, Value> {
     let mut params = Map::new();
@@ -422,7 +422,7 @@ pub(super) fn params(config: &Config) -> Map<String, Value> {
     params
 }
 
-/// All names that [`params`] may give.
+/// All names that [`params`] may return.
 const PARAMS: [&str; 14] = [
     "sample_rate",
     "slice_seconds",
@@ -496,12 +496,12 @@ impl RecordingRow {
     }
 }
 
-/// Which key each start of a clip's name stands for.
+/// The key of each prefix of clip names.
 #[derive(Default)]
 struct Names(HashMap<String, String>);
 
 impl Names {
-    /// How the clips of this key are called, up to the chunk.
+    /// The prefix of the names of this key's clips.
     fn of(&mut self, key: &str) -> String {
         let short = key[..NAME_DIGITS].to_owned();
         let taken = self.0.entry(short.clone()).or_insert_with(|| key.to_owned());
@@ -509,7 +509,7 @@ impl Names {
     }
 }
 
-/// Adds the clips of one recording, or says why there are none.
+/// Adds the clips of one recording, or returns why there are none.
 fn add(
     clips: &mut Clips,
     losses: &mut Losses,
@@ -519,7 +519,7 @@ fn add(
 ) -> std::result::Result<(), Reason> {
     let notes = notes_of(cut)?;
     if notes.chunks.is_empty() {
-        return Err(Reason::new(format!("no chunk of it can be used ({})", notes.losses())));
+        return Err(Reason::new(format!("none of its chunks can be used ({})", notes.losses())));
     }
     let start = names.of(&cut.key);
     let mut names = Vec::new();
@@ -592,7 +592,7 @@ impl Losses {
     }
 }
 
-/// A line for each recording that is skipped. What to do is said once where it is the same for many.
+/// A line for each skipped recording. A hint shared by many is given once.
 fn skipped(clips: &Clips) -> Vec<String> {
     let mut said = HashSet::new();
     let line = |row: &RecordingRow| {
@@ -603,7 +603,7 @@ fn skipped(clips: &Clips) -> Vec<String> {
     clips.table.iter().filter_map(line).collect()
 }
 
-/// A line for each thing that is odd about a recording, used or not.
+/// A line for each oddity of a recording, used or not.
 fn odd(clips: &Clips) -> Vec<String> {
     let lines = |row: &RecordingRow| -> Vec<String> {
         row.notices.iter().map(|notice| format!("{}: {}", row.name, notice.message)).collect()
@@ -611,7 +611,7 @@ fn odd(clips: &Clips) -> Vec<String> {
     clips.table.iter().flat_map(lines).collect()
 }
 
-/// Says that subfolders are speakers, where there are some: a voice that was meant to be one would be trained as several.
+/// Reports that subfolders are speakers, if there are any: recordings meant as one speaker would be trained as several.
 fn say_speakers(task: &Task, clips: &Clips) {
     let mut seconds: BTreeMap<i64, f64> = BTreeMap::new();
     for row in &clips.table {
@@ -621,7 +621,7 @@ fn say_speakers(task: &Task, clips: &Clips) {
         return;
     }
     let name = |sid: i64| match clips.speakers.get(sid as usize).map_or("", String::as_str) {
-        "" => "recordings in no subfolder",
+        "" => "recordings outside subfolders",
         name => name,
     };
     let each: Vec<String> =
@@ -630,7 +630,7 @@ fn say_speakers(task: &Task, clips: &Clips) {
     task.info(format!("{} {are}: {}; subfolders are speakers", each.len(), each.join(", ")));
 }
 
-/// Warns of clips that training cannot take, by their recordings. A training with another window may take them.
+/// Warns about recordings with clips that are too short for training. A training with a shorter window may use them.
 fn warn_of_short_clips(task: &Task, clips: &Clips, config: &Config) {
     let window = config.segment_frames() as f64 / 100.0;
     let Some((count, seconds)) = short_clips(clips, window) else { return };
@@ -656,7 +656,7 @@ fn short_clips(clips: &Clips, window: f64) -> Option<(usize, String)> {
     (!short.is_empty()).then_some((short.len(), seconds))
 }
 
-/// Whether a training by `config` can take any of the clips.
+/// Checks that a training with `config` can use at least one of the clips.
 ///
 /// Errors: `data.empty` if all are shorter than its window.
 pub fn check_window(clips: &Clips, config: &Config) -> Result<()> {
@@ -679,8 +679,8 @@ fn warn_of_long_clips(task: &Task, clips: &Clips) {
     if seconds > 0.0 {
         let long = clips.clips.iter().filter(|clip| clip.seconds > data::MAX_SECONDS).count();
         task.warn(format!(
-            "{} {} longer than the {} s of a clip that training reads: {seconds:.1} s are not trained on; shorter slices \
-             are (slicing, slice_seconds)",
+            "{} {} longer than the {} s of a clip that training reads: {seconds:.1} s are not trained on; cut shorter clips with \
+            slicing or slice_seconds",
             counted(long, "clip"),
             if long == 1 { "is" } else { "are" },
             data::MAX_SECONDS
@@ -713,13 +713,13 @@ fn nothing_usable(recordings: &Path, clips: &Clips) -> Error {
     Error::new(Kind::DataEmpty, message).path(recordings).hint(hint)
 }
 
-/// Slices of slices would double the data at every run.
+/// Cutting its own clips would double the data at every run.
 pub(super) fn refuse_own_output(recordings: &Path, logs: &Path) -> Result<()> {
     let (Ok(recordings), Ok(logs)) = (recordings.canonicalize(), logs.canonicalize()) else { return Ok(()) };
     if !recordings.starts_with(&logs) {
         return Ok(());
     }
-    Err(Error::new(Kind::ConfigValue, format!("{} lies in the folder of the results", recordings.display()))
+    Err(Error::new(Kind::ConfigValue, format!("{} is in the folder of the results", recordings.display()))
         .path(recordings)
         .hint("keep the recordings in data/<voice>"))
 }

@@ -1,12 +1,12 @@
-//! The report on a data set before a minute is spent on training: what each recording is like, what they are together, and
-//! whether a recipe's limits are kept.
+//! The report on a data set before training: measurements of each recording, totals, and whether a recipe's limits
+//! are met.
 //!
 //! ```text
 //! recordings --survey--> Survey --with_clips (after slicing), with_f0 (after f0)--> Survey --judge(Gates)--> findings
 //! ```
 //!
-//! What is measured on a file is kept in the cache under the digest of its bytes, so a second look only reads the files.
-//! [`Survey`] is plain data: its JSON is the report; [`Survey::rows`] and [`Survey::lines`] are the terminal's view of it.
+//! Measurements are cached under the digest of the file's bytes, so a second survey only reads the files.
+//! [`Survey`] is plain data: its JSON is the report; [`Survey::rows`] and [`Survey::lines`] show it on a terminal.
 
 use super::{Clips, Loss, Reason, Remark, recordings, slices, some_of};
 use crate::audio::measure::{self, F0Histogram, Measures};
@@ -24,24 +24,24 @@ use std::path::{Path, PathBuf};
 
 /// Layout of the JSON.
 const SCHEMA: u32 = 1;
-/// How often a recording that changes while it is read is tried again.
+/// How often to retry a recording that changes while it is read.
 const TRIES: usize = 3;
 
-/// A recording to look at.
+/// A recording to measure.
 #[derive(Clone, Debug)]
 pub struct Subject {
-    /// How it is called in the report.
+    /// Its name in the report.
     pub name: String,
     /// Speaker.
     pub sid: i64,
     pub sound: Sound,
 }
 
-/// Where a recording's samples are.
+/// The source of a recording's samples.
 #[derive(Clone, Debug)]
 pub enum Sound {
     File(PathBuf),
-    /// A file whose bytes had this digest a moment ago: if they were measured before, it is not read at all.
+    /// A file with a known digest: if its bytes were measured before, it is not read.
     Known {
         path: PathBuf,
         digest: String,
@@ -58,14 +58,14 @@ pub struct Survey {
     /// In the order they were given.
     pub recordings: Vec<Row>,
     pub unusable: Vec<Unusable>,
-    /// Names of recordings with the same samples, a group each; whatever their file formats. Lossy copies are not found.
+    /// Groups of names of recordings with the same samples, in any file format. Lossy copies are not found.
     pub duplicates: Vec<Vec<String>>,
     pub speakers: Vec<Speaker>,
-    /// What slicing made of them, if it was done.
+    /// The clips, after slicing.
     pub clips: Option<Kept>,
-    /// How high the voice is, if f0 was extracted.
+    /// The pitch range, after f0 extraction.
     pub f0: Option<F0Histogram>,
-    /// Limits that are not kept; see [`Survey::judge`].
+    /// Limits that are not met; see [`Survey::judge`].
     pub findings: Vec<Finding>,
 }
 
@@ -74,17 +74,17 @@ pub struct Survey {
 pub struct Row {
     pub name: String,
     pub sid: i64,
-    /// Seconds of its clips, if it was sliced; they overlap a little.
+    /// Total length of its clips in seconds, if it was sliced; they overlap a little.
     #[serde(default)]
     pub kept_seconds: Option<f64>,
-    /// What is odd about it, although it is used.
+    /// Oddities; the recording is used all the same.
     #[serde(default)]
     pub notices: Vec<Remark>,
     #[serde(flatten)]
     pub measures: Measures,
 }
 
-/// What is kept of looking at a recording.
+/// The cached measurement of a recording.
 #[derive(Serialize, Deserialize)]
 struct Looked {
     #[serde(default)]
@@ -117,13 +117,13 @@ pub struct Speaker {
     pub seconds: f64,
 }
 
-/// The clips that slicing made, and what it left out.
+/// The clips from slicing, and the losses.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Kept {
     pub clips: u64,
-    /// Of all clips; they overlap a little.
+    /// Total length of all clips; they overlap a little.
     pub seconds: f64,
-    /// Of these, what is behind the part of a clip that training reads.
+    /// The part of that which training does not read, at the ends of long clips.
     #[serde(default)]
     pub seconds_not_trained: f64,
     pub dropped: Vec<Loss>,
@@ -153,7 +153,7 @@ pub struct Totals {
     pub peak_dbfs: Option<Spread>,
 }
 
-/// How a value is spread over the recordings that have it.
+/// The distribution of a value over the recordings that have it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Spread {
     pub lowest: f64,
@@ -162,7 +162,7 @@ pub struct Spread {
     pub highest: f64,
 }
 
-/// Limits of a recipe: `#{ refuse_below_seconds: 300, warn_below_clips: 100, ... }`. None is asked for by itself.
+/// Limits of a recipe: `#{ refuse_below_seconds: 300, warn_below_clips: 100, ... }`. None is set by default.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Gates {
@@ -177,7 +177,7 @@ pub struct Gates {
     pub warn_below_bandwidth_hz: Option<f64>,
     pub warn_above_clipped_share: Option<f64>,
     pub warn_above_silence_share: Option<f64>,
-    /// Loudest less softest recording, in LU.
+    /// Difference between the loudest and the softest recording, in LU.
     pub warn_above_loudness_spread_lu: Option<f64>,
     pub warn_above_duplicate_seconds: Option<f64>,
     /// Recordings that cannot be used.
@@ -191,24 +191,24 @@ pub enum Severity {
     Warn,
 }
 
-/// A limit that is not kept.
+/// A limit that is not met.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Finding {
     pub severity: Severity,
     /// The name of the gate.
     pub gate: String,
-    /// What, the value and what is allowed.
+    /// The message: what, the value and the allowed value.
     pub message: String,
-    /// The value; of the worst recording, where recordings are judged one by one.
+    /// The value; for limits on each recording, the worst one's.
     pub value: f64,
     pub allowed: f64,
     /// What to do.
     pub hint: String,
-    /// Those it is about; empty if about all.
+    /// The recordings concerned; empty for all.
     pub recordings: Vec<String>,
 }
 
-/// Looks at every recording, in parallel. Those that cannot be decoded, and silent ones, are listed with the reason.
+/// Measures every recording, in parallel. Recordings that cannot be decoded, and silent ones, are listed with the reason.
 ///
 /// Errors: `cancelled`; `file.write`, `file.disk_full` of the cache.
 pub fn survey(task: &Task, cache: &Cache, subjects: &[Subject]) -> Result<Survey> {
@@ -238,7 +238,7 @@ pub fn survey(task: &Task, cache: &Cache, subjects: &[Subject]) -> Result<Survey
     Ok(survey)
 }
 
-/// Looks at every recording in a folder (relative to the workspace), as [`super::slices`] finds them.
+/// Measures every recording in a folder (relative to the workspace), as [`super::slices`] finds them.
 ///
 /// Errors: `file.not_found`, `data.empty`, and as [`survey`].
 pub fn folder(task: &Task, workspace: &Workspace, cache: &Cache, folder: &Path) -> Result<Survey> {
@@ -248,21 +248,21 @@ pub fn folder(task: &Task, workspace: &Workspace, cache: &Cache, folder: &Path) 
     Ok(survey(task, cache, &subjects)?.with_names(&found.speakers))
 }
 
-/// Looks at the recordings that `clips` were cut of, as [`Survey::with_clips_of`] completes it. A recording that was measured before
-/// is not read again: its digest is known since it was cut.
+/// Measures the recordings that `clips` were cut from; includes [`Survey::with_clips_of`]. A recording that was measured before
+/// is not read again: its digest is known from the cut.
 ///
 /// Errors: as [`survey()`]; `file.read`, `data.damaged` for a file of f0.
 pub fn of_clips(task: &Task, clips: &Clips) -> Result<Survey> {
     survey(task, &clips.cache, &clips.looked_at)?.with_names(&clips.speakers).with_clips_of(clips)
 }
 
-/// The measures of a sound; of a file from the cache if its bytes were measured before.
+/// The measurements of a sound; for a file from the cache if its bytes were measured before.
 fn look_at(task: &Task, cache: &Cache, sound: &Sound) -> Result<Looked> {
     let (path, mut digest) = match sound {
         Sound::Decoded(audio) => return Ok(Looked { notices: Vec::new(), measures: measure::measure(audio) }),
         Sound::Known { path, digest } => (path, digest.clone()),
         Sound::File(path) => {
-            // Asked first: reading a pipe would wait for ever.
+            // Checked first: reading a pipe would wait forever.
             let about = std::fs::metadata(path).map_err(|e| Error::io("open", path, e))?;
             if !about.is_file() {
                 return Err(Error::new(Kind::Read, format!("{} is not a regular file", path.display())).path(path));
@@ -278,7 +278,7 @@ fn look_at(task: &Task, cache: &Cache, sound: &Sound) -> Result<Looked> {
             let loaded = io::load_with_notices(path)?;
             let notices = loaded.notices.iter().map(Remark::from).collect();
             let looked = Looked { notices, measures: measure::measure(&loaded.audio) };
-            // Nothing may be kept under the digest of other bytes.
+            // Never cache anything under the digest of other bytes.
             now = files::digest_file(path)?;
             if now != digest {
                 return Err(Error::new(Kind::Read, "it changes while it is being read"));
@@ -289,7 +289,7 @@ fn look_at(task: &Task, cache: &Cache, sound: &Sound) -> Result<Looked> {
             Ok((entry, _)) => {
                 return Looked::deserialize(entry.notes()).map_err(|e| {
                     Error::new(Kind::DataDamaged, format!("the cached measures of {} are damaged: {e}", path.display()))
-                        .hint("rvc-run cache clear removes them")
+                        .hint("`rvc-run cache prune --keep-days 0` empties the cache; then run again")
                 });
             }
             Err(_) if !now.is_empty() && now != digest => digest = now,
@@ -388,14 +388,14 @@ impl Survey {
         self
     }
 
-    /// The report with what slicing made of the recordings: how many clips, their seconds, and what was left out.
+    /// The report with the number and total seconds of the clips, and the losses.
     #[must_use]
     pub fn with_clips(mut self, clips: usize, seconds: f64, dropped: &[Loss]) -> Self {
         self.clips = Some(Kept { clips: clips as u64, seconds, seconds_not_trained: 0.0, dropped: dropped.to_vec() });
         self
     }
 
-    /// The report with what became of each recording in `clips`, and with their f0 as far as it was extracted.
+    /// The report with the outcome of each recording in `clips`, and with their f0 as far as it was extracted.
     ///
     /// Errors: `file.read`, `data.damaged` for a file of f0.
     pub fn with_clips_of(self, clips: &Clips) -> Result<Self> {
@@ -425,7 +425,7 @@ impl Survey {
         self
     }
 
-    /// The report with the findings of these limits, in place of earlier findings; refusals first.
+    /// The report with the findings of these limits, replacing earlier findings; refusals first.
     #[must_use]
     pub fn judge(mut self, gates: &Gates) -> Self {
         self.findings = gates.findings(&self);
@@ -470,7 +470,7 @@ impl Survey {
         })
     }
 
-    /// What is to be said about all recordings together, a line each.
+    /// The totals over all recordings, a line each.
     pub fn lines(&self) -> Vec<String> {
         let t = &self.totals;
         let mut lines = vec![format!(
@@ -485,7 +485,7 @@ impl Survey {
             lines.push(format!("{} speakers ({})", each.len(), each.join(", ")));
         }
         if let Some(kept) = &self.clips {
-            lines.push(format!("{} clips of {:.1} s in all", kept.clips, kept.seconds));
+            lines.push(format!("{} clips, {:.1} s in all", kept.clips, kept.seconds));
             if kept.seconds_not_trained > 0.0 {
                 lines.push(format!("not trained on: {:.1} s at the ends of long clips", kept.seconds_not_trained));
             }
@@ -534,7 +534,7 @@ fn percent(share: f64) -> String {
     format!("{:.*} %", if share > 0.0 && share < 0.01 { 3 } else { 1 }, share * 100.0)
 }
 
-/// Most that each limit may be. At least is 0 for all.
+/// Highest value of each limit. The lowest is 0 for all.
 const HIGHEST: [(&str, f64); 11] = [
     ("refuse_below_seconds", 1e7),
     ("warn_below_seconds", 1e7),
@@ -581,20 +581,20 @@ impl Gates {
         findings
     }
 
-    /// Seconds and clips. What is refused is not warned about as well.
+    /// Findings on seconds and clips. A refusal replaces a warning.
     fn amounts(&self, survey: &Survey, findings: &mut Vec<Finding>) {
         let mut below = |what: &str, value: f64, gates: [(&str, Severity, Option<f64>); 2]| {
             let broken = gates.into_iter().find_map(|(gate, severity, allowed)| {
                 let allowed = allowed.filter(|allowed| value < *allowed)?;
-                // Rounded down, or 299.96 would read as the 300 that are asked for.
+                // Rounded down, or 299.96 would read as the required 300.
                 let shown = (value * 10.0).floor() / 10.0;
-                let message = format!("there are {shown} {what}, but at least {allowed} are asked for");
+                let message = format!("there are {shown} {what}, but at least {allowed} are required");
                 Some(Finding::new(severity, gate, message, value, allowed, "add recordings of the voice"))
             });
             findings.extend(broken);
         };
         below(
-            // Clips share what they overlap by, so theirs is not the recordings' length.
+            // Clips overlap, so their total is not the recordings' length.
             if survey.clips.is_some() { "seconds of clips" } else { "seconds of recordings" },
             survey.kept_seconds(),
             [
@@ -630,7 +630,7 @@ impl Gates {
                 is_below: true,
                 what: "true bandwidth in Hz",
                 of: |m| m.bandwidth_hz,
-                hint: "it was recorded or stored at a lower rate and the voice will sound dull; find the original, or train at a lower rate",
+                hint: "it was recorded or stored at a lower sample rate, so the voice will sound dull; find the original, or train at a lower rate",
             },
             Each {
                 gate: "warn_above_clipped_share",
@@ -638,7 +638,7 @@ impl Gates {
                 is_below: false,
                 what: "clipped share",
                 of: |m| Some(m.clipped_share),
-                hint: "record at a lower level; what was cut off cannot be brought back",
+                hint: "record at a lower level; clipped peaks cannot be restored",
             },
             Each {
                 gate: "warn_above_silence_share",
@@ -646,7 +646,7 @@ impl Gates {
                 is_below: false,
                 what: "share of silence",
                 of: |m| Some(m.silence_share),
-                hint: "below -42 dB counts as silence; make soft recordings louder, the slicer cuts such parts out",
+                hint: "below -42 dB counts as silence, which the slicer cuts out; make soft recordings louder",
             },
         ];
         findings.extend(gates.iter().filter_map(|gate| gate.judge(survey)));
@@ -657,7 +657,7 @@ impl Gates {
         let spread = t.loudness_lufs.map_or(0.0, |spread| spread.highest - spread.lowest);
         let mut above = |gate, allowed: Option<f64>, value: f64, message: String, hint: &str, names: Vec<String>| {
             if let Some(allowed) = allowed.filter(|allowed| value > *allowed) {
-                let message = format!("{message}, but at most {allowed} is asked for");
+                let message = format!("{message}, but at most {allowed} is allowed");
                 let finding = Finding::new(Severity::Warn, gate, message, value, allowed, hint);
                 findings.push(Finding { recordings: names, ..finding });
             }
@@ -675,8 +675,8 @@ impl Gates {
             "warn_above_duplicate_seconds",
             self.warn_above_duplicate_seconds,
             t.duplicate_seconds,
-            format!("{:.1} seconds are there more than once", t.duplicate_seconds),
-            "remove the copies; what is there twice is learned twice",
+            format!("{:.1} seconds are duplicates", t.duplicate_seconds),
+            "remove the copies; training would learn them twice",
             copies,
         );
         above(
@@ -690,13 +690,13 @@ impl Gates {
     }
 }
 
-/// A limit that every recording must keep.
+/// A limit for every recording.
 struct Each {
     gate: &'static str,
     allowed: Option<f64>,
     is_below: bool,
     what: &'static str,
-    /// None counts as kept: it cannot be told.
+    /// None counts as met: it could not be measured.
     of: fn(&Measures) -> Option<f64>,
     hint: &'static str,
 }

@@ -95,7 +95,10 @@ fn subfolders_that_become_speakers_are_said_with_seconds() {
     assert_eq!(said, ["2 speakers: max 2 s (sid 0), zoe 4 s (sid 1); subfolders are speakers"]);
     assert_eq!(names, ["max", "zoe"]);
     let (said, names) = speakers_said(&[("loose.wav", 1), ("max/1.wav", 2)]);
-    assert_eq!(said, ["2 speakers: recordings in no subfolder 2 s (sid 0), max 2 s (sid 1); subfolders are speakers"]);
+    assert_eq!(
+        said,
+        ["2 speakers: recordings outside subfolders 2 s (sid 0), max 2 s (sid 1); subfolders are speakers"]
+    );
     assert_eq!(names, ["anna", "max"], "they are the voice's own");
     for one in [&[("1.wav", 1), ("2.wav", 2)][..], &[("takes/1.wav", 1)]] {
         assert_eq!(speakers_said(one), (vec![], vec![]), "{one:?}");

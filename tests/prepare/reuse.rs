@@ -259,7 +259,7 @@ fn one_flipped_bit_in_any_kind_of_result_is_found_and_repaired() {
         assert_eq!(room.run().done(), done, "{name}");
         assert_eq!(snapshot(&room.logs()), before, "{name}");
         let warnings = room.warnings();
-        assert!(warnings[0].contains("damaged") && warnings[1].contains("put right"), "{warnings:?}");
+        assert!(warnings[0].contains("damaged") && warnings[1].contains("restored"), "{warnings:?}");
         assert_eq!(room.run().done(), (0, 0, 0), "{name}");
         assert_eq!(room.warnings(), Vec::<String>::new(), "{name}");
     }

@@ -78,7 +78,7 @@ fn a_workspace_without_data_says_how_to_begin() {
     std::fs::remove_dir_all(room.workspace.path("data")).unwrap();
     let error = room.error();
     assert_eq!(error.kind(), Kind::NotFound);
-    assert!(error.hint_text().unwrap().starts_with("make this folder"), "{error:?}");
+    assert!(error.hint_text().unwrap().starts_with("create this folder"), "{error:?}");
 }
 
 #[test]
