@@ -1,17 +1,17 @@
-//! An experiment of RVC WebUI or Applio taken over as a voice of ours: clips, features, file list, settings, checkpoints.
+//! Imports an experiment of RVC WebUI or Applio as a voice: clips, features, file list, settings, checkpoints.
 //!
 //! ```text
 //! theirs: <experiment>/  0_gt_wavs (sliced_audios)  3_feature768 (extracted)  ...  filelist.txt  config.json  G_*.pth  D_*.pth
-//!                        |  every file that a row names, copied under RVC's name of its folder
+//!                        |  every file that a row names, copied to the folder with RVC's name
 //! ours:   logs/<voice>/  0_gt_wavs  3_feature768  ...  mute/  filelist.txt (absolute paths)  config.json  G_*.pth  D_*.pth
 //! ```
 //!
-//! Nothing is computed, and nothing of theirs is changed. A row of the list counts by the last two parts of its paths, for what
-//! stands before is another machine's, or relative to another folder; a row that would lead out of the experiment is left out.
-//! A list in a code page is read by the one in which its rows name files that are there.
+//! Nothing is computed, and their files stay unchanged. Only the last two parts of a row's paths count, since the rest
+//! belongs to another machine or folder; a row that would lead out of the experiment is left out.
+//! A list in a code page is read in the one in which its rows name existing files.
 //!
 //! Source: spec A.7, B.2, C.4, D.1 for RVC's layout; Applio's rvc/train/extract/preparing_files.py for its own; rvc-next's
-//! rvc_next/engine/train/filelist.py for lists with the speaker's name behind its number and rows repeated by its weight.
+//! rvc_next/engine/train/filelist.py for lists with the speaker's name after its number and rows repeated by its weight.
 
 use crate::files;
 use crate::task::Task;
@@ -20,7 +20,7 @@ use crate::{Error, Kind, Result};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
-/// Their folder, ours, and whose name it is.
+/// Their folder, ours, and the program that uses this name.
 const FOLDERS: [(&str, &str, Program); 13] = [
     ("0_gt_wavs", "0_gt_wavs", Program::RvcWebUi),
     ("1_16k_wavs", "1_16k_wavs", Program::RvcWebUi),
@@ -38,10 +38,10 @@ const FOLDERS: [(&str, &str, Program); 13] = [
     ("v1_extracted", "3_feature256", Program::Applio),
 ];
 const LIST: &str = "filelist.txt";
-/// Rows left out that are warned of one by one.
+/// Most rows left out that get their own warning.
 const MOST_TOLD: usize = 20;
 
-/// Whose folder it is.
+/// The program that made a folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Program {
     RvcWebUi,
@@ -57,7 +57,7 @@ impl Program {
     }
 }
 
-/// What was taken over.
+/// What was imported.
 #[derive(Clone, Debug)]
 pub struct Adopted {
     pub program: Program,
@@ -66,11 +66,11 @@ pub struct Adopted {
     /// Rows of clips, and of silence.
     pub clips: usize,
     pub mute_rows: usize,
-    /// Rows of clips that another row names already: a speaker's weight in lists of several.
+    /// Rows that repeat a clip: a speaker's weight in lists of several.
     pub repeated: usize,
-    /// Names of the speakers, where the list has them.
+    /// Names of the speakers, if the list has them.
     pub speakers: BTreeMap<i64, String>,
-    /// Rows left out: number of the line, and why. Each was told.
+    /// Rows left out: number of the line, and why. Each was reported.
     pub dropped: Vec<(usize, String)>,
     /// G_ and D_ files.
     pub checkpoints: usize,
@@ -79,14 +79,14 @@ pub struct Adopted {
 /// Copies the experiment in `source` to `logs`, which appears whole or not at all.
 ///
 /// Errors: `file.not_found` without the folder, its filelist.txt or its config.json, with what to do instead; `config.mismatch` if
-/// something is in `logs` already, or rvc-run made the experiment; `data.empty` if no row can be used; `file.read`,
+/// `logs` is not empty, or rvc-run made the experiment; `data.empty` if no row can be used; `file.read`,
 /// `file.write`, `file.disk_full`, `cancelled`.
 pub fn adopt(task: &Task, source: &Path, logs: &Path) -> Result<Adopted> {
     let program = look(source)?;
     if logs.is_dir() && !files::list(logs)?.is_empty() {
-        return Err(Error::new(Kind::ConfigMismatch, format!("{} holds something already", logs.display()))
+        return Err(Error::new(Kind::ConfigMismatch, format!("{} is not empty", logs.display()))
             .path(logs)
-            .hint("take over under another name, or move this folder away first"));
+            .hint("import under another name, or move this folder away first"));
     }
     let home = source.canonicalize().map_err(|e| Error::io("open", source, e))?;
     let (text, code_page) = files::read_foreign(&source.join(LIST), |text| usable(&home, text))?;
@@ -96,12 +96,12 @@ pub fn adopt(task: &Task, source: &Path, logs: &Path) -> Result<Adopted> {
     let rows = numbered(&text);
     let finder = Finder { name: experiment(&rows), home: &home };
     let (mut taken, mut dropped) = (Vec::new(), Vec::new());
-    // Target -> source: two files must not become one.
+    // Target -> source: two files must not become the same one.
     let mut wanted: BTreeMap<String, PathBuf> = BTreeMap::new();
     for (number, line) in rows {
         let row = finder.row(line).and_then(|row| {
             let clash = row.files.iter().find(|(to, from)| wanted.get(to).is_some_and(|other| other != from));
-            clash.map_or(Ok(()), |(to, _)| Err(format!("{to} would be made of two different files")))?;
+            clash.map_or(Ok(()), |(to, _)| Err(format!("two different files would become {to}")))?;
             Ok(row)
         });
         match row {
@@ -116,7 +116,8 @@ pub fn adopt(task: &Task, source: &Path, logs: &Path) -> Result<Adopted> {
     let mute_rows = taken.iter().filter(|row| row.is_mute).count();
     let clips = taken.len() - mute_rows;
     if clips == 0 {
-        let hint = dropped.first().map_or("it has no row of a clip".to_owned(), |(n, why)| format!("line {n}: {why}"));
+        let hint =
+            dropped.first().map_or("it has no row with a clip".to_owned(), |(n, why)| format!("line {n}: {why}"));
         let list = source.join(LIST);
         let error = Error::new(Kind::DataEmpty, format!("no row of {} can be used", list.display())).path(&list);
         let way_out = code_page.map(|_| "; it is neither UTF-8 nor UTF-16: open it in an editor and save it as UTF-8");
@@ -144,7 +145,7 @@ fn usable(home: &Path, text: &str) -> f64 {
     found as f64 / rows.len().max(1) as f64
 }
 
-/// The names that rows give to speakers; of two for one, the first, with a warning.
+/// The names that rows give to speakers; if a speaker has two, the first, with a warning.
 fn speakers(task: &Task, rows: &[Row]) -> BTreeMap<i64, String> {
     let mut names: BTreeMap<i64, String> = BTreeMap::new();
     let mut told = BTreeSet::new();
@@ -152,38 +153,38 @@ fn speakers(task: &Task, rows: &[Row]) -> BTreeMap<i64, String> {
         let known = names.entry(sid).or_insert_with(|| name.clone());
         if known != name && told.insert((sid, name)) {
             task.warn(format!(
-                "speaker {sid} is called {known:?} in one row and {name:?} in another; {known:?} is kept"
+                "speaker {sid} is named {known:?} in one row and {name:?} in another; {known:?} is used"
             ));
         }
     }
     names
 }
 
-/// Whose experiment a folder is; an error that says what to do if training cannot go on from it.
+/// The program that made an experiment; an error with a hint if training cannot resume from it.
 fn look(source: &Path) -> Result<Program> {
     if !source.is_dir() {
         return Err(Error::new(Kind::NotFound, format!("there is no folder {}", source.display()))
             .path(source)
-            .hint("name the experiment's own folder: <RVC>/logs/<experiment> or <Applio>/logs/<experiment>"));
+            .hint("give the experiment's folder: <RVC>/logs/<experiment> or <Applio>/logs/<experiment>"));
     }
     let folder = FOLDERS
         .iter()
         .find(|(theirs, ..)| ["0_gt_wavs", "sliced_audios"].contains(theirs) && source.join(theirs).is_dir());
     let Some((clips, _, program)) = folder else {
-        return Err(Error::new(Kind::NotFound, format!("{} is no experiment of RVC WebUI or Applio", source.display()))
+        return Err(Error::new(Kind::NotFound, format!("{} is not an experiment of RVC WebUI or Applio", source.display()))
             .path(source)
             .hint("it has neither 0_gt_wavs/ nor sliced_audios/; recordings go to data/<voice>, and train_voice prepares them"));
     };
     if files::list(source)?.iter().any(|path| is_named(path, "checkpoint_", ".json")) {
         return Err(Error::new(Kind::ConfigMismatch, format!("rvc-run trained {} itself", source.display()))
             .path(source)
-            .hint("copy the whole folder to logs/<voice>; training goes on with the command that began it"));
+            .hint("copy the whole folder to logs/<voice>, then run the command that began the training"));
     }
     for needed in [LIST, "config.json"] {
         if !source.join(needed).is_file() {
             return Err(Error::new(Kind::NotFound, format!("{} has no {needed}", source.display())).path(source).hint(format!(
-                "nothing was trained there yet. Put the recordings into data/<voice> and run train_voice; without them, copy {} there: its \
-                 clips then are filtered, cut and levelled a second time",
+                "nothing was trained there yet. Put the recordings into data/<voice> and run train_voice; if you no longer have them, copy {} there, but its \
+                clips are then filtered, cut and levelled a second time",
                 source.join(clips).display()
             )));
         }
@@ -196,7 +197,7 @@ fn is_named(path: &Path, start: &str, end: &str) -> bool {
     name.starts_with(start) && name.ends_with(end)
 }
 
-/// What the experiment was called where the list was written: the folder that most of its wavs are in.
+/// The experiment's name when the list was written: the folder of most of its wavs.
 fn experiment(rows: &[(usize, &str)]) -> String {
     let mut counts: HashMap<&str, usize> = HashMap::new();
     for (_, line) in rows {
@@ -212,16 +213,16 @@ fn experiment(rows: &[(usize, &str)]) -> String {
 
 struct Row {
     is_mute: bool,
-    /// Below our folder -> where it is now.
+    /// Path below our folder -> current path.
     files: Vec<(String, PathBuf)>,
     sid: i64,
-    /// The speaker's name, which lists of several speakers have behind the number.
+    /// The speaker's name, which lists of several speakers have after the number.
     speaker: Option<String>,
 }
 
 struct Finder<'a> {
     name: String,
-    /// Their folder, without links.
+    /// Their folder, with links resolved.
     home: &'a Path,
 }
 
@@ -235,7 +236,7 @@ impl Finder<'_> {
             _ => {
                 let n = fields.len();
                 return Err(format!(
-                    "{n} fields between bars, but must be 5, or 3 without pitch, and one more with names"
+                    "it has {n} fields separated by |, but must have 5, or 3 without pitch, and one more with names"
                 ));
             }
         };
@@ -245,28 +246,30 @@ impl Finder<'_> {
         let roles: &[&[&str]] = &[&["0_gt_wavs"], &["3_feature768", "3_feature256"], &["2a_f0"], &["2b-f0nsf"]];
         if let Some((role, (folder, ..))) = roles.iter().zip(&found).find(|(role, (folder, ..))| !role.contains(folder))
         {
-            return Err(format!("a file of {folder} stands where one of {} must be", role.join(" or ")));
+            return Err(format!("it has a file of {folder} in the place of one of {}", role.join(" or ")));
         }
         let is_mute = found[0].1.starts_with("mute/");
         if found.iter().any(|(_, to, _)| to.starts_with("mute/") != is_mute) {
-            return Err("it pairs silence with a clip".to_owned());
+            return Err("it combines silence with a clip".to_owned());
         }
         Ok(Row { is_mute, files: found.into_iter().map(|(_, to, from)| (to, from)).collect(), sid, speaker })
     }
 
-    /// Our folder for a path of the list, our path, and the file that is meant.
+    /// For a path in the list: our folder, our path, and the actual file.
     fn find(&self, field: &str) -> std::result::Result<(&'static str, String, PathBuf), String> {
         let parts: Vec<&str> =
             field.trim().split(['/', '\\']).filter(|part| !part.is_empty() && *part != ".").collect();
         if parts.contains(&"..") {
             return Err(format!("{field:?} leads out of the experiment's folder"));
         }
-        let [.., above, folder, name] = parts[..] else { return Err(format!("{field:?} is no path of an experiment")) };
+        let [.., above, folder, name] = parts[..] else {
+            return Err(format!("{field:?} is not a path in an experiment"));
+        };
         let Some((theirs, ours, _)) = FOLDERS.iter().find(|(theirs, ..)| *theirs == folder) else {
-            return Err(format!("{field:?} is in no folder that RVC WebUI or Applio has"));
+            return Err(format!("{field:?} is in a folder that neither RVC WebUI nor Applio has"));
         };
         let (roots, to) = if files::is_silence(field) {
-            // Beside the experiments; or in it.
+            // Beside the experiments, or in this one.
             let beside = self.home.parent().map(|logs| logs.join(above));
             (beside.into_iter().chain([self.home.join(above)]).collect(), format!("mute/{ours}/{name}"))
         } else if above == self.name {
@@ -280,12 +283,12 @@ impl Finder<'_> {
             if !root.canonicalize().is_ok_and(|root| real.starts_with(root)) {
                 return Err(format!("{} is a link that leads out of its folder", path.display()));
             }
-            // Reading a pipe would wait for ever.
+            // Reading a pipe would wait forever.
             if std::fs::metadata(&real).is_ok_and(|about| about.is_file()) {
                 return Ok((ours, to, real));
             }
         }
-        Err(format!("{folder}/{name} is not there"))
+        Err(format!("{folder}/{name} does not exist"))
     }
 }
 
@@ -299,7 +302,7 @@ fn tell(task: &Task, source: &Path, dropped: &[(usize, String)]) {
     }
 }
 
-/// Adds what training goes on from, and the 16 kHz copies of the clips, which no list names. Returns the number of checkpoints.
+/// Adds the files that training resumes from, and the 16 kHz copies of the clips, which no list names. Returns the number of checkpoints.
 fn others(home: &Path, name: &str, wanted: &mut BTreeMap<String, PathBuf>) -> Result<usize> {
     let mut checkpoints = 0;
     for path in files::list(home)?.into_iter().filter(|path| path.is_file()) {
@@ -308,7 +311,7 @@ fn others(home: &Path, name: &str, wanted: &mut BTreeMap<String, PathBuf>) -> Re
         let is_ours = ["config.json", "model_info.json", "experiment.json", "train.log"]
             .iter()
             .any(|known| path.ends_with(known));
-        // Applio calls its index by the experiment alone.
+        // Applio names its index after only the experiment.
         let is_index = is_named(&path, "added_", ".index") || is_named(&path, name, ".index");
         if is_checkpoint || is_ours || is_index {
             wanted.insert(path.file_name().unwrap_or_default().to_string_lossy().into_owned(), path);
@@ -325,7 +328,7 @@ fn others(home: &Path, name: &str, wanted: &mut BTreeMap<String, PathBuf>) -> Re
     Ok(checkpoints)
 }
 
-/// Makes the folder beside its place, and puts it there in one rename.
+/// Makes the folder beside its place, and moves it there in one rename.
 fn copy(
     task: &Task,
     wanted: &BTreeMap<String, PathBuf>,
@@ -356,7 +359,7 @@ fn copy(
     files::write(&temp.path().join(LIST), rows.iter().map(line).collect::<Vec<_>>().join("\n"))?;
     config_json::name_speakers(temp.path(), speakers)?;
     if logs.is_dir() {
-        // Empty, or it would have been refused.
+        // Empty: otherwise it would have been refused.
         std::fs::remove_dir(logs).map_err(|e| Error::io("replace", logs, e))?;
     }
     let temp = temp.keep();
@@ -369,7 +372,7 @@ fn copy(
     Ok(())
 }
 
-/// Temporary folders are closed to others; a voice's is not.
+/// Temporary folders are private; a voice's folder is not.
 #[cfg(unix)]
 fn set_default_mode(folder: &Path) -> Result<()> {
     use std::os::unix::fs::PermissionsExt;

@@ -1,8 +1,8 @@
 //! Checkpoints: G_<epoch>.pth and D_<epoch>.pth as RVC writes them, EMA_<epoch>.pth if the generator is averaged, and checkpoint_<epoch>.json,
-//! written last, that vouches for them.
+//! the manifest with their digests, written last.
 //!
-//! A pair without a manifest whose digests verify is not trusted. Opening walks back from the newest to the newest that verifies,
-//! and says what it passed over; it never starts over by itself when something was trained.
+//! A pair without a manifest whose digests verify is not trusted. Opening takes the newest pair that verifies and
+//! reports those that it skipped; it never starts over by itself if something was trained.
 //! Source: spec G.1, G.2; reliability notes 1.4.
 
 use crate::config::Config;
@@ -25,22 +25,22 @@ use std::path::{Path, PathBuf};
 /// Raised when the manifest's meaning changes.
 const SCHEMA: i64 = 1;
 
-/// The settings that a checkpoint cannot be used without.
+/// The settings that must equal the checkpoint's.
 const FIXED: [&str; 5] = ["sample_rate", "version", "if_f0", "preset", "spk_embed_dim"];
 
-/// How far a training is.
+/// The progress of a training.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {
-    /// The epoch that runs next or is running, counted from 1.
+    /// The next or running epoch, counted from 1.
     pub epoch: i64,
-    /// Steps of it that are done.
+    /// Steps done in it.
     pub step_in_epoch: i64,
     /// Steps done in the whole training.
     pub step: i64,
 }
 
 impl Position {
-    /// The number in the file names: the last whole epoch, or the running one if it is under way.
+    /// The number in the file names: the running epoch, or the last whole one between epochs.
     pub fn name(self) -> i64 {
         if self.step_in_epoch == 0 { self.epoch - 1 } else { self.epoch }
     }
@@ -61,32 +61,32 @@ pub struct Manifest {
     pub sums: BTreeMap<String, f64>,
     /// Means of the last whole epoch.
     pub losses: BTreeMap<String, f64>,
-    /// What the first epoch started from; empty for random weights.
+    /// The pretrained files of the first epoch; empty for random weights.
     #[serde(default)]
     pub base: BaseRecord,
-    /// What made the content features of the clips, if it is known; see [`crate::train::Dataset::encoded_by`].
+    /// The encoder of the clips' content features, if known; see [`crate::train::Dataset::encoded_by`].
     #[serde(default)]
     pub content_digest: Option<String>,
-    /// Names of the speakers by number, "" where one has none; empty for a single one.
+    /// Names of the speakers by number, "" for one without a name; empty for a single speaker.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub speakers: Vec<String>,
-    /// The recipe that trained, without its folder, if one did.
+    /// The file name of the recipe that trained, if any.
     #[serde(default)]
     pub recipe: Option<String>,
     pub config: Map<String, serde_json::Value>,
     pub config_digest: String,
     pub data_digest: String,
-    /// Which clips the epochs were trained on, oldest first; empty in manifests from before there was this record.
+    /// The clips that the epochs were trained on, oldest first; empty in old manifests.
     #[serde(default)]
     pub lineage: Vec<DataSpan>,
     pub tool: String,
     pub libtorch: String,
     pub device: String,
-    /// Threads of one libtorch operation: sums are split among them, so their number shows in the last bits.
+    /// Threads of one libtorch operation: sums are split among them, so their number affects the last bits.
     pub threads: usize,
 }
 
-/// The epochs from one on, up to the next span's: trained on the clips with this digest.
+/// The epochs from `from` up to the next span's, trained on the clips with this digest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DataSpan {
     pub from_epoch: i64,
@@ -94,18 +94,18 @@ pub struct DataSpan {
 }
 
 impl Manifest {
-    /// Whether it vouches for a file of this name.
+    /// Whether it has a digest for a file of this name.
     pub fn names(&self, path: &Path) -> bool {
         self.files.contains_key(&file_name(path))
     }
 
-    /// The lineage of a training that goes on from here, with the clips of `data_digest` from epoch `next` on.
+    /// The lineage of a training that resumes here, with the clips of `data_digest` from epoch `next`.
     pub fn lineage_with(&self, data_digest: &str) -> Vec<DataSpan> {
         let mut spans = self.lineage.clone();
         if spans.is_empty() {
             spans.push(DataSpan { from_epoch: 1, data_digest: self.data_digest.clone() });
         }
-        // Nothing was trained on what would begin with the very epoch that is next.
+        // A span that would begin at the next epoch has trained nothing.
         spans.retain(|span| span.from_epoch < self.next.epoch.max(2));
         if spans.last().is_some_and(|span| span.data_digest != data_digest) {
             spans.push(DataSpan { from_epoch: self.next.epoch, data_digest: data_digest.to_owned() });
@@ -125,12 +125,12 @@ pub fn paths(logs: &Path, epoch: i64) -> [PathBuf; 3] {
     [format!("G_{epoch}.pth"), format!("D_{epoch}.pth"), format!("checkpoint_{epoch}.json")].map(|name| logs.join(name))
 }
 
-/// The path of a checkpoint's averaged generator, which is there if `ema_decay` was above 0.
+/// The path of a checkpoint's averaged generator, which exists if `ema_decay` was above 0.
 pub fn average_path(logs: &Path, epoch: i64) -> PathBuf {
     logs.join(format!("EMA_{epoch}.pth"))
 }
 
-/// In which order the parameters of both networks stand in the files.
+/// The order of the parameters of both networks in the files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
     pub g: Order,
@@ -138,7 +138,7 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// The order that a new training writes in. `checkpoint_order` "auto" is RVC's.
+    /// The order of a new training's files. `checkpoint_order` "auto" is RVC's.
     pub fn new(config: &Config, engine: &Engine) -> Self {
         let (g, d) = (engine.generator.params(), engine.discriminator.params());
         match config.checkpoint_order {
@@ -148,7 +148,7 @@ impl Layout {
     }
 }
 
-/// Writes a checkpoint: G, D, the averaged generator, then the manifest, whose `files` are filled in here. What a failure leaves is removed.
+/// Writes a checkpoint: G, D, the averaged generator, then the manifest, whose `files` are filled in here. A failure removes its files.
 ///
 /// Errors: `file.write`, `file.disk_full`; older checkpoints are untouched.
 pub fn write(logs: &Path, engine: &Engine, layout: &Layout, mut manifest: Manifest) -> Result<()> {
@@ -187,7 +187,7 @@ pub fn write(logs: &Path, engine: &Engine, layout: &Layout, mut manifest: Manife
             average.standing_in(|| torchfile::write(&ema, &file(average.updates())))?;
             written.push(&ema);
         } else {
-            files::remove(&ema)?; // of a training with an average that was at the same epoch
+            files::remove(&ema)?; // left by a training with an average at the same epoch
         }
         manifest.files = written.into_iter().map(|path| Ok((file_name(path), digest(path)?))).collect::<Result<_>>()?;
         let text = serde_json::to_string_pretty(&manifest)
@@ -195,7 +195,7 @@ pub fn write(logs: &Path, engine: &Engine, layout: &Layout, mut manifest: Manife
         files::write(&json, text + "\n")
     })();
     if result.is_err() {
-        // Half a pair is no use and may be what fills the disk; a pair that was there before is left to its own manifest.
+        // Half a pair is useless and may be what fills the disk; a pair that was there before keeps its own manifest.
         for (path, _) in [&g, &d, &ema].into_iter().zip(existed).filter(|(_, existed)| !existed) {
             let _ = files::remove(path);
         }
@@ -212,10 +212,10 @@ fn digest(path: &Path) -> Result<FileDigest> {
     Ok(FileDigest { sha256: files::digest_file(path)?, bytes })
 }
 
-/// A manifest of the present settings for a checkpoint at `next`; sums, losses and files are empty.
+/// A manifest of the current settings for a checkpoint at `next`; sums, losses and files are empty.
 pub fn manifest(config: &Config, data_digest: &str, next: Position, device: tch::Device) -> Result<Manifest> {
     let Ok(serde_json::Value::Object(settings)) = serde_json::to_value(config) else {
-        return Err(Error::new(Kind::Internal, "the settings are not an object"));
+        return Err(Error::new(Kind::Internal, "the settings are not a JSON object"));
     };
     let epoch = next.name();
     Ok(Manifest {
@@ -242,13 +242,13 @@ pub fn manifest(config: &Config, data_digest: &str, next: Position, device: tch:
     })
 }
 
-/// The newest checkpoint that verifies, or None in a folder where rvc-run trained nothing. Each one passed over is a warning.
+/// The newest checkpoint that verifies, or None in a folder where rvc-run trained nothing. Each skipped one is a warning.
 ///
 /// Errors: `checkpoint.damaged` if something was trained here and no pair verifies; `file.read`.
 pub fn newest(task: &Task, logs: &Path) -> Result<Option<Manifest>> {
     let mut epochs = numbered(logs, "checkpoint_", ".json")?;
     for number in without_manifest(logs)? {
-        // What cannot be read may be ours as well: it is passed over with a warning, not in silence.
+        // An unreadable file may be ours as well: skip it with a warning.
         let ours = |path: &PathBuf| torchfile::read(path).map_or(true, |file| foreign::is_ours(&file));
         if paths(logs, number)[..2].iter().filter(|path| path.exists()).any(ours) {
             epochs.push(number);
@@ -273,18 +273,18 @@ pub fn newest(task: &Task, logs: &Path) -> Result<Option<Manifest>> {
         }
     }
     match epochs.last() {
-        // Stopped before the first manifest: nothing was trained that could be lost.
+        // Stopped before the first manifest: no training can be lost.
         None | Some(0) => Ok(None),
         Some(_) => Err(Error::new(
             Kind::CheckpointDamaged,
             format!("none of the {} checkpoints in {} is whole", epochs.len(), logs.display()),
         )
         .path(logs)
-        .hint("put back a whole G_, D_ and checkpoint_ file of one epoch, or start over with --fresh, which keeps the old files aside")),
+        .hint("restore an undamaged G_, D_ and checkpoint_ file of one epoch, or start over with --fresh, which keeps the old files in another folder")),
     }
 }
 
-/// Removes the checkpoints of ours whose epochs are not to be kept, manifest first: what is half removed vouches for nothing. Returns
+/// Removes our checkpoints of all other epochs, manifest first, so that a half removed one is not trusted. Returns
 /// the epochs removed. Errors: `file.read`, `file.write`.
 pub fn prune(logs: &Path, keep: impl Fn(i64) -> bool) -> Result<Vec<i64>> {
     let mut epochs = numbered(logs, "checkpoint_", ".json")?;
@@ -299,19 +299,19 @@ pub fn prune(logs: &Path, keep: impl Fn(i64) -> bool) -> Result<Vec<i64>> {
     Ok(epochs)
 }
 
-/// The epochs that have a manifest, oldest first, as text: "0, 10, 20". Errors: `file.read`.
+/// The epochs with a manifest, oldest first, as text: "0, 10, 20". Errors: `file.read`.
 pub fn saved_epochs(logs: &Path) -> Result<String> {
     Ok(epochs(logs)?.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
 }
 
-/// The epochs of which checkpoints of ours were saved, in order, by the names of their manifests. Errors: `file.read`.
+/// The epochs of our checkpoints, in order, by the names of their manifests. Errors: `file.read`.
 pub fn epochs(logs: &Path) -> Result<Vec<i64>> {
     let mut epochs = numbered(logs, "checkpoint_", ".json")?;
     epochs.sort_unstable();
     Ok(epochs)
 }
 
-/// The numbers of G_ and D_ files that no manifest vouches for, sorted. Errors: `file.read`.
+/// The numbers of G_ and D_ files without a manifest, sorted. Errors: `file.read`.
 pub fn without_manifest(logs: &Path) -> Result<Vec<i64>> {
     let mut numbers = numbered(logs, "G_", ".pth")?;
     numbers.extend(numbered(logs, "D_", ".pth")?);
@@ -321,12 +321,12 @@ pub fn without_manifest(logs: &Path) -> Result<Vec<i64>> {
     Ok(numbers)
 }
 
-/// The epochs that have a manifest, whole or not. Errors: `file.read`.
+/// The epochs with a manifest, damaged or not. Errors: `file.read`.
 pub fn with_manifest(logs: &Path) -> Result<Vec<i64>> {
     numbered(logs, "checkpoint_", ".json")
 }
 
-/// Links the files of an epoch's checkpoint into a new folder `replaced_<n>`: another of that number may then be saved. Errors: `file.write`.
+/// Links the files of an epoch's checkpoint into a new folder `replaced_<n>`, so that its number is free again. Errors: `file.write`.
 pub fn keep_aside(logs: &Path, epoch: i64) -> Result<PathBuf> {
     let folder = files::numbered_folder(logs, "replaced")?;
     let all = paths(logs, epoch).into_iter().chain([average_path(logs, epoch)]);
@@ -349,7 +349,7 @@ fn numbered(logs: &Path, prefix: &str, suffix: &str) -> Result<Vec<i64>> {
     Ok(files::list(logs)?.iter().filter_map(number).collect())
 }
 
-/// The manifest of an epoch, if it and its files are whole. Errors: `checkpoint.damaged`, `file.read`.
+/// The manifest of an epoch, if it and its files verify. Errors: `checkpoint.damaged`, `file.read`.
 pub fn verify(logs: &Path, epoch: i64) -> Result<Manifest> {
     let [_, _, json] = paths(logs, epoch);
     let damaged = |why: String| Error::new(Kind::CheckpointDamaged, why).path(&json);
@@ -370,7 +370,7 @@ pub fn verify(logs: &Path, epoch: i64) -> Result<Manifest> {
     for path in [&g, &d].into_iter().chain(averaged) {
         let name = file_name(path);
         let expected =
-            manifest.files.get(&name).ok_or_else(|| damaged(format!("the manifest does not name {name}")))?;
+            manifest.files.get(&name).ok_or_else(|| damaged(format!("the manifest does not list {name}")))?;
         if !path.exists() {
             return Err(damaged(format!("{name} is missing")));
         }
@@ -379,7 +379,7 @@ pub fn verify(logs: &Path, epoch: i64) -> Result<Manifest> {
             return Err(damaged(format!("{name} has {bytes} bytes instead of {}", expected.bytes)));
         }
         if files::digest_file(path)? != expected.sha256 {
-            return Err(damaged(format!("{name} was altered")));
+            return Err(damaged(format!("{name} was changed")));
         }
     }
     Ok(manifest)
@@ -401,20 +401,20 @@ impl Manifest {
         }
     }
 
-    /// Errors with `checkpoint.mismatch` if the clips' content is another encoder's than that of the training so far: the
-    /// network would hear a language it never learned. Nothing is said where one of the two is unknown.
+    /// Errors with `checkpoint.mismatch` if the clips' content features come from another encoder than the training's so far: the
+    /// network cannot read them. No error if one of the two encoders is unknown.
     pub fn check_content(&self, digest: Option<&str>) -> Result<()> {
         match (self.content_digest.as_deref(), digest) {
             (Some(old), Some(new)) if !same_encoder(old, new) => Err(Error::new(
                 Kind::CheckpointMismatch,
-                format!("this voice was trained on the content of {old}, but the clips are encoded by {new}"),
+                format!("this voice was trained on content features of {old}, but the clips' are of {new}"),
             )
-            .hint("prepare the clips with the encoder of the training, or --fresh to start over with the new one")),
+            .hint("prepare the clips with the encoder of the training, or start over with --fresh and the new one")),
             _ => Ok(()),
         }
     }
 
-    /// The settings that differ and have a say in training: name, the checkpoint's value, the present value.
+    /// The differing settings that affect training: name, the checkpoint's value, the current value.
     pub fn changed(&self, config: &Config) -> Vec<(String, serde_json::Value, serde_json::Value)> {
         let Ok(serde_json::Value::Object(now)) = serde_json::to_value(config) else { return Vec::new() };
         now.into_iter()
@@ -426,9 +426,9 @@ impl Manifest {
     }
 }
 
-/// Puts the networks and optimizers into the checkpoint's state.
+/// Loads the networks and optimizers from the checkpoint.
 ///
-/// Errors: `checkpoint.mismatch`, naming what does not fit; `checkpoint.damaged`; the engine is then not to be used.
+/// Errors: `checkpoint.mismatch`, naming what does not fit; `checkpoint.damaged`; the engine must not be used after an error.
 pub fn load(logs: &Path, manifest: &Manifest, engine: &mut Engine) -> Result<Layout> {
     let [g, d, _] = paths(logs, manifest.epoch);
     let layout = load_pair(&g, &d, engine)?;
@@ -442,7 +442,7 @@ pub fn load(logs: &Path, manifest: &Manifest, engine: &mut Engine) -> Result<Lay
     Ok(layout)
 }
 
-/// Puts the networks and optimizers into the state of a G_ and a D_ file, whoever wrote them; returns the files' order.
+/// Loads the networks and optimizers from a G_ and a D_ file of any program; returns the files' order.
 ///
 /// Errors: as [`load`].
 pub(super) fn load_pair(g: &Path, d: &Path, engine: &mut Engine) -> Result<Layout> {
@@ -472,7 +472,7 @@ pub fn set_aside(logs: &Path) -> Result<Option<PathBuf>> {
     let mut names = Vec::new();
     for (prefix, suffix) in [("checkpoint_", ".json"), ("G_", ".pth"), ("D_", ".pth"), ("EMA_", ".pth")] {
         let mut numbers = numbered(logs, prefix, suffix)?;
-        // Manifests first and newest first: whatever a crash leaves, no old state is taken for the newest.
+        // Manifests first and newest first: after a crash at any point, no old state is taken for the newest.
         numbers.sort_unstable_by_key(|n| std::cmp::Reverse(*n));
         names.extend(numbers.into_iter().map(|n| format!("{prefix}{n}{suffix}")));
     }

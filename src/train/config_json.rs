@@ -1,6 +1,6 @@
 //! logs/<voice>/config.json as RVC writes it (spec D.2), so that RVC's own programs can train on and export.
 //!
-//! The file also is the memory of what the folder was made for: other networks or another rate in the same folder are refused.
+//! The file also records what the folder was made for: other networks or another rate in the same folder are refused.
 
 use crate::config::{CONTENT_ENCODERS, Config};
 use crate::models::SynthesizerConfig;
@@ -21,7 +21,7 @@ pub fn path(logs: &Path) -> PathBuf {
     logs.join("config.json")
 }
 
-/// The settings in RVC's three groups: data, model, train. `epochs` is RVC's upper bound; the length of a run is an argument there.
+/// The settings in RVC's three groups: data, model, train. `epochs` is RVC's upper bound, since the length of a run is an argument there.
 ///
 /// Source: RVC's configs/v1/40k.json (also for version 2 at 40k), configs/v2/32k.json, 48k.json. `fp16_run` is false because
 /// training here is in float32, as RVC sets it on such devices.
@@ -59,13 +59,13 @@ pub fn settings(config: &Config) -> Result<Value> {
     }))
 }
 
-/// A number without a fraction is written without a point: RVC's c_mel is 45.
+/// A whole number is written without a decimal point: RVC's c_mel is 45.
 fn whole(x: f64) -> Value {
     if x.fract() == 0.0 && x.abs() < 1e15 { json!(x as i64) } else { json!(x) }
 }
 
 /// Errors with `config.mismatch`, naming both values, if the folder's config.json was made for other networks or another rate.
-/// A folder without the file fits everything.
+/// A folder without the file accepts everything.
 ///
 /// Errors also: `data.damaged` if the file is not JSON.
 pub fn check(logs: &Path, config: &Config) -> Result<()> {
@@ -84,14 +84,14 @@ pub fn check(logs: &Path, config: &Config) -> Result<()> {
     if let Some(preset) = preset_of(&there["model"], config)? {
         same(&path, "preset", Some(&json!(preset)), &json!(config.preset))?;
     }
-    // The rows of speakers are what the weights have: Applio's file says 109 whatever it trains.
+    // The weights decide the number of speaker rows: Applio's file always says 109.
     for (key, value) in ours["model"].as_object().into_iter().flatten().filter(|(key, _)| *key != SPEAKERS) {
         same(&path, &format!("model.{key}"), there["model"].get(key), value)?;
     }
     Ok(())
 }
 
-/// The preset that has exactly these sizes, if one has.
+/// The preset with exactly these sizes, if there is one.
 fn preset_of(model: &Value, config: &Config) -> Result<Option<&'static str>> {
     let spk_embed_dim = model.get(SPEAKERS).and_then(Value::as_i64).unwrap_or(config.spk_embed_dim);
     for preset in ["full", "tiny"] {
@@ -103,7 +103,7 @@ fn preset_of(model: &Value, config: &Config) -> Result<Option<&'static str>> {
 }
 
 fn same(path: &Path, key: &str, there: Option<&Value>, ours: &Value) -> Result<()> {
-    // A missing key says nothing; 0 and 0.0 are the same size.
+    // A missing key is no difference; 0 and 0.0 are the same size.
     let equal = |a: &Value, b: &Value| a == b || (a.is_number() && a.as_f64() == b.as_f64());
     match there {
         Some(value) if !equal(value, ours) => Err(Error::new(
@@ -111,7 +111,7 @@ fn same(path: &Path, key: &str, there: Option<&Value>, ours: &Value) -> Result<(
             format!("{} was made with {key} {value}, but the settings ask for {ours}", path.display()),
         )
         .path(path)
-        .hint("use another voice name, or the settings of the folder, or --fresh to start over in this folder")),
+        .hint("use another voice name or the settings of the folder, or start over in this folder with --fresh")),
         _ => Ok(()),
     }
 }
@@ -120,7 +120,7 @@ fn same(path: &Path, key: &str, there: Option<&Value>, ours: &Value) -> Result<(
 ///
 /// Errors: `file.write`, `file.disk_full`, `data.damaged`.
 ///
-/// A file of another program keeps its own keys and spellings, so that the program still opens it.
+/// A file of another program keeps its own keys and spellings, so that that program can still open it.
 pub fn write(logs: &Path, config: &Config) -> Result<()> {
     let path = path(logs);
     let mut new = settings(config)?;
@@ -136,7 +136,7 @@ pub fn write(logs: &Path, config: &Config) -> Result<()> {
     files::write(&path, text)
 }
 
-/// Writes the names of speakers into the folder's config.json where lists of several speakers have them, unless it has some.
+/// Writes the names of several speakers into the folder's config.json, unless it already has some.
 ///
 /// Errors: as [`write`].
 pub fn name_speakers(logs: &Path, names: &BTreeMap<i64, String>) -> Result<()> {
@@ -150,7 +150,7 @@ pub fn name_speakers(logs: &Path, names: &BTreeMap<i64, String>) -> Result<()> {
     files::write(&path, python::json(&there))
 }
 
-/// The names of speakers in the folder's config.json by number, as far as a table of `rows` goes; "" where one has none.
+/// The names of speakers in the folder's config.json by number, for a table of `rows`; "" for one without a name.
 ///
 /// Errors: `data.damaged`, `file.read`.
 pub fn speakers(logs: &Path, rows: i64) -> Result<Vec<String>> {
@@ -168,7 +168,7 @@ pub fn speakers(logs: &Path, rows: i64) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// `old` with our values. Applio's file, told by its data.sample_rate, gets values for the keys that it has, and no others.
+/// `old` with our values. Applio's file, recognised by its data.sample_rate, gets values only for its own keys.
 fn merged(mut old: Map<String, Value>, ours: &Value) -> Value {
     let applio = old.get("data").is_some_and(|data| data.get("sample_rate").is_some());
     for (group, values) in ours.as_object().into_iter().flatten() {
@@ -178,7 +178,7 @@ fn merged(mut old: Map<String, Value>, ours: &Value) -> Value {
         };
         for (key, value) in values.as_object().into_iter().flatten() {
             let key = if applio && key == "sampling_rate" { "sample_rate" } else { key };
-            // 45 and 45.0 are the same: what is there keeps its spelling.
+            // 45 and 45.0 are equal: the existing spelling stays.
             let same =
                 there.get(key).is_some_and(|old| old == value || (old.is_number() && old.as_f64() == value.as_f64()));
             if !same && (!applio || there.contains_key(key)) {
@@ -193,11 +193,11 @@ fn merged(mut old: Map<String, Value>, ours: &Value) -> Value {
     Value::Object(old)
 }
 
-/// The settings of a folder that was trained in, by RVC, Applio or rvc-run: what its config.json, the files beside it and its newest
-/// checkpoint say, for [`Config::from_json`]. Everything else is for the caller to choose.
+/// The settings of a folder that RVC, Applio or rvc-run trained in, for [`Config::from_json`]: those in its config.json, the files
+/// beside it and its newest checkpoint. The caller chooses the others.
 ///
-/// The year of RVC decides about four constants (spec section 0): its config.json has had no `fp16_run` since 2026. A config.json that is
-/// not there is a warning if a checkpoint says what the networks are.
+/// The year of RVC decides four constants (spec section 0): its config.json has had no `fp16_run` since 2026. A missing config.json
+/// is a warning if a checkpoint has the networks' sizes.
 ///
 /// Errors: `file.not_found` if nothing was trained; `data.damaged`; `checkpoint.damaged`, `checkpoint.mismatch`.
 pub fn of_folder(task: &Task, logs: &Path) -> Result<Map<String, Value>> {
@@ -213,7 +213,7 @@ pub fn of_folder(task: &Task, logs: &Path) -> Result<Map<String, Value>> {
             .hint("train the voice first, or copy the whole folder here"));
     } else if ours.is_none() {
         task.warn(format!(
-            "{} is missing: sizes are those of the checkpoint, learning_rate and what else it said are RVC's own",
+            "{} is missing: sizes come from the checkpoint, learning_rate and its other settings are RVC's defaults",
             path.display()
         ));
     }
@@ -221,7 +221,7 @@ pub fn of_folder(task: &Task, logs: &Path) -> Result<Map<String, Value>> {
         found.extend(encoder(task, logs)?.map(|name| ("content_encoder".to_owned(), json!(name))));
     }
     let ours_is_none = ours.is_none();
-    // Ours says it all; how long and where to train is for the caller.
+    // Ours is complete; the caller chooses how long and where to train.
     found.extend(ours.map(|manifest| manifest.config).unwrap_or_default());
     for name in ["epochs", "save_every", "gpu", "pretrained_g", "pretrained_d"] {
         found.remove(name);
@@ -240,14 +240,14 @@ pub fn of_folder(task: &Task, logs: &Path) -> Result<Map<String, Value>> {
     Ok(found)
 }
 
-/// Version and pitch of an experiment in which nothing was trained yet, by the folders of its features.
+/// Version and pitch of an experiment without any training so far, by the folders of its features.
 fn of_features(logs: &Path) -> Map<String, Value> {
     let has = |folder: &str| logs.join(folder).is_dir();
     let version = if has("3_feature256") && !has("3_feature768") { "v1" } else { "v2" };
     Map::from_iter([("version".to_owned(), json!(version)), ("if_f0".to_owned(), json!(has("2a_f0")))])
 }
 
-/// What a config.json says.
+/// The settings in a config.json.
 fn of_json(task: &Task, path: &Path) -> Result<Map<String, Value>> {
     let there = parse(path)?;
     let (data, train, model) = (&there["data"], &there["train"], &there["model"]);
@@ -270,7 +270,7 @@ fn of_json(task: &Task, path: &Path) -> Result<Map<String, Value>> {
     match segment {
         Some(n) if n % hop == 0 => take("segment_size", Some(&json!(n))),
         Some(n) => task.warn(format!(
-            "{}: segment_size {n} is no multiple of the hop length {hop}, so nothing can be trained with it; RVC's own value is taken",
+            "{}: segment_size {n} is not a multiple of the hop length {hop}, so training with it is impossible; RVC's default is used",
             path.display()
         )),
         None => {}
@@ -293,9 +293,9 @@ fn is_applio(config_json: &Value) -> bool {
     config_json["data"].get("sample_rate").is_some()
 }
 
-/// The content encoder of an experiment of another program: the one that Applio's model_info.json or rvc-next's experiment.json names, or
-/// RVC WebUI's only one. None where nobody says. One that has no name here is warned of: the voice then cannot tell what it must be
-/// converted with.
+/// The content encoder of another program's experiment: the one that Applio's model_info.json or rvc-next's experiment.json names, or
+/// RVC WebUI's only one. None if no file names one. An encoder without a name here is a warning: the voice file then cannot name the
+/// encoder that conversion needs.
 ///
 /// Errors: `file.read`, `data.damaged`.
 fn encoder(task: &Task, logs: &Path) -> Result<Option<String>> {
@@ -309,19 +309,19 @@ fn encoder(task: &Task, logs: &Path) -> Result<Option<String>> {
             return Ok(Some(name));
         }
         task.warn(format!(
-            "{} names the content encoder {name:?}, which is none of {}",
+            "{} names the content encoder {name:?}, which is not one of {}",
             path.display(),
             CONTENT_ENCODERS.join(", ")
         ));
         return Ok(None);
     }
     let path = path(logs);
-    // What rvc-run prepared says itself what made it, in its file list's record.
+    // The record beside rvc-run's own file lists names the encoder.
     let theirs = path.exists() && !logs.join("cache_metadata.json").exists() && !is_applio(&parse(&path)?);
     Ok((theirs && foreign_work(logs)?).then(|| "hubert_base".to_owned()))
 }
 
-/// Whether another program's checkpoints are in a folder.
+/// Whether a folder has another program's checkpoints.
 fn foreign_work(logs: &Path) -> Result<bool> {
     Ok(!foreign::left(logs)?.is_empty())
 }
@@ -329,7 +329,7 @@ fn foreign_work(logs: &Path) -> Result<bool> {
 fn parse(path: &Path) -> Result<Value> {
     files::read_json(path).map_err(|e| match e.kind() {
         Kind::DataDamaged => {
-            e.hint("save it as JSON in UTF-8, or put in its place the file of another voice of the same rate, version and program")
+            e.hint("save it as JSON in UTF-8, or replace it by the file of another voice of the same rate, version and program")
         }
         _ => e,
     })

@@ -1,7 +1,7 @@
-//! The clips of a file list, read once and kept in memory, and the batches made of them.
+//! The clips of a file list, read once and kept in memory, and their batches.
 //!
 //! Source: spec F.3 (lengths and cuts), F.5 (collate). Departures: spectrograms are computed once and kept in memory instead of
-//! as .spec.pt files that are never renewed; clips that RVC's length rule drops are used; integer wavs are scaled to full scale.
+//! in .spec.pt files that are never updated; clips that RVC's length rule drops are used; integer wavs are scaled to full scale.
 
 use crate::audio::io;
 use crate::config::Config;
@@ -17,15 +17,15 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use tch::{Device, Tensor};
 
-/// Frames of 10 ms that RVC uses of a clip at most.
+/// Most frames of 10 ms that RVC uses of a clip.
 const MAX_FRAMES: usize = 900;
-/// The same in seconds: what is behind it in a clip is not trained on.
+/// The same in seconds: the rest of a longer clip is not trained on.
 pub const MAX_SECONDS: f64 = MAX_FRAMES as f64 / 100.0;
 
 /// Highest sample of silence.
 const SILENT_PEAK: f32 = 1.0 / 32768.0;
 
-/// Bytes of clips kept in memory where the system does not tell what is free.
+/// Bytes of clips kept in memory if the system does not report its free memory.
 const FALLBACK_ROOM: usize = 2 << 30;
 
 /// A line of the file list that is not trained on.
@@ -44,21 +44,21 @@ struct Item {
     sid: i64,
 }
 
-/// What the network sees of a clip, all cut to the same number of frames.
+/// The network's inputs for a clip, all cut to the same number of frames.
 struct Clip {
     frames: usize,
-    /// [frames, content]; each row of the file stands twice (50 to 100 frames a second).
+    /// [frames, content]; each row of the file is there twice (50 to 100 frames a second).
     phone: Vec<f32>,
     /// Empty without pitch, as the next.
     pitch: Vec<i64>,
     pitchf: Vec<f32>,
     /// The whole wave: its spectrogram is made before the cut.
     wave: Vec<f32>,
-    /// Samples of it that go into a batch. RVC cuts to whole frames only where content and spectrogram differ in length; the rest
+    /// Samples of it that go into a batch. RVC cuts to whole frames only if content and spectrogram differ in length; the rest
     /// of up to a frame is never inside a window.
     samples: usize,
     sid: i64,
-    /// RVC's length for the buckets, from the size of the file.
+    /// RVC's length for its buckets, from the size of the file.
     length: i64,
     digest: String,
     spec: Option<Tensor>,
@@ -74,7 +74,7 @@ pub struct Batch {
 /// The usable clips of a file list.
 pub struct Dataset {
     items: Vec<Item>,
-    /// In memory, or None where memory did not suffice: read again when its turn comes.
+    /// In memory, or None if memory did not suffice: then read again when its turn comes.
     clips: Vec<Option<Clip>>,
     facts: Vec<Fact>,
     buckets: Vec<Vec<usize>>,
@@ -89,7 +89,7 @@ pub struct Dataset {
     speakers: Vec<String>,
 }
 
-/// What stays known of a clip that does not stay in memory.
+/// Facts of a clip, kept even if the clip is not kept in memory.
 #[derive(Clone)]
 struct Fact {
     length: i64,
@@ -123,7 +123,7 @@ impl Unfit {
     }
 }
 
-/// What a clip must fit.
+/// The requirements on a clip.
 #[derive(Clone, Copy)]
 struct Limits {
     sample_rate: u32,
@@ -142,9 +142,9 @@ impl Limits {
 
 /// Opens the data set of a file list and checks every clip; relative paths in the list are below `root`.
 ///
-/// Unusable clips are left out, with a warning that names them and why, and listed in [`Dataset::dropped`].
+/// Unusable clips are left out, with a warning that gives the reason, and listed in [`Dataset::dropped`].
 /// Errors: `file.not_found` (the list), `data.damaged` (a line with another number of fields), `data.empty` (no usable clip with
-/// sound in it: silence alone trains nothing), `cancelled`.
+/// sound: training needs more than silence), `cancelled`.
 pub fn dataset(task: &Task, root: &Path, filelist: &Path, config: &Config) -> Result<Dataset> {
     let half_of_memory = {
         let free = sysinfo::System::new().map(|mut system| {
@@ -156,7 +156,7 @@ pub fn dataset(task: &Task, root: &Path, filelist: &Path, config: &Config) -> Re
     dataset_within(task, root, filelist, config, half_of_memory)
 }
 
-/// As [`dataset`], keeping at most `room` bytes of clips in memory.
+/// As [`dataset`], with at most `room` bytes of clips in memory.
 pub fn dataset_within(task: &Task, root: &Path, filelist: &Path, config: &Config, room: usize) -> Result<Dataset> {
     let sizes = SynthesizerConfig::from_config(config);
     let limits = Limits {
@@ -223,7 +223,7 @@ impl Short {
     }
 }
 
-/// `silent`: clips that are usable and hold no sound.
+/// `silent`: usable clips without sound.
 fn nothing_to_train_on(filelist: &Path, silent: usize, dropped: usize, short: &Short, limits: Limits) -> Error {
     let silence = match silent {
         0 => String::new(),
@@ -242,8 +242,8 @@ fn nothing_to_train_on(filelist: &Path, silent: usize, dropped: usize, short: &S
         );
         (message, hint)
     } else {
-        let message = format!("{} names no usable clip ({dropped} left out{silence})", filelist.display());
-        (message, "prepare the voice again; the warnings above say what is wrong with each clip".to_owned())
+        let message = format!("{} has no usable clip ({dropped} left out{silence})", filelist.display());
+        (message, "prepare the voice again; the warnings above give the reason for each clip".to_owned())
     };
     Error::new(Kind::DataEmpty, message).path(filelist).hint(hint)
 }
@@ -258,7 +258,7 @@ fn parse_filelist(task: &Task, root: &Path, filelist: &Path, f0: bool) -> Result
     lines.map(|(i, line)| parse_line(&place, line.trim(), f0).map_err(|why| bad_line(filelist, i + 1, &why))).collect()
 }
 
-/// Where the files of a list are looked for.
+/// Where to search for the files of a list.
 struct Place<'a> {
     root: &'a Path,
     /// The folder of the list, logs/<voice>.
@@ -266,8 +266,8 @@ struct Place<'a> {
 }
 
 impl Place<'_> {
-    /// The file that a field names. RVC writes absolute paths: in a folder that came from another place or system they lead
-    /// nowhere, and what stands behind the voice's name, or behind "logs", is looked for from here; in a folder that got another name,
+    /// The file that a field names. RVC writes absolute paths: in a folder that was moved from another place or system they do not
+    /// exist, so the part after the voice's name, or after "logs", is resolved from here; in a renamed folder,
     /// the last two parts.
     fn find(&self, field: &str) -> PathBuf {
         let given = self.root.join(field);
@@ -287,7 +287,7 @@ impl Place<'_> {
         here.filter(there).or_else(|| beside().filter(there)).or_else(|| renamed().filter(there)).unwrap_or(given)
     }
 
-    /// The share of a list's rows whose files are there.
+    /// The share of a list's rows whose files exist.
     fn share_there(&self, text: &str) -> f64 {
         let rows: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
         let is_there = |field: &str| self.find(field.trim()).is_file();
@@ -299,14 +299,14 @@ impl Place<'_> {
 fn bad_line(filelist: &Path, line: usize, why: &str) -> Error {
     Error::new(Kind::DataDamaged, format!("{}, line {line}: {why}", filelist.display()))
         .path(filelist)
-        .hint("extract the voice again with the settings of the training, which writes the file list anew")
+        .hint("extract the voice again with the settings of the training; that writes a new file list")
 }
 
 fn parse_line(place: &Place, line: &str, f0: bool) -> std::result::Result<Item, String> {
     let fields: Vec<&str> = line.split('|').collect();
     let path = |field: &str| place.find(field);
     let (wave, phone, pitch, sid) = match (&fields[..], f0) {
-        // Lists of several speakers have their names behind.
+        // Lists of several speakers have their names at the end.
         ([wave, phone, pitch, pitchf, sid] | [wave, phone, pitch, pitchf, sid, _], true) => {
             (wave, phone, Some([path(pitch), path(pitchf)]), sid)
         }
@@ -319,7 +319,7 @@ fn parse_line(place: &Place, line: &str, f0: bool) -> std::result::Result<Item, 
         }
         _ => {
             return Err(format!(
-                "{} fields between bars, but must be wav|content|f0|f0 in Hz|speaker, or wav|content|speaker without pitch",
+                "it has {} fields, but must be wav|content|f0|f0 in Hz|speaker, or wav|content|speaker without pitch",
                 fields.len()
             ));
         }
@@ -346,7 +346,7 @@ fn load(item: &Item, limits: Limits) -> std::result::Result<Clip, Unfit> {
     let (content, rows, columns) = npy::read_f32_2d(&item.phone)?;
     if columns != limits.content_channels {
         return Err(damaged(format!(
-            "its content has {columns} values a frame, but must have {}: version v1 takes 256, v2 768",
+            "its content features have {columns} values per frame, but must have {}: version v1 uses 256, v2 768",
             limits.content_channels
         ))
         .into());
@@ -378,28 +378,28 @@ fn load(item: &Item, limits: Limits) -> std::result::Result<Clip, Unfit> {
     Ok(Clip { digest: clip.digest(), ..clip })
 }
 
-/// Values that would poison the networks or reach beyond an embedding.
+/// Rejects values that would poison the networks or exceed an embedding.
 fn check_values(clip: &Clip, limits: Limits) -> Result<()> {
     if !clip.wave.iter().all(|x| x.is_finite()) {
         return Err(damaged("its wave has samples that are not finite"));
     }
     if !clip.phone.iter().all(|x| x.is_finite()) {
-        return Err(damaged("its content has values that are not finite"));
+        return Err(damaged("its content features have values that are not finite"));
     }
     if !clip.pitchf.iter().all(|hz| hz.is_finite() && *hz >= 0.0) {
         return Err(damaged("its f0 has values that are negative or not finite"));
     }
     if let Some(bad) = clip.pitch.iter().find(|p| !(0..256).contains(*p)) {
-        return Err(damaged(format!("its coarse pitch has the value {bad}, but must lie in 0..255")));
+        return Err(damaged(format!("its coarse pitch has the value {bad}, but must be in 0..255")));
     }
     if !(0..limits.speakers).contains(&clip.sid) {
-        return Err(damaged(format!("its speaker is {}, but must lie in 0..{}", clip.sid, limits.speakers - 1)));
+        return Err(damaged(format!("its speaker is {}, but must be in 0..{}", clip.sid, limits.speakers - 1)));
     }
     Ok(())
 }
 
 impl Clip {
-    /// Whether there is nothing to hear in it: at most one step of 16 bits, as in the silence that RVC puts into every list.
+    /// Whether it is silent: at most one step of 16 bits, as in the silence that RVC puts into every list.
     fn is_silent(&self) -> bool {
         self.wave.iter().all(|x| x.abs() <= SILENT_PEAK)
     }
@@ -424,14 +424,14 @@ impl Clip {
             + 8 * self.pitch.len()
     }
 
-    /// The linear spectrogram [bins, frames]; made from the whole wave, then cut.
+    /// The linear spectrogram [bins, frames], computed from the whole wave, then cut.
     fn spec(&self, spectral: &Spectral) -> Tensor {
         let wave = Tensor::from_slice(&self.wave).unsqueeze(0);
         spectral.spec(&wave).squeeze_dim(0).narrow(1, 0, self.frames as i64).contiguous()
     }
 }
 
-/// The recording that a clip is cut from and the clip's place in it, by RVC's names: 0_gt_wavs/<recording>_<place>.wav. None for
+/// The recording of a clip and the clip's place in it, from RVC's names: 0_gt_wavs/<recording>_<place>.wav. None for
 /// others, such as silence.
 fn recording_of(wave: &Path) -> Option<(String, i64)> {
     let stem = wave.file_stem()?.to_string_lossy();
@@ -494,7 +494,7 @@ impl Dataset {
         set
     }
 
-    /// Renews what is derived from the clips.
+    /// Updates the values derived from the clips.
     fn count(&mut self) {
         let lengths: Vec<i64> = self.facts.iter().map(|fact| fact.length).collect();
         self.buckets = order::buckets(&lengths);
@@ -502,18 +502,18 @@ impl Dataset {
         self.digest = files::digest(self.facts.iter().map(|fact| fact.digest.as_str()).collect::<String>());
     }
 
-    /// Takes clips out for validation, about `fraction` of the sound, and returns them as a set of their own.
+    /// Removes clips for validation, about `fraction` of the sound, and returns them as a separate set.
     ///
-    /// Whole recordings are taken, since neighbouring clips of one overlap and share its room and mood: what is held out was never heard. Which
-    /// ones depends on `seed` and the recordings' numbers alone. Of a single recording the end is taken, and the clip before it is left
-    /// out of both sets. Silent clips are never taken, and do not count.
+    /// It takes whole recordings, since neighbouring clips overlap and share room and mood: training never hears held-out sound. The
+    /// choice depends only on `seed` and the recordings' numbers. Of a single recording it takes the end, and the clip before it is
+    /// in neither set. Silent clips are never taken and do not count.
     ///
     /// Errors: `config.value` if `fraction` is not above 0 and below 1; `data.empty` if there are too few clips for two sets.
     pub fn hold_out(&mut self, fraction: f64, seed: i64) -> Result<Self> {
         if !(fraction > 0.0 && fraction < 1.0) {
             return Err(Error::new(
                 Kind::ConfigValue,
-                format!("the part that is held out is {fraction}, but must be above 0.0 and below 1.0"),
+                format!("the fraction to hold out is {fraction}, but must be above 0.0 and below 1.0"),
             ));
         }
         let heard = self.items.iter().zip(&self.facts);
@@ -576,7 +576,7 @@ impl Dataset {
         }
     }
 
-    /// The recordings that the clips are cut from, by their numbers in the clips' names, each once.
+    /// The recordings of the clips, by their numbers in the clips' names, each once.
     pub fn recordings(&self) -> Vec<String> {
         let mut names: Vec<String> = self.items.iter().filter_map(|item| Some(recording_of(&item.wave)?.0)).collect();
         names.sort();
@@ -584,7 +584,7 @@ impl Dataset {
         names
     }
 
-    /// The same clips, with the digest of the encoder that made their content.
+    /// The same clips, with the digest of their content encoder.
     #[must_use]
     pub fn encoded_by(mut self, digest: Option<String>) -> Self {
         self.content_digest = digest;
@@ -596,24 +596,24 @@ impl Dataset {
         let Some(item) = self.items.iter().find(|item| !(0..rows).contains(&item.sid)) else { return Ok(()) };
         Err(Error::new(
             Kind::ConfigMismatch,
-            format!("{} is of speaker {}, but the network has only rows 0 to {}", item.wave.display(), item.sid, rows - 1),
+            format!("{} belongs to speaker {}, but the network has only rows 0 to {}", item.wave.display(), item.sid, rows - 1),
         )
-        .hint("start from a base with more rows of speakers, or from random weights with --pretrained-g none and --pretrained-d none"))
+        .hint("start from a base with more speaker rows, or from random weights with --pretrained-g none and --pretrained-d none"))
     }
 
-    /// The same clips, with the names of their speakers by number; none where there is but one.
+    /// The same clips, with the names of their speakers by number; empty for a single speaker.
     #[must_use]
     pub fn spoken_by(mut self, speakers: Vec<String>) -> Self {
         self.speakers = speakers;
         self
     }
 
-    /// The names of the speakers by number, if they are known and more than one; "" where one has none.
+    /// The names of the speakers by number, if known and more than one; "" for one without a name.
     pub fn speakers(&self) -> &[String] {
         &self.speakers
     }
 
-    /// What made the clips' content, if it is known.
+    /// The digest of the clips' content encoder, if known.
     pub fn content_digest(&self) -> Option<&str> {
         self.content_digest.as_deref()
     }
@@ -632,32 +632,32 @@ impl Dataset {
         self.items.is_empty()
     }
 
-    /// Seconds of sound that are trained on.
+    /// Seconds of sound used for training.
     pub fn seconds(&self) -> f64 {
         self.seconds
     }
 
-    /// The lines of the file list that are not trained on, and why.
+    /// The lines of the file list left out of training, and why.
     pub fn dropped(&self) -> &[Dropped] {
         &self.dropped
     }
 
-    /// A SHA-256 over what the networks see, in the order of the list; paths do not count.
+    /// A SHA-256 over the networks' inputs, in the order of the list; paths do not count.
     pub fn digest(&self) -> &str {
         &self.digest
     }
 
-    /// Bytes of clips that may stay in memory.
+    /// Most bytes of clips to keep in memory.
     pub fn room(&self) -> usize {
         self.room
     }
 
-    /// The batches of an epoch (counted from 1), each a list of clip numbers; a function of the epoch alone.
+    /// The batches of an epoch (counted from 1), each a list of clip numbers; depends only on the epoch.
     pub fn batches(&self, epoch: i64) -> Vec<Vec<usize>> {
         order::batches(&self.buckets, self.batch_size, epoch)
     }
 
-    /// The clips `ids` as one batch, rows by falling length, zero padded.
+    /// The clips `ids` as one batch, rows by decreasing length, zero padded.
     ///
     /// Errors: as [`dataset`] for a clip that is read again and has changed meanwhile; `torch`, `device.memory`.
     pub fn collate(&mut self, ids: &[usize], device: Device) -> Result<Batch> {

@@ -1,4 +1,4 @@
-//! The voice of a training: its generator's weights with what is known about how they came to be (spec G.3).
+//! Exports the voice of a training: its generator's weights with a record of how they were trained (spec G.3).
 
 use crate::config::Config;
 use crate::models::{Synthesizer, SynthesizerConfig, weights};
@@ -10,10 +10,10 @@ use crate::{Error, Kind, Result, files};
 use serde_json::{Map, json};
 use std::path::Path;
 
-/// Writes a voice from G's parameters and the manifest of their training in the folder `logs`.
+/// Writes a voice from G's parameters and the manifest of its training in the folder `logs`.
 ///
-/// Behind RVC's six keys, which its readers look for, stand what made the features that the voice was trained on, if it is known, for
-/// conversion with the same, what Applio's model information shows, and a model card.
+/// After RVC's six keys, which its readers need, come the methods behind the voice's features, if known, so that
+/// conversion can use the same, the entries of Applio's model information, and a model card.
 ///
 /// Errors: `not_finite` if a weight is not finite or does not fit half precision; `file.write`, `file.disk_full`.
 pub fn write(path: &Path, params: &Params, manifest: &Manifest, logs: &Path) -> Result<()> {
@@ -22,8 +22,8 @@ pub fn write(path: &Path, params: &Params, manifest: &Manifest, logs: &Path) -> 
 
 fn write_as(path: &Path, params: &Params, manifest: &Manifest, logs: &Path, averaged: bool) -> Result<()> {
     let config = Config::from_json(&manifest.config)?;
-    // Without a digest another program made the features; what it is known to have used came with its experiment. The built-in
-    // encoder is nobody else's: there it stands for "unknown".
+    // Without a digest another program made the features; its experiment may name the methods. No other program has the built-in
+    // encoder: there it means "unknown".
     let text = |key: &str, value: &str| (key.to_owned(), Value::text(value));
     let mut more = Vec::new();
     if manifest.content_digest.is_some() || config.content_encoder != "mel" {
@@ -36,7 +36,7 @@ fn write_as(path: &Path, params: &Params, manifest: &Manifest, logs: &Path, aver
     let speakers = (0..).zip(manifest.speakers.iter().cloned()).filter(|(_, name)| !name.is_empty());
     let speakers: Vec<(i64, String)> = speakers.collect();
     more.extend(voice::speaker_info(&speakers));
-    // Without a digest the list is another program's, and may be of any number of speakers.
+    // Without a digest the list is another program's, with any number of speakers.
     if manifest.content_digest.is_some() {
         more.push(("speakers_id".to_owned(), Value::Int(speakers.len().max(1) as i64)));
     }
@@ -63,17 +63,17 @@ pub fn from_checkpoint(logs: &Path, epoch: i64, averaged: bool, path: &Path) -> 
     if averaged && !manifest.names(&ema) {
         return Err(Error::new(Kind::NotFound, format!("the checkpoint of epoch {epoch} has no averaged generator"))
             .path(logs)
-            .hint("train with ema_decay 0.999, say, to have one"));
+            .hint("train with ema_decay, such as 0.999, to get one"));
     }
     let g = if averaged { ema } else { g };
     weights::fill(&torchfile::read(&g)?, "model", generator.params())?;
     write_as(path, generator.params(), &manifest, logs, averaged)
 }
 
-/// The entries that Applio writes and its model information shows. `logs` is the folder of the training, called like the voice.
+/// The entries that Applio writes and its model information shows. `logs` is the folder of the training, named after the voice.
 ///
-/// Source: Applio's rvc/train/process/extract_model.py and model_information.py. The date, in its form, is that of the checkpoint, so that
-/// exporting an epoch again gives the same file, or that of `SOURCE_DATE_EPOCH` (reproducible-builds.org), with which the same training does.
+/// Source: Applio's rvc/train/process/extract_model.py and model_information.py. The date is the checkpoint's, so that exporting an
+/// epoch again gives the same file, or that of `SOURCE_DATE_EPOCH` (reproducible-builds.org), so that the same training does.
 fn applio(manifest: &Manifest, config: &Config, sizes: &SynthesizerConfig, logs: &Path) -> Vec<(String, Value)> {
     let name = logs.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let step = manifest.next.step;
@@ -96,7 +96,7 @@ fn applio(manifest: &Manifest, config: &Config, sizes: &SynthesizerConfig, logs:
     ]
 }
 
-/// Where the voice comes from. Nothing in it depends on when or where the file was written.
+/// The model card. Nothing in it depends on when or where the file was written.
 fn card(manifest: &Manifest, ema_decay: Option<f64>) -> Map<String, serde_json::Value> {
     let mut card = voice::card();
     let about = json!({

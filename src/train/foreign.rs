@@ -1,13 +1,13 @@
 //! Checkpoints of other programs: RVC WebUI of 2024 and 2026, Applio, and their forks.
 //!
-//! They write a pair G_<n>.pth, D_<n>.pth with the state of both optimizers and nothing that vouches for it: <n> is the number of
-//! steps, 2333333 if only the latest is kept, or whatever. A pair counts if both files can be read and are of the same epoch.
-//! What was trained there is saved again with a manifest, and the foreign files are put aside: the other programs take the
-//! file with the largest number for the newest, and would go back to their own.
+//! They write a pair G_<n>.pth, D_<n>.pth with the state of both optimizers and no digests: <n> is the number of
+//! steps, 2333333 if only the latest is kept, or anything else. A pair counts if both files are readable and of the same epoch.
+//! Its state is saved again with a manifest, and the foreign files are moved to another folder: the other programs take the
+//! file with the largest number for the newest, and would return to their own.
 //!
-//! Source: spec E.8, F.9, G.1, G.2. Departure: training goes on with the epoch after the saved one, as Applio's does; RVC
-//! runs the saved epoch again and saves it under the same number, so the number of an epoch alone does not say which of two pairs
-//! is further trained (see [`Pair::is_newer`]).
+//! Source: spec E.8, F.9, G.1, G.2. Departure: training resumes with the epoch after the saved one, as Applio's does; RVC
+//! runs the saved epoch again and saves it under the same number, so the epoch's number does not show which of two pairs
+//! has been trained further (see [`Pair::is_newer`]).
 
 use crate::models::weights;
 use crate::task::Task;
@@ -18,7 +18,7 @@ use crate::train::{optim, pretrained};
 use crate::{Error, Kind, Result, files};
 use std::path::{Path, PathBuf};
 
-/// The key of G_ and D_ files that says that rvc-run wrote them.
+/// The key that marks G_ and D_ files written by rvc-run.
 pub const MARK: &str = "rvc_run";
 
 /// A pair of another program.
@@ -28,15 +28,15 @@ pub struct Pair {
     pub d: PathBuf,
     /// The last whole epoch.
     pub epoch: i64,
-    /// Steps that the optimizer has counted.
+    /// The optimizer's step count.
     pub step: i64,
     /// AdamW's step size when it was saved.
     pub learning_rate: Option<f64>,
 }
 
-/// The pair that is furthest trained, if training has not gone on from it already and further in `ours`; None if there is none.
+/// The pair that has been trained furthest, unless `ours` already continues it; None if there is none.
 ///
-/// Each pair that cannot be used is a warning. Errors: `file.read`; `checkpoint.damaged` if there is nothing else to go on from.
+/// Each unusable pair is a warning. Errors: `file.read`; `checkpoint.damaged` if there is nothing else to resume from.
 pub fn newest(task: &Task, logs: &Path, ours: Option<&Manifest>) -> Result<Option<Pair>> {
     let mut best: Option<(i64, Pair)> = None;
     let mut passed = 0;
@@ -63,7 +63,7 @@ pub fn newest(task: &Task, logs: &Path, ours: Option<&Manifest>) -> Result<Optio
         )
         .path(logs)
         .hint(
-            "put back a G_ and a D_ file of one epoch, or start over with --fresh, which keeps the old files aside",
+            "restore a G_ and a D_ file of one epoch, or start over with --fresh, which keeps the old files in another folder",
         ));
     }
     let Some((_, pair)) = best else { return Ok(None) };
@@ -71,7 +71,7 @@ pub fn newest(task: &Task, logs: &Path, ours: Option<&Manifest>) -> Result<Optio
     Ok(newer.then_some(pair))
 }
 
-/// The numbers of pairs that may be another program's: those without a manifest of ours, and those whose files were replaced behind it.
+/// The numbers of pairs that may be another program's: those without a manifest of ours, and those whose files were replaced after it.
 ///
 /// Errors: `file.read`.
 fn numbers(logs: &Path) -> Result<Vec<i64>> {
@@ -82,7 +82,7 @@ fn numbers(logs: &Path) -> Result<Vec<i64>> {
     Ok(numbers)
 }
 
-/// The pair of two files; None if rvc-run wrote one of them, or one cannot be read, which [`checkpoint::newest`] tells.
+/// The pair of two files; None if rvc-run wrote one of them, or one is unreadable, which [`checkpoint::newest`] reports.
 ///
 /// Errors: `checkpoint.damaged` if one is missing, or they are of different epochs.
 fn pair(g: &Path, d: &Path) -> Result<Option<Pair>> {
@@ -99,7 +99,7 @@ fn pair(g: &Path, d: &Path) -> Result<Option<Pair>> {
     if epoch != other {
         return Err(Error::new(
             Kind::CheckpointDamaged,
-            format!("G is of epoch {epoch}, D of {other}: saving was interrupted"),
+            format!("G is from epoch {epoch}, but D from {other}: saving was interrupted"),
         ));
     }
     let learning_rate = first.float(&["optimizer", "param_groups", "0", "lr"]);
@@ -113,14 +113,13 @@ pub fn is_ours(file: &TorchFile) -> bool {
 
 fn epoch(file: &TorchFile) -> Result<i64> {
     file.int(&["iteration"]).filter(|n| *n >= 0).ok_or_else(|| {
-        Error::new(Kind::CheckpointDamaged, format!("{} does not tell its epoch", file.path().display()))
-            .path(file.path())
+        Error::new(Kind::CheckpointDamaged, format!("{} has no epoch", file.path().display())).path(file.path())
     })
 }
 
 impl Pair {
-    /// Whether this holds work that the checkpoint `ours` does not: a later epoch; the same epoch and more steps of the optimizer;
-    /// or, where a program began to count anew, the same epoch, other weights, and a file written after ours.
+    /// Whether this has been trained further than the checkpoint `ours`: a later epoch; the same epoch and more steps of the optimizer;
+    /// or, if a program restarted its count, the same epoch, other weights, and a file written after ours.
     ///
     /// Errors: `checkpoint.damaged`, `file.read`.
     fn is_newer(&self, logs: &Path, ours: &Manifest) -> Result<bool> {
@@ -144,12 +143,12 @@ impl Pair {
         Ok(pretrained::speakers(&torchfile::read(&self.g)?))
     }
 
-    /// Puts networks and optimizers into the pair's state; returns what comes next and the order of the files.
+    /// Loads networks and optimizers from the pair; returns the next position and the order of the files.
     ///
-    /// Errors: `checkpoint.mismatch`, naming what does not fit; `checkpoint.damaged`; the engine is then not to be used.
+    /// Errors: `checkpoint.mismatch`, naming what does not fit; `checkpoint.damaged`; the engine must not be used after an error.
     pub fn load(&self, engine: &mut Engine) -> Result<(Position, Layout)> {
         let layout = checkpoint::load_pair(&self.g, &self.d, engine)?;
-        // The number in the name may be anything; the optimizer has counted.
+        // The number in the name may be anything; the optimizer's count is reliable.
         let step = engine.generator_optimizer.steps_done();
         Ok((Position { epoch: self.epoch + 1, step_in_epoch: 0, step }, layout))
     }
@@ -162,7 +161,7 @@ pub struct Aside {
 }
 
 /// Links every G_ and D_ file of other programs into `imported_<n>`, where our next checkpoint cannot replace it; call
-/// [`Aside::remove_originals`] once that is saved. At no moment is the state in neither place.
+/// [`Aside::remove_originals`] after that is saved. The state is always in at least one of the two places.
 ///
 /// Errors: `file.write`, `file.disk_full`.
 pub fn set_aside(logs: &Path) -> Result<Aside> {
@@ -174,7 +173,7 @@ pub fn set_aside(logs: &Path) -> Result<Aside> {
     Ok(Aside { folder, files: foreign })
 }
 
-/// The G_ and D_ files of other programs that are in a folder. Errors: `file.read`.
+/// The G_ and D_ files of other programs in a folder. Errors: `file.read`.
 pub fn left(logs: &Path) -> Result<Vec<PathBuf>> {
     let all = numbers(logs)?.into_iter().flat_map(|number| checkpoint::paths(logs, number).into_iter().take(2));
     Ok(all.filter(|path| is_foreign(path)).collect())
@@ -185,7 +184,7 @@ fn is_foreign(path: &Path) -> bool {
 }
 
 impl Aside {
-    /// Removes the files from the folder of the training, but for names that a checkpoint of ours has taken.
+    /// Removes the files from the folder of the training, except names that our checkpoint has taken.
     ///
     /// Errors: `file.write`.
     pub fn remove_originals(&self) -> Result<()> {

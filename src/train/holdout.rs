@@ -2,22 +2,22 @@
 //!
 //! ```text
 //! recordings   0: [0_0 0_1 0_2]   1: [1_0 1_1]   2: [2_0 2_1 2_2 2_3]      clips of one overlap by 0.3 s
-//! held out                        1: [1_0 1_1]                             whole recordings: nothing of them was trained on
+//! held out                        1: [1_0 1_1]                             whole recordings: none of their clips is trained on
 //! only one     0: [0_0 0_1 0_2 ... 0_7] (0_8) [0_9]                        its end, and a gap of one clip
 //! ```
 
 use crate::files;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Places in the list of clips.
+/// Indices in the list of clips.
 #[derive(Debug, PartialEq)]
 pub struct Places {
     pub held: BTreeSet<usize>,
-    /// In neither set: they overlap with both.
+    /// In neither set: they overlap both.
     pub left_out: BTreeSet<usize>,
 }
 
-/// The places to hold out: recordings in the order of a digest of `seed` and their names, until `fraction` of all frames is reached.
+/// The indices to hold out: recordings in the order of a digest of `seed` and their names, until `fraction` of all frames is reached.
 /// None if nothing would be left to train on, or nothing to hold out.
 ///
 /// `names`: for each clip its recording and place in it; None is never held out. `frames`: length of each clip.
@@ -58,7 +58,7 @@ pub fn choose(names: &[Option<(String, i64)>], frames: &[usize], fraction: f64, 
     Some(Places { held, left_out: BTreeSet::new() })
 }
 
-/// The end of the only recording, whose clips are `places` in their order.
+/// The end of the only recording; `places` are its clips in order.
 fn end_of(places: &[usize], frames: &[usize], wanted: f64) -> Option<Places> {
     if places.len() < 3 {
         return None;
@@ -79,7 +79,7 @@ mod tests {
 
     fn clips(counts: &[usize]) -> Vec<Option<(String, i64)>> {
         let clips = counts.iter().enumerate().flat_map(|(r, &n)| (0..n as i64).map(move |i| Some((r.to_string(), i))));
-        // Silence stands in between.
+        // Silence is in between.
         std::iter::once(None).chain(clips).collect()
     }
 

@@ -1,6 +1,6 @@
 //! train.log in RVC's line format: time, name, level and message between tabs (spec F.11).
 //!
-//! Departure: RVC caps loss_mel at 75 and loss_kl at 9 when it prints them; here they are printed as they are.
+//! Departure: RVC caps loss_mel at 75 and loss_kl at 9 when it prints them; here they are not capped.
 
 use crate::train::python;
 use crate::{Error, Result, files};
@@ -28,7 +28,7 @@ pub struct TrainLog {
 }
 
 impl TrainLog {
-    /// Opens logs/<voice>/train.log to append; `name` is the voice. A line torn by a crash is ended first.
+    /// Opens logs/<voice>/train.log to append; `name` is the voice. A line cut short by a crash is ended first.
     ///
     /// Errors: `file.write`.
     pub fn open(logs: &Path, name: &str) -> Result<Self> {
@@ -47,14 +47,14 @@ impl TrainLog {
         Ok(Self { file, path, name: name.to_owned() })
     }
 
-    /// One line; appended whole. Errors: `file.write`, `file.disk_full`.
+    /// Appends one whole line. Errors: `file.write`, `file.disk_full`.
     pub fn line(&mut self, message: &str) -> Result<()> {
         let now = jiff::Zoned::now().strftime("%Y-%m-%d %H:%M:%S,%3f");
         let line = format!("{now}\t{}\tINFO\t{message}\n", self.name);
         self.file.write_all(line.as_bytes()).map_err(|e| Error::io("write", &self.path, e))
     }
 
-    /// The settings as a Python dict: what RVC's web page reads from the first line.
+    /// The settings as a Python dict: RVC's web page reads it from the first line.
     pub fn settings(&mut self, settings: &Value) -> Result<()> {
         self.line(&python::repr(settings))
     }

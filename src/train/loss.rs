@@ -2,27 +2,27 @@
 
 use tch::{Kind, Reduction, Tensor};
 
-/// Mean squared distance of a discriminator's score from `target` (1 real, 0 made).
+/// Mean squared distance of a discriminator's score from `target` (1 real, 0 generated).
 pub fn least_squares(score: &Tensor, target: f64) -> Tensor {
     (score.to_kind(Kind::Float) - target).square().mean(Kind::Float)
 }
 
-/// The distance of the score of each of D's parts from `target`.
+/// The distance from `target` of the score of each of D's parts.
 pub fn of_parts(scores: &[Tensor], target: f64) -> Vec<Tensor> {
     scores.iter().map(|score| least_squares(score, target)).collect()
 }
 
-/// D's loss: real scores should be 1, made ones 0; summed over D's parts.
+/// D's loss: scores of real sound should be 1, of generated sound 0; summed over D's parts.
 pub fn discriminator_loss(real: &[Tensor], fake: &[Tensor]) -> Tensor {
     sum_of_pairs(&of_parts(real, 1.0), &of_parts(fake, 0.0))
 }
 
-/// The sum over D's parts of what it holds against real and against made sound.
+/// The sum over D's parts of their losses on real and on generated sound.
 pub fn sum_of_pairs(real: &[Tensor], fake: &[Tensor]) -> Tensor {
     sum(real.iter().zip(fake).map(|(real, fake)| real + fake))
 }
 
-/// G's adversarial loss: made scores should be 1; summed over D's parts.
+/// G's adversarial loss: scores of generated sound should be 1; summed over D's parts.
 pub fn generator_loss(fake: &[Tensor]) -> Tensor {
     sum_of(&of_parts(fake, 1.0))
 }

@@ -9,14 +9,14 @@ use crate::{Error, Kind, Result, nn};
 use std::collections::HashMap;
 use tch::Tensor;
 
-/// The step size of an epoch, counted from 1.
+/// The learning rate of an epoch, counted from 1.
 ///
 /// Multiplied epoch by epoch, as torch's ExponentialLR does, so that it is the same number to the last bit.
 pub fn learning_rate(config: &Config, epoch: i64) -> f64 {
     (1..epoch).fold(config.learning_rate, |rate, _| rate * config.lr_decay)
 }
 
-/// The updates that the optimizer of a G_ or D_ file has counted; 0 before the first, and where it does not say.
+/// The update count of the optimizer in a G_ or D_ file; 0 before the first, and if the file has none.
 pub fn steps_in(file: &TorchFile) -> i64 {
     let path = ["optimizer", "state", "0", "step"];
     // A tensor since PyTorch 2, a number before.
@@ -41,7 +41,7 @@ pub struct AdamW {
 }
 
 impl AdamW {
-    /// An optimizer that has made no step. Errors: `device.memory`, `torch`.
+    /// A new optimizer. Errors: `device.memory`, `torch`.
     pub fn new(params: Vec<Tensor>, config: &Config) -> Result<Self> {
         let (exp_avgs, exp_avg_sqs, steps) = nn::guard(|| {
             let _no_grad = tch::no_grad_guard();
@@ -61,7 +61,7 @@ impl AdamW {
         })
     }
 
-    /// One update from the gradients; returns their L2 norm over all parameters, a tensor that nobody has read yet.
+    /// One update from the gradients; returns their L2 norm over all parameters, a tensor still on the device.
     ///
     /// Nothing is clipped, as in RVC. Errors: `internal` if a parameter has no gradient; `torch`, `device.memory`.
     pub fn step(&mut self, learning_rate: f64) -> Result<Tensor> {
@@ -77,13 +77,13 @@ impl AdamW {
         &self.exp_avgs
     }
 
-    /// Forgets all gradients. Errors: `torch`.
+    /// Clears all gradients. Errors: `torch`.
     pub fn zero_grad(&self) -> Result<()> {
         fused::grads_to_none(&self.params)
     }
 
-    /// The state dict of torch.optim.AdamW (spec G.2); `learning_rate` is that of the last epoch, `order` the parameters'
-    /// places in the file.
+    /// The state dict of torch.optim.AdamW (spec G.2); `learning_rate` is the last epoch's, `order` the order of the parameters
+    /// in the file.
     pub fn state_dict(&self, learning_rate: f64, order: &Order) -> Value {
         let moments = |i: usize| {
             Value::dict([
@@ -92,7 +92,7 @@ impl AdamW {
                 ("exp_avg_sq", Value::Tensor(self.exp_avg_sqs[i].shallow_clone())),
             ])
         };
-        // torch makes a parameter's state at its first update; before that the state is empty.
+        // torch creates a parameter's state at its first update; before that the state is empty.
         let state = if self.steps_done() == 0 {
             Vec::new()
         } else {
@@ -116,14 +116,14 @@ impl AdamW {
         Value::dict([("state", Value::Dict(state)), ("param_groups", Value::List(vec![group]))])
     }
 
-    /// Updates made so far.
+    /// Updates so far.
     pub fn steps_done(&self) -> i64 {
         self.steps.iter().map(|step| step.double_value(&[]) as i64).max().unwrap_or(0)
     }
 
-    /// Takes over the moments and step counts of a G_/D_ file whose parameters stand in `order`.
+    /// Loads the moments and step counts of a G_/D_ file whose parameters are in `order`.
     ///
-    /// Errors: `checkpoint.mismatch` if the state is of other parameters, `checkpoint.damaged`; the optimizer is then not to be used.
+    /// Errors: `checkpoint.mismatch` if the state is for other parameters, `checkpoint.damaged`; the optimizer must not be used after an error.
     pub fn load(&mut self, file: &TorchFile, order: &Order) -> Result<()> {
         // A file saved before the first step (G_0) has no state.
         if file.shape("optimizer.state.0.exp_avg").is_none() {
@@ -166,10 +166,10 @@ fn copy(file: &TorchFile, name: &str, target: &Tensor) -> Result<()> {
     nn::guard(|| tch::no_grad(|| target.shallow_clone().copy_(&value)))
 }
 
-/// In which order a network's parameters stand in its files.
+/// The order of a network's parameters in its files.
 ///
-/// The state of torch's optimizers names parameters by their place alone, and the places differ by tool and date (spec E.8):
-/// the order of a file's own state dict is the order of its optimizer, whoever wrote it.
+/// The state of torch's optimizers identifies parameters only by their index, which differs by tool and date (spec E.8):
+/// the order of a file's own state dict is the order of its optimizer, for every program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Order(Vec<usize>);
 
@@ -179,7 +179,7 @@ impl Order {
         Self((0..params.len()).collect())
     }
 
-    /// The order in which `keys` name the parameters. Errors: `internal` if they are not the network's keys.
+    /// The order of the parameters in `keys`. Errors: `internal` if they are not the network's keys.
     pub fn of_keys(params: &Params, keys: &[String]) -> Result<Self> {
         let place: HashMap<&str, usize> = params.iter().enumerate().map(|(i, (key, _))| (key, i)).collect();
         let order: Option<Vec<usize>> = keys.iter().map(|key| place.get(key.as_str()).copied()).collect();
@@ -208,7 +208,7 @@ impl Order {
         Self(order.into_iter().map(|(_, i)| i).collect())
     }
 
-    /// For each place in the file the parameter's place in the network.
+    /// For each index in the file the parameter's index in the network.
     pub fn places(&self) -> impl Iterator<Item = usize> {
         self.0.iter().copied()
     }

@@ -1,13 +1,13 @@
-//! Which clips make which batch in which order: RVC's length buckets, a function of the epoch alone.
+//! The clips of each batch, in order: RVC's length buckets; depends only on the epoch.
 //!
 //! Source: spec F.4 (`DistributedBucketSampler` on one device, and libtorch's `randperm`).
 
-/// Bucket k holds the lengths above its own boundary up to the next one.
+/// Bucket k holds lengths above its own boundary, up to the next one.
 const BOUNDARIES: [i64; 9] = [100, 200, 300, 400, 500, 600, 700, 800, 900];
 
-/// The buckets of clips by their length, each a list of positions in `lengths`; empty ones are left out.
+/// The buckets of clips by length, each a list of indices in `lengths`, without empty ones.
 ///
-/// Departure: RVC drops lengths up to 100 and above 900. Here they fill two buckets of their own, before and after RVC's; a
+/// Departure: RVC drops lengths up to 100 and above 900. Here they get two extra buckets, before and after RVC's; a
 /// data set without such clips is batched exactly as in RVC.
 pub fn buckets(lengths: &[i64]) -> Vec<Vec<usize>> {
     let mut buckets = vec![Vec::new(); BOUNDARIES.len() + 1];

@@ -1,7 +1,7 @@
-//! Where a training starts when nothing was trained yet: a pretrained generator and discriminator, or random weights.
+//! The start of a new training: a pretrained generator and discriminator, or random weights.
 //!
-//! Source: spec F.9. RVC loads `["model"]` of both files strictly and takes no optimizer state over. Its bases are in half
-//! precision (spec F.9); they are widened.
+//! Source: spec F.9. RVC loads `["model"]` of both files strictly, without optimizer state. Its bases are in half
+//! precision (spec F.9); they are converted to float32.
 
 use crate::assets::Store;
 use crate::config::Config;
@@ -12,17 +12,17 @@ use crate::{Error, Kind, Result, files, recognise};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
-/// Where a file may have the state dict.
+/// Keys under which a file may have the state dict.
 const PLACES: [&str; 4] = ["model", "", "state_dict", "weight"];
 
-/// The files that a training starts from; None is random weights.
+/// The files that a training starts from; None for random weights.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Base {
     pub g: Option<PathBuf>,
     pub d: Option<PathBuf>,
 }
 
-/// What a training started from, for its manifests.
+/// The base of a training, for its manifests.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BaseRecord {
     pub g: Option<BaseFile>,
@@ -31,17 +31,17 @@ pub struct BaseRecord {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BaseFile {
-    /// Its name without the folder: where it lay says nothing about it.
+    /// Its file name without the folder.
     pub name: String,
     pub sha256: String,
 }
 
 impl Base {
-    /// The files that the settings ask for. The tiny preset has no base that would fit: "default" is none there.
+    /// The files that the settings name. No base fits the tiny preset, where "default" means "none".
     ///
-    /// Errors: `asset.missing`, one for both, with the command that fetches them; `file.not_found`.
+    /// Errors: one `asset.missing` for both, with the command that fetches them; `file.not_found`.
     pub fn find(config: &Config, store: &Store) -> Result<Self> {
-        // Both encoder and tracker that need no file, so that the base alone is asked for.
+        // An encoder and a pitch method without files, so that only the base is required.
         require(&Config { content_encoder: "mel".into(), f0_method: "pm".into(), ..config.clone() }, store)?;
         let one = |setting: &str, given: &str, network: &str| match given {
             "none" => Ok(None),
@@ -55,7 +55,7 @@ impl Base {
         })
     }
 
-    /// The rows of the generator's table of speakers, if there is one to start from. Errors: `file.*`, `checkpoint.damaged`.
+    /// The rows of the base generator's speaker table, if there is a base. Errors: `file.*`, `checkpoint.damaged`.
     pub fn speakers(&self) -> Result<Option<i64>> {
         self.g.as_ref().map_or(Ok(None), |path| Ok(speakers(&torchfile::read(path)?)))
     }
@@ -74,12 +74,12 @@ impl Base {
     }
 }
 
-/// The settings of a training that needs no base: it has begun, or starts from random weights.
+/// The settings without a base: the training has begun, or starts from random weights.
 pub fn without_base(config: &Config) -> Config {
     Config { pretrained_g: "none".into(), pretrained_d: "none".into(), ..config.clone() }
 }
 
-/// Errors: one `asset.missing` for all files that the way from recordings to a voice needs, the base among them.
+/// Errors: one `asset.missing` for all files needed from recordings to a voice, including the base.
 pub fn require(config: &Config, store: &Store) -> Result<()> {
     store.require(config).map_err(|error| match store.require(&without_base(config)) {
         Ok(()) => {
@@ -89,7 +89,7 @@ pub fn require(config: &Config, store: &Store) -> Result<()> {
     })
 }
 
-/// The rows of a generator's table of speakers: 109 in RVC's own, as many as there are speakers in what Applio trains from scratch.
+/// The rows of a generator's speaker table: 109 in RVC's own, the number of speakers in Applio's trainings from scratch.
 pub fn speakers(file: &TorchFile) -> Option<i64> {
     let prefix = file.state_dict_prefix(&PLACES)?;
     let (_, name) = file.keys(prefix).into_iter().find(|(key, _)| weights::canonical(key) == "emb_g.weight")?;
@@ -102,14 +102,14 @@ fn existing(setting: &str, path: PathBuf) -> Result<PathBuf> {
     }
     Err(Error::new(Kind::NotFound, format!("{setting} is {}, but there is no such file", path.display()))
         .path(path)
-        .hint("give the path of a .pth file, or default, or none"))
+        .hint("give the path of a .pth file, default, or none"))
 }
 
 /// Fills a network with the weights of a base: a file with the state dict under "model", as bases and checkpoints have it,
 /// or at its root.
 ///
-/// Errors: `checkpoint.mismatch` with everything that does not fit; `checkpoint.damaged`; `file.*`. The network is then not to
-/// be used.
+/// Errors: `checkpoint.mismatch` with everything that does not fit; `checkpoint.damaged`; `file.*`. The network must not be
+/// used after an error.
 pub fn load(path: &Path, params: &Params) -> Result<()> {
     let file = torchfile::read(path)?;
     let prefix = file.state_dict_prefix(&PLACES).unwrap_or("model");
@@ -120,14 +120,14 @@ pub fn load(path: &Path, params: &Params) -> Result<()> {
         } else {
             ("discriminators.0.", "a discriminator (D) to start from")
         };
-        // A network of the right kind and the wrong size: what does not fit says more.
+        // A network of the right kind and the wrong size: the list of mismatches is more useful.
         if !names.iter().any(|name| name.contains(part))
             && let Some(found) = recognise::network(&file.entries(&[]).unwrap_or_default(), &names)
         {
             return found.refused(Kind::CheckpointMismatch, path, wanted);
         }
         if prefix == "weight" {
-            e.also("it is an exported voice, which lacks parts that training needs; take the G_ file it was made from")
+            e.also("it is an exported voice, which lacks parts that training needs; use the G_ file that it was exported from")
         } else {
             e
         }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-/// A number as Python's `repr` prints it: the fewest digits that give the number back, an exponent of at least two digits
+/// A number as Python's `repr` prints it: the fewest digits that identify the number, with an exponent of at least two digits
 /// below 1e-4 and from 1e16.
 pub fn float(x: f64) -> String {
     if !x.is_finite() {

@@ -1,4 +1,4 @@
-//! What a training will still write: checkpoints, which are most of what a run takes of a disk.
+//! The disk space that a training still needs for checkpoints, the largest files of a run.
 
 use crate::Result;
 use crate::config::Config;
@@ -9,26 +9,26 @@ use crate::train::checkpoint;
 use std::path::Path;
 use tch::Device;
 
-/// Bytes of a parameter in a checkpoint: itself and AdamW's two moments, each a float.
+/// Bytes per parameter in a checkpoint: itself and AdamW's two moments, each a float.
 const BYTES_TRAINED: u64 = 12;
-/// Bytes of a parameter in an averaged generator.
+/// Bytes per parameter in an averaged generator.
 const BYTES_AVERAGED: u64 = 4;
-/// The best checkpoint stays beside those that are kept, and the newest is written before an old one goes.
+/// The best checkpoint stays in addition, and the newest is written before an old one is removed.
 const BESIDE_KEPT: u64 = 2;
 
 /// Checkpoints that a training will add to its folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Saves {
-    /// At once on the disk, at most.
+    /// Most at once on the disk.
     pub count: u64,
-    /// Of one: G, D and, where there is one, the averaged generator.
+    /// Bytes of one: G, D and the averaged generator, if any.
     pub bytes: u64,
 }
 
 impl Saves {
-    /// Those of a training by `config` in `logs`, where `keep_last` checkpoints stay (0: all); `fresh` starts over.
+    /// The checkpoints of a training with `config` in `logs` that keeps the last `keep_last` (0: all); `fresh` starts over.
     ///
-    /// The least that it can be: a training of another program, whose epochs only opening it tells, counts as one.
+    /// The least possible: a training of another program, whose epochs are unknown until it is opened, counts as one.
     /// Errors: `file.read`.
     pub fn of(config: &Config, logs: &Path, keep_last: i64, fresh: bool) -> Result<Self> {
         let epochs = if fresh { Vec::new() } else { checkpoint::epochs(logs)? };
@@ -48,14 +48,14 @@ impl Saves {
         Ok(Self { count, bytes })
     }
 
-    /// The least of a training that a budget or its validation may end early: those of its beginning and of its end.
+    /// The least of a training that a budget or validation may end early: those of its beginning and its end.
     #[must_use]
     pub fn of_early_end(self) -> Self {
         const ENDS: u64 = 2;
         Self { count: self.count.min(ENDS), ..self }
     }
 
-    /// What they need of the disk of `logs`.
+    /// The space that they need on the disk of `logs`.
     pub fn need(self, logs: &Path) -> Need {
         let many = if self.count == 1 { "checkpoint" } else { "checkpoints" };
         Need {
@@ -65,10 +65,10 @@ impl Saves {
         }
     }
 
-    /// Which flags make it less, each with what is then needed; "" if none does.
+    /// The flags that reduce it, each with the space then needed; "" if none does.
     pub fn remedy(self, config: &Config) -> String {
         const FEW: u64 = 3;
-        /// Ten checkpoints of a training show its course.
+        /// Ten checkpoints are enough to follow a training.
         const COURSE: i64 = 10;
         let mut ways = Vec::new();
         let mut way = |flag: String, count: u64| {
@@ -84,7 +84,7 @@ impl Saves {
     }
 }
 
-/// How many checkpoints the epochs after `done` bring; none was saved before: also that of the beginning.
+/// The number of checkpoints from the epochs after `done`; if none was saved before, also that of the beginning.
 fn planned(config: &Config, done: Option<i64>) -> u64 {
     let from = done.unwrap_or(0);
     if from >= config.epochs {
@@ -95,14 +95,14 @@ fn planned(config: &Config, done: Option<i64>) -> u64 {
     u64::try_from(regular + last).unwrap_or(0) + u64::from(done.is_none())
 }
 
-/// Bytes of a checkpoint that is there; None if it is not whole.
+/// Bytes of an existing checkpoint; None if it is incomplete.
 fn size_of_pair(logs: &Path, epoch: i64) -> Option<u64> {
     let size = |path: &Path| std::fs::metadata(path).map(|about| about.len()).ok();
     let [g, d, _] = checkpoint::paths(logs, epoch);
     Some(size(&g)? + size(&d)? + size(&checkpoint::average_path(logs, epoch)).unwrap_or(0))
 }
 
-/// Bytes of a checkpoint of networks that are still to be made.
+/// Bytes of a checkpoint of new networks.
 fn size_to_be(config: &Config) -> Result<u64> {
     let sizes = SynthesizerConfig::from_config(config);
     let g = Synthesizer::new(&sizes, Device::Cpu, 0)?.params().numel() as u64;

@@ -1,7 +1,7 @@
 //! One training step: both networks, their losses and their optimizers.
 //!
-//! Source: spec F.6, in its order: G forward, D step on real and made windows, G step against the updated D. The same numbers
-//! with less work: D is frozen during the G step (its weight gradients would be thrown away), the real branch runs without
+//! Source: spec F.6, in its order: G forward, D step on real and generated windows, G step against the updated D. The same numbers
+//! with less work: D is frozen during the G step (its weight gradients would be discarded), the real branch runs without
 //! gradients there, D's weights are computed once for both branches, norms are one fused expression, and the host reads all
 //! metrics of a step as one tensor.
 
@@ -16,11 +16,11 @@ use crate::{Error, Kind, Result, nn};
 use std::time::{Duration, Instant};
 use tch::{Device, Tensor};
 
-/// The names of a step's numbers, in the order in which they are kept.
+/// The names of a step's metrics, in order.
 pub const METRICS: [&str; 7] =
     ["loss_disc", "loss_gen", "loss_fm", "loss_mel", "loss_kl", "grad_norm_g", "grad_norm_d"];
 
-/// The names of the losses of each of D's parts: what G loses to it, what it holds against real sound, against made sound. RVC's in
+/// The names of the losses of each of D's parts: G's, D's on real sound, D's on generated sound. They are RVC's in
 /// TensorBoard.
 pub const PARTS: [[&str; 9]; 3] = [
     ["loss/g/0", "loss/g/1", "loss/g/2", "loss/g/3", "loss/g/4", "loss/g/5", "loss/g/6", "loss/g/7", "loss/g/8"],
@@ -48,7 +48,7 @@ pub const PARTS: [[&str; 9]; 3] = [
     ],
 ];
 
-/// Both networks and what trains them.
+/// Both networks and their optimizers.
 pub struct Engine {
     pub generator: Synthesizer,
     pub discriminator: Discriminator,
@@ -65,7 +65,7 @@ pub struct Engine {
     device: Device,
 }
 
-/// Where the time of a step went. On a GPU these are the times of the host, which runs ahead; their sum is right.
+/// The time spent on each part of a step. On a GPU these are the times of the host, which runs ahead; their sum is right.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Times {
     pub generator_forward: Duration,
@@ -91,12 +91,12 @@ pub struct Outcome {
     /// In the order of [`METRICS`].
     pub values: [f64; METRICS.len()],
     pub times: Times,
-    /// In the order of [`PARTS`]; on the device, and read by nobody who does not ask: see [`Outcome::parts`].
+    /// In the order of [`PARTS`]; on the device until [`Outcome::parts`] reads it.
     parts: [Vec<Tensor>; 3],
 }
 
 impl Outcome {
-    /// The losses of D's parts with their names; one read from the device. Errors: `torch`.
+    /// The losses of D's parts by name, in one read from the device. Errors: `torch`.
     pub fn parts(&self) -> Result<Vec<(&'static str, f64)>> {
         let named = PARTS.iter().zip(&self.parts).flat_map(|(names, parts)| names.iter().copied().zip(parts));
         let (names, scalars): (Vec<&str>, Vec<&Tensor>) = named.unzip();
@@ -138,14 +138,14 @@ impl Engine {
 
     /// One step on a batch; every random number in it comes from `seed`.
     ///
-    /// Errors: `device.memory`, `torch`; the networks are then not to be used.
+    /// Errors: `device.memory`, `torch`; the networks must not be used after an error.
     pub fn step(&mut self, batch: &Batch, learning_rate: f64, seed: i64) -> Result<Outcome> {
         nn::guard(|| self.step_unguarded(batch, learning_rate, seed))?
     }
 
-    /// Mean distance of the log-mels of what a batch holds and what was made of it, unweighted.
+    /// Mean distance between the log-mels of a batch and of the generated sound, unweighted.
     ///
-    /// Shapes: y_hat [batch, 1, samples]; what one is longer than the other does not count.
+    /// Shapes: y_hat [batch, 1, samples]; the rest of the longer one does not count.
     /// Errors: `device.memory`, `torch`.
     pub fn mel_distance(&self, batch: &Batch, y_hat: &Tensor) -> Result<f64> {
         nn::guard(|| {
@@ -219,7 +219,7 @@ impl Engine {
     }
 }
 
-/// The numbers of scalar tensors with one read from the device.
+/// The values of scalar tensors, in one read from the device.
 fn read<const N: usize>(scalars: &[Tensor; N]) -> Result<[f64; N]> {
     let values = Tensor::stack(scalars, 0).detach().to_kind(tch::Kind::Double);
     let values = Vec::<f64>::try_from(values).unwrap_or_default();

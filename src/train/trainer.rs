@@ -1,4 +1,4 @@
-//! The trainer that a recipe drives: open, run an epoch, save, export. The epoch loop itself is the recipe's.
+//! The trainer for recipes: open, run an epoch, save, export. The epoch loop itself is in the recipe.
 
 mod validation;
 
@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tch::Device;
 
-/// How fast it goes: steps, and seconds of windows that the decoder makes.
+/// Speed: steps, and seconds of windows that the decoder generates.
 const SPEEDS: [&str; 2] = ["steps_per_second", "audio_seconds_per_second"];
 
 /// Numbers by name, in a fixed order.
@@ -42,32 +42,32 @@ impl Metrics {
     }
 }
 
-/// What a step did, for the record of the run.
+/// A step's metrics, for the record of the run.
 pub struct StepReport {
     pub epoch: i64,
-    /// Steps done in the whole training before this one.
+    /// Steps of the whole training before this one.
     pub step: i64,
     /// This step's place in the epoch, from 0.
     pub step_in_epoch: i64,
     pub steps_in_epoch: i64,
     /// loss_disc, loss_gen, loss_fm, loss_mel, loss_kl, grad_norm_g, grad_norm_d, learning_rate, steps_per_second,
-    /// audio_seconds_per_second (of the windows that the decoder made); where train.log has a line, also the losses of each part of
-    /// the discriminator, under RVC's names: loss/g/0, loss/d_r/0, loss/d_g/0 and so on.
+    /// audio_seconds_per_second (of the windows that the decoder generated); on steps with a line in train.log also the losses of each
+    /// part of the discriminator, under RVC's names: loss/g/0, loss/d_r/0, loss/d_g/0 and so on.
     pub metrics: Metrics,
     pub seconds: f64,
     pub times: Times,
 }
 
-/// What was trained in a folder before.
+/// Earlier training in a folder.
 enum Found {
     Nothing,
     Ours(Box<Manifest>),
-    /// Another program's, and the checkpoint of ours that it went on from or took the place of, if there is one.
+    /// Another program's, and the checkpoint of ours that it continued or replaced, if any.
     Foreign(Pair, Option<Box<Manifest>>),
 }
 
 impl Found {
-    /// The checkpoint that is furthest trained. Errors: `checkpoint.damaged` if there are some and none is whole; `file.read`.
+    /// The checkpoint that has been trained furthest. Errors: `checkpoint.damaged` if there are some and none verifies; `file.read`.
     fn look(task: &Task, logs: &Path) -> Result<Self> {
         let ours = checkpoint::newest(task, logs)?.map(Box::new);
         Ok(match (foreign::newest(task, logs, ours.as_deref())?, ours) {
@@ -77,7 +77,7 @@ impl Found {
         })
     }
 
-    /// Our own checkpoint among it.
+    /// Our own checkpoint in it.
     fn ours(&self) -> Option<&Manifest> {
         match self {
             Self::Nothing => None,
@@ -86,10 +86,10 @@ impl Found {
         }
     }
 
-    /// The settings with as many rows of speakers as the weights have that training goes on or starts from, which no config.json says
-    /// for certain: Applio's says 109 of a table that has as many rows as the voice has speakers.
+    /// The settings with the number of speaker rows in the weights that training resumes or starts from. config.json is not
+    /// reliable: Applio's always says 109, though its table has one row per speaker.
     ///
-    /// Errors: `config.mismatch` if the settings ask for another number than RVC's and the weights'; `checkpoint.damaged`, `file.*`.
+    /// Errors: `config.mismatch` if the settings have neither RVC's number nor the weights'; `checkpoint.damaged`, `file.*`.
     fn with_speakers(&self, task: &Task, config: &Config, base: &Base) -> Result<Config> {
         let (rows, whose) = match self {
             Self::Nothing => (base.speakers()?, "the base"),
@@ -102,18 +102,20 @@ impl Found {
             Some(rows) if rows == config.spk_embed_dim => Ok(config.clone()),
             Some(rows) if config.spk_embed_dim == usual => {
                 let rows_of = counted(rows, "row");
-                task.info(format!("{whose} has {rows_of} of speakers instead of {usual}, and so has this voice"));
+                task.info(format!(
+                    "{whose} has {rows_of} in its speaker table instead of {usual}, and so has this voice"
+                ));
                 Ok(Config { spk_embed_dim: rows, ..config.clone() })
             }
             Some(rows) => Err(Error::new(
                 Kind::ConfigMismatch,
                 format!(
-                    "spk_embed_dim is {}, but {whose} has {} of speakers",
+                    "spk_embed_dim is {}, but {whose} has {} in its speaker table",
                     config.spk_embed_dim,
                     counted(rows, "row")
                 ),
             )
-            .hint(format!("leave spk_embed_dim out, or set it to {rows}"))),
+            .hint(format!("leave out spk_embed_dim, or set it to {rows}"))),
         }
     }
 }
@@ -136,23 +138,23 @@ pub struct Trainer {
     lineage: Vec<checkpoint::DataSpan>,
     /// The recipe that trains, for the record.
     recipe: Option<String>,
-    /// Why the networks are no longer to be used.
+    /// Why the networks must no longer be used.
     broken: Option<String>,
     pace: Pace,
-    /// The epochs from here to the last, as one stage: what is left of the training is what a person wants to know.
+    /// The epochs from here to the last, as one stage, so that it shows the time left of the training.
     progress: Option<Stage>,
     _lock: Lock,
 }
 
 impl Trainer {
-    /// A training in `logs`: going on after the newest whole checkpoint, ours or another program's, else from the base that the
-    /// settings name, with G_0 and D_0 saved.
+    /// A training in `logs`: resumes after the newest intact checkpoint, ours or another program's, else starts from the base that the
+    /// settings name and saves G_0 and D_0.
     ///
     /// `fresh` starts over; the old checkpoints, config.json and train.log are moved into a folder `replaced_<n>`.
     ///
     /// Errors: `file.locked`; `config.mismatch` and `checkpoint.mismatch` for files of another rate, preset or shape;
-    /// `checkpoint.damaged` if something was trained here and no checkpoint is whole; `asset.missing` for a base that is not
-    /// there; `file.write`, `file.disk_full`, `device.missing`, `device.memory`, `torch`.
+    /// `checkpoint.damaged` if something was trained here and no checkpoint is intact; `asset.missing` for a missing
+    /// base; `file.write`, `file.disk_full`, `device.missing`, `device.memory`, `torch`.
     pub fn open(task: &Task, config: &Config, data: Dataset, logs: &Path, store: &Store, fresh: bool) -> Result<Self> {
         config.validate()?;
         let device = runtime::device(config.gpu)?;
@@ -160,7 +162,7 @@ impl Trainer {
         files::remove_leftovers(logs)?;
         if fresh {
             if let Some(folder) = checkpoint::set_aside(logs)? {
-                task.info(format!("starting over; the former training is kept in {}", folder.display()));
+                task.info(format!("starting over; the earlier training is kept in {}", folder.display()));
             }
         } else {
             config_json::check(logs, config)?;
@@ -176,7 +178,7 @@ impl Trainer {
         let engine = Engine::new(config, device)?;
         config_json::write(logs, config)?;
         config_json::name_speakers(logs, &(0..).zip(data.speakers().iter().cloned()).collect())?;
-        // Another program's list says nothing of names any more; its config.json does.
+        // Another program's list no longer has names; its config.json does.
         let data = match data.speakers() {
             [] => data.spoken_by(config_json::speakers(logs, config.spk_embed_dim)?),
             _ => data,
@@ -210,12 +212,12 @@ impl Trainer {
         Ok(trainer)
     }
 
-    /// Errors with what [`Trainer::open`] would refuse without looking at a clip, so that a recipe can ask before it prepares any:
-    /// `device.missing`, `config.value`, `config.mismatch` with what was trained in `logs`; one `asset.missing` for all files that the
-    /// settings need; and, if nothing was trained, all that may be wrong with the base: `checkpoint.damaged`, `checkpoint.mismatch`.
+    /// Returns the errors of [`Trainer::open`] that do not depend on clips, so that a recipe can check before it prepares any:
+    /// `device.missing`, `config.value`, `config.mismatch` with an earlier training in `logs`; one `asset.missing` for all files that
+    /// the settings need; and, for a new training, errors of the base: `checkpoint.damaged`, `checkpoint.mismatch`.
     ///
-    /// `content` tells the digest of the encoder that clips will be encoded by; it is asked, which may open the encoder, only if the training
-    /// so far is known to be on another's or the same's content, and compared: `checkpoint.mismatch`.
+    /// `content` returns the digest of the clips' encoder, which may open it; it is called only if the encoder of the training
+    /// so far is known, to compare the two: `checkpoint.mismatch`.
     pub fn check(
         task: &Task,
         config: &Config,
@@ -255,7 +257,7 @@ impl Trainer {
         Ok(())
     }
 
-    /// Whether something was trained in `logs`, by the names of the files alone: opening says whether it is whole.
+    /// Whether something was trained in `logs`, only by file names: opening verifies it.
     ///
     /// Errors: `file.read`.
     pub fn begun(logs: &Path) -> Result<bool> {
@@ -271,7 +273,7 @@ impl Trainer {
         if self.config.preset == "tiny"
             && [&self.config.pretrained_g, &self.config.pretrained_d].contains(&&"default".to_owned())
         {
-            task.info("the tiny preset has no pretrained base: it starts from random weights");
+            task.info("the tiny preset has no pretrained base, so it starts from random weights");
         }
         for (path, params) in [(&base.g, self.engine.generator.params()), (&base.d, self.engine.discriminator.params())]
         {
@@ -284,12 +286,12 @@ impl Trainer {
         }
         self.base = base.record()?;
         if let Some(average) = &mut self.engine.average {
-            average.restart()?; // It began before the base was there.
+            average.restart()?; // It was created before the base was loaded.
         }
         self.save()
     }
 
-    /// Goes on after a pair that another program saved, and saves it as our own. Of `ours`, the checkpoint before it, nothing is lost.
+    /// Resumes from a pair of another program, and saves it as our own. `ours`, the checkpoint before it, is kept.
     fn import(&mut self, task: &Task, pair: &Pair, ours: Option<&Manifest>) -> Result<()> {
         let (position, layout) = pair.load(&mut self.engine)?;
         self.position = position;
@@ -299,7 +301,7 @@ impl Trainer {
             if ours.epoch == pair.epoch {
                 let folder = checkpoint::keep_aside(&self.logs, ours.epoch)?;
                 task.info(format!(
-                    "{} of another program is newer than our checkpoint of epoch {} (step {} after {}); ours is kept in {}",
+                    "{} by another program is newer than rvc-run's checkpoint of epoch {} (step {} after {}), which is kept in {}",
                     file_name(&pair.g),
                     ours.epoch,
                     pair.step,
@@ -315,7 +317,7 @@ impl Trainer {
         let ours = learning_rate(&self.config, pair.epoch.max(1));
         if let Some(theirs) = pair.learning_rate.filter(|theirs| (theirs / ours - 1.0).abs() > 1e-6) {
             task.info(format!(
-                "learning_rate was {theirs:e} in epoch {}; these settings make it {:e} in epoch {}",
+                "learning_rate was {theirs:e} in epoch {}; with these settings it is {:e} in epoch {}",
                 pair.epoch,
                 learning_rate(&self.config, position.epoch),
                 position.epoch
@@ -325,7 +327,7 @@ impl Trainer {
         self.save()?;
         aside.remove_originals()?;
         task.info(format!(
-            "going on after epoch {} (step {}) of another program; its checkpoints are kept in {}",
+            "resuming after epoch {} (step {}) of another program; its checkpoints are kept in {}",
             pair.epoch,
             position.step,
             aside.folder.display()
@@ -333,7 +335,7 @@ impl Trainer {
         Ok(())
     }
 
-    /// Saves in the order of the files that training goes on from, unless the settings ask for one.
+    /// Saves in the order of the files that training resumes from, unless the settings name one.
     fn keep_layout(&mut self, layout: Layout) {
         if self.config.checkpoint_order == CheckpointOrder::Auto {
             self.layout = layout;
@@ -350,12 +352,12 @@ impl Trainer {
         self.saved = Some(manifest.next);
         let changed = manifest.changed(&self.config);
         for (key, old, new) in changed.iter().filter(|(key, _, _)| key != "epochs") {
-            task.info(format!("going on with {key} {new} instead of {old}"));
+            task.info(format!("resuming with {key} {new} instead of {old}"));
         }
         let device = format!("{:?}", self.engine.device());
         if (device.as_str(), runtime::threads()) != (manifest.device.as_str(), manifest.threads) {
             task.info(format!(
-                "the checkpoint was made on {} with {} threads, this is {device} with {}: numbers may differ in their last bits",
+                "the checkpoint was made on {} with {} threads, but this is {device} with {}: numbers may differ in their last bits",
                 manifest.device,
                 manifest.threads,
                 runtime::threads()
@@ -363,19 +365,19 @@ impl Trainer {
         }
         let other_data = manifest.data_digest != self.data.digest();
         if other_data {
-            task.info("the clips have changed since the checkpoint; going on with the present ones");
+            task.info("the clips have changed since the checkpoint; resuming with the current ones");
         }
         if self.position.step_in_epoch > 0 {
             let batches_differ = changed.iter().any(|(key, _, _)| key == "batch_size");
             if other_data || batches_differ {
                 task.warn(format!(
-                    "epoch {} was under way with other batches and starts again from its first; {} of it {} counted twice",
+                    "epoch {} had begun with other batches, so it starts again from its first; {} of it {} counted twice",
                     self.position.epoch,
                     counted(self.position.step_in_epoch, "step"),
                     if self.position.step_in_epoch == 1 { "is" } else { "are" }
                 ));
                 self.position.step_in_epoch = 0;
-                // Nothing is saved before the next step: it would take the name of the whole epoch before.
+                // Nothing is saved before the next step: it would get the name of the epoch before.
                 self.saved = Some(self.position);
             } else {
                 for (sum, name) in self.sums.iter_mut().zip(METRICS) {
@@ -388,12 +390,12 @@ impl Trainer {
         for path in [&d, &g] {
             self.log.line(&format!("Loaded checkpoint '{}' (epoch {})", path.display(), manifest.epoch))?;
         }
-        task.info(format!("going on after epoch {} (step {})", self.position.epoch - 1, self.position.step));
+        task.info(format!("resuming after epoch {} (step {})", self.position.epoch - 1, self.position.step));
         Ok(())
     }
 
-    /// Puts the pairs of other programs away that hold nothing new: those programs take the file with the largest number for the newest, and
-    /// would go on from there instead of from ours.
+    /// Moves away other programs' pairs that are not newer than ours: those programs take the file with the largest number for the newest,
+    /// and would resume from there.
     fn set_older_aside(&self, task: &Task, ours: &Manifest) -> Result<()> {
         let left = foreign::left(&self.logs)?;
         if left.is_empty() {
@@ -404,7 +406,7 @@ impl Trainer {
         let names: Vec<String> = left.iter().map(|path| file_name(path)).collect();
         let (hold, are, them) = if names.len() == 1 { ("holds", "is", "it") } else { ("hold", "are", "them") };
         task.warn(format!(
-            "{} of another program {hold} nothing newer than our checkpoint of epoch {} and {are} kept in {}; to go on from {them} instead, put {them} back and take {} away",
+            "{} by another program {hold} nothing newer than rvc-run's checkpoint of epoch {} and {are} kept in {}; to resume from {them} instead, move {them} back and {} away",
             names.join(", "),
             ours.epoch,
             aside.folder.display(),
@@ -446,29 +448,29 @@ impl Trainer {
         Ok(Value::Object(settings))
     }
 
-    /// The epoch that [`Trainer::run_epoch`] runs next, counted from 1.
+    /// The next epoch that [`Trainer::run_epoch`] runs, counted from 1.
     pub fn next_epoch(&self) -> i64 {
         self.position.epoch
     }
 
-    /// The epoch that a checkpoint of the present state is named by: the last whole one, or the one that is under way.
+    /// The epoch in the name of a checkpoint of the current state: the running one, or the last whole one between epochs.
     pub fn epoch(&self) -> i64 {
         self.position.name()
     }
 
-    /// Steps done in the whole training.
+    /// Steps of the whole training so far.
     pub fn step(&self) -> i64 {
         self.position.step
     }
 
-    /// Means of the last whole epoch; also right after a resume. None before the first.
+    /// Means of the last whole epoch, also right after a resume. None before the first.
     pub fn losses(&self) -> Option<Metrics> {
         let order = METRICS.into_iter().chain(["learning_rate"]).chain(SPEEDS);
         let known: Vec<_> = order.filter_map(|name| self.losses.get(name).map(|&value| (name, value))).collect();
         (!known.is_empty()).then_some(Metrics(known))
     }
 
-    /// Which clips the epochs were and will be trained on, oldest first.
+    /// The clips that the epochs were and will be trained on, oldest first.
     pub fn lineage(&self) -> Vec<checkpoint::DataSpan> {
         if !self.lineage.is_empty() {
             return self.lineage.clone();
@@ -492,19 +494,19 @@ impl Trainer {
         &self.engine
     }
 
-    /// Runs the next epoch, or the rest of one that was stopped, and returns the means of its metrics: loss_disc, loss_gen, loss_fm,
+    /// Runs the next epoch, or the rest of an interrupted one, and returns the means of its metrics: loss_disc, loss_gen, loss_fm,
     /// loss_mel, loss_kl, grad_norm_g, grad_norm_d, learning_rate, steps_per_second.
     ///
-    /// `on_step` is called after every step. When the task is cancelled, the running step is finished and a checkpoint saved from
-    /// which a resumed training gives the same numbers bit for bit.
+    /// `on_step` is called after every step. When the task is cancelled, the running step finishes and a checkpoint is saved; a
+    /// training that resumes from it gives the same numbers bit for bit.
     /// Errors: `cancelled`; `train.not_finite` (the newest checkpoint is kept); `data.damaged`; `device.memory`, `torch`;
     /// `file.write`, `file.disk_full`; whatever `on_step` returns.
     pub fn run_epoch(&mut self, task: &Task, on_step: &mut dyn FnMut(&StepReport) -> Result<()>) -> Result<Metrics> {
         self.run_epoch_within(task, on_step, None)
     }
 
-    /// Runs the next epoch as [`Trainer::run_epoch`], but begins no step that would not end within `limit`, by the longest step so far; at least one is run.
-    /// What is then left of the epoch runs the next time. Returns the means of the steps of this epoch that were run.
+    /// Runs the next epoch as [`Trainer::run_epoch`], but starts no step that would not end within `limit`, judged by the longest step so
+    /// far; it runs at least one. The next call runs the rest of the epoch. Returns the means of the steps of this epoch so far.
     pub fn run_epoch_within(
         &mut self,
         task: &Task,
@@ -600,10 +602,10 @@ impl Trainer {
         let kept = self.saved.map_or_else(String::new, |p| format!("the checkpoint of epoch {} is kept; ", p.name()));
         Error::new(Kind::NotFinite, message)
             .path(&self.logs)
-            .hint(format!("{kept}train on with a lower learning_rate, and look for damaged recordings"))
+            .hint(format!("{kept}resume with a lower learning_rate, and check for damaged recordings"))
     }
 
-    /// The means of the running epoch after `done` of its steps, `ran` of which took `took`.
+    /// The means of the running epoch after `done` of its steps; `ran` of them took `took`.
     fn means(&self, rate: f64, done: usize, ran: usize, took: Duration) -> Metrics {
         let mut means: Vec<_> =
             METRICS.into_iter().zip(self.sums).map(|(name, sum)| (name, sum / done as f64)).collect();
@@ -623,7 +625,7 @@ impl Trainer {
         self.log.epoch(epoch, took)
     }
 
-    /// Saves a checkpoint of the present state, unless the newest on disk is of it.
+    /// Saves a checkpoint of the current state, unless the newest on disk already is one.
     ///
     /// Errors: `train.not_finite` after such an error; `file.write`, `file.disk_full`; older checkpoints stay whole.
     pub fn save(&mut self) -> Result<()> {
@@ -659,7 +661,7 @@ impl Trainer {
         &self.engine.generator
     }
 
-    /// Removes checkpoints of ours but those of the epochs in `keep` and the newest; returns the epochs removed.
+    /// Removes our checkpoints except the newest and those of the epochs in `keep`; returns the epochs removed.
     ///
     /// Errors: `file.read`, `file.write`.
     pub fn prune(&mut self, keep: &[i64]) -> Result<Vec<i64>> {
@@ -667,12 +669,12 @@ impl Trainer {
         checkpoint::prune(&self.logs, |epoch| keep.contains(&epoch) || newest.is_none_or(|newest| epoch >= newest))
     }
 
-    /// Names the recipe that trains, for manifests and model cards.
+    /// Sets the recipe that trains, for manifests and model cards.
     pub fn set_recipe(&mut self, name: &str) {
         self.recipe = Some(name.to_owned());
     }
 
-    /// The manifest of the present state.
+    /// The manifest of the current state.
     fn manifest(&self) -> Result<Manifest> {
         let mut manifest = checkpoint::manifest(&self.config, self.data.digest(), self.position, self.engine.device())?;
         if self.position.step_in_epoch > 0 {
@@ -684,7 +686,7 @@ impl Trainer {
         manifest.content_digest = self.data.content_digest().map(str::to_owned);
         manifest.speakers = self.data.speakers().to_vec();
         manifest.recipe.clone_from(&self.recipe);
-        // A speed is no part of the state: two trainings that did the same have the same files.
+        // Speeds are not part of the state: equal trainings have equal files.
         for speed in SPEEDS {
             manifest.losses.remove(speed);
         }
@@ -704,8 +706,8 @@ impl Trainer {
     fn usable(&self) -> Result<()> {
         match &self.broken {
             None => Ok(()),
-            Some(why) => Err(Error::new(Kind::NotFinite, format!("this training cannot go on: {why}"))
-                .hint("open the training again; it goes on after the newest checkpoint")),
+            Some(why) => Err(Error::new(Kind::NotFinite, format!("this training cannot continue: {why}"))
+                .hint("open the training again; it resumes after the newest checkpoint")),
         }
     }
 }
@@ -714,7 +716,7 @@ fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// What the live line of a training shows behind its remaining time.
+/// The text after the remaining time on the live line of a training.
 fn note(epoch: i64, epochs: i64, metrics: &Metrics) -> String {
     let show = |name: &str| metrics.get(name).unwrap_or(f64::NAN);
     format!(

@@ -439,7 +439,7 @@ fn what_cannot_be_taken_over_says_what_to_do_instead() {
     std::fs::remove_file(old.join("checkpoint_3.json")).unwrap();
     std::fs::create_dir(room.logs()).unwrap();
     std::fs::write(room.path("mine.txt"), "mine").unwrap();
-    expect(&old, ConfigMismatch, "holds something already");
+    expect(&old, ConfigMismatch, "is not empty");
     assert_eq!(tree(&room.logs()), ["mine.txt"]);
 }
 
@@ -645,7 +645,10 @@ fn a_base_with_another_number_of_speakers_is_taken_with_its_rows() {
     rvc_run::train::Trainer::check(&task, &settings, &room.logs(), &room.store(), false, || Ok(String::new())).unwrap();
     let trainer = room.open(&task, &settings, false).unwrap();
     assert_eq!(trainer.config().spk_embed_dim, 2);
-    assert!(lines.lock().unwrap().iter().any(|line| line.contains("the base has 2 rows of speakers")), "{lines:?}");
+    assert!(
+        lines.lock().unwrap().iter().any(|line| line.contains("the base has 2 rows in its speaker table")),
+        "{lines:?}"
+    );
     drop(trainer);
     rvc_run::train::Trainer::check(&task, &settings, &room.logs(), &room.store(), false, || Ok(String::new())).unwrap();
     room.train(&settings, 1);
@@ -657,7 +660,7 @@ fn a_base_with_another_number_of_speakers_is_taken_with_its_rows() {
     std::fs::write(room.list(), list.replacen("|0\n", "|2\n", 1)).unwrap();
     let error = room.open(&Task::silent(), &settings, false).err().unwrap();
     assert_eq!(error.kind(), ConfigMismatch);
-    assert!(error.message().contains("is of speaker 2, but the network has only rows 0 to 1"), "{error}");
+    assert!(error.message().contains("belongs to speaker 2, but the network has only rows 0 to 1"), "{error}");
     assert!(!room.path("G_0.pth").exists());
 }
 
@@ -705,7 +708,7 @@ fn work_that_webui_saved_under_the_same_epoch_is_followed_and_ours_is_kept() {
         if number != 2 {
             assert!(room.bytes("replaced_1/G_2.pth") == ours && room.path("replaced_1/checkpoint_2.json").exists());
             assert!(
-                lines.lock().unwrap().iter().any(|line| line.contains("is newer than our checkpoint")),
+                lines.lock().unwrap().iter().any(|line| line.contains("is newer than rvc-run's checkpoint")),
                 "{lines:?}"
             );
         }

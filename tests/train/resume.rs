@@ -146,7 +146,7 @@ fn a_damaged_newest_checkpoint_is_passed_over_loudly_and_the_result_is_the_same(
             let bytes = room.bytes("G_1.pth");
             std::fs::write(room.path("G_1.pth"), &bytes[..bytes.len() / 2]).unwrap();
         }),
-        ("D_1.pth was altered", |room| {
+        ("D_1.pth was changed", |room| {
             let mut bytes = room.bytes("D_1.pth");
             let middle = bytes.len() / 2;
             bytes[middle] ^= 1;

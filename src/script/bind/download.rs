@@ -22,7 +22,7 @@ pub mod api {
     /// # Example
     /// ```rhai
     /// let rows = prepare::download("anna", ["--exec=rm", "ftp://host/song.wav"], #{ duration: 60 });
-    /// rows.len() == 2 && rows[0].status == "failed" && rows[1].reason == "refused: it is no http or https link"
+    /// rows.len() == 2 && rows[0].status == "failed" && rows[1].reason == "refused: it is not an http or https link"
     /// ```
     #[rhai_fn(return_raw, volatile)]
     pub fn download(ctx: NativeCallContext, voice: &str, links: Array, options: Map) -> Fallible<Array> {

@@ -1,4 +1,4 @@
-//! What the generator has learned by now, told by what it speaks: a sample to listen to, and numbers of clips that are held out.
+//! Judges the generator by its output: a sample to listen to, and metrics on held-out clips.
 
 use super::{Metrics, Trainer};
 use crate::audio::Audio;
@@ -13,10 +13,10 @@ use tch::{Device, Tensor};
 /// RVC's weight of the mel loss.
 const VALIDATION_WEIGHT: f64 = 45.0;
 
-/// Compares what the generator made of a clip with the clip: numbers by name.
+/// Compares a clip with the generator's version of it: numbers by name.
 pub type Judge<'a> = dyn Fn(&Audio, &Audio) -> Result<Vec<(&'static str, f64)>> + 'a;
 
-/// The numbers of a validation: their names, and those of the averaged generator's. A judge brings no other.
+/// The numbers of a validation: their names, and those of the averaged generator's. A judge returns no others.
 const JUDGEMENTS: [[&str; 2]; 4] = [
     ["validation_loss_mel", "validation_loss_mel_ema"],
     ["validation_f0_rmse_cents", "validation_f0_rmse_cents_ema"],
@@ -45,7 +45,7 @@ impl Means {
 }
 
 impl Trainer {
-    /// The first clip of the data set as the generator speaks it now, from the clip's own content and pitch.
+    /// The first clip of the data set as the current generator speaks it, from the clip's own content and pitch.
     ///
     /// Draws of its own: every step seeds anew, so the training does not change by it.
     /// Errors: `data.*` if the clip cannot be read any more; `device.memory`, `torch`; after `train.not_finite` that error again.
@@ -56,12 +56,12 @@ impl Trainer {
         self.sound(&wave)
     }
 
-    /// How well the generator speaks clips that it does not train on, from their content and pitch alone, as a conversion does:
-    /// validation_loss_mel, the mean over all frames of the distance of log-mels times RVC's weight of 45, whatever `c_mel` is, so that trainings
-    /// with other weights can be compared. It lies above the training's loss_mel, which hears the posterior's help.
+    /// How well the generator speaks held-out clips from only their content and pitch, as a conversion does:
+    /// validation_loss_mel, the mean over all frames of the distance of log-mels times RVC's weight of 45, for every `c_mel`, so that trainings
+    /// with other weights can be compared. It is higher than the training's loss_mel, which has the posterior's help.
     ///
-    /// `judge` listens besides; its numbers are means over the clips that it judged, by their length. If the generator is averaged (`ema_decay`), the
-    /// average is judged too; its numbers' names end in `_ema`.
+    /// `judge` adds its numbers, means over the clips that it judged, weighted by length. If the generator is averaged (`ema_decay`), the
+    /// average is validated too; the names of its numbers end in `_ema`.
     ///
     /// Draws of its own: every step seeds anew, so the training does not change by it.
     /// Errors: `data.*` if a clip cannot be read any more; `cancelled`; `device.memory`, `torch`; after `train.not_finite` that error again.
@@ -81,7 +81,7 @@ impl Trainer {
         Ok(metrics)
     }
 
-    /// The numbers of the weights that stand in the generator.
+    /// The numbers of the generator's current weights.
     fn judgement(&self, task: &Task, held: &mut Dataset, judge: Option<&Judge>, stage: &mut Stage) -> Result<Metrics> {
         let mut means = Means::default();
         for clip in 0..held.len() {
@@ -107,7 +107,7 @@ impl Trainer {
         Ok(Audio { samples, sample_rate: self.config.sample_rate as u32 })
     }
 
-    /// What the generator makes of the content and pitch of a batch: [batch, 1, samples].
+    /// The generator's output for the content and pitch of a batch: [batch, 1, samples].
     fn speak(&self, batch: &Batch, seed: i64) -> Result<Tensor> {
         nn::guard(|| tch::manual_seed(seed))?;
         let input = &batch.input;
