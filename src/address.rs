@@ -1,12 +1,12 @@
-//! Addresses as they may be shown: what is printed ends up in logs, records and reports, and a password must not.
+//! Removes passwords from addresses before they are shown: printed text ends up in logs, records and reports.
 
 use std::borrow::Cow;
 
 /// `text` without the name and the password of any address in it: `http://***@host/a` for `http://anna:secret@host/a`. A text that
-/// begins as an address is one as a whole, so that a password with a blank in it goes too.
+/// begins with an address counts as one as a whole, so that a password with a space in it is removed too.
 ///
-/// Shown as it is: an `@` behind the host (`https://site/@channel`), an address of mail, a path. What was typed without a scheme
-/// counts as an address if a colon stands before the `@`.
+/// Unchanged: an `@` after the host (`https://site/@channel`), an e-mail address, a path. A word without a scheme
+/// counts as an address if a colon comes before the `@`.
 pub fn without_password(text: &str) -> Cow<'_, str> {
     if !text.contains('@') {
         return Cow::Borrowed(text);
@@ -24,7 +24,7 @@ fn is_address(text: &str) -> bool {
     text.starts_with("//") || text.split_once("://").is_some_and(|(name, _)| is_scheme(name))
 }
 
-/// A word that ends with an address, without its name and password; None if there is none to leave out.
+/// A word that ends with an address, without its name and password; None if there is nothing to remove.
 fn masked(word: &str) -> Option<String> {
     let begin = match word.find("://") {
         Some(at) => at + 3,
@@ -36,8 +36,8 @@ fn masked(word: &str) -> Option<String> {
     let authority = rest.split(['/', '?', '#', '\\']).next().unwrap_or_default();
     let has_name = match authority.rsplit_once('@') {
         Some((name, _)) => begin > 0 || name.contains(':'),
-        // A password that holds a slash looks like a port and a path. One of digits alone cannot be told from a port. A letter
-        // before the colon and nothing behind it is a drive.
+        // A password with a slash looks like a port and a path; one of only digits looks like a port. A single letter
+        // before the colon is a drive.
         None => authority.split_once(':').is_some_and(|(_, port)| !authority.starts_with('[') && !is_port(port)),
     };
     has_name.then(|| format!("{}***{}", &word[..begin], &rest[end..]))

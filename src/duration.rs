@@ -1,4 +1,4 @@
-//! How lengths of time are written: on the console, in pages, in tables; the same everywhere.
+//! Formats lengths of time in the same way on the console, in pages and in tables.
 
 /// "0.42 s", "8.2 s", "12 min 30 s", "3 h 5 min", "2 d 3 h".
 pub fn words(seconds: f64) -> String {

@@ -1,7 +1,7 @@
-//! What somebody gave, as JSON, read into a struct: serde does the work, what does not fit is said in our words.
+//! Reads a user's JSON values into a struct: serde does the work, but errors are in our own words.
 //!
-//! serde's own messages speak of Rust ("invalid type: string \"two\", expected usize at line 0"); here the key, the value that was given and
-//! what it must be are named: "parallel is \"two\", but must be a whole number of at least 0".
+//! serde's own messages use Rust's terms ("invalid type: string \"two\", expected usize at line 0"); ours name the key, the given value and
+//! the allowed ones: "parallel is \"two\", but must be a whole number of at least 0".
 
 use crate::error::nearest;
 use crate::{Error, Kind, Result};
@@ -13,17 +13,17 @@ use serde::de::{
 use serde::forward_to_deserialize_any;
 use serde_json::{Map, Value};
 
-/// `given` as a `T`; `of` is what it belongs to ("model::open"), `one` what a key of it is ("an option", "a setting").
+/// `given` as a `T`; `of` is its owner ("model::open"), `one` the word for a key ("option", "setting").
 ///
-/// Errors: `config.unknown_key` with the nearest name; `config.value` with the given value and what it must be.
+/// Errors: `config.unknown_key` with the nearest name; `config.value` with the given and the allowed value.
 pub fn read<T: DeserializeOwned>(given: &Map<String, Value>, of: &str, one: &str) -> Result<T> {
     T::deserialize(Node(given)).map_err(|misfit| misfit.error(of, one))
 }
 
-/// What does not fit, and where.
+/// A value that does not fit, and where.
 #[derive(Debug)]
 struct Misfit {
-    /// Keys and places, the outermost first.
+    /// Keys and indices, the outermost first.
     path: Vec<String>,
     what: What,
 }
@@ -62,7 +62,7 @@ impl Misfit {
     fn error(self, of: &str, one: &str) -> Error {
         let mut place = String::new();
         for part in &self.path {
-            // A place in an array stands in brackets.
+            // An index in an array is in brackets.
             if !place.is_empty() && !part.starts_with('[') {
                 place.push('.');
             }
@@ -81,7 +81,7 @@ impl Misfit {
             What::Value { given, wanted } => {
                 Error::new(Kind::ConfigValue, format!("{owner} is {given}, but must be {wanted}"))
             }
-            What::Missing(key) => Error::new(Kind::ConfigValue, format!("{owner} names no {key}")),
+            What::Missing(key) => Error::new(Kind::ConfigValue, format!("{owner} lacks {key}")),
             What::Other(said) => Error::new(Kind::ConfigValue, format!("{owner}: {said}")),
         }
     }
@@ -97,7 +97,7 @@ fn short(value: &Value) -> String {
     }
 }
 
-/// serde's names of what it expects, as people say them.
+/// serde's names of expected types, in plain words.
 fn wanted(expected: &dyn Expected) -> String {
     let said = expected.to_string();
     let size = said.trim_start_matches(['u', 'i', 'f']);
@@ -158,7 +158,7 @@ impl serde::de::Error for Misfit {
     }
 }
 
-/// A value, or the object around all, that serde reads from.
+/// A value, or the outermost object, that serde reads from.
 struct Node<T>(T);
 
 type Read<T> = std::result::Result<T, Misfit>;
@@ -198,7 +198,7 @@ impl<'de> Deserializer<'de> for Node<&Value> {
         if self.0.is_null() { visitor.visit_none() } else { visitor.visit_some(self) }
     }
 
-    // serde would take an array for a struct, value by value.
+    // serde would accept an array for a struct, value by value.
     fn deserialize_struct<V: Visitor<'de>>(
         self,
         _: &'static str,

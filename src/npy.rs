@@ -1,8 +1,8 @@
-//! NumPy files (.npy): what RVC keeps pitch and content in (spec B.2, C.4).
+//! NumPy files (.npy), RVC's format of pitch and content features (spec B.2, C.4).
 //!
 //! Written: format 1.0, C order, little endian, a header of 128 bytes, the whole file or none of it.
 //! Read: formats 1 to 3 of the same element types, also RVC's int32 pitch (its mute files, and any file made on
-//! Windows). Whatever else a file holds is an error with its path; no content can cause a panic.
+//! Windows). Any other content is an error with the file's path; no content can cause a panic.
 
 use crate::{Error, Kind, Result, files};
 use std::io::Write;
@@ -129,7 +129,7 @@ impl Element {
     }
 }
 
-/// A file that was read and whose size agrees with its header.
+/// A file whose size agrees with its header.
 struct Array {
     element: Element,
     shape: Vec<usize>,
@@ -144,8 +144,8 @@ impl Array {
     }
 
     fn parse(bytes: Vec<u8>) -> std::result::Result<Self, String> {
-        let (text, start) = dictionary(&bytes).ok_or("it does not start as a NumPy file does")?;
-        let descr = value_of(text, "descr").and_then(|v| v.split(['\'', '"']).nth(1)).ok_or("it names no type")?;
+        let (text, start) = dictionary(&bytes).ok_or("it does not begin like a NumPy file")?;
+        let descr = value_of(text, "descr").and_then(|v| v.split(['\'', '"']).nth(1)).ok_or("it has no type")?;
         let element = Element::parse(descr).ok_or_else(|| format!("its elements are {descr:?}"))?;
         let shape = value_of(text, "shape").and_then(shape).ok_or("its shape is not readable")?;
         let fortran = value_of(text, "fortran_order").is_none_or(|v| !v.starts_with("False"));

@@ -1,25 +1,25 @@
-//! What a file is that is not what was asked for: recognised by its content, never by its name, and said in words with a way out.
+//! Recognises a file of the wrong kind by its content, never by its name, for messages with a hint.
 //!
 //! ```text
 //! no_torch, no_index    bytes at the beginning -> a web page, a zip with a .pth in it, an index, a recording, ...
 //! network               names of tensors       -> a D_ checkpoint, a HuBERT, a voice of so-vits-svc, ...
 //! ```
 //!
-//! Readers ask here after their own attempt has failed, so a file that they can read is never turned away.
+//! Readers call this after their own attempt has failed, so a file that they can read is never rejected.
 
 use crate::{Error, Kind};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
-/// Bytes that are looked at.
+/// Most bytes that are read.
 const HEAD: u64 = 64 << 10;
-/// Entries of a zip that are looked at.
+/// Most entries of a zip that are read.
 const ENTRIES: usize = 64;
-/// Characters of a text that are quoted.
+/// Most characters of a text that are quoted.
 const QUOTED: usize = 40;
 
-/// Kinds that some reader takes itself.
+/// Kinds that some reader can read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum What {
     PyTorch,
@@ -27,7 +27,7 @@ enum What {
     Other,
 }
 
-/// What a file was recognised as.
+/// The recognised kind of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
     /// With its verb: "is a web page (HTML)".
@@ -48,36 +48,33 @@ impl Found {
     }
 }
 
-const VOICE: &str = "give a voice: the small .pth that a training exports, of RVC WebUI, Applio or rvc-run";
+const VOICE: &str = "give a voice: the small .pth that RVC WebUI, Applio or rvc-run export after training";
 const AGAIN: &str = "download or copy it again";
 
-/// What a file is that is no PyTorch file, by its first bytes; None if that is unknown, or it cannot be read.
+/// The kind of a file that is not a PyTorch file, by its first bytes; None if it is unknown or unreadable.
 pub fn no_torch(path: &Path) -> Option<Found> {
     file(path).filter(|found| found.what != What::PyTorch)
 }
 
-/// What a file is that is no retrieval index, likewise.
+/// The kind of a file that is not a retrieval index, likewise.
 pub fn no_index(path: &Path) -> Option<Found> {
     file(path).filter(|found| found.what != What::Index)
 }
 
 fn file(path: &Path) -> Option<Found> {
-    // A pipe would be waited for.
+    // Opening a pipe would wait for its writer.
     path.is_file().then_some(())?;
     let mut file = File::open(path).ok()?;
     let length = file.metadata().ok()?.len();
     let mut head = Vec::new();
     (&mut file).take(HEAD).read_to_end(&mut head).ok()?;
     if head.is_empty() {
-        return Some(Found::new("is empty", format!("the copy or download that made it has failed; {AGAIN}")));
+        return Some(Found::new("is empty", format!("its copy or download failed; {AGAIN}")));
     }
     if head.iter().all(|byte| *byte == 0) {
         let bytes = head.len();
-        let says = if bytes as u64 == length {
-            "holds nothing but zeros".into()
-        } else {
-            format!("begins with {bytes} zeros")
-        };
+        let says =
+            if bytes as u64 == length { "holds only zeros".into() } else { format!("begins with {bytes} zeros") };
         return Some(Found::new(says, format!("it was reserved on the disk but never written; {AGAIN}")));
     }
     if head.starts_with(b"PK") {
@@ -94,23 +91,23 @@ fn starts(head: &[u8], any: &[&[u8]]) -> bool {
     any.iter().any(|start| head.starts_with(start))
 }
 
-/// A zip by the names of its entries, which stand before each of them.
+/// Recognises a zip by the names of its entries, which precede each of them.
 fn zip(file: &mut File, head: &[u8]) -> Option<Found> {
     if head.starts_with(b"PK\x05\x06") {
         return Some(Found::new("is an empty zip archive", AGAIN));
     }
     let names = entries(file);
     if names.iter().any(|name| name.ends_with("data.pkl")) {
-        let hint = "what is wanted here is the .index that belongs to it, added_IVF<n>_..., or none";
+        let hint = "give the .index that belongs to it, added_IVF<n>_..., or none";
         return Some(Found { what: What::PyTorch, ..Found::new("is a PyTorch file, such as a voice", hint) });
     }
     let inside = names.iter().find(|name| Path::new(name).extension().is_some_and(|end| end == "pth"));
     Some(match (inside, names.first()) {
         (Some(inside), _) => Found::new(
             format!("is a zip archive with {} in it", shown(inside)),
-            format!("unpack it, and give the {} that comes out", shown(inside)),
+            format!("unpack it and give the {} from it", shown(inside)),
         ),
-        // The telling entry may come later.
+        // A recognisable entry may come later.
         (None, _) if names.len() == ENTRIES => return None,
         (None, Some(first)) => Found::new(format!("is a zip archive of other files, such as {}", shown(first)), VOICE),
         (None, None) => return None,
@@ -152,15 +149,15 @@ fn packed(head: &[u8]) -> Option<Found> {
         _ if starts(head, &[b"\x28\xB5\x2F\xFD"]) => "a zstd archive",
         _ => return None,
     };
-    Some(Found::new(format!("is {name}"), "unpack it, and give the file that comes out"))
+    Some(Found::new(format!("is {name}"), "unpack it and give the file from it"))
 }
 
-/// Weights and numbers in formats of others.
+/// Weights and numbers in other formats.
 fn weights(head: &[u8], length: u64) -> Option<Found> {
     let header = head.first_chunk::<8>().map(|bytes| u64::from_le_bytes(*bytes));
     if header.is_some_and(|n| n >= 2 && n <= length.saturating_sub(8)) && head.get(8) == Some(&b'{') {
         let hint =
-            "save it as a .pth in the program that it comes from: torch.save of the same dictionary as that of a voice";
+            "save it as a .pth in the program that it comes from, with torch.save of the same dictionary as in a voice";
         return Some(Found::new("holds weights in the safetensors format", hint));
     }
     // FAISS names a kind of index by four letters: Ix.. flat ones, Iw.. those with lists, IHN. graphs.
@@ -171,7 +168,7 @@ fn weights(head: &[u8], length: u64) -> Option<Found> {
             b"IxRF",
         ],
     ) {
-        let hint = "give it with --index; what is wanted here is the .pth that belongs to it";
+        let hint = "give it with --index, and here the .pth that belongs to it";
         return Some(Found { what: What::Index, ..Found::new("is a retrieval index (FAISS)", hint) });
     }
     // A protocol buffer: the format's version as field 1, then the producer's name as field 2.
@@ -182,7 +179,7 @@ fn weights(head: &[u8], length: u64) -> Option<Found> {
     {
         return Some(Found::new(
             "is an ONNX network",
-            "give the .pth that it was made from; ONNX files are not read here",
+            "give the .pth that it was made from; rvc-run does not read ONNX files",
         ));
     }
     let name = match head {
@@ -214,7 +211,7 @@ fn recording(head: &[u8]) -> Option<Found> {
     ))
 }
 
-/// Other files of bytes.
+/// Other binary files.
 fn other(head: &[u8]) -> Option<Found> {
     let name = match head {
         _ if starts(head, &[b"\x89PNG", b"\xFF\xD8\xFF", b"GIF8", b"BM"]) => "a picture",
@@ -226,7 +223,7 @@ fn other(head: &[u8]) -> Option<Found> {
     Some(Found::new(format!("is {name}"), VOICE))
 }
 
-/// Texts: what a server sent instead of a file, and what stands for a file in a repository.
+/// Texts: a server's answer instead of a file, and pointers to files in a repository.
 fn text(head: &[u8]) -> Option<Found> {
     let utf16 = starts(head, &[b"\xFF\xFE", b"\xFE\xFF"]);
     let text = match std::str::from_utf8(head) {
@@ -243,7 +240,7 @@ fn text(head: &[u8]) -> Option<Found> {
     let begins = |start: &str| text.get(..start.len()).is_some_and(|head| head.eq_ignore_ascii_case(start));
     if begins("version https://git-lfs.github.com") {
         return Some(Found::new(
-            "is a Git LFS pointer, which stands for the file in a repository",
+            "is a Git LFS pointer, not the file itself",
             "run `git lfs pull` in the repository, or download the file from its page",
         ));
     }
@@ -252,13 +249,13 @@ fn text(head: &[u8]) -> Option<Found> {
     {
         return Some(Found::new(
             "is a web page (HTML)",
-            "the server sent a page instead of the file; take the download link itself (on Hugging Face the one with /resolve/ instead of /blob/)",
+            "the server sent a page instead of the file; use the download link (on Hugging Face the one with /resolve/ instead of /blob/)",
         ));
     }
     let kind = match text.chars().next() {
-        None => return Some(Found::new("holds nothing but blanks", AGAIN)),
-        Some('<') => "is a text of markup (XML)",
-        Some('{' | '[') => "is a text in JSON",
+        None => return Some(Found::new("holds only spaces and line breaks", AGAIN)),
+        Some('<') => "is an XML text",
+        Some('{' | '[') => "is a JSON text",
         Some(_) => "is a text",
     };
     let line: String = text.lines().next().unwrap_or_default().chars().take(QUOTED).collect();
@@ -270,24 +267,23 @@ fn shown(text: &str) -> String {
     format!("{text:?}")
 }
 
-/// What a network is by the names of its tensors; None if it is of no kind that users have beside their voices.
+/// The kind of a network by the names of its tensors; None if it is not a kind that users have beside their voices.
 ///
 /// `entries` are the keys of the file's root.
 pub fn network(entries: &[String], names: &[&str]) -> Option<Found> {
     let has = |part: &str| names.iter().any(|name| name.contains(part));
     let entry = |key: &str| entries.iter().any(|entry| entry == key);
     let asset = |what: &str| {
-        Found::new(format!("is {what}"), format!("it belongs into assets/, where rvc-run finds it by itself; {VOICE}"))
+        Found::new(format!("is {what}"), format!("it belongs in assets/, where rvc-run finds it; {VOICE}"))
     };
-    let foreign = |program: &str| {
-        Found::new(format!("is a voice of {program}"), format!("only {program} can speak with it; {VOICE}"))
-    };
+    let foreign =
+        |program: &str| Found::new(format!("is a voice of {program}"), format!("only {program} can use it; {VOICE}"));
     if has("enc_p.emb_phone.") {
         return generator(entry("iteration") || entry("optimizer"), has("enc_q."), names);
     }
     Some(if has("discriminators.0.") {
         Found::new(
-            "is a D_ checkpoint, the discriminator of a training, which cannot speak",
+            "is a D_ checkpoint, the discriminator of a training, which makes no sound",
             "give the G_ checkpoint beside it to `rvc-run voice_extract`, or the exported voice to convert",
         )
     } else if has("enc_p.ssl_proj.") || has("ref_enc.") || has("ar_text_embedding") {
@@ -299,29 +295,29 @@ pub fn network(entries: &[String], names: &[&str]) -> Option<Found> {
     } else if has("unit2ctrl.") || has("unit2mel.") || has("denoise_fn.") || has("naive_stack.") {
         foreign("DDSP-SVC or Diffusion-SVC")
     } else if has("feature_extractor.conv_layers.0.") {
-        asset("a HuBERT, a network that hears content")
+        asset("a HuBERT, a content encoder")
     } else if has("unet.encoder.layers.0.") {
-        asset("RMVPE, a network that tracks pitch")
+        asset("RMVPE, a pitch network")
     } else if has("input_stack.0.") && has("cent_table") {
-        asset("FCPE, a network that tracks pitch")
+        asset("FCPE, a pitch network")
     } else if has("conv1_BN.") && has("classifier.") {
-        asset("CREPE, a network that tracks pitch")
+        asset("CREPE, a pitch network")
     } else if has("stg1_low_band_net.") || has("band_split.") || has("mask_estimators.") {
         Found::new("is a network that separates voice from music", VOICE)
     } else if has("decoder.blocks.0.cross_attn.") || has("encoder.blocks.0.attn.") {
-        Found::new("is Whisper, a network that writes down speech", VOICE)
+        Found::new("is Whisper, a network that transcribes speech", VOICE)
     } else if names == [""] {
-        Found::new("holds one tensor, such as the features of a clip", VOICE)
+        Found::new("holds a single tensor, such as the features of a clip", VOICE)
     } else if names.is_empty() {
         let keys: Vec<String> = entries.iter().take(5).map(|key| shown(key)).collect();
-        let keys = if keys.is_empty() { "no entries".to_owned() } else { format!("the entries {}", keys.join(", ")) };
-        Found::new(format!("holds no weights, but {keys}"), VOICE)
+        let keys = if keys.is_empty() { String::new() } else { format!(", only the entries {}", keys.join(", ")) };
+        Found::new(format!("holds no weights{keys}"), VOICE)
     } else {
         return None;
     })
 }
 
-/// A generator of RVC that is no exported voice, or has another vocoder.
+/// A generator of RVC that is not an exported voice, or has another vocoder.
 fn generator(trained: bool, whole: bool, names: &[&str]) -> Option<Found> {
     let exported = names.iter().any(|name| name.starts_with("weight."));
     if exported {
@@ -329,15 +325,15 @@ fn generator(trained: bool, whole: bool, names: &[&str]) -> Option<Found> {
     }
     Some(match (trained, whole) {
         (true, _) => Found::new(
-            "is a G_ checkpoint, the generator of a training with all that training needs",
-            "make its voice first: `rvc-run voice_extract G_FILE VOICE.pth`, or `rvc-run export NAME` for a voice trained here",
+            "is a G_ checkpoint, the generator of a training with its training state",
+            "export its voice first: `rvc-run voice_extract G_FILE VOICE.pth`, or `rvc-run export NAME` for a voice trained here",
         ),
         (false, true) => Found::new(
-            "is a base to start trainings from (pretrained G), not a voice of its own",
-            "train a voice from it (--pretrained-g); to hear what it says, `rvc-run voice_extract FILE VOICE.pth`",
+            "is a base for trainings (pretrained G), not a voice",
+            "train a voice from it (--pretrained-g); to hear it, run `rvc-run voice_extract FILE VOICE.pth`",
         ),
         (false, false) => Found::new(
-            "holds the weights of a voice without the entries of one",
+            "holds the weights of a voice without a voice's entries",
             "`rvc-run voice_extract FILE VOICE.pth` adds them",
         ),
     })

@@ -1,48 +1,48 @@
-//! Where to look next in a space of settings, from what is known of it: the tree-structured Parzen estimator (TPE).
+//! Proposes the next trial in a space of settings: the tree-structured Parzen estimator (TPE).
 //!
 //! ```text
 //! trials so far --+-- the best 15 % --> density l of good places --> candidates drawn from l
 //!                 +-- the others    --> density g of bad places  --> the one with the largest l / g
 //! ```
 //!
-//! A place is a point of the unit cube, a coordinate for each setting; what it stands for is the caller's to say.
+//! A place is a point of the unit cube with a coordinate for each setting; the caller maps it to values.
 //!
 //! Source: Bergstra, Bardenet, Bengio, Kegl, "Algorithms for Hyper-Parameter Optimization", NIPS 2011, section 4, with the
 //! adaptive widths and the split described there. Departure: a density is a sum of products over the
-//! settings, not a product of sums, so that settings that only do well together are seen (as in BOHB: Falkner, Klein, Hutter,
+//! settings, not a product of sums, so that settings that only work well together are found (as in BOHB: Falkner, Klein, Hutter,
 //! ICML 2018).
 //!
-//! Written here although crates.io has it: `tpe` 0.3 takes its random numbers from rand's `StdRng`, which promises no stream from one
-//! version to the next, so a sweep that goes on after an update would propose other trials; and it looks at each setting alone.
+//! Why not a crate: `tpe` 0.3 uses rand's `StdRng`, whose stream may change from one version to the next, so a sweep that resumes
+//! after an update would propose other trials; and it treats each setting separately.
 
 use crate::files;
 
-/// Trials that are drawn at random before anything is learned from them.
+/// Number of random trials before the estimator is used.
 const RANDOM: usize = 10;
 /// The share of the trials that counts as good, the paper's. With hyperopt's rule, a quarter of the root of their number, two of 40 are
 /// good and Branin's function was won against chance in 65 of 100 searches, with this one in 89.
 const GOOD: f64 = 0.15;
-/// Most trials that count as good: a density of more is no better.
+/// Most trials that count as good: more do not improve the density.
 const MOST_GOOD: usize = 25;
 /// Candidates that are compared; hyperopt's and Optuna's number. More make the search greedier.
 const CANDIDATES: usize = 24;
 /// Least width of a kernel, as a share of the range: a narrower one would draw the same value again.
 const NARROWEST: f64 = 0.02;
 
-/// A trial whose result is known.
+/// A finished trial.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Seen {
     /// A coordinate of 0 to 1 for each setting.
     pub at: Vec<f64>,
-    /// The smaller the better; infinity for a trial that came to nothing, which is then the worst.
+    /// The smaller the better; infinity for a failed trial, which is then the worst.
     pub loss: f64,
 }
 
-/// A place that promises to be good. It depends on the arguments alone: the same after a restart, on every machine.
+/// The next place to try. It depends only on the arguments: the same after a restart, on every machine.
 ///
-/// * `choices`: for each setting the number of values it chooses among, which have no order; 0 for a range.
-/// * `seen`: trials in any order; those whose place is none are left out.
-/// * `text`: what random numbers are made of, such as "seed 1, trial 3".
+/// * `choices`: for each setting the number of its unordered values; 0 for a range.
+/// * `seen`: trials in any order; those with an invalid place are ignored.
+/// * `text`: the seed of the random numbers, such as "seed 1, trial 3".
 pub fn propose(choices: &[usize], seen: &[Seen], text: &str) -> Vec<f64> {
     let mut random = Random { text, drawn: 0 };
     let mut seen: Vec<&Seen> =
@@ -61,19 +61,19 @@ pub fn propose(choices: &[usize], seen: &[Seen], text: &str) -> Vec<f64> {
     best.map(|(_, at)| at).unwrap_or_default()
 }
 
-/// A number of at least 0 and below 1 that looks random but follows from `text` alone, on every machine.
+/// A number of at least 0 and below 1 that looks random but depends only on `text`, on every machine.
 pub fn fraction_of(text: &str) -> f64 {
     let digest = files::digest(text);
     // As many bits as a float holds, so that it never rounds to 1.
     u64::from_str_radix(&digest[..13], 16).unwrap_or_default() as f64 / (1u64 << 52) as f64
 }
 
-/// What is not a number is as bad as can be.
+/// NaN counts as the worst result.
 fn key(loss: f64) -> f64 {
     if loss.is_nan() { f64::INFINITY } else { loss }
 }
 
-/// Numbers of at least 0 and below 1 that follow from a text.
+/// Numbers of at least 0 and below 1, generated from a text.
 struct Random<'a> {
     text: &'a str,
     drawn: u64,
@@ -121,7 +121,7 @@ impl Density {
             let widths = widths(&places);
             for (i, kernel) in kernels.iter_mut().take(seen.len()).enumerate() {
                 kernel[axis] = if n > 0 {
-                    // The more was seen, the surer.
+                    // More trials make the choice surer.
                     Kernel::Is { value: value(places[i], n), rest: 1.0 / (1.0 + seen.len() as f64) }
                 } else {
                     Kernel::Near { middle: places[i], width: widths[i] }
@@ -173,7 +173,7 @@ impl Kernel {
     }
 }
 
-/// The value among `n` that a coordinate stands for.
+/// The index among `n` values of a coordinate.
 fn value(x: f64, n: usize) -> usize {
     ((x * n as f64) as usize).min(n.saturating_sub(1))
 }

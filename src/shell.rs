@@ -1,9 +1,9 @@
-//! Texts as words of a shell: for commands that are shown to be copied, and for scripts that are written.
+//! Quotes texts for a shell: for commands that users copy, and for scripts that rvc-run writes.
 
-/// Signs that no shell gives a meaning, wherever they stand in a word.
+/// Characters without a special meaning in any shell, anywhere in a word.
 const PLAIN: &str = "_-./,:@+%";
 
-/// `text` as one word of a POSIX shell: as it stands if nothing in it has a meaning there, else in single quotes.
+/// `text` as one word of a POSIX shell: unchanged if it has no special characters, else in single quotes.
 pub fn quote(text: &str) -> String {
     // In the word of a flag; elsewhere it may begin an assignment, or in zsh the name of a command.
     let plain = |c: char| c.is_alphanumeric() || PLAIN.contains(c) || (c == '=' && text.starts_with('-'));

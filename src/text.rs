@@ -1,14 +1,14 @@
-//! Bytes of a text file as text, whichever program and system wrote them: byte-order marks, UTF-16, the code pages of Windows.
+//! Decodes text files of any program and system: byte-order marks, UTF-16, the code pages of Windows.
 //!
-//! What UTF-8 and UTF-16 say is certain. A code page cannot be told from the bytes: [`readings`] gives every text that they may be,
-//! and whoever knows what the text is about (names of files that are there, JSON) chooses.
+//! UTF-8 and UTF-16 are certain. A code page cannot be recognised from the bytes: [`readings`] returns every possible text,
+//! and the caller, who can check it (names of existing files, JSON), chooses.
 
 use encoding_rs::{
     BIG5, EUC_KR, Encoding, GBK, IBM866, KOI8_R, SHIFT_JIS, WINDOWS_874, WINDOWS_1250, WINDOWS_1251, WINDOWS_1252,
     WINDOWS_1253, WINDOWS_1254, WINDOWS_1255, WINDOWS_1256, WINDOWS_1257, WINDOWS_1258,
 };
 
-/// Code pages that programs write where nobody asked for UTF-8; those of two bytes first, since every text is a text of one byte.
+/// Code pages that programs write by default; double-byte ones first, since any bytes decode in a single-byte one.
 const CODE_PAGES: [&Encoding; 17] = [
     GBK,
     SHIFT_JIS,
@@ -26,17 +26,17 @@ const CODE_PAGES: [&Encoding; 17] = [
     WINDOWS_874,
     IBM866,
     KOI8_R,
-    // Latin 1 as far as it goes: the last resort has a letter for every byte.
+    // Latin 1, the last resort: it has a character for every byte.
     encoding_rs::ISO_8859_15,
 ];
 
-/// Bytes that are looked at to find UTF-16 without a mark.
+/// Bytes that are checked for UTF-16 without a mark.
 const LOOKED_AT: usize = 4096;
 
-/// What follows the last character of a file that a disk or an editor filled up.
+/// The padding of a file that a disk or an editor filled up.
 const FILLING: [char; 2] = ['\0', '\u{1a}'];
 
-/// The text of bytes that are UTF-8 or UTF-16, with or without a byte-order mark, which is left out; so are zeros at the end. None for
+/// The text of bytes that are UTF-8 or UTF-16, with or without a byte-order mark, without the mark and zeros at the end. None for
 /// anything else.
 pub fn certain(bytes: &[u8]) -> Option<String> {
     let text = match bytes {
@@ -52,13 +52,13 @@ pub fn certain(bytes: &[u8]) -> Option<String> {
     Some(trimmed(text))
 }
 
-/// A text that bytes may be, and the code page by which they are it.
+/// A possible text of some bytes, and its code page.
 pub struct Reading {
     pub text: String,
     pub code_page: &'static str,
 }
 
-/// The texts that bytes may be by one code page or another: none has an invalid character, or one that is in no text.
+/// The possible texts of bytes in all code pages, without those that have invalid or implausible characters.
 pub fn readings(bytes: &[u8]) -> impl Iterator<Item = Reading> {
     CODE_PAGES.into_iter().filter_map(|page| {
         let text = page.decode_without_bom_handling_and_without_replacement(bytes)?;
@@ -68,7 +68,7 @@ pub fn readings(bytes: &[u8]) -> impl Iterator<Item = Reading> {
     })
 }
 
-/// The text with line breaks as they are here, whichever system's they were.
+/// The text with this system's line breaks.
 pub fn with_plain_breaks(text: &str) -> String {
     text.replace("\r\n", "\n").replace('\r', "\n")
 }

@@ -1,4 +1,4 @@
-//! `rvc-run track`: runs listed, sent to MLflow afterwards, made into pages.
+//! `rvc-run track`: lists runs, sends them to MLflow, writes their pages.
 
 use super::terminal::Terminal;
 use clap::{Arg, ArgMatches, Command};
@@ -11,52 +11,52 @@ use rvc_run::track::{self, Options, Overview, Record, Scored};
 use rvc_run::{Error, Kind, Result, duration, report};
 use std::time::Duration;
 
-/// Seconds between two samples of the machine, unless MLflow's own variable says another number.
+/// Seconds between two samples of the machine, unless MLflow's own variable sets another number.
 const SYSTEM_INTERVAL: Duration = Duration::from_secs(30);
 
 /// `rvc-run track`.
 pub fn command() -> Command {
     Command::new("track")
-        .about("List the recorded runs, make reports of them, send them to MLflow")
+        .about("List the recorded runs, write their reports, send them to MLflow")
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(
             Command::new("sync")
-                .about("Deliver what did not reach MLflow: nothing is left out, nothing arrives twice")
+                .about("Send the data that did not reach MLflow; every point arrives exactly once")
                 .after_help(
-                    "Without --tracking-uri every run goes where it was sent when it was trained; with it, all runs go there, also those \
-                     that never did. Servers ask for what MLflow's own client takes from the environment: MLFLOW_TRACKING_TOKEN, \
-                     MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD.",
+                    "Without --tracking-uri every run goes to its destinations at training time; with it, all runs go to that address. \
+                    The login comes from the variables of MLflow's own client: MLFLOW_TRACKING_TOKEN, or \
+                    MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD.",
                 )
-                .arg(Arg::new("runs").num_args(0..).value_name("RUN").help("runs or files as `rvc-run track list` shows them, or voices for their newest runs [default: all]")),
+                .arg(Arg::new("runs").num_args(0..).value_name("RUN").help("runs or files from `rvc-run track list`, or voices for their newest runs [default: all]")),
         )
         .subcommand(
             Command::new("list")
-                .about("Show every run: how it ended, its epochs, its best loss, how long it worked, its file")
+                .about("List the runs: how each ended, its epochs, best loss, time and file")
                 .arg(Arg::new("voice").value_name("VOICE").help("only the runs of this voice")),
         )
         .subcommand(
             Command::new("report")
-                .about("Write the page of a run: curves, pictures, sounds, dataset; it opens without a network")
-                .arg(Arg::new("runs").num_args(0..).value_name("RUN").help("run or file as `rvc-run track list` shows them, or a voice for its newest run [default: the newest]")),
+                .about("Write the page of a run: curves, pictures, sounds, data set; it needs no network")
+                .arg(Arg::new("runs").num_args(0..).value_name("RUN").help("runs or files from `rvc-run track list`, or voices for their newest runs [default: the newest run]")),
         )
         .subcommand(
             Command::new("compare")
-                .about("Write a page that lays runs over each other and shows what their settings differ in")
-                .arg(Arg::new("runs").num_args(2..).required(true).value_name("RUN").help("runs or files as `rvc-run track list` shows them, or voices for their newest runs")),
+                .about("Write a page that compares runs: curves over each other, and the settings that differ")
+                .arg(Arg::new("runs").num_args(2..).required(true).value_name("RUN").help("runs or files from `rvc-run track list`, or voices for their newest runs")),
         )
 }
 
-/// What the flags and the environment say about where runs are recorded.
+/// Where to record runs, from the flags and the environment.
 ///
-/// Errors: `usage` for an address that cannot be used, or an interval that is none.
+/// Errors: `usage` for an unusable address or interval.
 pub fn options(workspace: &Workspace, common: &Common) -> Result<Options> {
     let uri = common.tracking_uri.clone().or_else(|| variable("MLFLOW_TRACKING_URI")).unwrap_or_default();
     let mlflow = place(workspace, &uri).map_err(|e| {
         if common.tracking_uri.is_some() {
             return e;
         }
-        e.also("the address is that of MLFLOW_TRACKING_URI, which --tracking-uri overrides")
+        e.also("the address comes from MLFLOW_TRACKING_URI; --tracking-uri overrides it")
     })?;
     Ok(Options {
         mlflow,
@@ -77,7 +77,7 @@ fn system_interval() -> Result<Duration> {
     })
 }
 
-/// A variable of the environment, if it says something.
+/// A variable of the environment, if it is not empty.
 pub fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
@@ -113,14 +113,14 @@ pub fn run(terminal: &Terminal, workspace: &Workspace, task: &Task, common: &Com
     }
 }
 
-/// The runs meant: by the name of the file, by what the run is called, or by a voice, which stands for its newest run.
+/// The runs with these names: a file's name, a run's title, or a voice for its newest run.
 fn ids(workspace: &Workspace, named: &[String]) -> Result<Vec<String>> {
     let all = track::runs(workspace)?;
     let found = |name: &String| {
         let by_file = all.iter().find(|id| *id == name).cloned();
         let by_title = || all.iter().rev().find(|id| track::title_of(workspace, id) == *name).cloned();
         by_file.or_else(|| track::latest(workspace, name)).or_else(by_title).ok_or_else(|| {
-            Error::new(Kind::NotFound, format!("{name:?} is neither a run nor a voice that was trained"))
+            Error::new(Kind::NotFound, format!("{name:?} is neither a run nor a trained voice"))
                 .hint("`rvc-run track list` shows the runs")
         })
     };
@@ -132,7 +132,7 @@ fn newest(workspace: &Workspace) -> Result<String> {
     last.ok_or_else(|| Error::new(Kind::NotFound, "no run was recorded here").hint("train a voice first"))
 }
 
-/// Prints a line for each run, the oldest first. A log that is damaged or cannot be read is a warning that names it.
+/// Prints a line for each run, the oldest first. A damaged or unreadable log is a warning that names it.
 fn list(terminal: &Terminal, workspace: &Workspace, task: &Task, voice: Option<&str>) -> Result<()> {
     let head = ["run", "ended", "epochs", "best epoch", "its mean", "worked", "file"].map(str::to_owned);
     let mut rows = Vec::new();
@@ -179,7 +179,7 @@ fn row(id: &str, record: &Record) -> Vec<String> {
     vec![track::title(id, &record.start), status, epoch(found.last), epoch(found.best), mean, worked, id.to_owned()]
 }
 
-/// Delivers the rest and prints a line for each run and place.
+/// Delivers the rest and prints a line for each run and destination.
 ///
 /// Errors: `network` if something could not be delivered; `file.not_found`, `usage`, `cancelled`.
 fn sync(terminal: &Terminal, workspace: &Workspace, task: &Task, common: &Common, given: &ArgMatches) -> Result<()> {
@@ -190,17 +190,19 @@ fn sync(terminal: &Terminal, workspace: &Workspace, task: &Task, common: &Common
     let to = options.mlflow.as_ref().filter(|_| named);
     let done = track::sync(task, workspace, &runs, to, &options.experiment, &|uri| place(workspace, uri))?;
     if done.is_empty() {
-        terminal.print("there is nothing to send: no run was recorded here, or none was to go to MLflow (name a place with --tracking-uri)");
+        terminal.print("there is nothing to send: no run was recorded here, or none has MLflow as a destination (give one with --tracking-uri)");
     }
     let mut failed = Vec::new();
     for one in done {
         match one.error {
-            None => terminal.print(&format!("{}: all at {} ({} points sent or checked)", one.run, one.to, one.points)),
+            None => {
+                terminal.print(&format!("{}: complete at {} ({} points sent or checked)", one.run, one.to, one.points))
+            }
             Some(error) if error.kind() == Kind::Locked => {
-                terminal.print(&format!("{}: left alone, a running training sends it to {} itself", one.run, one.to));
+                terminal.print(&format!("{}: skipped, the running training sends it to {} itself", one.run, one.to));
             }
             Some(error) => {
-                terminal.print(&format!("{}: not all at {}: {error}", one.run, one.to));
+                terminal.print(&format!("{}: incomplete at {}: {error}", one.run, one.to));
                 failed.push(one.run);
             }
         }
@@ -210,5 +212,5 @@ fn sync(terminal: &Terminal, workspace: &Workspace, task: &Task, common: &Common
         return Ok(());
     }
     Err(Error::new(Kind::Network, format!("not everything of {} could be sent", failed.join(", ")))
-        .hint("nothing is lost; the same command tries again (a place that is gone for good: delete its folder under tracking/follow/<run>)"))
+        .hint("nothing is lost; the same command tries again (for a destination that no longer exists, delete its folder under tracking/follow/<run>)"))
 }

@@ -1,4 +1,4 @@
-//! `rvc-run ui`: the runs in the browser, by MLflow's own server on this machine; or where they are, if that is a server already.
+//! `rvc-run ui`: shows the runs in the browser with MLflow's own server on this machine, or prints the address if they are on a server.
 
 use super::terminal::Terminal;
 use super::track_command::{self, variable};
@@ -15,20 +15,20 @@ use std::path::Path;
 use std::process::{Child, Command as Process, Stdio};
 use std::time::{Duration, Instant};
 
-/// How often a running `ui` looks whether it is to stop, and a starting one whether MLflow answers.
+/// How often a running `ui` checks whether to stop, and a starting one whether MLflow answers.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// MLflow answers after seconds; uvx fetches it first, which takes minutes on a slow line.
+/// Longest start: MLflow answers after seconds, but uvx fetches it first, which takes minutes on a slow connection.
 const ANSWERS_WITHIN: Duration = Duration::from_mins(10);
-/// How long a single question to MLflow may take.
+/// Time limit of a request to MLflow.
 const QUESTION: Duration = Duration::from_secs(2);
-/// How long MLflow and its workers have to end after they were asked to.
+/// How long MLflow and its workers may take to end.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// `rvc-run ui`.
 pub fn command() -> Command {
     Command::new("ui")
-        .about("Show the runs in the browser: starts your own MLflow on this machine only, or says on which server they are")
-        .after_help("MLflow is looked for on PATH, then run by uvx. --tracking-uri names another folder.")
+        .about("Show the runs in the browser: starts MLflow for this machine only, or prints the server's address if they are on one")
+        .after_help("Uses the mlflow on the PATH, else uvx. --tracking-uri chooses another folder.")
         .arg(
             Arg::new("port")
                 .long("port")
@@ -39,15 +39,15 @@ pub fn command() -> Command {
         )
 }
 
-/// Runs MLflow's server on the workspace's runs until a signal, or says where the runs are.
+/// Runs MLflow's server on the workspace's runs until a signal, or prints where the runs are.
 ///
-/// Errors: `usage` if the port is taken; `file.not_found` if there are no runs, or no MLflow, or it ends by itself; `network` if it never answers.
+/// Errors: `usage` if the port is taken; `file.not_found` if there are no runs, no MLflow, or it exits; `network` if it never answers.
 pub fn run(terminal: &Terminal, workspace: &Workspace, task: &Task, common: &Common, given: &ArgMatches) -> Result<()> {
     let port = *given.get_one::<u16>("port").unwrap_or(&5000);
     let place = track_command::options(workspace, common)?.mlflow;
     let Some(place) = place else {
-        return Err(Error::new(Kind::Usage, "--tracking-uri none leaves nothing to show")
-            .hint("leave it out; without MLflow, open the runs' pages in tracking/reports"));
+        return Err(Error::new(Kind::Usage, "with --tracking-uri none there is nothing to show")
+            .hint("leave it out, or open the runs' pages in tracking/reports"));
     };
     let named = common.tracking_uri.is_some() || variable("MLFLOW_TRACKING_URI").is_some();
     let servers = match &place {
@@ -70,7 +70,7 @@ pub fn run(terminal: &Terminal, workspace: &Workspace, task: &Task, common: &Com
         return Err(Error::new(Kind::NotFound, "no run was recorded here").path(&folder).hint("train a voice first"));
     }
     track::renew_paths(task, &folder)?;
-    // Free the port again at once: this only makes a taken one a clear error.
+    // The port is freed at once: this only gives a clear error for a taken one.
     drop(TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(|e| taken(port, &e))?);
     hear_hangup(task)?;
     let mut server = Server::start(mlflow(&folder, port)?)?;
@@ -79,7 +79,7 @@ pub fn run(terminal: &Terminal, workspace: &Workspace, task: &Task, common: &Com
         return Ok(());
     }
     terminal.print(&format!(
-        "MLflow shows {} at http://127.0.0.1:{port} (\"Model training\", top left; Ctrl-C ends it)",
+        "MLflow shows {} at http://127.0.0.1:{port} (\"Model training\", top left; Ctrl-C stops it)",
         folder.display()
     ));
     while !server.has_ended()? && !task.is_cancelled() {
@@ -88,7 +88,7 @@ pub fn run(terminal: &Terminal, workspace: &Workspace, task: &Task, common: &Com
     Ok(())
 }
 
-/// The servers that the newest run went to; none if it went to a folder.
+/// The servers that the newest run went to; empty if it went to a folder.
 fn last_servers(workspace: &Workspace) -> Result<Vec<String>> {
     let Some(id) = track::runs(workspace)?.pop() else { return Ok(Vec::new()) };
     let went = track::addresses(workspace, &id)?;
@@ -105,7 +105,7 @@ fn taken(port: u16, error: &std::io::Error) -> Error {
         .hint(format!("give another one: --port {}", if port < u16::MAX { port + 1 } else { 5000 }))
 }
 
-/// Closing the terminal ends MLflow too; a program that was started to outlive its terminal (nohup) stays.
+/// Closing the terminal ends MLflow too, unless the program was started to outlive it (nohup).
 #[cfg(unix)]
 fn hear_hangup(task: &Task) -> Result<()> {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -114,7 +114,7 @@ fn hear_hangup(task: &Task) -> Result<()> {
     if ignored & 1 == 1 {
         return Ok(());
     }
-    // Ctrl-\ too: MLflow is in a group of its own and would keep the port.
+    // Ctrl-\ too: MLflow is in its own group and would keep the port.
     for signal in [signal_hook::consts::SIGHUP, signal_hook::consts::SIGQUIT] {
         signal_hook::flag::register(signal, task.cancel_flag())
             .map_err(|e| Error::new(Kind::Internal, format!("cannot answer a hang-up: {e}")).source(e))?;
@@ -149,13 +149,13 @@ fn mlflow(folder: &Path, port: u16) -> Result<Process> {
         .env("MLFLOW_ALLOW_FILE_STORE", "true")
         .env_remove("MLFLOW_TRACKING_URI")
         .stdin(Stdio::null());
-    // A group of its own: its workers are ended with it, and a Ctrl-C in the terminal is ours to hand on.
+    // Its own group: its workers end with it, and we pass on a Ctrl-C in the terminal.
     #[cfg(unix)]
     std::os::unix::process::CommandExt::process_group(&mut process, 0);
     Ok(process)
 }
 
-/// MLflow, running; it and its workers are gone when this value is dropped.
+/// A running MLflow; dropping this value ends it and its workers.
 struct Server(Child);
 
 impl Server {
@@ -166,19 +166,19 @@ impl Server {
             .map_err(|e| Error::new(Kind::NotFound, format!("MLflow cannot be started: {e}")).source(e))
     }
 
-    /// Whether it has ended well. Errors: `file.not_found` if it failed.
+    /// Whether it has exited successfully. Errors: `file.not_found` if it failed.
     fn has_ended(&mut self) -> Result<bool> {
         let ended = self.0.try_wait();
         let ended =
             ended.map_err(|e| Error::new(Kind::Internal, format!("MLflow cannot be watched: {e}")).source(e))?;
         match ended {
             Some(status) if !status.success() => Err(Error::new(Kind::NotFound, format!("MLflow ended with {status}"))
-                .hint("its own messages stand above; it needs version 3.0 or newer")),
+                .hint("see its messages above; version 3.0 or newer is needed")),
             other => Ok(other.is_some()),
         }
     }
 
-    /// Waits until it answers; false if it ended, or a signal came, before. Errors: `network` if it does not in time, and as
+    /// Waits until it answers; false if it ends, or a signal comes, before that. Errors: `network` after the time limit, and as
     /// [`Server::has_ended`].
     fn answers(&mut self, task: &Task, port: u16) -> Result<bool> {
         let deadline = Instant::now() + ANSWERS_WITHIN;
@@ -192,7 +192,7 @@ impl Server {
                     Kind::Network,
                     format!("MLflow does not answer on port {port} after {minutes} minutes"),
                 )
-                .hint("its own messages stand above"));
+                .hint("see its messages above"));
             }
             std::thread::sleep(LOOK_EVERY);
         }
@@ -206,11 +206,11 @@ impl Drop for Server {
         {
             use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
             let group = Pid::from_child(&self.0);
-            // They fail only if nobody is left to hear it.
+            // They fail only if no process is left.
             let _ = kill_process_group(group, Signal::TERM);
             let deadline = Instant::now() + PATIENCE;
             while Instant::now() < deadline {
-                // Waited for, or it would count as one of the group for ever.
+                // Waited for, or it would count as one of the group forever.
                 let _ = self.0.try_wait();
                 if test_kill_process_group(group).is_err() {
                     return;

@@ -274,7 +274,7 @@ fn what_cannot_be_converted_is_refused_by_name() {
     refused(
         open(&room.path("assets/rmvpe.pt"), &Equipment::default()),
         Kind::CheckpointMismatch,
-        "is RMVPE, a network that tracks pitch, but a voice is needed",
+        "is RMVPE, a pitch network, but a voice is needed",
     );
 }
 

@@ -174,16 +174,12 @@ fn a_file_that_is_no_voice_is_called_what_it_is() {
     let wav = [&b"RIFF\x24\0\0\0WAVEfmt "[..], &[0; 30]].concat();
     let cases: Vec<(Vec<u8>, &str, &str)> = vec![
         (vec![], "is empty", "download or copy it again"),
-        (vec![0; 1000], "holds nothing but zeros", "never written"),
+        (vec![0; 1000], "holds only zeros", "never written"),
         ([vec![0; 100_000], vec![1]].concat(), "begins with 65536 zeros", "never written"),
         (b"<!DOCTYPE html><html>404</html>".to_vec(), "is a web page (HTML)", "download link"),
         (b"\xef\xbb\xbf\r\n <HTML><body>Sign in".to_vec(), "is a web page (HTML)", "download link"),
-        (
-            b"<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code></Error>".to_vec(),
-            "is a text of markup (XML)",
-            "give a voice",
-        ),
-        (br#"{"error": "Invalid credentials"}"#.to_vec(), "is a text in JSON", "give a voice"),
+        (b"<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code></Error>".to_vec(), "is an XML text", "give a voice"),
+        (br#"{"error": "Invalid credentials"}"#.to_vec(), "is a JSON text", "give a voice"),
         (
             b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 55\n".to_vec(),
             "is a Git LFS pointer",
@@ -192,7 +188,7 @@ fn a_file_that_is_no_voice_is_called_what_it_is() {
         (b"Entry not found".to_vec(), "is a text, which begins with \"Entry not found\"", "give a voice"),
         (b"\x1b[31mred\x1b[0m".to_vec(), "\\u{1b}[31mred", "give a voice"),
         (b"\xff\xfeh\0i\0".to_vec(), "is a text file", "give a voice"),
-        (b"  \n".to_vec(), "holds nothing but blanks", "again"),
+        (b"  \n".to_vec(), "holds only spaces and line breaks", "again"),
         (
             zip(&[("anna.pth", b"x"), ("added_anna.index", b"y")]),
             "is a zip archive with \"anna.pth\" in it",
@@ -247,13 +243,8 @@ fn a_network_that_is_no_voice_is_called_what_it_is() {
     for (names, more, words, hint) in [
         (vec!["discriminators.0.convs.0.weight"], &training[..], "is a D_ checkpoint", "G_ checkpoint beside it"),
         (vec!["enc_p.emb_phone.weight", "enc_q.pre.weight"], &training, "is a G_ checkpoint", "rvc-run voice_extract"),
-        (
-            vec!["enc_p.emb_phone.weight", "enc_q.pre.weight"],
-            &[],
-            "is a base to start trainings from",
-            "--pretrained-g",
-        ),
-        (vec!["enc_p.emb_phone.weight"], &[], "without the entries of one", "rvc-run voice_extract"),
+        (vec!["enc_p.emb_phone.weight", "enc_q.pre.weight"], &[], "is a base for trainings", "--pretrained-g"),
+        (vec!["enc_p.emb_phone.weight"], &[], "without a voice's entries", "rvc-run voice_extract"),
         (vec!["enc_p.emb.weight", "emb_g.weight"], &training, "is a voice of so-vits-svc or VITS", "give a voice"),
         (vec!["enc_p.f0_emb.weight", "emb_g.weight"], &training, "is a voice of so-vits-svc", "give a voice"),
         (vec!["enc_p.ssl_proj.weight"], &[], "is a voice of GPT-SoVITS", "give a voice"),
@@ -271,9 +262,9 @@ fn a_network_that_is_no_voice_is_called_what_it_is() {
     }
     let bare = place.path("bare.pth");
     torchfile::write(&bare, &one()).unwrap();
-    assert!(said_of(&bare).contains("holds one tensor"));
+    assert!(said_of(&bare).contains("holds a single tensor"));
     torchfile::write(&bare, &Value::dict([("epoch\u{7}", Value::Int(3))])).unwrap();
-    assert!(said_of(&bare).contains("holds no weights, but the entries \"epoch\\u{7}\""));
+    assert!(said_of(&bare).contains("holds no weights, only the entries \"epoch\\u{7}\""));
 }
 
 #[cfg(unix)]

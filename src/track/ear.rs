@@ -1,4 +1,4 @@
-//! What the running work tells a person is recorded too: warnings, and how long each stage took.
+//! Records the warnings of running work, and how long each stage took.
 
 use super::log::Log;
 use crate::task::{Event, Sink};

@@ -3,12 +3,12 @@
 //! ```text
 //! events/<run>.jsonl  --lines-->  Follower  --points, lines-->  Target
 //!                                    |
-//!                                    +-- follow/<run>/<target>/cursor.json: how far it came, and what the target remembers
+//!                                    +-- follow/<run>/<target>/cursor.json: its position, and the target's state
 //! ```
 //!
-//! A thread reads the file a few times a minute, so training never waits for a target, and a target that fails is caught up
-//! when it answers again: in this process, in the next one that resumes the run, or by `rvc-run track sync`. What was under way
-//! when something broke is *doubtful*: it may have arrived. The target then looks before it writes.
+//! A thread reads the file a few times a minute, so training never waits for a target. A target that fails gets the rest
+//! when it answers again: in this process, in the next one that resumes the run, or by `rvc-run track sync`. Data in transit
+//! when something broke is *doubtful*: it may have arrived. The target then checks before it writes.
 
 use crate::error::{Error, Result};
 use crate::files::{self, Lock};
@@ -21,15 +21,15 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// Seconds between two looks at the log. Shorter only makes more and smaller batches.
+/// Seconds between two reads of the log. A shorter time only makes more and smaller batches.
 const LOOK_EVERY: Duration = Duration::from_secs(3);
-/// Waits after failures in a row grow from the first to the second.
+/// The waits after failures in a row grow from the first to the second of these.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
 /// How long the end of a run waits for a target that has not answered yet.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// How long the end of a run waits for a target that takes what it is given (checkpoints may be large).
+/// How long the end of a run waits for a target that is receiving data (checkpoints may be large).
 const PATIENCE_WHILE_MOVING: Duration = Duration::from_mins(30);
-/// Most points given to a target at once; MLflow's own limit of a request.
+/// Most points per delivery; MLflow's own limit for a request.
 pub(super) const MOST_POINTS: usize = 1000;
 /// Bytes of the log read at a time.
 const PIECE: u64 = 4 << 20;
@@ -44,15 +44,15 @@ pub struct Sample {
     pub value: f64,
 }
 
-/// Why something did not arrive; it is tried again.
+/// Why something did not arrive; it is retried.
 #[derive(Debug)]
 pub struct Trouble {
     pub error: Error,
-    /// What the target asks to be waited for.
+    /// The wait that the target asks for.
     pub patience: Option<Duration>,
-    /// Whether the same may well be taken in a moment.
+    /// Whether a retry may soon succeed.
     pub passing: bool,
-    /// Whether the same will never be taken.
+    /// Whether a retry can never succeed.
     pub refused: bool,
 }
 
@@ -64,44 +64,44 @@ impl From<Error> for Trouble {
 
 pub type Outcome<T> = std::result::Result<T, Trouble>;
 
-/// Something that takes the lines of a run.
+/// A receiver of the lines of a run.
 pub trait Target: Send {
-    /// How messages name it.
+    /// Its name in messages.
     fn name(&self) -> String;
 
-    /// Takes points in the order of the log. `doubtful`: some of them may have arrived before.
+    /// Receives points in the order of the log. `doubtful`: some of them may have arrived before.
     fn points(&mut self, points: &[Sample], doubtful: bool) -> Outcome<()>;
 
-    /// Takes any other line; one that arrives twice must do no harm.
+    /// Receives any other line; a line that arrives twice must do no harm.
     fn line(&mut self, line: &Value) -> Outcome<()>;
 
-    /// Takes what was put off, once there is nothing else: what may fail without holding up the rest. Returns whether there was
-    /// anything.
+    /// Handles deferred work, once there is nothing else: work that may fail without delaying the rest. Returns whether there was
+    /// any.
     fn settle(&mut self) -> Outcome<bool> {
         Ok(false)
     }
 
-    /// What the target must know in the next process; saved with the cursor.
+    /// The target's state for the next process; saved with the cursor.
     fn state(&self) -> Value {
         Value::Null
     }
 
-    /// Told once before anything else. Returns whether all that was delivered is still there; if not, the log is read from the
-    /// start again. `clean`: the last process ended properly, so that what it wrote is on disk.
+    /// Called once before anything else. Returns whether everything delivered is still there; if not, the log is read from the
+    /// start again. `clean`: the last process ended properly, so its output is on disk.
     fn open(&mut self, state: &Value, clean: bool) -> Result<bool>;
 
-    /// The last words of a process: makes what was delivered durable.
+    /// Called at the end of a process: makes the delivered data durable.
     fn close(&mut self) -> Result<()> {
         Ok(())
     }
 }
 
-/// A target's place in a log, held against other processes.
+/// A target's position in a log, locked against other processes.
 pub struct Follower {
     log: PathBuf,
     cursor: PathBuf,
     offset: u64,
-    /// What lies before this place in the log may have arrived, whatever the cursor says.
+    /// Everything before this position in the log may have arrived, even after the cursor.
     doubtful_until: u64,
     target: Box<dyn Target>,
     delivered: usize,
@@ -109,19 +109,19 @@ pub struct Follower {
 }
 
 impl Follower {
-    /// The place where the last process stopped. `folder` holds the cursor.
+    /// The position where the last process stopped. `folder` holds the cursor.
     ///
     /// Errors: `file.locked` if another process follows the same log for the same target; `file.*`.
     pub fn open(log: &Path, folder: &Path, mut target: Box<dyn Target>) -> Result<Self> {
         let lock = Lock::acquire(folder)?;
         let cursor = folder.join("cursor.json");
-        // A cursor that cannot be read is as good as none: everything is doubtful then.
+        // With an unreadable cursor everything is doubtful, as without one.
         let saved: Value =
             files::read(&cursor).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
         let clean = saved["clean"].as_bool().unwrap_or(false);
         let whole = target.open(&saved["state"], clean)?;
         let offset = saved["offset"].as_u64().filter(|_| whole).unwrap_or(0);
-        // A former process may have sent anything that stood in the log, and been killed before it noted so.
+        // An earlier process may have sent any line of the log, and been killed before it noted that.
         let length = std::fs::metadata(log).map_or(0, |log| log.len());
         let doubtful_until = if clean && whole { offset } else { length.max(offset) };
         Ok(Self { log: log.to_owned(), cursor, offset, doubtful_until, target, delivered: 0, _lock: lock })
@@ -136,9 +136,9 @@ impl Follower {
         self.delivered
     }
 
-    /// Delivers what the log holds by now.
+    /// Delivers the log's current content.
     ///
-    /// Errors: the target's trouble. What was delivered before it stays delivered.
+    /// Errors: the target's trouble. Earlier deliveries stay delivered.
     pub fn catch_up(&mut self) -> Outcome<()> {
         while let Some(piece) = self.read()? {
             self.deliver(&piece)?;
@@ -152,7 +152,7 @@ impl Follower {
         }
     }
 
-    /// Whole lines that were not delivered yet; none if there are none.
+    /// Whole lines that were not delivered yet, if any.
     fn read(&self) -> Result<Option<Vec<u8>>> {
         let error = |e| Error::io("read", &self.log, e);
         let mut file = match File::open(&self.log) {
@@ -180,7 +180,7 @@ impl Follower {
         let mut points = Vec::new();
         let mut end = self.offset;
         for raw in piece.split_inclusive(|b| *b == b'\n') {
-            // A torn line is nobody's.
+            // A line cut short is skipped.
             let line: Value = serde_json::from_slice(raw).unwrap_or_default();
             let fresh = samples(&line);
             if line["type"] != "metrics" || points.len() + fresh.len() > MOST_POINTS {
@@ -210,14 +210,14 @@ impl Follower {
         Ok(())
     }
 
-    /// What was under way up to `end` may have arrived.
+    /// Data in transit up to `end` may have arrived.
     fn doubt(&mut self, end: u64) {
         self.doubtful_until = self.doubtful_until.max(end);
     }
 
     fn commit(&mut self, offset: u64) -> Outcome<()> {
         self.offset = offset;
-        // Losing it to a power cut costs a look at what arrived, not a point.
+        // If a power cut loses it, the target must check what arrived, but no point is lost.
         files::unsynced(|| self.save(false)).map_err(Trouble::from)
     }
 
@@ -226,9 +226,9 @@ impl Follower {
         files::write(&self.cursor, cursor.to_string())
     }
 
-    /// Lets go of the log, with everything that was delivered on disk.
+    /// Releases the log, with everything delivered on disk.
     ///
-    /// Errors: what the target could not do, told after the cursor is safe; `file.write`.
+    /// Errors: the target's, after the cursor is saved; `file.write`.
     pub fn close(mut self) -> Result<()> {
         let closed = self.target.close();
         self.save(self.offset >= self.doubtful_until)?;
@@ -236,7 +236,7 @@ impl Follower {
     }
 }
 
-/// The points of a metrics line; none of one whose time cannot be one.
+/// The points of a metrics line; empty if its time is invalid.
 fn samples(line: &Value) -> Vec<Sample> {
     let time = line["time"].as_f64().filter(|time| super::read::is_time(*time));
     let (Some(step), Some(time), Some(metrics)) = (line["step"].as_i64(), time, line["metrics"].as_object()) else {
@@ -248,11 +248,11 @@ fn samples(line: &Value) -> Vec<Sample> {
 }
 
 enum Message {
-    /// Deliver everything now, and say so.
+    /// Deliver everything now, then reply.
     Flush(mpsc::Sender<bool>),
 }
 
-/// A follower on a thread of its own, until this value is dropped.
+/// A follower on its own thread, until this value is dropped.
 pub(super) struct Thread {
     name: String,
     task: Task,
@@ -278,19 +278,19 @@ impl Thread {
                 Some(Self { name, task: task.clone(), messages: Some(messages), handle: Some(thread) })
             }
             Err(error) => {
-                task.warn(format!("{name} gets nothing of this run for now: {error}; {CATCH_UP}"));
+                task.warn(format!("{name} gets no data from this run for now: {error}; {CATCH_UP}"));
                 None
             }
         }
     }
 
-    /// Waits until all that is in the log has arrived; not for ever. Whatever is left is told once.
+    /// Waits until the whole log has arrived, with a time limit. Reports once if anything is left.
     pub fn flush(&self) -> bool {
         let (send, receive) = mpsc::channel();
         let asked = self.messages.as_ref().is_some_and(|messages| messages.send(Message::Flush(send)).is_ok());
         let arrived = asked && self.wait(&receive);
         if !arrived {
-            self.task.warn(format!("{} has not everything of this run yet; {CATCH_UP}", self.name));
+            self.task.warn(format!("{} does not have all data of this run yet; {CATCH_UP}", self.name));
         }
         arrived
     }
@@ -315,7 +315,7 @@ impl Drop for Thread {
     fn drop(&mut self) {
         drop(self.messages.take());
         let Some(thread) = self.handle.take() else { return };
-        // A thread that hangs in a request is left behind; its cursor says what is doubtful.
+        // A thread that hangs in a request is abandoned; its cursor records what is doubtful.
         let deadline = Instant::now() + PATIENCE;
         while !thread.is_finished() && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(5));
@@ -333,7 +333,7 @@ fn follow(mut follower: Follower, task: &Task, messages: &mpsc::Receiver<Message
             Ok(Message::Flush(done)) => Some(done),
             Err(RecvTimeoutError::Timeout) => None,
             Err(RecvTimeoutError::Disconnected) => {
-                // A run that was dropped without an end: its last lines, if they are taken at once.
+                // A run that was dropped without an end: its last lines, if the target accepts them at once.
                 if failures == 0 {
                     let _ = follower.catch_up();
                 }
@@ -354,7 +354,7 @@ fn follow(mut follower: Follower, task: &Task, messages: &mpsc::Receiver<Message
                     if failures == 1 {
                         let name = follower.name();
                         task.warn(format!(
-                            "{name} does not take the run's data: {}; training goes on, it is tried again",
+                            "{name} does not accept the run's data: {}; training continues and rvc-run will retry",
                             trouble.error
                         ));
                     }
@@ -368,7 +368,7 @@ fn follow(mut follower: Follower, task: &Task, messages: &mpsc::Receiver<Message
             std::thread::sleep(wait);
         }
         if let Some(done) = waiting {
-            // Whoever asked may have given up.
+            // The caller may have given up.
             let _ = done.send(failures == 0);
         }
     }

@@ -1,4 +1,4 @@
-//! The event log of a run, shared by everything that writes lines to it: the script, the sampler, the report.
+//! The event log of a run, shared by all its writers: the script, the sampler, the report.
 
 use super::sink::Sink;
 use crate::address::without_password;
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Seconds between two fsyncs: what a power cut can cost.
+/// Seconds between two fsyncs: the most that a power cut can lose.
 const SYNC_EVERY: Duration = Duration::from_secs(5);
 
 pub(super) struct Log {
@@ -39,8 +39,8 @@ impl Log {
         &self.path
     }
 
-    /// Makes the log durable every few seconds, on a thread of its own: an fsync on a busy disk takes as long as a training step,
-    /// on one that hangs it takes for ever. Ends with the log.
+    /// Makes the log durable every few seconds, on its own thread: an fsync on a busy disk takes as long as a training step,
+    /// on a hanging disk forever. Ends with the log.
     pub fn sync_in_background(self: &Arc<Self>) {
         let log = Arc::downgrade(self);
         let work = move || {
@@ -53,11 +53,11 @@ impl Log {
                 }
             }
         };
-        // Without a thread the log is durable at its end, and at every save that asks for it.
+        // Without a thread the log is durable at its end, and at every save.
         drop(std::thread::Builder::new().name("fsync".into()).spawn(work));
     }
 
-    /// Values measured now, at `step`.
+    /// Records values measured now, at `step`.
     pub fn metrics<K: AsRef<str>>(&self, step: i64, values: &[(K, f64)]) {
         let metrics: Map<String, Value> =
             values.iter().map(|(key, value)| (key.as_ref().to_owned(), number(*value))).collect();
@@ -71,8 +71,8 @@ impl Log {
         sink.write(&line);
     }
 
-    /// A line about what is heard from the running work. It never waits for the file: the work may be the file's own
-    /// trouble, told while it is being written. A busy file gets the line with the next one.
+    /// Records an event of the running work. It never waits for the file, since the event may be a warning about the file
+    /// itself, sent while the file is being written. A busy file gets the line with the next one.
     pub fn soon(&self, kind: &str, fields: &Value) {
         let line = self.stamped(kind, fields);
         self.queue().push(line);
@@ -94,7 +94,7 @@ impl Log {
         self.soon.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The line with the present time.
+    /// The line with the current time.
     fn stamped(&self, kind: &str, fields: &Value) -> String {
         let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         let mut line =
@@ -118,12 +118,12 @@ impl Log {
     }
 
     fn sink(&self) -> MutexGuard<'_, Sink> {
-        // A panic while a line was queued leaves at worst that one line out.
+        // A panic while a line was queued loses at most that line.
         self.sink.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// From here the record goes to MLflow, TensorBoard and the report: an address in a setting or a warning goes without its password.
+/// The record goes on to MLflow, TensorBoard and the report, so passwords are removed from addresses in settings and warnings.
 fn without_passwords(value: &mut Value) {
     match value {
         Value::String(text) => {

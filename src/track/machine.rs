@@ -1,11 +1,11 @@
-//! What this machine is doing: CPU, memory, disk, network and NVIDIA GPUs, under the names `MLflow` uses.
+//! Measures this machine: CPU, memory, disk, network and NVIDIA GPUs, under `MLflow`'s names.
 //!
 //! `MLflow` shows every metric whose name starts with `system/` in its "System metrics" tab; the names and units here
-//! are those of its own sampler (a megabyte is 1e6 bytes), so that the runs of both can be laid over each other. Three
+//! are those of its own sampler (a megabyte is 1e6 bytes), so that runs of both can be compared. Three
 //! are additions: `system/process_memory_megabytes`, `system/gpu_{i}_temperature_celsius` and
 //! `system/gpu_{i}_energy_joules`.
 //!
-//! A value that cannot be had is left out. It is never reported as 0, which would read as an idle machine.
+//! An unavailable value is left out. It is never reported as 0, which would look like an idle machine.
 //!
 //! NVIDIA's management library is loaded at run time: one build serves machines with and without a GPU.
 
@@ -20,7 +20,7 @@ use sysinfo::{
     System,
 };
 
-/// What `MLflow` puts before the name of a system metric, and what its web page selects the tab by.
+/// `MLflow`'s prefix of system metrics, by which its web page fills the tab.
 const PREFIX: &str = "system/";
 
 /// Bytes in a megabyte: `MLflow` divides by 1e6, not by 2^20.
@@ -29,14 +29,14 @@ const MEGABYTE: f64 = 1e6;
 /// NVML counts power in milliwatts and energy in millijoules.
 const MILLI: f64 = 1e-3;
 
-/// The mounts of this process, in the order they were made. `sysinfo` leaves some out of its list (tmpfs, network
-/// disks); without the whole list a folder on one of those would be taken to lie on the disk below it.
+/// The mounts of this process, in the order they were made. `sysinfo` omits some (tmpfs, network
+/// disks); without the full list a folder on one of those would be attributed to the disk below it.
 const MOUNTS: &str = "/proc/self/mounts";
 
-/// The GPUs that CUDA gives this process, in its order.
+/// The variable with the GPUs that CUDA gives this process, in its order.
 const VISIBLE: &str = "CUDA_VISIBLE_DEVICES";
 
-/// Metric names and values, as [`Machine::sample`] gives them.
+/// Metric names and values, from [`Machine::sample`].
 type Values = Vec<(String, f64)>;
 
 /// Measures the machine it runs on.
@@ -51,9 +51,9 @@ pub struct Machine {
 impl Machine {
     /// Starts measuring: network traffic, GPU energy and CPU utilisation count from here.
     ///
-    /// `folder`: the disk it lies on is the one measured (where it does not exist yet: the disk it would be made on).
-    /// `gpus`: also look for the NVIDIA GPU that training uses, the first that this process sees; a driver that is not there is
-    /// no error.
+    /// `folder`: its disk is measured; it need not exist yet.
+    /// `gpus`: also measure the NVIDIA GPU that training uses, the first that this process sees; a missing driver is
+    /// not an error.
     pub fn new(folder: &Path, gpus: bool) -> Self {
         let nvml = if gpus { Nvml::init().ok() } else { None };
         let visible = std::env::var(VISIBLE).ok();
@@ -70,14 +70,14 @@ impl Machine {
         Self { host: Host::new(), disk: find_disk(folder), network: Network::new(), gpus, driver }
     }
 
-    /// The GPUs alone, for [`Machine::gpu_line`].
+    /// Only the GPUs, for [`Machine::gpu_line`].
     pub fn gpus() -> Self {
         let machine = Self::new(Path::new(""), true);
         Self { host: None, disk: None, network: None, ..machine }
     }
 
-    /// What the GPUs do now, in a few words: "GPU 97 %, 20.1 of 80.0 GB, 61 °C"; empty without one. What a card does not
-    /// tell is left out.
+    /// The GPUs' current load: "GPU 97 %, 20.1 of 80.0 GB, 61 °C"; empty without a GPU. Values that a card does not
+    /// report are left out.
     pub fn gpu_line(&self) -> String {
         let cards = self.gpus.iter().enumerate().map(|(place, gpu)| {
             let gigabytes = |bytes: u64| bytes as f64 / 1e9;
@@ -92,10 +92,10 @@ impl Machine {
         cards.collect::<Vec<_>>().join("; ")
     }
 
-    /// Values measured now; a value that cannot be had is left out, never 0.
+    /// Values measured now; an unavailable value is left out, never 0.
     ///
-    /// CPU utilisation is the mean since the last call; it is left out of a call that comes so soon after the one
-    /// before (200 ms) that the kernel's counters, which tick every 10 ms, would say little.
+    /// CPU utilisation is the mean since the last call; it is left out within 200 ms of the previous call,
+    /// since the kernel's counters tick only every 10 ms.
     pub fn sample(&mut self) -> Vec<(String, f64)> {
         let mut values = Vec::new();
         if let Some(host) = &mut self.host {
@@ -115,7 +115,7 @@ impl Machine {
         values
     }
 
-    /// The energy that all GPUs used since this value was made, in joules; none without a GPU that tells.
+    /// The energy that all GPUs have used since this value was created, in joules; None without a GPU that reports it.
     pub fn gpu_energy(&mut self) -> Option<f64> {
         let now = Instant::now();
         let used = self.gpus.iter_mut().filter_map(|gpu| {
@@ -130,7 +130,7 @@ impl Machine {
         self.gpus.iter().map(|gpu| gpu.name.clone()).collect()
     }
 
-    /// Adds what this machine is to a run's tags.
+    /// Adds a description of this machine to a run's tags.
     pub fn tags(&self, tags: &mut serde_json::Map<String, serde_json::Value>) {
         if let Ok(host) = System::host_name() {
             tags.insert("rvc_run.host".to_owned(), host.into());
@@ -143,7 +143,7 @@ impl Machine {
         }
     }
 
-    /// The version of the NVIDIA driver, for tags: `"550.54.15"`; none where no driver was found or asked for.
+    /// The version of the NVIDIA driver, for tags: `"550.54.15"`; None without a driver, or without `gpus`.
     pub fn gpu_driver(&self) -> Option<&str> {
         self.driver.as_deref()
     }
@@ -161,7 +161,7 @@ fn megabytes(bytes: u64) -> f64 {
     bytes as f64 / MEGABYTE
 }
 
-/// A part as a percentage of the whole; not a number where there is no whole, for [`push`] to leave out.
+/// A part as a percentage of the whole; NaN if the whole is 0, which [`push`] leaves out.
 fn percentage(part: f64, whole: f64) -> f64 {
     if whole > 0.0 { part / whole * 100.0 } else { f64::NAN }
 }
@@ -194,8 +194,8 @@ impl Host {
         }
     }
 
-    /// Mean utilisation since the last reading. `sysinfo` skips a reading that comes too soon and would give the
-    /// mean of an earlier stretch of time (at first: since boot).
+    /// Mean utilisation since the last reading. `sysinfo` skips a reading that comes too soon and would return the
+    /// mean of an earlier period (at first: since boot).
     fn cpu(&mut self) -> Option<f64> {
         if self.cpu_read.elapsed() <= MINIMUM_CPU_UPDATE_INTERVAL {
             return None;
@@ -205,7 +205,7 @@ impl Host {
         (!self.system.cpus().is_empty()).then(|| f64::from(self.system.global_cpu_usage()))
     }
 
-    /// Bytes used and there to use: the container's where it has a limit of its own, otherwise the machine's.
+    /// Bytes used and available: the container's if it has a limit, otherwise the machine's.
     fn memory(&mut self) -> Option<(u64, u64)> {
         self.system.refresh_memory();
         let machine = (self.system.used_memory(), self.system.total_memory());
@@ -221,14 +221,14 @@ impl Host {
     }
 }
 
-/// The (used, total) memory that counts. Of a container the used part is what its processes hold: the kernel's own
-/// figure includes cached files, which would fill any limit in time and which the machine's figure leaves out.
+/// The (used, total) memory that applies. In a container, the used part is its processes' memory: the kernel's
+/// figure includes cached files, which would fill any limit in time and which the machine's figure excludes.
 fn smaller(machine: (u64, u64), container: Option<(u64, u64)>) -> Option<(u64, u64)> {
     let limited = container.filter(|(_, total)| *total > 0 && (machine.1 == 0 || *total < machine.1));
     Some(limited.unwrap_or(machine)).filter(|(_, total)| *total > 0)
 }
 
-/// The disk that `folder` lies on.
+/// The disk of `folder`.
 fn find_disk(folder: &Path) -> Option<Disk> {
     let folder = existing(folder)?;
     let disks = Vec::from(Disks::new_with_refreshed_list_specifics(DiskRefreshKind::nothing()).ok()?);
@@ -244,7 +244,7 @@ fn existing(folder: &Path) -> Option<PathBuf> {
     std::path::absolute(folder).ok()?.ancestors().find_map(|folder| folder.canonicalize().ok())
 }
 
-/// The longest of the mount points that `folder` lies under.
+/// The longest mount point above `folder`.
 fn longest_prefix(mounts: impl Iterator<Item = PathBuf>, folder: &Path) -> Option<PathBuf> {
     mounts.filter(|mount| folder.starts_with(mount)).max_by_key(|mount| mount.components().count())
 }
@@ -256,8 +256,8 @@ fn mount_point(line: &str) -> Option<PathBuf> {
     Some(PathBuf::from(path))
 }
 
-/// What is used counts the blocks kept for root too (`sysinfo` does not tell them apart, `MLflow` does): on a disk that
-/// keeps some, the used part reads higher here than there. What is available is the same.
+/// The used part includes the blocks reserved for root (`sysinfo` does not separate them, `MLflow` does), so on a disk
+/// with such blocks it is higher here than in MLflow. The available part is the same.
 fn disk_values(total: u64, available: u64, values: &mut Values) {
     if total == 0 {
         return;
@@ -280,7 +280,7 @@ impl Network {
         Some(Self { networks: Networks::new_with_refreshed_list().ok()?, received: 0, transmitted: 0 })
     }
 
-    /// Adds up what passed since the last call, so that an interface that goes takes nothing with it.
+    /// Adds the traffic since the last call, so that a removed interface does not reduce the total.
     fn sample(&mut self, values: &mut Values) {
         self.networks.refresh(true);
         if self.networks.is_empty() {
@@ -295,13 +295,13 @@ impl Network {
     }
 }
 
-/// What a graphics card tells about itself; none for what it, or its driver, does not tell.
+/// The values that a graphics card reports; None for those that it, or its driver, does not report.
 trait Card: Send {
     /// The product name.
     fn name(&self) -> Option<String>;
     /// Share of the time in which a kernel was running, in percent.
     fn utilization(&self) -> Option<f64>;
-    /// Bytes of memory used and in all.
+    /// Bytes of memory, used and total.
     fn memory(&self) -> Option<(u64, u64)>;
     /// Watts drawn now.
     fn power(&self) -> Option<f64>;
@@ -317,7 +317,7 @@ trait Card: Send {
 trait Driver {
     /// How many cards there are.
     fn count(&self) -> u32;
-    /// The card meant, if there is one.
+    /// The card, if it exists.
     fn card(&self, choice: &Choice) -> Option<Box<dyn Card>>;
 }
 
@@ -326,11 +326,11 @@ trait Driver {
 enum Choice {
     /// By NVML's number.
     Index(u32),
-    /// By the identifier that stays with the card, or with the slice of it ("GPU-...", "MIG-...").
+    /// By the permanent identifier of the card, or of a part of it ("GPU-...", "MIG-...").
     Uuid(String),
 }
 
-/// The cards this process is to use, numbered by their place in `visible`, the value of [`VISIBLE`].
+/// The cards for this process, numbered by their position in `visible`, the value of [`VISIBLE`].
 ///
 /// As in CUDA the list ends before its first entry that names no card, and an empty list is no cards. Without a list
 /// they are all the cards, in NVML's order, which is CUDA's too where `CUDA_DEVICE_ORDER=PCI_BUS_ID`.
@@ -352,7 +352,7 @@ fn choice(entry: &str) -> Option<Choice> {
     entry.parse().ok().map(Choice::Index)
 }
 
-/// One card and what is remembered of it.
+/// One card and its state.
 struct Gpu {
     card: Box<dyn Card>,
     name: String,
@@ -385,9 +385,9 @@ impl Gpu {
     }
 }
 
-/// How the energy a card used since the start is known.
+/// How the energy used by a card since the start is measured.
 enum Energy {
-    /// By the card's own counter, from what it stood at.
+    /// By the card's own counter, from its initial value.
     Counter { start: f64 },
     /// By adding up power, for cards older than that counter.
     Summed { joules: f64, last: Option<(Instant, f64)> },
@@ -401,8 +401,8 @@ impl Energy {
         }
     }
 
-    /// Joules used since the start; none if the counter was set back (the driver was loaded anew), or if the power
-    /// now is not known (the next reading bridges the gap).
+    /// Joules used since the start; None if the counter was reset (the driver was reloaded), or if the current power
+    /// is unknown (the next reading bridges the gap).
     fn since_start(&mut self, card: &dyn Card, power: Option<f64>, now: Instant) -> Option<f64> {
         match self {
             Self::Counter { start } => card.energy().map(|total| total - *start).filter(|joules| *joules >= 0.0),
@@ -428,7 +428,7 @@ impl Driver for Arc<Nvml> {
     }
 }
 
-/// A card of NVIDIA's driver. Its handle borrows the library, so it is asked for anew each time (a look-up in memory).
+/// A card of NVIDIA's driver. Its handle borrows the library, so it is fetched each time (a look-up in memory).
 struct NvmlCard {
     nvml: Arc<Nvml>,
     choice: Choice,
@@ -442,7 +442,7 @@ impl NvmlCard {
         }
     }
 
-    /// The card that a shortened identifier means, which CUDA takes and NVML does not.
+    /// The card with a shortened identifier, which CUDA accepts and NVML does not.
     fn completed(self) -> Option<Self> {
         let Choice::Uuid(start) = &self.choice else { return None };
         let uuid = |index: &u32| self.nvml.device_by_index(*index).ok()?.uuid().ok();
@@ -460,7 +460,7 @@ impl Card for NvmlCard {
         Some(f64::from(self.device()?.utilization_rates().ok()?.gpu))
     }
 
-    /// What is not free is used: `MLflow` asks in NVML's older way, in which the driver's reserve counts as used.
+    /// All memory that is not free counts as used: `MLflow` uses NVML's older call, in which the driver's reserve counts as used.
     fn memory(&self) -> Option<(u64, u64)> {
         let memory = self.device()?.memory_info().ok()?;
         Some((memory.total.saturating_sub(memory.free), memory.total))

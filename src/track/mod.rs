@@ -9,13 +9,13 @@
 //! {"type":"metrics","time":..,"elapsed":..,"step":12,"metrics":{"loss_mel":31.2,"grad_norm_g":"NaN"}}
 //! {"type":"event","time":..,"elapsed":..,"event":"checkpoint","data":{..}}
 //! {"type":"artifact","time":..,"elapsed":..,"path":"logs/anna/samples/epoch_10.wav","to":"samples/epoch_10.wav","key":"sample","step":110,"stamp":[295724,..]}
-//! {"type":"resume",..}                        the training went on in another process
+//! {"type":"resume",..}                        the training resumed in another process
 //! {"type":"finish","time":..,"elapsed":..,"status":"done","summary":{..}}
 //! ```
 //!
-//! JSON has no NaN or infinity; they are the texts "NaN", "Infinity" and "-Infinity", as MLflow takes them.
-//! From this file, and only from it, the lines go to everything else: MLflow, TensorBoard, the report (follow.rs).
-//! A training that was killed repeats the steps after its last checkpoint: for one key and step the last line counts.
+//! JSON has no NaN or infinity; they are the texts "NaN", "Infinity" and "-Infinity", as MLflow accepts them.
+//! This file is the only source for MLflow, TensorBoard and the report (follow.rs).
+//! A training that was killed repeats the steps after its last checkpoint: for each key and step the last line counts.
 
 mod artifact;
 mod ear;
@@ -52,7 +52,7 @@ use std::time::Duration;
 /// Layout of the lines above.
 const SCHEMA: u32 = 1;
 
-/// What gets the lines of a run besides its file; by default nothing.
+/// The targets of a run besides its file; by default none.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     pub mlflow: Option<mlflow::Place>,
@@ -60,21 +60,21 @@ pub struct Options {
     pub tensorboard: bool,
     /// MLflow's experiment; "" is [`mlflow::EXPERIMENT`].
     pub experiment: String,
-    /// How often the machine is measured; none: never.
+    /// How often the machine is measured; None: never.
     pub system_interval: Option<Duration>,
-    /// What is known of the recipe, the program and the machine, for MLflow's tags and the report.
+    /// Facts about the recipe, the program and the machine, for MLflow's tags and the report.
     pub tags: Map<String, Value>,
 }
 
-/// An open run. A file that cannot be written is a warning, never an error: training goes on, lines wait in memory and
-/// are written as soon as the file takes them.
+/// An open run. A file that cannot be written is a warning, never an error: training continues, lines wait in memory and
+/// are written as soon as the file is writable.
 pub struct Run {
     sampler: Mutex<Option<Sampler>>,
-    /// In the order in which they are waited for. Before the log, so that they end first.
+    /// In the order in which the end waits for them. Declared before the log, so that they end first.
     followers: Vec<follow::Thread>,
     log: Arc<Log>,
     workspace: Workspace,
-    /// Held so that the task goes on telling it.
+    /// Held so that the task keeps sending it events.
     _ear: Arc<task::Sink>,
 }
 
@@ -92,17 +92,17 @@ impl Run {
             }
         };
         let log = Arc::new(Log::new(id, sink));
-        // A folder that cannot be listed costs only the difference between two runs of a minute.
+        // If the folder cannot be listed, two runs in one minute may only get the same title.
         let title = new_title(log.id(), &runs(workspace).unwrap_or_default(), &jiff::tz::TimeZone::system());
         let opening = json!({ "schema": SCHEMA, "run": log.id(), "name": name, "title": title });
         Ok(Self::begin("start", opening, task, workspace, name, log, params, options))
     }
 
-    /// The run `id` again, its file continued: for a training that goes on from a checkpoint.
+    /// Reopens the run `id` and continues its file: for a training that resumes from a checkpoint.
     ///
     /// Errors: `file.not_found` if there is no such run.
     pub fn resume(task: &Task, workspace: &Workspace, id: &str, params: &Value, options: &Options) -> Result<Self> {
-        // Among the files that are there, so that no id leads out of the folder.
+        // Only among the existing files, so that no id leads out of the folder.
         if !runs(workspace)?.iter().any(|known| known == id) {
             return Err(Error::new(Kind::NotFound, format!("there is no run {id:?}"))
                 .path(folder(workspace))
@@ -114,9 +114,9 @@ impl Run {
         Ok(Self::begin("resume", opening, task, workspace, name, log, params, options))
     }
 
-    /// If `resuming`, the run in which the voice `name` is trained (see [`keep`]), or its newest, again; else, or if there is
-    /// none, a new run. The simple rule for recipes: a training that resumes from a checkpoint continues the record of the
-    /// training it resumes.
+    /// If `resuming`, reopens the run in which the voice `name` is trained (see [`keep`]), or its newest; else, or if there is
+    /// none, starts a new run. The simple rule for recipes: a training that resumes from a checkpoint continues the record of that
+    /// training.
     pub fn open(
         task: &Task,
         workspace: &Workspace,
@@ -131,7 +131,7 @@ impl Run {
         }
     }
 
-    /// Writes the opening line and starts what follows the log.
+    /// Writes the opening line and starts the followers of the log.
     #[expect(clippy::too_many_arguments, reason = "start and resume differ in two of them")]
     fn begin(
         kind: &str,
@@ -143,7 +143,7 @@ impl Run {
         params: &Value,
         options: &Options,
     ) -> Self {
-        // A card that the training does not use has nothing to say about it; params that do not say so leave it in.
+        // A card that the training does not use is irrelevant; without that information in params it is measured.
         let gpu = params["gpu"].as_bool().unwrap_or(true);
         let machine = options.system_interval.map(|interval| (Machine::new(&folder(workspace), gpu), interval));
         let mut tags = options.tags.clone();
@@ -188,7 +188,7 @@ impl Run {
         self.log.line("event", &json!({ "event": event, "data": data }));
     }
 
-    /// Records that the file at `path`, as it is now, belongs to the run's artefacts, at `to`.
+    /// Records the file at `path`, in its current state, as an artefact of the run, at `to`.
     pub fn artifact(&self, path: &Path, to: &str) {
         let stamp = artifact::stamp(path);
         self.log.line("artifact", &json!({ "path": self.relative(path), "to": to, "stamp": stamp }));
@@ -201,14 +201,14 @@ impl Run {
         self.log.line("artifact", &line);
     }
 
-    /// Paths in the workspace stand relative to it, so that it can be moved.
+    /// Paths in the workspace are written relative to it, so that it can be moved.
     fn relative(&self, path: &Path) -> String {
         let path = path.strip_prefix(self.workspace.root()).unwrap_or(path);
         path.display().to_string()
     }
 
-    /// Records the end ("done", "failed", "cancelled") and makes the file durable. More lines may follow: a file that is finished
-    /// last, a later training with more epochs.
+    /// Records the end ("done", "failed", "cancelled") and makes the file durable. More lines may follow: for a file that is finished
+    /// later, or a later training with more epochs.
     pub fn end(&self, status: &str, summary: &Value) {
         if let Some(sampler) = self.sampler().as_mut() {
             sampler.stop();
@@ -217,7 +217,7 @@ impl Run {
         self.sync();
     }
 
-    /// Waits, not for ever, until everything has arrived where it goes.
+    /// Waits, with a time limit, until every target has everything.
     pub fn flush(&self) {
         self.sync();
         for follower in &self.followers {
@@ -231,7 +231,7 @@ impl Run {
         self.flush();
     }
 
-    /// The energy that the GPUs used since this process opened the run, in joules; none without a GPU that tells.
+    /// The energy that the GPUs have used since this process opened the run, in joules; None without a GPU that reports it.
     pub fn gpu_energy(&self) -> Option<f64> {
         self.sampler().as_ref().and_then(Sampler::gpu_energy)
     }
@@ -257,14 +257,14 @@ pub const EPOCH: &str = "epoch/number";
 /// The file in logs/<voice> that names the run in which the voice is trained.
 const RUN_FILE: &str = "run.txt";
 
-/// Notes in logs/<voice> that the voice is trained in this run: a training that goes on there goes on in it.
+/// Notes in logs/<voice> that the voice is trained in this run, so that a resumed training continues the run.
 ///
 /// Errors: `file.write`, `file.disk_full`.
 pub fn keep(logs: &Path, run: &str) -> Result<()> {
     files::write(&logs.join(RUN_FILE), run)
 }
 
-/// The run in which the voice `name` is trained, if that was noted and the run is there.
+/// The run in which the voice `name` is trained, if that was noted and the run exists.
 fn kept(workspace: &Workspace, name: &str) -> Option<String> {
     let id = files::read_text(&workspace.logs(name).ok()?.join(RUN_FILE)).ok()?;
     runs(workspace).ok()?.into_iter().find(|known| known == id.trim())
@@ -275,7 +275,7 @@ pub fn log_path(workspace: &Workspace, id: &str) -> PathBuf {
     folder(workspace).join(format!("{id}.jsonl"))
 }
 
-/// The ids of all runs that were recorded, the oldest first.
+/// The ids of all recorded runs, the oldest first.
 ///
 /// Errors: `file.read`.
 pub fn runs(workspace: &Workspace) -> Result<Vec<String>> {

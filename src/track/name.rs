@@ -1,8 +1,8 @@
-//! What a run is called: by its file, and by people.
+//! The names of a run: the id for its file, the title for people.
 //!
 //! ```text
 //! id      20261122-213011-042-anna-9f3c    its file: UTC, so that names sort by start; the digits part two starts in one millisecond
-//! title   anna 2026-11-22 22:30            what people read, voice first and in local time; in the start line, so that it stays
+//! title   anna 2026-11-22 22:30            for people: voice first, in local time; stored in the start line
 //! ```
 
 use crate::files::{self, Workspace};
@@ -13,17 +13,17 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::time::Instant;
 
-/// Bytes of a log that are looked at for its start line, which holds settings alone.
+/// Bytes of a log that are read for its start line, which holds only settings.
 const MOST_OF_A_START: u64 = 4 << 20;
 
-/// The id of a run that begins now.
+/// The id of a run that starts now.
 pub(super) fn new_id(name: &str) -> String {
     let now = Timestamp::now();
     let unique = files::digest(format!("{name} {} {now:?} {:?}", std::process::id(), Instant::now()));
     format!("{}-{:03}-{name}-{}", now.strftime("%Y%m%d-%H%M%S"), now.subsec_millisecond(), &unique[..4])
 }
 
-/// When a run began; none for a name that is no id.
+/// The start of a run; None for a name that is not an id.
 fn began(id: &str) -> Option<Timestamp> {
     let (date, rest) = id.split_at_checked("20261122-213011".len())?;
     let time = jiff::civil::DateTime::strptime("%Y%m%d-%H%M%S", date).ok()?;
@@ -32,18 +32,18 @@ fn began(id: &str) -> Option<Timestamp> {
     Timestamp::from_millisecond(whole + ms).ok()
 }
 
-/// When a run began, in Unix seconds, to the millisecond; now for a name that is no id.
+/// The start of a run in Unix seconds, to the millisecond; now for a name that is not an id.
 pub(super) fn started(id: &str) -> f64 {
     began(id).unwrap_or_else(Timestamp::now).as_millisecond() as f64 / 1000.0
 }
 
-/// The name, usually the voice, of the run `id`; none for a name that is no id.
+/// The name, usually the voice, of the run `id`; None for a name that is not an id.
 pub fn name_of(id: &str) -> Option<&str> {
     let (_, rest) = id.split_at_checked("20261122-213011-042-".len())?;
     rest.rsplit_once('-').map(|(name, _)| name)
 }
 
-/// What people call a run that begins: name and minute; beside another run of that name and minute also the second and the
+/// The title of a new run: name and minute; if another run has the same name and minute, also the second and the
 /// digits of its id.
 pub(super) fn new_title(id: &str, others: &[String], zone: &TimeZone) -> String {
     let minute = minute(id, zone);
@@ -61,7 +61,7 @@ fn minute(id: &str, zone: &TimeZone) -> Option<String> {
     Some(began(id)?.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M").to_string())
 }
 
-/// A title that no other run has, from the id alone.
+/// A unique title, made only from the id.
 fn derived(id: &str, zone: &TimeZone) -> String {
     let (Some(began), Some(name), Some((_, digits))) = (began(id), name_of(id), id.rsplit_once('-')) else {
         return id.to_owned();
@@ -69,12 +69,12 @@ fn derived(id: &str, zone: &TimeZone) -> String {
     format!("{name} {} {digits}", began.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S"))
 }
 
-/// The title of a run whose start line is `start`; runs of older versions have none there.
+/// The title in the start line `start`; runs of older versions have none there.
 pub fn title(id: &str, start: &Value) -> String {
     start["title"].as_str().map_or_else(|| derived(id, &TimeZone::system()), str::to_owned)
 }
 
-/// The title of a run, as its file says it.
+/// The title of a run, from its file.
 pub fn title_of(workspace: &Workspace, id: &str) -> String {
     let first_line = || {
         let mut line = Vec::new();
@@ -85,8 +85,8 @@ pub fn title_of(workspace: &Workspace, id: &str) -> String {
     title(id, &first_line().unwrap_or_default())
 }
 
-/// The folder of a run that shows its title: without colons in the time, which Windows does not allow. The id for a title that is not of
-/// this program's making.
+/// A folder name from a run's title: without colons in the time, which Windows does not allow. The id if another program made the
+/// title.
 pub(super) fn folder_name(id: &str, title: &str) -> String {
     let ours = |rest: &&str| rest.chars().all(|c| c.is_ascii_alphanumeric() || " -:".contains(c));
     match name_of(id).and_then(|name| Some((name, title.strip_prefix(name).filter(ours)?))) {

@@ -1,4 +1,4 @@
-//! What a run came to, in few numbers: for the table at its end.
+//! The results of a run in a few numbers, for the table at its end.
 
 use super::read::Record;
 use serde_json::Value;
@@ -11,7 +11,7 @@ pub struct Scored {
     pub value: f64,
 }
 
-/// What the last process of a run did, and what the whole run came to.
+/// The work of a run's last process, and the results of the whole run.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Overview {
     pub epochs: usize,
@@ -23,15 +23,15 @@ pub struct Overview {
     pub processes: usize,
     /// How long they worked, without the pauses between them.
     pub run_seconds: f64,
-    /// Time spent in the run's epochs, in all processes; one that was repeated after a kill counts as its last.
+    /// Time spent in the run's epochs, in all processes; for an epoch that was repeated after a kill the last time counts.
     pub run_train_seconds: f64,
-    /// The epoch with the smallest mean of the metric that was asked for, over all processes.
+    /// The epoch with the smallest mean of the metric, over all processes.
     pub best: Option<Scored>,
     pub last: Option<Scored>,
 }
 
 impl Overview {
-    /// `metric`: a loss of which every epoch records the mean, such as "loss_mel".
+    /// `metric`: a loss whose mean is recorded in every epoch, such as "loss_mel".
     pub fn of(record: &Record, metric: &str) -> Self {
         let mut overview = Self { processes: record.sessions.len(), run_seconds: record.seconds(), ..Self::default() };
         let before = record.sessions.last().map_or(0, |session| session.events);

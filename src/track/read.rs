@@ -17,45 +17,45 @@ pub struct Point {
     pub value: f64,
 }
 
-/// What one process wrote into a run's file.
+/// The part of a run's file that one process wrote.
 #[derive(Clone, Debug, Default)]
 pub struct Session {
     /// Its start or resume line; null if that line was lost.
     pub opening: Value,
-    /// Unix seconds of its first and last line; 0 if no line has a time that can be one.
+    /// Unix seconds of its first and last line; 0 if no line has a valid time.
     pub time: (f64, f64),
     /// How long it worked on the run, up to its finish line, by a clock that never jumps.
     pub seconds: f64,
-    /// Its last finish line; null if it was killed or goes on.
+    /// Its last finish line; null if it was killed or is still running.
     pub finish: Value,
-    /// How many of the record's events stand before it.
+    /// The number of the record's events before it.
     pub events: usize,
 }
 
-/// What a run's file says.
+/// The content of a run's file.
 #[derive(Clone, Debug, Default)]
 pub struct Record {
     /// The start line.
     pub start: Value,
     /// One for each process that wrote the file, in order.
     pub sessions: Vec<Session>,
-    /// key -> step -> point; a step that was repeated after a kill has its last value.
+    /// key -> step -> point; for a step that was repeated after a kill, the last value.
     pub metrics: BTreeMap<String, BTreeMap<i64, Point>>,
     /// The event and artifact lines, in order.
     pub events: Vec<Value>,
-    /// The status of the last finish line; none if the run was killed or goes on.
+    /// The status of the last finish line; None if the run was killed or is still running.
     pub status: Option<String>,
-    /// Lines that are no JSON object of a known type, and values that cannot be what their name says; a kill leaves at most one.
+    /// The number of lines that are not a JSON object of a known type, and of invalid values; a kill leaves at most one.
     pub damaged: usize,
 }
 
 impl Record {
-    /// The metric by which its epochs are compared.
+    /// The metric for comparing its epochs.
     pub fn best_metric(&self) -> &str {
         self.start["params"]["best_metric"].as_str().unwrap_or("loss_mel")
     }
 
-    /// What is wrong with the file, in words; none if nothing is.
+    /// A message about damage in the file; None if there is none.
     pub fn damage(&self) -> Option<String> {
         match self.damaged {
             0 if self.sessions.is_empty() => Some("nothing is recorded in it".to_owned()),
@@ -72,14 +72,14 @@ impl Record {
     }
 }
 
-/// The content of a run's file. Torn lines are counted, not fatal.
+/// Reads a run's file. Damaged lines are counted, not fatal.
 ///
 /// Errors: `file.not_found`, `file.read`.
 pub fn read(path: &Path) -> Result<Record> {
     let bytes = files::read(path)?;
     let mut record = Record::default();
     for line in bytes.split(|b| *b == b'\n').filter(|line| !line.is_empty()) {
-        // Nearly all lines are whole metrics lines, and take a quarter of the time so.
+        // Nearly all lines are whole metrics lines; this path takes a quarter of the time.
         if let Some(line) =
             line.starts_with(METRICS).then(|| serde_json::from_slice::<MetricsLine>(line).ok()).flatten()
         {
@@ -100,10 +100,10 @@ pub fn read(path: &Path) -> Result<Record> {
     Ok(record)
 }
 
-/// How the metrics lines of this program begin.
+/// The beginning of this program's metrics lines.
 const METRICS: &[u8] = b"{\"type\":\"metrics\",";
 
-/// A metrics line as this program writes it. What differs in anything is read as any JSON.
+/// A metrics line as this program writes it. Any other line is parsed as general JSON.
 #[derive(Deserialize)]
 struct MetricsLine<'a> {
     time: f64,
@@ -151,11 +151,11 @@ impl<'de: 'a, 'a> Deserialize<'de> for Metrics<'a> {
     }
 }
 
-/// A text that is not copied where it holds no escapes.
+/// A text that is copied only if it contains escapes.
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// A number as [`number`] takes it.
+/// A number as [`number`] accepts it.
 struct Measured(f64);
 
 impl<'de> Deserialize<'de> for Measured {
@@ -188,7 +188,7 @@ impl<'de> Deserialize<'de> for Measured {
     }
 }
 
-/// Notes whose process a line is. What a line says counts even if its time cannot be one.
+/// Assigns a line to its process. A line counts even if its time is invalid.
 fn add_to_session(record: &mut Record, line: &Value) {
     let Some(kind @ ("start" | "resume" | "metrics" | "event" | "artifact" | "finish")) = line["type"].as_str() else {
         return;
@@ -213,7 +213,7 @@ fn begin(record: &mut Record, opening: Value) {
     record.sessions.push(Session { opening, events, ..Session::default() });
 }
 
-/// The session of a line; one without an opening if that was lost.
+/// The session of a line; a session without an opening if that line was lost.
 fn session(record: &mut Record, time: f64, elapsed: f64) -> &mut Session {
     if record.sessions.is_empty() {
         begin(record, Value::Null);
@@ -224,7 +224,7 @@ fn session(record: &mut Record, time: f64, elapsed: f64) -> &mut Session {
         session.time.0 = time;
     }
     session.time.1 = time;
-    // What is done once a run has ended, such as storing its page, is no work on it: else the page would say another time than all later looks.
+    // Work after the end of a run, such as storing its page, does not count: else the page would show another time than later pages.
     if session.finish.is_null() {
         session.seconds = session.seconds.max(elapsed);
     }
@@ -246,7 +246,7 @@ fn add_metrics(record: &mut Record, line: &Value) {
 }
 
 fn insert(record: &mut Record, key: &str, step: i64, point: Point) {
-    // Nearly every key is known already, and is then not copied.
+    // Nearly every key is known already; then it is not copied.
     let points = match record.metrics.get_mut(key) {
         Some(points) => points,
         None => record.metrics.entry(key.to_owned()).or_default(),
@@ -259,12 +259,12 @@ pub(super) fn is_time(unix_seconds: f64) -> bool {
     (0.0..=253_402_207_200.0).contains(&unix_seconds)
 }
 
-/// Whether seconds can be how long something took: three hundred years at most. Whatever is longer cannot be added up or shown.
+/// Whether seconds are a valid length of time: three hundred years at most. Longer ones cannot be added up or shown.
 fn is_length(seconds: f64) -> bool {
     (0.0..=1e10).contains(&seconds)
 }
 
-/// How long something took, in seconds; none for what is no length of time.
+/// A length of time in seconds; None if it is invalid.
 pub fn seconds(value: &Value) -> Option<f64> {
     value.as_f64().filter(|seconds| is_length(*seconds))
 }

@@ -1,4 +1,4 @@
-//! Writes what the machine is doing into the event log every so often, on a thread of its own.
+//! Writes the machine's load into the event log at intervals, on its own thread.
 
 use super::log::Log;
 use super::machine::Machine;
@@ -18,12 +18,12 @@ pub(super) struct Sampler {
 
 impl Sampler {
     /// Samples every `interval`. The step of a sample is the number of whole seconds since `started`, when the run first began
-    /// (Unix seconds), so that a resumed run goes on to the right of itself.
+    /// (Unix seconds), so that a resumed run continues to the right.
     pub fn start(machine: Machine, log: &Arc<Log>, started: f64, interval: Duration) -> Self {
         let machine = Arc::new(Mutex::new(machine));
         let (stop, stopped) = mpsc::channel();
         let (measured, log) = (machine.clone(), log.clone());
-        // Without a thread there are no samples; training is not worth stopping for that.
+        // Without a thread there are no samples, which is no reason to stop a training.
         let thread = std::thread::Builder::new().name("sampler".into()).spawn(move || {
             let mut wait = FIRST;
             loop {
@@ -49,7 +49,7 @@ impl Sampler {
     pub fn stop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
-            // A panic there was told by Rust, and cost samples only.
+            // Rust has printed its panic; only samples are lost.
             let _ = thread.join();
         }
     }

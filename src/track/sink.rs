@@ -1,4 +1,4 @@
-//! A file that takes whole lines and survives trouble: what cannot be written waits, and is written when it can be.
+//! A file of whole lines that survives write errors: lines that cannot be written wait in memory until they can.
 
 use crate::error::Error;
 use crate::task::Task;
@@ -7,23 +7,23 @@ use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Lines kept while the file takes none: about a day of steps. The oldest go first, and their number is told.
+/// Most lines kept while the file is not writable: about a day of steps. The oldest are dropped first, and their number is reported.
 const MOST_WAITING: usize = 64 << 20;
-/// Seconds between two tries to write to a file that failed.
+/// Seconds between two attempts to write to a file that failed.
 const RETRY_EVERY: Duration = Duration::from_secs(5);
 
 pub(super) struct Sink {
     path: PathBuf,
     task: Task,
     file: Option<File>,
-    /// Bytes not yet written; the first may continue a line of which a part is in the file.
+    /// Bytes not yet written; the first may continue a line that is partly in the file.
     waiting: Vec<u8>,
     lost: usize,
     failed: Option<Instant>,
 }
 
 impl Sink {
-    /// A sink on a new file; none if a file of this name exists.
+    /// A sink on a new file; None if a file of this name exists.
     pub fn create(task: &Task, path: PathBuf) -> Option<Self> {
         let mut sink = Self::closed(task, path);
         let opened = prepare(&sink.path).and_then(|()| File::options().append(true).create_new(true).open(&sink.path));
@@ -40,7 +40,7 @@ impl Sink {
         let mut sink = Self::closed(task, path);
         match ends_in_newline(&sink.path) {
             Ok(true) => {}
-            // The torn line stays; readers skip it.
+            // The line cut short stays; readers skip it.
             Ok(false) => sink.waiting.push(b'\n'),
             Err(e) => sink.fail(e),
         }
@@ -64,7 +64,7 @@ impl Sink {
         }
     }
 
-    /// Writes what waits and makes it durable.
+    /// Writes the waiting lines and makes them durable.
     pub fn sync(&mut self) {
         self.flush();
         if let Some(Err(e)) = self.file.as_ref().map(File::sync_data) {
@@ -72,7 +72,7 @@ impl Sink {
         }
     }
 
-    /// The file, for an fsync that nobody who writes has to wait for.
+    /// The file, for an fsync that no writer has to wait for.
     pub fn handle(&self) -> Option<File> {
         self.file.as_ref()?.try_clone().ok()
     }
@@ -104,11 +104,11 @@ impl Sink {
         Ok(())
     }
 
-    /// Tells the first failure of a row as a warning. A failed fsync may have dropped the pages for good; it is told like any other.
+    /// Warns about the first of several failures in a row. A failed fsync may have lost pages for good; it is reported like any other.
     pub fn fail(&mut self, cause: std::io::Error) {
         if self.failed.replace(Instant::now()).is_none() {
             let error = Error::io("write", &self.path, cause);
-            self.task.warn(format!("{error}; training goes on, the metrics wait in memory"));
+            self.task.warn(format!("{error}; training continues and the metrics wait in memory"));
         }
     }
 

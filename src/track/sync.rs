@@ -1,4 +1,4 @@
-//! Runs that did not reach MLflow, sent afterwards: `rvc-run track sync`.
+//! `rvc-run track sync`: sends the runs that did not reach MLflow.
 
 use super::follow::{Follower, Target, Thread};
 use super::mlflow::{self, EXPERIMENT, Place};
@@ -10,12 +10,12 @@ use crate::{Error, Kind, Result};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
-/// Where the cursors of a run's followers lie: tracking/follow/<run>/<target>.
+/// The folder of the cursors of a run's followers: tracking/follow/<run>/<target>.
 pub(super) fn cursors(workspace: &Workspace, id: &str) -> PathBuf {
     workspace.tracking().join("follow").join(id)
 }
 
-/// What a run's folder of a target remembers beside the cursor: the address and the experiment.
+/// Stored beside the cursor of a target: the address and the experiment.
 const DESTINATION: &str = "destination.json";
 
 /// Starts to follow a run that is being written.
@@ -36,7 +36,7 @@ pub(super) fn start(
     match opened() {
         Ok((target, folder)) => Thread::start(task, log, &folder, Box::new(target)),
         Err::<_, Error>(error) => {
-            task.warn(format!("MLflow gets nothing of this run: {error}"));
+            task.warn(format!("MLflow gets no data from this run: {error}"));
             None
         }
     }
@@ -47,7 +47,7 @@ pub(super) fn tensorboard(workspace: &Workspace, id: &str) -> (PathBuf, TensorBo
     (cursors(workspace, id).join("tensorboard"), TensorBoard::new(workspace, id))
 }
 
-/// A place of a run: the folder of its cursor, and the experiment there. A run stays in the one in which it began.
+/// A destination of a run: the folder of its cursor, and the experiment there. A run stays in its first experiment.
 struct Destination {
     folder: PathBuf,
     experiment: String,
@@ -62,7 +62,7 @@ impl Destination {
         Self { folder, experiment: known.unwrap_or_else(|| named.to_owned()), uri: place.address() }
     }
 
-    /// From now on the run is sent there whenever runs are sent.
+    /// Adds the destination to those that later syncs of the run use.
     fn remember(&self) -> Result<()> {
         let path = self.folder.join(DESTINATION);
         if known_destination(&path).is_some() {
@@ -78,22 +78,22 @@ fn known_destination(path: &Path) -> Option<(String, String)> {
     Some((value["tracking_uri"].as_str()?.to_owned(), value["experiment"].as_str()?.to_owned()))
 }
 
-/// What became of a run and one of its destinations.
+/// The outcome of a run at one of its destinations.
 #[derive(Debug)]
 pub struct Synced {
     pub run: String,
     pub to: String,
-    /// How many points were looked at; those that were there already included.
+    /// The number of points checked, including those that were there already.
     pub points: usize,
     /// None if everything has arrived.
     pub error: Option<Error>,
 }
 
-/// Delivers the rest of every run in tracking/events, or of `runs` alone, to `place`, or (if it is None) to wherever each run went.
+/// Delivers the rest of every run in tracking/events, or only of `runs`, to `place`, or if None to each run's own destinations.
 ///
-/// A run that another process is writing is left to it. `parse` makes a place of an address, with what the environment says
-/// about logging in.
-/// Errors: `file.not_found` for a name that is no run; `cancelled`.
+/// A run that another process is writing is left to it. `parse` makes a place from an address, with the login from the
+/// environment.
+/// Errors: `file.not_found` for a name that is not a run; `cancelled`.
 pub fn sync(
     task: &Task,
     workspace: &Workspace,
@@ -113,7 +113,7 @@ pub fn sync(
             let (points, error) = outcome.map_or_else(|error| (0, Some(error)), |points| (points, None));
             done.push(Synced { run: id.clone(), to, points, error });
         };
-        // What a killed run did not write for TensorBoard any more.
+        // The lines that a killed run did not write for TensorBoard.
         let (folder, target) = tensorboard(workspace, &id);
         if place.is_none() && folder.is_dir() {
             tell(target.name(), follow(workspace, &id, &folder, Box::new(target)));
@@ -132,12 +132,12 @@ pub fn sync(
     Ok(done)
 }
 
-/// Puts right the paths of artefacts in a folder of MLflow's, with a word. Errors: as [`mlflow::renew_paths`].
+/// Corrects the paths of artefacts in an MLflow folder and reports it. Errors: as [`mlflow::renew_paths`].
 pub fn renew_paths(task: &Task, folder: &Path) -> Result<()> {
     let renewed = mlflow::renew_paths(folder)?;
     if renewed > 0 {
         task.info(format!(
-            "{} was moved: the paths of artefacts of {renewed} {} in it were put right",
+            "{} was moved: the artefact paths of {renewed} {} in it were corrected",
             folder.display(),
             if renewed == 1 { "run or experiment" } else { "runs and experiments" }
         ));
@@ -158,14 +158,14 @@ fn chosen(workspace: &Workspace, named: &[String]) -> Result<Vec<String>> {
 fn known_places(workspace: &Workspace, id: &str, parse: &dyn Fn(&str) -> Result<Option<Place>>) -> Result<Vec<Place>> {
     let own = Place::Folder(workspace.tracking().join("mlruns"));
     let place = |(folder, uri): (PathBuf, String)| {
-        // The workspace's own folder is that wherever the workspace has been moved to.
+        // The workspace's own folder stays the same destination after the workspace was moved.
         let is_own = folder.file_name().is_some_and(|name| *name == *own.slug(workspace));
         if is_own { Some(Ok(own.clone())) } else { parse(&uri).transpose() }
     };
     went(workspace, id)?.into_iter().filter_map(place).collect()
 }
 
-/// The folder of each place that a run was sent to, and the address.
+/// The cursor folder and the address of each destination of a run.
 fn went(workspace: &Workspace, id: &str) -> Result<Vec<(PathBuf, String)>> {
     let folder = cursors(workspace, id);
     let folders = if folder.is_dir() { files::list(&folder)? } else { Vec::new() };
@@ -176,7 +176,7 @@ fn went(workspace: &Workspace, id: &str) -> Result<Vec<(PathBuf, String)>> {
     Ok(known.collect())
 }
 
-/// Where a run was sent: addresses of servers and paths of folders. Errors: `file.read`.
+/// The destinations of a run: addresses of servers and paths of folders. Errors: `file.read`.
 pub fn addresses(workspace: &Workspace, id: &str) -> Result<Vec<String>> {
     Ok(went(workspace, id)?.into_iter().map(|(_, uri)| uri).collect())
 }
@@ -185,12 +185,12 @@ fn sync_run(workspace: &Workspace, id: &str, place: &Place, experiment: &str) ->
     let destination = Destination::of(workspace, id, place, experiment);
     let target = place.target(workspace, id, name_of(id).unwrap_or(id), &destination.experiment)?;
     let points = follow(workspace, id, &destination.folder, Box::new(target))?;
-    // An address with a slip in it is not kept.
+    // An invalid address is not kept.
     destination.remember()?;
     Ok(points)
 }
 
-/// Delivers the rest of a run to a target; returns how many points were looked at.
+/// Delivers the rest of a run to a target; returns the number of points checked.
 fn follow(workspace: &Workspace, id: &str, folder: &Path, target: Box<dyn Target>) -> Result<usize> {
     let mut follower = Follower::open(&super::log_path(workspace, id), folder, target)?;
     follower.catch_up().map_err(|trouble| trouble.error)?;

@@ -1,17 +1,17 @@
 //! TensorBoard: a run's points, pictures and sounds in tracking/tensorboard/<title>/events.out.tfevents.*
 //!
 //! ```text
-//! file     record, record, ...                       each process that has something to say begins a file of its own
+//! file     record, record, ...                       each process that writes anything begins its own file
 //! record   length u64 | its CRC | event | its CRC    little endian; masked CRC-32C
 //! event    1 wall_time f64, 2 step i64, and one of: 3 file_version text, 5 summary, 7 session_log { 1 status }
 //! summary  1 value { 1 tag text, and one of: 2 number f32, 4 image { 1 height, 2 width, 3 colorspace, 4 bytes },
 //!                    6 audio { 1 sample_rate f32, 2 num_channels, 3 length_frames, 4 bytes, 5 content_type } }
 //! ```
 //!
-//! A training that was killed repeats steps, and shows once: TensorBoard's server forgets what a tag had at that step and
-//! after it when the tag comes again. Its Python readers wait for a session_log START, and then forget *all* tags from its
-//! step on. What no training repeats (system/..., whose steps are seconds; what was measured before the training went on)
-//! is therefore written again behind it.
+//! A training that was killed repeats steps, but they show once: when a tag comes again, TensorBoard's server drops its values at that
+//! step and later. Its Python readers wait for a session_log START and then drop *all* tags from its step on. Points that the
+//! training does not repeat (system/..., whose steps are seconds; those measured before the training resumed) are
+//! therefore written again after it.
 //! Source: TensorFlow's event.proto, summary.proto and TFRecord format; tried with TensorBoard 2.21. Tags are RVC's.
 
 use super::artifact;
@@ -40,12 +40,12 @@ mod field {
     pub const AUDIO: u64 = 6;
 }
 
-/// The version whose readers heed session_log.
+/// The version whose readers use session_log.
 const VERSION: &str = "brain.Event:2";
 const START: u64 = 1;
-/// Metrics whose steps are the training's own: where they go back, the training went back.
+/// Metrics with the training's own steps: if they go back, the training went back.
 const TRAINING: [&str; 5] = ["loss_disc", "loss_gen", "loss_fm", "loss_mel", "loss_kl"];
-/// Tags with this beginning have seconds for steps.
+/// Tags with this prefix have seconds for steps.
 const SECONDS: &str = "system/";
 /// A larger picture or sound is left out: TensorBoard keeps all of them in memory.
 const MOST_BYTES: u64 = 256 << 20;
@@ -55,8 +55,8 @@ pub fn folder(workspace: &Workspace) -> PathBuf {
     workspace.tracking().join("tensorboard")
 }
 
-/// The folder of a run's event files, which TensorBoard shows as the run's name: its title (see `name.rs`), or its id in folders of
-/// older versions.
+/// The folder of a run's event files, which TensorBoard shows as the run's name: its title (see `name.rs`), or in older folders
+/// its id.
 pub fn run_folder(workspace: &Workspace, id: &str) -> PathBuf {
     let older = folder(workspace).join(id);
     if older.is_dir() {
@@ -66,16 +66,16 @@ pub fn run_folder(workspace: &Workspace, id: &str) -> PathBuf {
     }
 }
 
-/// The lines of an event log as TensorBoard has them.
+/// Writes the lines of an event log for TensorBoard.
 pub(super) struct TensorBoard {
     folder: PathBuf,
     workspace: Workspace,
-    /// This process's file, once something was written.
+    /// This process's file, after the first write.
     file: Option<Open>,
     /// The size of all event files of the run.
     bytes: u64,
     place: Place,
-    /// What is in the files already when the log is read from its start again.
+    /// The content of the files, when the log is read from its start again.
     there: HashSet<u64>,
     /// Pictures and sounds that could not be shown.
     skipped: Vec<String>,
@@ -86,21 +86,21 @@ struct Open {
     file: File,
     /// Bytes of whole deliveries.
     whole: u64,
-    /// A failed delivery may have left a part behind them.
+    /// A failed delivery may have left a part after them.
     torn: bool,
 }
 
-/// Where the training is.
+/// The position of the training.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Place {
     /// The last step of the training.
     trained: Option<i64>,
-    /// When the run was resumed (Unix milliseconds), until its training goes on.
+    /// The time of the resume (Unix milliseconds), until the next step of training.
     resumed_ms: Option<i64>,
 }
 
 impl TensorBoard {
-    /// A target that writes the run `id`. Nothing is made before there is something to write.
+    /// A target that writes the run `id`. It creates no file before the first write.
     pub fn new(workspace: &Workspace, id: &str) -> Self {
         Self {
             folder: run_folder(workspace, id),
@@ -127,7 +127,7 @@ impl TensorBoard {
         sized.collect()
     }
 
-    /// Remembers what the files hold, and cuts off what a kill or a power cut has torn.
+    /// Remembers the files' content, and cuts off a record that a kill or a power cut damaged.
     fn look(&mut self) -> Result<()> {
         self.there.clear();
         self.bytes = 0;
@@ -151,7 +151,7 @@ impl TensorBoard {
         }
     }
 
-    /// Tells that the training goes on from the step of `first`, earlier than it was; see the head of this file.
+    /// Records that the training resumes at the earlier step of `first`; see the head of this file.
     fn restart(&self, records: &mut Vec<u8>, first: &Sample, resumed_ms: Option<i64>) -> Result<()> {
         let start = session_start(first.time_ms, first.step);
         if Entry::of(&start).is_some_and(|entry| self.there.contains(&entry.id())) {
@@ -175,7 +175,7 @@ impl TensorBoard {
         Ok(())
     }
 
-    /// Writes `records`, whole or (after an error) not at all; a later write puts that right.
+    /// Writes `records`, whole or (after an error) not at all; a later write repairs a partial one.
     fn write(&mut self, records: &[u8], time_ms: i64) -> Result<()> {
         if records.is_empty() {
             return Ok(());
@@ -189,7 +189,7 @@ impl TensorBoard {
         if open.whole == 0 {
             record(&mut bytes, &event(time_ms, 0, field::FILE_VERSION, VERSION.as_bytes()));
             if first_file {
-                // One of the readers takes the first START for the beginning, whatever its step.
+                // One of the readers treats the first START as the beginning, at any step.
                 record(&mut bytes, &session_start(time_ms, 0));
             }
         }
@@ -257,7 +257,7 @@ impl Target for TensorBoard {
         let (mut records, mut place) = (Vec::new(), self.place);
         for line in points.chunk_by(|a, b| (a.step, a.time_ms) == (b.step, b.time_ms)) {
             if line.iter().any(|sample| TRAINING.contains(&sample.key.as_str())) {
-                // A step that is measured twice in a row is no return, but after a resume it is.
+                // A step measured twice in a row is not a return, except after a resume.
                 let back = place.trained.map(|last| last + i64::from(place.resumed_ms.is_some()));
                 if back.is_some_and(|first_new| line[0].step < first_new) {
                     self.restart(&mut records, &line[0], place.resumed_ms)?;
@@ -288,7 +288,7 @@ impl Target for TensorBoard {
         json!({ "bytes": self.bytes, "trained": self.place.trained, "resumed_ms": self.place.resumed_ms })
     }
 
-    /// After a kill, and if something is missing, the log is read again and compared with what is there.
+    /// After a kill, and if something is missing, the log is read again and compared with the files.
     fn open(&mut self, state: &Value, clean: bool) -> Result<bool> {
         let bytes: u64 = self.event_files()?.iter().map(|(_, bytes)| bytes).sum();
         if clean && state["bytes"].as_u64() == Some(bytes) {
@@ -312,14 +312,14 @@ impl Target for TensorBoard {
         Err(Error::new(
             Kind::DataDamaged,
             format!(
-                "these pictures and sounds are gone, others by now, damaged or larger than {} MB: {skipped}",
+                "these pictures and sounds are missing, changed, damaged or larger than {} MB: {skipped}",
                 MOST_BYTES >> 20
             ),
         ))
     }
 }
 
-/// RVC's name in TensorBoard of a metric; others keep their own.
+/// RVC's TensorBoard name of a metric; other metrics keep their own name.
 fn tag(key: &str) -> &str {
     match key {
         "loss_gen" => "loss/g/total",
@@ -331,7 +331,7 @@ fn tag(key: &str) -> &str {
     }
 }
 
-/// The time in an event file's name; none if it is no event file.
+/// The time in an event file's name; None if it is not an event file.
 fn seconds_of(path: &Path) -> Option<u64> {
     let (_, rest) = path.file_name()?.to_str()?.split_once("tfevents.")?;
     rest.split('.').next()?.parse().ok()
@@ -370,7 +370,7 @@ fn summary(time_ms: i64, step: i64, tag: &str, content: &[u8]) -> Vec<u8> {
     event(time_ms, step, field::SUMMARY, &summary)
 }
 
-/// The image message of a PNG file; none if it is none.
+/// The image message of a PNG file; None unless it is a PNG.
 fn image(png: &[u8]) -> Option<Vec<u8>> {
     // Signature, length and name of the header, width, height, bits, colour type.
     let header = png.strip_prefix(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR")?.get(..10)?;
@@ -390,7 +390,7 @@ fn image(png: &[u8]) -> Option<Vec<u8>> {
     Some(image)
 }
 
-/// The audio message of a wav file; none if it is none.
+/// The audio message of a wav file; None unless it is a wav.
 fn audio(wav: &[u8]) -> Option<Vec<u8>> {
     let reader = hound::WavReader::new(wav).ok()?;
     let spec = reader.spec();
@@ -403,7 +403,7 @@ fn audio(wav: &[u8]) -> Option<Vec<u8>> {
     Some(audio)
 }
 
-/// What tells an event from another: everything but the content of pictures and sounds.
+/// The identity of an event: everything but the content of pictures and sounds.
 #[derive(Debug, Default, Hash, PartialEq)]
 struct Entry<'a> {
     time: u64,
@@ -419,7 +419,7 @@ impl<'a> Entry<'a> {
         Self { time: (time_ms as f64 / 1000.0).to_bits(), step, tag: tag.as_bytes(), field, number: &[] }
     }
 
-    /// The entry of an encoded event; none for a file_version, or what is no event.
+    /// The entry of an encoded event; None for a file_version, or if it is not an event.
     fn of(event: &'a [u8]) -> Option<Self> {
         let mut entry = Self::default();
         for (field, part) in Fields(event) {
@@ -449,7 +449,7 @@ impl<'a> Entry<'a> {
         f64::from_bits(self.time)
     }
 
-    /// 64 bits: a million events have two that are equal by chance once in forty million runs.
+    /// 64 bits: among a million events two collide once in forty million runs.
     fn id(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         self.hash(&mut hasher);
@@ -459,7 +459,7 @@ impl<'a> Entry<'a> {
 
 // --- Protocol Buffers' wire format ------------------------------------------------------------------------------------
 
-/// How a field is stored: the low three bits of its key.
+/// The storage type of a field: the low three bits of its key.
 mod wire {
     pub const NUMBER: u64 = 0;
     pub const EIGHT: u64 = 1;
@@ -558,7 +558,7 @@ fn read_file(path: &Path, each: impl FnMut(&[u8])) -> Result<u64> {
     read.map_err(|e| Error::io("read", path, e))
 }
 
-/// Gives every whole event to `each`, up to the first that is torn or damaged. Returns the bytes of their records.
+/// Calls `each` with every whole event, up to the first that is cut off or damaged. Returns the bytes of their records.
 fn read_records(mut from: impl Read, mut each: impl FnMut(&[u8])) -> std::io::Result<u64> {
     let (mut head, mut body, mut whole) = (Vec::new(), Vec::new(), 0);
     loop {

@@ -15,16 +15,16 @@ use std::path::{Path, PathBuf};
 
 pub(super) struct Folder {
     root: PathBuf,
-    /// The run's folder, once it is known to be there.
+    /// The run's folder, once it is known to exist.
     run: Option<PathBuf>,
     /// The run's name.
     title: String,
     experiment_id: String,
-    /// meta.yaml's fields that change.
+    /// The changing fields of meta.yaml.
     meta: Meta,
-    /// Files that were appended to and are not yet on disk for certain.
+    /// Files that were appended to and not yet synced.
     touched: BTreeSet<PathBuf>,
-    /// The lines that metrics' files were found to have, while that matters.
+    /// The existing lines of the metrics' files, while they are needed.
     there: HashMap<PathBuf, HashSet<String>>,
 }
 
@@ -37,7 +37,7 @@ struct Meta {
 }
 
 impl Folder {
-    /// `root`: the folder mlruns; made when the first run is.
+    /// `root`: the folder mlruns, created with the first run.
     pub fn new(root: &Path) -> Result<Self> {
         let root = std::path::absolute(root).map_err(|e| Error::io("find", root, e))?;
         Ok(Self {
@@ -125,7 +125,7 @@ impl Store for Folder {
         self.experiment_id = if let Some(id) = find(&self.root, &run.experiment)? {
             id
         } else {
-            // Digits, as MLflow's own; the same for the same name, so that two processes cannot make two.
+            // Digits, like MLflow's own; equal for equal names, so that two processes cannot create two.
             let digest = files::digest(&run.experiment);
             let number = u64::from_str_radix(&digest[..15], 16).unwrap_or_default() % 900_000_000_000_000_000;
             let id = (100_000_000_000_000_000 + number).to_string();
@@ -167,7 +167,7 @@ impl Store for Folder {
         let folder = self.run().join("metrics");
         for (key, samples) in by_key {
             let appended = self.append(free_path(&folder, key), &samples, doubtful);
-            // What a failed write left of a line is found when the file is read again.
+            // A partial line from a failed write is handled when the file is read again.
             appended.inspect_err(|_| self.there.clear())?;
         }
         Ok(())
@@ -180,7 +180,7 @@ impl Store for Folder {
 
     fn artifact(&mut self, file: &Path, to: &str) -> Outcome<()> {
         let path = self.run().join("artifacts").join(to);
-        // A checkpoint or voice is replaced, never changed: it may be the same file twice, for no space.
+        // A checkpoint or voice is replaced, never changed, so a link is safe and takes no space.
         if file.extension().is_some_and(|e| e == "pth" || e == "index") {
             if let Some(folder) = path.parent() {
                 files::create_folder(folder)?;
@@ -199,7 +199,7 @@ impl Store for Folder {
         json!({})
     }
 
-    /// After a kill, what was written last may not be on disk: everything is looked at again.
+    /// After a kill, the last writes may not be on disk: everything is checked again.
     fn open(&mut self, _state: &Value, clean: bool) -> Result<bool> {
         Ok(clean && self.root.is_dir())
     }
@@ -212,7 +212,7 @@ impl Store for Folder {
     }
 }
 
-/// Where a key's file belongs. A folder cannot be a file too: with "loss" and "loss/a", the second to come is "loss_a", or "loss_".
+/// The path of a key's file. A folder cannot be a file too: of "loss" and "loss/a", the second one becomes "loss_a", or "loss_".
 fn free_path(folder: &Path, key: &str) -> PathBuf {
     let mut key = key.to_owned();
     let parents = |key: &str| -> bool {
@@ -228,7 +228,7 @@ fn free_path(folder: &Path, key: &str) -> PathBuf {
     folder.join(key)
 }
 
-/// The lines of a metric's file. A line torn by a kill is cut off.
+/// The lines of a metric's file. A line cut short by a kill is removed.
 fn existing(path: &Path) -> Result<HashSet<String>> {
     let mut bytes = match std::fs::read(path) {
         Ok(bytes) => bytes,
@@ -274,8 +274,8 @@ fn find(root: &Path, name: &str) -> Result<Option<String>> {
 
 /// See [`super::renew_paths`].
 ///
-/// Source: MLflow 3.17's FileStore takes artifact_uri and artifact_location as they stand; what is relative it looks for below the folder
-/// that its server was started in, so that only absolute ones hold everywhere.
+/// Source: MLflow 3.17's FileStore uses artifact_uri and artifact_location unchanged and resolves relative ones in the folder
+/// that its server was started in, so only absolute ones always work.
 pub(super) fn renew_paths(root: &Path) -> Result<usize> {
     let root = std::path::absolute(root).map_err(|e| Error::io("find", root, e))?;
     let folders = |folder: &Path| -> Result<Vec<PathBuf>> {
@@ -291,12 +291,12 @@ pub(super) fn renew_paths(root: &Path) -> Result<usize> {
     Ok(renewed)
 }
 
-/// Puts right the line `key` in the meta.yaml of `folder`, if it names the place of this very folder in another root.
+/// Corrects the line `key` in the meta.yaml of `folder`, if it names this folder in another root.
 fn renew(root: &Path, folder: &Path, key: &str, below: &str) -> Result<bool> {
     let path = folder.join("meta.yaml");
     let text = files::read_text(&path)?;
     let uri = file_uri(folder) + below;
-    // What stands behind the root is the same wherever that lies.
+    // The part after the root is the same in every root.
     let tail = uri.strip_prefix(&file_uri(root)).unwrap_or(&uri);
     let mut renewed = false;
     let lines = text.lines().map(|line| {

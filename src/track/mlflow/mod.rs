@@ -1,6 +1,6 @@
 //! MLflow: a run's params, tags, metrics and artefacts, in a folder that MLflow serves or on a tracking server.
 //!
-//! Source: MLflow 3.17's REST API and file store, tried against that version. Names and limits are theirs: keys of letters,
+//! Source: MLflow 3.17's REST API and file store, tested with that version. Names and limits are theirs: keys of letters,
 //! digits and `_-. :/`, at most 250 characters; param values of 6000, tag values of 8000.
 
 mod folder;
@@ -16,20 +16,20 @@ use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// The experiment that runs belong to if nobody names one.
+/// The default experiment.
 pub const EXPERIMENT: &str = "rvc-run";
 
-/// The tag that names the run which a run was started by.
+/// The tag with the parent of a run.
 pub const PARENT: &str = "rvc_run.parent";
 
-/// What MLflow's own client sends runs to besides servers and folders.
+/// Destinations of MLflow's own client besides servers and folders.
 const SERVICES: [&str; 4] = ["databricks", "databricks-uc", "uc", "dagshub"];
 
 const MOST_KEY: usize = 250;
 const MOST_PARAM: usize = 6000;
 const MOST_TAG: usize = 8000;
 
-/// Where MLflow keeps runs.
+/// A store of MLflow's.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Place {
     /// A folder in MLflow's file layout.
@@ -38,18 +38,18 @@ pub enum Place {
     Server { url: String, access: Access },
 }
 
-/// MLflow's id, in a folder, of the run `id`: the same from every process.
+/// MLflow's id, in a folder, of the run `id`: the same in every process.
 fn folder_run_id(id: &str) -> String {
     files::digest(id)[..32].to_owned()
 }
 
 impl Place {
-    /// The place that a `--tracking-uri` names: "" is the workspace's tracking/mlruns, "none" is no place.
+    /// The place of a `--tracking-uri`: "" is the workspace's tracking/mlruns, "none" is None.
     ///
     /// * `variable` reads an environment variable: tokens come from MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME and
     ///   MLFLOW_TRACKING_PASSWORD.
-    /// * Errors: `usage` for a scheme that is neither http, https nor file, a server's name without one, and services that are no server of
-    ///   MLflow's.
+    /// * Errors: `usage` for a scheme that is neither http, https nor file, a server's name without a scheme, and services that are not
+    ///   MLflow servers.
     pub fn parse(text: &str, workspace: &Workspace, variable: &dyn Fn(&str) -> Option<String>) -> Result<Option<Self>> {
         if text == "none" {
             return Ok(None);
@@ -59,15 +59,12 @@ impl Place {
         }
         let service = text.split([':', '/']).next().unwrap_or_default().to_ascii_lowercase();
         if SERVICES.contains(&service.as_str()) && !workspace.path(text).is_dir() {
-            return Err(Error::new(Kind::Usage, format!("runs cannot be sent to {service}, which is no tracking server of MLflow's"))
+            return Err(Error::new(Kind::Usage, format!("runs cannot be sent to {service}, which is not an MLflow tracking server"))
                 .hint("give http://HOST:PORT or https://... of an MLflow server, a folder such as file:tracking/mlruns, or none"));
         }
         if is_host_and_port(text) {
-            return Err(Error::new(
-                Kind::Usage,
-                format!("{text:?} is the name of a server without http:// or https://"),
-            )
-            .hint(format!("give http://{text}; a folder of that name would be file:{text}")));
+            return Err(Error::new(Kind::Usage, format!("{text:?} is a server's name without http:// or https://"))
+                .hint(format!("give http://{text}; a folder of that name would be file:{text}")));
         }
         match text.split_once(':') {
             Some((scheme, _)) if ["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) => {
@@ -78,17 +75,17 @@ impl Place {
                 let path = path.strip_prefix("//").unwrap_or(path);
                 Ok(Some(Self::Folder(workspace.path(path))))
             }
-            // A drive letter is no scheme.
+            // A drive letter is not a scheme.
             Some((scheme, _)) if scheme.len() > 1 && scheme.chars().all(|c| c.is_ascii_alphanumeric() || c == '+') => {
                 // The rest may hold a password.
-                Err(Error::new(Kind::Usage, format!("an address that begins with {scheme}: is no tracking server that can be used"))
-                    .hint("give http://HOST:PORT or https://..., a folder such as file:tracking/mlruns, or none; a database is MLflow's own: start its server and give that address"))
+                Err(Error::new(Kind::Usage, format!("an address that begins with {scheme}: cannot be used as a tracking server"))
+                    .hint("give http://HOST:PORT or https://..., a folder such as file:tracking/mlruns, or none; for a database, start MLflow's server and give its address"))
             }
             _ => Ok(Some(Self::Folder(workspace.path(text)))),
         }
     }
 
-    /// What stands for this place in the names of folders; the same for the same place.
+    /// This place as part of a folder name; equal for equal places.
     pub(super) fn slug(&self, workspace: &Workspace) -> String {
         match self {
             Self::Folder(path) if *path == workspace.tracking().join("mlruns") => "mlruns".to_owned(),
@@ -100,7 +97,7 @@ impl Place {
         }
     }
 
-    /// The address without access.
+    /// The address without the login.
     pub fn address(&self) -> String {
         match self {
             Self::Folder(path) => path.display().to_string(),
@@ -134,24 +131,24 @@ impl Place {
     }
 }
 
-/// Puts right where the runs in a folder of MLflow's say their artefacts lie, which MLflow writes down as absolute paths: in a workspace
-/// that was moved they lead to its old place. Returns how many runs and experiments it was.
+/// Corrects the artefact paths of the runs in an MLflow folder. MLflow stores absolute paths, which are wrong after the workspace
+/// was moved. Returns the number of runs and experiments corrected.
 ///
 /// Errors: `file.read`, `file.write`, `file.disk_full`.
 pub fn renew_paths(folder: &Path) -> Result<usize> {
     folder::renew_paths(folder)
 }
 
-/// "127.0.0.1:5055", "localhost:5000/base", "[::1]:5000": what people give as they see it in a browser.
+/// "127.0.0.1:5055", "localhost:5000/base", "[::1]:5000": as a browser shows it.
 fn is_host_and_port(text: &str) -> bool {
     let Some((host, rest)) = text.rsplit_once(':') else { return false };
     let port = rest.split('/').next().unwrap_or_default();
     let is_host = |c: char| c.is_ascii_alphanumeric() || ".-_[]:".contains(c);
-    // One letter is a drive; a scheme has slashes behind it.
+    // One letter is a drive; a scheme is followed by slashes.
     host.len() > 1 && host.chars().all(is_host) && port.parse::<u16>().is_ok()
 }
 
-/// What makes a run findable.
+/// The identity of a run.
 struct Identity {
     /// The run's name here, and MLflow's tag rvc_run.run.
     id: String,
@@ -171,38 +168,38 @@ enum Status {
     Killed,
 }
 
-/// One of MLflow's two ways to keep runs. Everything but `points` may be said twice.
+/// One of MLflow's two kinds of store. Every call except `points` may be repeated.
 trait Store: Send {
     fn name(&self) -> String;
-    /// The store's own id of another run of the same experiment, as MLflow's tag mlflow.parentRunId wants it; none if it is not there (yet).
+    /// The store's own id of another run of the same experiment, for MLflow's tag mlflow.parentRunId; None if it is not there (yet).
     fn id_of(&mut self, experiment: &str, run: &str) -> Outcome<Option<String>>;
-    /// The run, made if it is not there.
+    /// Creates the run if it does not exist.
     fn ensure(&mut self, run: &Identity) -> Outcome<()>;
     fn params(&mut self, params: &[(String, String)]) -> Outcome<()>;
     fn tags(&mut self, tags: &[(String, String)]) -> Outcome<()>;
     fn points(&mut self, points: &[Sample], doubtful: bool) -> Outcome<()>;
     fn status(&mut self, status: Status, end_ms: Option<i64>) -> Outcome<()>;
-    /// The file's content at `to`, a path of the run's artefacts.
+    /// Stores the file's content at `to`, a path of the run's artefacts.
     fn artifact(&mut self, file: &Path, to: &str) -> Outcome<()>;
     fn state(&self) -> Value;
     fn open(&mut self, state: &Value, clean: bool) -> Result<bool>;
     fn close(&mut self) -> Result<()>;
 }
 
-/// The lines of an event log as MLflow has them.
+/// Writes the lines of an event log to MLflow.
 pub(super) struct Mlflow {
     store: Box<dyn Store>,
     identity: Identity,
-    /// The params that were logged at the start: MLflow's never change.
+    /// The params logged at the start: in MLflow they never change.
     params: Map<String, Value>,
     workspace: Workspace,
-    /// Artefacts that were not there any more when their turn came.
+    /// Artefacts that no longer existed when their turn came.
     skipped: Vec<String>,
-    /// Lines of artefacts that were not taken yet.
+    /// Lines of artefacts that are not delivered yet.
     pending: Vec<Value>,
     /// Files that had changed when their turn came.
     outdated: BTreeSet<String>,
-    /// The run that this one stands below, until the store was told.
+    /// The parent of this run, until it is stored.
     parent: Option<String>,
 }
 
@@ -219,7 +216,7 @@ impl Mlflow {
         self.store.status(Status::Running, None)
     }
 
-    /// Params that differ from those of the start become tags.
+    /// Params that differ from those at the start become tags.
     fn resume(&mut self, line: &Value) -> Outcome<()> {
         let params = flatten(&line["params"]);
         let (known, fresh): (Vec<_>, Vec<_>) = params.into_iter().partition(|(key, _)| self.params.contains_key(key));
@@ -240,7 +237,7 @@ impl Mlflow {
         }
     }
 
-    /// Puts the run below the one whose job it is; true if that was left to do and is done. That one may reach the store later than this: see `settle`.
+    /// Sets the run's parent; true if that was still to do and is done. The parent may reach the store later than this run: see `settle`.
     fn nest(&mut self) -> Outcome<bool> {
         let Some(parent) = &self.parent else { return Ok(false) };
         let Some(id) = self.store.id_of(&self.identity.experiment, parent)? else { return Ok(false) };
@@ -253,7 +250,7 @@ impl Mlflow {
         let (Some(path), Some(to)) = (line["path"].as_str(), line["to"].as_str()) else { return Ok(()) };
         let file = self.workspace.path(path);
         if !artifact::is_recorded(line, &file) {
-            // A log that grows, a page that is renewed: a later line brings the newer one. What has none is told at the end.
+            // For a growing log or an updated page, a later line delivers the newer one. Files without such a line are reported at the end.
             self.outdated.insert(path.to_owned());
             return Ok(());
         }
@@ -309,7 +306,7 @@ impl Target for Mlflow {
                 self.store.ensure(&self.identity)?;
                 match kind {
                     "resume" => self.resume(line),
-                    // A file that is not taken must not hold up the numbers behind it.
+                    // A rejected file must not delay the numbers after it.
                     "artifact" => self.artifact(line).or_else(|_| {
                         self.pending.push(line.clone());
                         Ok(())
@@ -353,7 +350,7 @@ impl Target for Mlflow {
     fn close(&mut self) -> Result<()> {
         self.store.close()?;
         let outdated =
-            std::mem::take(&mut self.outdated).into_iter().map(|path| format!("{path} (gone, or another by now)"));
+            std::mem::take(&mut self.outdated).into_iter().map(|path| format!("{path} (missing or changed)"));
         let skipped: Vec<String> = std::mem::take(&mut self.skipped).into_iter().chain(outdated).collect();
         if skipped.is_empty() {
             return Ok(());
@@ -398,17 +395,17 @@ fn flatten(value: &Value) -> Vec<(String, String)> {
     pairs
 }
 
-/// `key` as MLflow takes it.
+/// `key` as MLflow accepts it.
 pub fn metric_name(key: &str) -> String {
     let allowed = |c: char| if c.is_alphanumeric() || "_-. :/".contains(c) { c } else { '_' };
     let name: String = key.chars().map(allowed).collect();
-    // MLflow takes a name only if it is a path inside the run's folder.
+    // MLflow accepts a name only if it is a path inside the run's folder.
     let parts = name.split('/').filter(|part| !matches!(*part, "" | "." | ".."));
     let name = parts.collect::<Vec<_>>().join("/");
     if name.is_empty() { "_".to_owned() } else { cut(&name, MOST_KEY) }
 }
 
-/// A place among the artefacts as MLflow takes it: inside the run's folder, without what its server calls an invalid path.
+/// A path of an artefact as MLflow accepts it: inside the run's folder, without characters that its server rejects.
 fn artifact_path(to: &str) -> String {
     let safe: String = to.chars().map(|c| if c.is_control() || "#\\:%?*\"<>|".contains(c) { '_' } else { c }).collect();
     let parts = safe.split('/').filter(|part| !matches!(*part, "" | "." | ".."));
@@ -427,7 +424,7 @@ fn is_png(file: &Path) -> bool {
     file.extension().is_some_and(|e| e.eq_ignore_ascii_case("png"))
 }
 
-/// The two names under which MLflow's page looks for an image of a step: itself and a small copy. Browsers look at the content,
+/// The two names of a step's image in MLflow: the image and a small copy. Browsers check the content,
 /// so the copy may be the same picture.
 fn logged_image(key: &str, step: i64, time_ms: i64) -> [String; 2] {
     let key = metric_name(key).replace('/', "~");
@@ -475,10 +472,7 @@ mod tests {
         }
         for given in ["databricks", "databricks://profile", "Databricks", "databricks-uc", "uc:http://x", "dagshub"] {
             let error = parse(given).unwrap_err();
-            assert!(
-                error.kind() == Kind::Usage && error.message().contains("no tracking server"),
-                "{given}: {error:?}"
-            );
+            assert!(error.kind() == Kind::Usage && error.message().contains("tracking server"), "{given}: {error:?}");
             assert!(error.hint_text().unwrap().contains("http://HOST:PORT"), "{error:?}");
         }
         // Folders all the same.

@@ -1,7 +1,7 @@
 //! A tracking server over MLflow's REST API.
 //!
-//! MLflow's database keeps a point that is sent twice once; its file store keeps it twice. So a doubtful batch is compared with
-//! the server's own history first, whatever the store. The server makes run ids; a run is found again by its tag rvc_run.run.
+//! If a point is sent twice, MLflow's database keeps it once, its file store twice. So a doubtful batch is always compared with
+//! the server's own history first. The server chooses run ids; a run is found again by its tag rvc_run.run.
 
 use super::{Identity, Status, Store};
 use crate::track::follow::{Outcome, Sample, Trouble};
@@ -18,21 +18,21 @@ use ureq::{Body, SendBody, tls};
 
 /// Longest wait for a connection.
 const CONNECT: Duration = Duration::from_secs(5);
-/// Longest wait for an answer, if MLFLOW_HTTP_REQUEST_TIMEOUT does not say another. A server under load takes seconds for a
+/// Longest wait for an answer, unless MLFLOW_HTTP_REQUEST_TIMEOUT is set. A server under load takes seconds for a
 /// batch; MLflow's own client waits 120 s.
 const ANSWER: Duration = Duration::from_secs(30);
 /// Bytes a second that an upload must reach at least.
 const SLOWEST_UPLOAD: u64 = 100_000;
 /// Params and tags in one request; MLflow's limit.
 const MOST_PAIRS: usize = 100;
-/// Points of a history asked for at a time; MLflow's limit.
+/// Points of a history per request; MLflow's limit.
 const PAGE: usize = 25_000;
-/// Bytes of an answer that are read: a page of history has 3 MB.
+/// Most bytes of an answer: a page of history has 3 MB.
 const MOST_ANSWER: u64 = 64 << 20;
-/// What MLflow's database makes of an infinity.
+/// MLflow's database stores an infinity as this.
 const DATABASE_INFINITY: f64 = f64::MAX;
 
-/// How a server is asked.
+/// How to reach a server.
 #[derive(Clone, Default, PartialEq)]
 pub struct Access {
     authorization: Option<String>,
@@ -49,11 +49,11 @@ impl std::fmt::Debug for Access {
 }
 
 impl Access {
-    /// The address without its user and password, and the access that it and MLflow's variables give: MLFLOW_TRACKING_TOKEN,
+    /// The address without its user and password, and the login from it and MLflow's variables: MLFLOW_TRACKING_TOKEN,
     /// MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD, MLFLOW_WORKSPACE, MLFLOW_TRACKING_INSECURE_TLS,
     /// MLFLOW_HTTP_REQUEST_TIMEOUT (seconds).
     ///
-    /// Errors: `usage` for an address without a host, or a timeout that is no number.
+    /// Errors: `usage` for an address without a host, or a timeout that is not a number.
     pub fn of(address: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<(String, Self)> {
         let variable = |name: &str| variable(name).filter(|value| !value.is_empty());
         let (scheme, rest) = address.split_once("://").unwrap_or(("http", address));
@@ -65,12 +65,12 @@ impl Access {
             let told = url.split(['?', '#']).next().unwrap_or_default();
             return Err(Error::new(
                 Kind::Usage,
-                format!("the address {told} goes on with ? or #, which a tracking server has no use for"),
+                format!("the address {told} contains ? or #, which a tracking server's address must not"),
             )
-            .hint("a token goes into MLFLOW_TRACKING_TOKEN"));
+            .hint("put a token into MLFLOW_TRACKING_TOKEN"));
         }
         if host.is_empty() || url.parse::<ureq::http::Uri>().is_err() {
-            return Err(Error::new(Kind::Usage, format!("{url:?} is no address of a tracking server"))
+            return Err(Error::new(Kind::Usage, format!("{url:?} is not the address of a tracking server"))
                 .hint("give one such as http://127.0.0.1:5000"));
         }
         let named = variable("MLFLOW_TRACKING_USERNAME")
@@ -102,24 +102,24 @@ pub(super) struct Server {
     agent: ureq::Agent,
     run_id: Option<String>,
     artifact_uri: String,
-    /// What the server was found to have of each key, while that matters.
+    /// The server's points of each key, while they are needed.
     history: HashMap<String, HashSet<PointId>>,
-    /// The first point that the server will never take, and why.
+    /// The first point that the server will never accept, and why.
     refused: Option<String>,
 }
 
-/// What makes two points of a key the same: step, milliseconds, bits of the value.
+/// The identity of a point of a key: step, milliseconds, bits of the value.
 type PointId = (i64, i64, u64);
 
-/// An answer that is not 2xx, or what came instead of one.
+/// An answer that is not 2xx, or a failure to get one.
 struct Refusal {
-    /// None if there was no answer that could be read.
+    /// None if there was no readable answer.
     status: Option<u16>,
     /// MLflow's own, such as RESOURCE_DOES_NOT_EXIST.
     code: String,
     message: String,
     patience: Option<Duration>,
-    /// Whether the connection broke, which the next may not.
+    /// Whether the connection broke; the next may not.
     broken: bool,
 }
 
@@ -139,7 +139,7 @@ impl Server {
             .timeout_recv_response(Some(answer))
             .timeout_recv_body(Some(answer))
             .user_agent(concat!("rvc-run/", env!("CARGO_PKG_VERSION")))
-            // A kept connection may be dead, and then it is not known whether the request arrived.
+            // A reused connection may be dead, and then it is unknown whether the request arrived.
             .max_idle_connections(0);
         if local {
             config = config.proxy(None);
@@ -168,7 +168,7 @@ impl Server {
         self.call(Method::POST, path, Some(body))
     }
 
-    /// Asks, and asks again what may be asked twice, so that a server that fails now and then is not left half told.
+    /// Sends a request, and retries it if a repetition is harmless, so that occasional server failures do not interrupt a delivery.
     fn call(&self, method: Method, path: &str, body: Option<&Value>) -> std::result::Result<Value, Refusal> {
         for wait in WAITS {
             match self.call_once(method.clone(), path, body) {
@@ -216,12 +216,12 @@ impl Server {
         let body = response.body_mut().with_config().limit(MOST_ANSWER).read_to_vec().map_err(unanswered)?;
         let value: Option<Value> = serde_json::from_slice(&body).ok();
         if (200..300).contains(&status) {
-            // MLflow 3.17 has nothing to say about a file that arrived.
+            // MLflow 3.17 answers an upload with an empty body.
             let value = if body.is_empty() { Some(Value::Null) } else { value };
             return value.ok_or_else(|| Refusal {
                 status: None,
                 code: String::new(),
-                message: "the answer is no JSON: is this an MLflow server?".to_owned(),
+                message: "the answer is not JSON: is this an MLflow server?".to_owned(),
                 patience: None,
                 broken: false,
             });
@@ -248,7 +248,7 @@ impl Server {
             Some(401) => {
                 error.hint("set MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD")
             }
-            Some(403) => error.hint("the server refuses this user or this host name; see its option --allowed-hosts"),
+            Some(403) => error.hint("the server rejects this user or this host name; see its option --allowed-hosts"),
             Some(404) if refusal.code == "RESOURCE_DOES_NOT_EXIST" => {
                 error.hint("was the run deleted on the server? restore it there")
             }
@@ -267,7 +267,7 @@ impl Server {
                         Kind::Network,
                         format!("the experiment {name:?} was deleted on {}", self.url),
                     )
-                    .hint("restore it there, or name another with --experiment")
+                    .hint("restore it there, or choose another with --experiment")
                     .into());
                 }
                 Ok(answer) => return id(&answer["experiment"]).ok_or_else(|| self.odd()),
@@ -276,7 +276,7 @@ impl Server {
             }
             match self.post("experiments/create", &json!({ "name": name })) {
                 Ok(answer) => return id(&answer).ok_or_else(|| self.odd()),
-                // Another run made it in between.
+                // Another run created it in between.
                 Err(refusal) if refusal.code == "RESOURCE_ALREADY_EXISTS" => {}
                 Err(refusal) => return Err(self.trouble(&refusal)),
             }
@@ -285,10 +285,10 @@ impl Server {
     }
 
     fn odd(&self) -> Trouble {
-        Error::new(Kind::Network, format!("{}: an answer lacks what MLflow's answers have", self.url)).into()
+        Error::new(Kind::Network, format!("{}: an answer lacks the fields of MLflow's answers", self.url)).into()
     }
 
-    /// A run that an earlier request made, whose answer did not arrive.
+    /// A run from an earlier request whose answer did not arrive.
     fn find(&self, experiment: &str, id: &str) -> Outcome<Option<Value>> {
         let quote = if id.contains('\'') { '"' } else { '\'' };
         let filter = format!("tags.`rvc_run.run` = {quote}{id}{quote}");
@@ -314,7 +314,7 @@ impl Server {
         self.post("runs/log-batch", &Value::Object(body))
     }
 
-    /// Sends `entries`; what the server calls too large or wrong is sent in halves, so that one bad entry costs only itself.
+    /// Sends `entries`; a batch that the server calls too large or wrong is halved, so that one bad entry affects only itself.
     fn send(&self, what: &str, entries: &[Value], wrong: &mut Vec<String>) -> Outcome<()> {
         match self.batch(what, entries) {
             Ok(_) => Ok(()),
@@ -339,7 +339,7 @@ impl Server {
             .request(Method::PUT, path)
             .header(header::CONTENT_TYPE, "application/octet-stream")
             .header(header::CONTENT_LENGTH, length)
-            // A log that grows meanwhile is sent as long as it was.
+            // A log that grows meanwhile is sent with its earlier length.
             .body(SendBody::from_owned_reader(source.take(length)));
         let limit = Duration::from_secs(length / SLOWEST_UPLOAD) + self.access.timeout.unwrap_or(ANSWER);
         let response = request.map_err(|error| unsendable(&error)).and_then(|request| {
@@ -351,7 +351,7 @@ impl Server {
 
     fn send_points(&mut self, points: &[Sample], doubtful: bool) -> Outcome<()> {
         let missing = if doubtful { self.missing(points)? } else { points.to_vec() };
-        // What is sent from here on is not in it.
+        // Points sent from here on are not in it.
         if !doubtful {
             self.history.clear();
         }
@@ -363,7 +363,7 @@ impl Server {
         self.send("metrics", &entries, &mut wrong)?;
         match wrong.first() {
             None => Ok(()),
-            // The same again would be refused again, and hold up all that comes behind it.
+            // A retry would be rejected again, and delay everything after it.
             Some(first) => {
                 self.refused.get_or_insert_with(|| first.clone());
                 Ok(())
@@ -384,7 +384,7 @@ impl Server {
         Ok(points.iter().filter(|point| !there(point)).cloned().collect())
     }
 
-    /// What the server has of a key.
+    /// The server's points of a key.
     fn history_of(&self, key: &str) -> Outcome<HashSet<PointId>> {
         let (mut there, mut page) = (HashSet::new(), String::new());
         loop {
@@ -407,16 +407,16 @@ impl Server {
     }
 }
 
-/// How long to wait before a request is repeated, and again. Longer waits are the follower's.
+/// The waits before the first and the second retry. The follower does longer waits.
 const WAITS: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(400)];
 
-/// Whether a request that may have been done can be sent again: it then does nothing, or the same.
+/// Whether a request that may have succeeded can be repeated without harm.
 fn may_repeat(path: &str, body: Option<&Value>) -> bool {
     path != "runs/create" && body.is_none_or(|body| body.get("metrics").is_none())
 }
 
 impl Refusal {
-    /// Whether the same request may well be answered in a moment.
+    /// Whether a retry may soon succeed.
     fn passes(&self) -> bool {
         match self.status {
             Some(status) => matches!(status, 429 | 500 | 502 | 503 | 504) && self.patience.is_none(),
@@ -424,7 +424,7 @@ impl Refusal {
         }
     }
 
-    /// Whether the server said that it did not do what it was asked.
+    /// Whether the server reported that it did not carry out the request.
     fn did_nothing(&self) -> bool {
         self.status == Some(429)
     }
@@ -446,7 +446,7 @@ impl Store for Server {
         }
         let experiment = self.experiment(&run.experiment)?;
         let first = self.find_or_create(&experiment, run);
-        // A run without an answer may be there: it is looked for again before another is made.
+        // A run without an answer may exist: it is searched for before another is created.
         let info = WAITS.into_iter().fold(first, |info, wait| match info {
             Err(trouble) if trouble.passing => {
                 std::thread::sleep(wait);
@@ -461,7 +461,7 @@ impl Store for Server {
         Ok(())
     }
 
-    /// A param that the server holds with another value cannot be changed; it becomes a tag.
+    /// A param with another value on the server cannot be changed; it becomes a tag.
     fn params(&mut self, params: &[(String, String)]) -> Outcome<()> {
         let mut wrong = Vec::new();
         for some in params.chunks(MOST_PAIRS) {
@@ -484,7 +484,7 @@ impl Store for Server {
 
     fn points(&mut self, points: &[Sample], doubtful: bool) -> Outcome<()> {
         let first = self.send_points(points, doubtful);
-        // Whether a batch without an answer arrived is what the server's own history tells.
+        // The server's own history shows whether a batch without an answer arrived.
         let outcome = WAITS.into_iter().fold(first, |outcome, wait| match outcome {
             Err(trouble) => {
                 self.history.clear();
@@ -546,12 +546,12 @@ impl Store for Server {
     fn close(&mut self) -> Result<()> {
         match self.refused.take() {
             None => Ok(()),
-            Some(first) => Err(Error::new(Kind::Network, format!("{} refuses some points, such as {first}", self.url))),
+            Some(first) => Err(Error::new(Kind::Network, format!("{} rejects some points, such as {first}", self.url))),
         }
     }
 }
 
-/// A server on this machine may keep artefacts in a folder that the client writes itself.
+/// A server on this machine may keep artefacts in a folder that the client itself writes to.
 fn local_copy(uri: &str, file: &Path, to: &str) -> Outcome<()> {
     let folder = uri.strip_prefix("file://").or_else(|| uri.starts_with('/').then_some(uri));
     let folder = folder.map(|folder| percent_decode_str(folder).decode_utf8_lossy().into_owned()).map(PathBuf::from);
@@ -559,7 +559,7 @@ fn local_copy(uri: &str, file: &Path, to: &str) -> Outcome<()> {
         let error = Error::new(
             Kind::Network,
             format!(
-                "artefacts of this server lie at {uri}, which rvc-run cannot write; start it with --serve-artifacts, MLflow's default"
+                "artefacts of this server are at {uri}, where rvc-run cannot write; start the server with --serve-artifacts, MLflow's default"
             ),
         );
         return Err(Trouble { refused: true, ..error.into() });
@@ -575,7 +575,7 @@ fn pairs(pairs: &[(String, String)]) -> Vec<Value> {
 
 fn entry(sample: &Sample) -> Value {
     let value = match sample.value {
-        // A bare NaN is stored as 0, and serde_json would write null, which is refused.
+        // A bare NaN is stored as 0, and serde_json would write null, which is rejected.
         value if value.is_nan() => Value::from("NaN"),
         value if value.is_infinite() => Value::from(if value > 0.0 { "Infinity" } else { "-Infinity" }),
         value => Value::from(value),
@@ -583,7 +583,7 @@ fn entry(sample: &Sample) -> Value {
     json!({ "key": sample.key, "value": value, "timestamp": sample.time_ms, "step": sample.step })
 }
 
-/// What makes two points of a key the same, NaN and the database's infinities included.
+/// The identity of a point of a key, NaN and the database's infinities included.
 fn identity(step: i64, time_ms: i64, value: f64) -> PointId {
     let value = if value.is_nan() { f64::NAN } else { value.clamp(-DATABASE_INFINITY, DATABASE_INFINITY) };
     (step, time_ms, (value + 0.0).to_bits())
@@ -597,28 +597,28 @@ fn known_point(metric: &Value) -> Option<PointId> {
 }
 
 fn unsendable(error: &ureq::http::Error) -> Refusal {
-    let message = format!("cannot be asked: {error}");
+    let message = format!("cannot be reached: {error}");
     Refusal { status: None, code: String::new(), message, patience: None, broken: false }
 }
 
 fn unanswered(error: ureq::Error) -> Refusal {
-    // One that does not answer in time would cost that time again.
+    // A retry of a timeout would cost the same time again.
     let broken = !matches!(error, ureq::Error::Timeout(_) | ureq::Error::HostNotFound);
     let message = match error {
         ureq::Error::Timeout(_) => "does not answer in time".to_owned(),
-        ureq::Error::HostNotFound => "is not known by that name".to_owned(),
+        ureq::Error::HostNotFound => "is an unknown host name".to_owned(),
         other => format!("does not answer: {other}"),
     };
     Refusal { status: None, code: String::new(), message, patience: None, broken }
 }
 
-/// A path with everything escaped that could end it; separators stay.
+/// A path with all characters escaped that could end it; separators stay.
 pub(super) fn encoded(path: &str) -> String {
     path.split('/').map(encoded_whole).collect::<Vec<_>>().join("/")
 }
 
 fn encoded_whole(text: &str) -> String {
-    /// Everything but RFC 3986's unreserved characters.
+    /// All characters except RFC 3986's unreserved ones.
     const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
     utf8_percent_encode(text, ESCAPED).to_string()
 }
