@@ -251,7 +251,11 @@ fn what_cannot_be_converted_is_refused_by_name() {
     let converter = open(&path, &Equipment::default()).unwrap();
     let convert = |audio: Audio, settings: &Settings| converter.convert(&Task::silent(), audio, settings);
     let usual = Settings::default();
-    refused(convert(glide(0.01, 16_000), &usual), Kind::AudioEmpty, "160 samples at 16 kHz, but 400 (25 ms)");
+    refused(
+        convert(glide(0.01, 16_000), &usual),
+        Kind::AudioEmpty,
+        "160 samples at 16 kHz, but needs at least 400 (25 ms)",
+    );
     let mut broken = glide(0.5, 16_000);
     broken.samples[800] = f32::NAN;
     refused(convert(broken, &usual), Kind::DataDamaged, "not finite, at 0.05 s");
@@ -268,7 +272,7 @@ fn what_cannot_be_converted_is_refused_by_name() {
     let index = |name: &str| Equipment { index: Some(PathBuf::from(name)), ..Equipment::default() };
     refused(open(&path, &index("no.index")), Kind::NotFound, "no.index");
     let of_v1 = support::golden_path("index_v1.index");
-    refused(open(&path, &index(of_v1.to_str().unwrap())), Kind::CheckpointMismatch, "256 values a frame (version 1)");
+    refused(open(&path, &index(of_v1.to_str().unwrap())), Kind::CheckpointMismatch, "256 values per frame (version 1)");
     let other = Equipment { content_encoder: Some("hubert_base".into()), ..Equipment::default() };
     refused(open(&path, &other), Kind::CheckpointMismatch, "trained on the content of mel-1");
     refused(
@@ -320,26 +324,22 @@ fn what_a_voice_says_wrongly_or_oddly_is_taken_from_its_weights_and_said() {
         ("config", list(Value::text("40000"), None), ""),
         ("version", text("V2"), ""),
         // What is not is said, with what was given and what is taken.
-        ("f0", Some(Value::Int(0)), "its entry \"f0\" is 0, but its weights are of a voice with pitch, which is used"),
+        ("f0", Some(Value::Int(0)), "its entry \"f0\" is 0, but its weights show pitch, which is used"),
         ("f0", Some(Value::Float(0.0)), "\"f0\" is 0.0"),
         ("f0", text("maybe"), "\"f0\" is \"maybe\""),
         ("f0", Some(Value::ints([1])), "\"f0\" is a list of 1"),
-        ("version", text("v1"), "its entry \"version\" is \"v1\", but its weights are of v2, which is used"),
+        ("version", text("v1"), "its entry \"version\" is \"v1\", but its weights show v2, which is used"),
         ("version", Some(Value::Int(2)), "\"version\" is 2"),
-        ("version", None, "it has no entry \"version\", which means v1, but its weights are of v2"),
+        ("version", None, "it has no entry \"version\", which means v1, but its weights show v2"),
         ("config", None, "it has no entry \"config\""),
         ("config", sized(19), "has 19 values instead of 18"),
         ("config", Some(Value::ints([1, 2, 3])), "has 3 values instead of 18"),
-        (
-            "config",
-            list(Value::Int(48_000), None),
-            "\"config\"[17], the rate, is 48000, but its weights are of 40000 Hz",
-        ),
+        ("config", list(Value::Int(48_000), None), "\"config\"[17], the rate, is 48000, but its weights show 40000 Hz"),
         ("config", list(Value::Float(40_000.5), None), "the rate, is 40000.5"),
         ("config", list(Value::text("fast"), None), "the rate, is \"fast\""),
         ("config", list(Value::Int(768), Some(Value::Int(40_000))), "has 19 values"),
         ("sr", text("48k"), "its entry \"sr\" is \"48k\""),
-        ("vocoder", text("RefineGAN"), "its entry \"vocoder\" is \"RefineGAN\", but its weights are of HiFi-GAN"),
+        ("vocoder", text("RefineGAN"), "its entry \"vocoder\" is \"RefineGAN\", but its weights show HiFi-GAN"),
         ("vocoder", text("HiFi-GAN"), ""),
         ("embedder_output_layer", Some(Value::Int(12)), ""),
         ("embedder_output_layer", Some(Value::Int(9)), "\"embedder_output_layer\" is 9, but v2 uses layer 12"),
@@ -370,7 +370,7 @@ fn a_voice_without_pitch_is_told_by_its_weights() {
     assert!(changed(&room, &path, "f0", Some(Value::text("0"))).unwrap().is_empty());
     for value in [Some(Value::Int(1)), None] {
         let notes = changed(&room, &path, "f0", value).unwrap().concat();
-        assert!(notes.contains("its weights are of a voice without pitch, which is used"), "{notes}");
+        assert!(notes.contains("its weights show no pitch, which is used"), "{notes}");
     }
 }
 
@@ -397,11 +397,15 @@ fn a_network_that_gives_no_sound_is_an_error_that_names_the_voice() {
     let only =
         |part: &'static str, factor: f64| move |key: &str, x: Tensor| if key.contains(part) { x * factor } else { x };
     // Weight norm divides zero by zero.
-    refused(rebuilt("zero.pth", &|_, x| x.zeros_like()), Kind::CheckpointDamaged, "zero.pth gives values that are not");
-    refused(rebuilt("mute.pth", &only("dec.conv_post", 0.0)), Kind::CheckpointDamaged, "mute.pth gives silence");
+    refused(
+        rebuilt("zero.pth", &|_, x| x.zeros_like()),
+        Kind::CheckpointDamaged,
+        "zero.pth generates values that are not",
+    );
+    refused(rebuilt("mute.pth", &only("dec.conv_post", 0.0)), Kind::CheckpointDamaged, "mute.pth generates silence");
     // Finite weights whose sums are not.
     let huge = |key: &str, x: Tensor| if key.contains("enc_p.proj") { x.full_like(60_000.0) } else { x };
-    refused(rebuilt("inf.pth", &huge), Kind::CheckpointDamaged, "inf.pth gives values that are not finite");
+    refused(rebuilt("inf.pth", &huge), Kind::CheckpointDamaged, "inf.pth generates values that are not finite");
     let error = rebuilt("inf.pth", &huge).unwrap_err();
     assert!(error.hint_text().is_some() && error.file() == Some(room.path("inf.pth").as_path()));
     rebuilt("quiet.pth", &only("dec.conv_post", 0.01)).unwrap();
@@ -560,7 +564,7 @@ fn unvoiced_frames_are_filled_where_the_voice_its_program_or_its_experiment_says
     assert_eq!(unvoiced(&webui("models/henry.pth", speakers()), &plain).0, "interpolate");
     let converter = Converter::open(&webui("models/carl.pth", None), &room.models(), &plain).unwrap();
     let notes = converter.voice().notes.concat();
-    assert!(notes.contains("no entry \"f0_unvoiced\"; interpolate is used, by"), "{notes}");
+    assert!(notes.contains("no entry \"f0_unvoiced\"; interpolate is used, from"), "{notes}");
 }
 
 #[test]

@@ -339,13 +339,13 @@ fn what_the_limits_of_a_recipe_found_stands_on_the_page_of_a_refused_run_too() {
     {
         assert!(refused.contains(part), "{part}");
     }
-    assert!(!refused.contains("does not describe the dataset"));
+    assert!(!refused.contains("does not describe the data set"));
     // A run that found nothing has no such table.
     let mut log = Log::started();
     log.event("findings", &json!({ "findings": [] }));
     log.save(&workspace, RUN);
     let fine = page(&workspace);
-    assert!(!fine.contains("what to do") && fine.contains("does not describe the dataset"));
+    assert!(!fine.contains("what to do") && fine.contains("does not describe the data set"));
 }
 
 #[test]
@@ -494,12 +494,12 @@ fn a_run_that_was_killed_says_so_and_one_that_goes_on_too() {
     let mut log = Log::started();
     log.metrics(1, &json!({ "loss_mel": 30.0 }));
     log.save(&workspace, RUN);
-    assert!(page(&workspace).contains("not ended: killed, or busy"));
+    assert!(page(&workspace).contains("not ended: killed or busy"));
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
     log.now = now - START;
     log.metrics(2, &json!({ "loss_mel": 29.0 }));
     log.save(&workspace, RUN);
-    assert!(page(&workspace).contains("running when this was made"));
+    assert!(page(&workspace).contains("running when this page was made"));
     log.line("finish", &json!({ "status": "failed", "summary": {} }));
     log.save(&workspace, RUN);
     assert!(page(&workspace).contains(r#"<span class="status failed">failed</span>"#));
@@ -514,7 +514,7 @@ fn torn_empty_and_headless_logs_give_honest_pages() {
     let torn = page(&workspace);
     assert!(torn.contains("1 line or value of the log cannot be read") && torn.contains("No losses are recorded"));
     assert!(
-        torn.contains("No curves") && torn.contains("No samples") && torn.contains("does not describe the dataset")
+        torn.contains("No curves") && torn.contains("No samples") && torn.contains("does not describe the data set")
     );
 
     let mut log = Log::empty();
@@ -574,7 +574,7 @@ fn time_does_not_count_the_pause_between_two_processes() {
     let mel = series(&data, "loss_mel");
     assert_eq!(mel["t"], json!([1.0, 2.0, 4.0, 5.0]), "the repeated step counts as its last");
     assert_eq!(mel["y"], json!([30.0, 30.0, 1.0, 2.0]));
-    assert!(page.contains("5 min 0 s") && page.contains("without a last word"));
+    assert!(page.contains("5 min 0 s") && page.contains("not ended"));
 }
 
 #[test]
@@ -632,7 +632,7 @@ fn sounds_that_are_gone_or_no_sounds_are_told() {
     log.line("artifact", &json!({ "path": "text.wav", "to": "x", "key": "other", "step": 3 }));
     log.save(&workspace, RUN);
     let page = page(&workspace);
-    assert!(page.contains("gone.wav is not there any more") && page.contains("folder is no file"));
+    assert!(page.contains("gone.wav no longer exists") && page.contains("folder is not a file"));
     assert!(page.contains("text.wav") && page.contains("No sound is in this page. 3 left out"));
     assert!(!page.contains("<audio"));
 }
@@ -671,7 +671,7 @@ fn of_too_many_samples_some_are_left_out_evenly_and_the_page_says_so() {
     let heard: Vec<i64> = (1..=24).filter(|epoch| page.contains(&format!("<b>epoch {epoch}</b>"))).collect();
     assert!((12..=16).contains(&heard.len()) && heard.windows(2).all(|pair| pair[1] - pair[0] <= 3), "{heard:?}");
     assert_eq!(page.matches(".wav is left out: the page holds at most 20 MB").count(), 24 - heard.len());
-    assert!(page.contains(&format!("{} left out; why stands beside each", 24 - heard.len())));
+    assert!(page.contains(&format!("{} left out; the reason is beside each", 24 - heard.len())));
 }
 
 #[test]
@@ -729,7 +729,7 @@ fn sounds_outside_the_workspace_stay_outside_the_page() {
     log.save(&workspace, RUN);
     let page = page(&workspace);
     assert!(!page.contains("<audio") && !page.contains("<img"));
-    assert!(page.matches("lies outside the workspace").count() >= named.len(), "{named:?}");
+    assert!(page.matches("is outside the workspace").count() >= named.len(), "{named:?}");
     // A voice's folder may be a link to a larger disk.
     #[cfg(unix)]
     {
@@ -995,7 +995,7 @@ fn stages_of_a_resumed_run_are_added_up_and_told_once() {
     log.save(&workspace, RUN);
     let page = self::page(&workspace);
     let table = page.split_once("<h2>Timings</h2>").unwrap().1.split_once("</table>").unwrap().0;
-    assert!(table.contains("of it, epochs that ended") && !table.contains("everything else"), "{table}");
+    assert!(table.contains("of it, finished epochs") && !table.contains("everything else"), "{table}");
     assert!(!table.contains("times"), "no stage ran twice: {table}");
 }
 
@@ -1005,7 +1005,7 @@ fn settings_that_changed_on_resume_are_told_with_their_epoch() {
     resumed().save(&workspace, RUN);
     let page = page(&workspace);
     let table =
-        page.split_once("Settings that changed when the training went on").unwrap().1.split_once("</table>").unwrap().0;
+        page.split_once("Settings that changed when the training resumed").unwrap().1.split_once("</table>").unwrap().0;
     let rows: Vec<String> = table
         .split("<tr>")
         .skip(2)
@@ -1016,7 +1016,7 @@ fn settings_that_changed_on_resume_are_told_with_their_epoch() {
     assert!(rows[1].starts_with("3|version of rvc-run|0.1.0|0.2.0|"), "{}", rows[1]);
     resumed().save(&workspace, "other");
     let compared = read(&report::compare(&workspace, &[RUN.into(), "other".into()]).unwrap());
-    let table = compared.split_once("Settings that changed when a training went on").unwrap().1;
+    let table = compared.split_once("Settings that changed when a training resumed").unwrap().1;
     assert_eq!(table.split_once("</table>").unwrap().0.matches("<td>batch_size</td>").count(), 2);
 }
 

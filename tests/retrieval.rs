@@ -300,13 +300,13 @@ fn every_lie_in_a_file_is_named_and_takes_no_memory() {
         (lists + 4, big, "lists of 12"),
         (lists + 12, big, "2 lists of 1152921504606846976"),
         (lists + 20, b"none", "the layout of its lists"),
-        (lists + 20, b"sprs", "names cell"),
+        (lists + 20, b"sprs", "sizes has cell"),
         (lists + 24, big, "sizes for 2 cells"),
         (lists + 32, huge, "more than can be counted"),
         (vectors, &infinity, "cell 0 has the value inf"),
         (bytes.len() - 8, huge, "the number -1"),
         (bytes.len() - 8, &[90, 0, 0, 0, 0, 0, 0, 0], "the number 90"),
-        (bytes.len() - 8, &bytes[bytes.len() - 16..bytes.len() - 8], "there twice"),
+        (bytes.len() - 8, &bytes[bytes.len() - 16..bytes.len() - 8], "a duplicate"),
     ];
     for (at, lie, expected) in cases {
         let mut altered = bytes.clone();

@@ -92,12 +92,12 @@ fn every_variant_is_told_from_its_weights_alone() {
     let bare = place.path("bare.pth");
     let weights = weights(&tiny(48000, "v1", false), 1).into_iter().filter(|(key, _)| !key.contains("enc_q"));
     torchfile::write(&bare, &Value::ordered(weights)).unwrap();
-    refused(voice::variant(&torchfile::read(&bare).unwrap()), Kind::CheckpointMismatch, "cannot be told apart");
+    refused(voice::variant(&torchfile::read(&bare).unwrap()), Kind::CheckpointMismatch, "may be 32k or 48k");
 
     let other = place.path("other.pth");
     torchfile::write(&other, &Value::dict([("weight", Value::dict([("a", Value::Tensor(Tensor::from(1.0)))]))]))
         .unwrap();
-    refused(voice::variant(&torchfile::read(&other).unwrap()), Kind::CheckpointMismatch, "other.pth is no voice");
+    refused(voice::variant(&torchfile::read(&other).unwrap()), Kind::CheckpointMismatch, "other.pth is not a voice");
 }
 
 #[test]
@@ -255,7 +255,7 @@ fn a_network_that_is_no_voice_is_called_what_it_is() {
         (vec!["input_stack.0.weight", "cent_table"], &[], "is FCPE", "assets/"),
         (vec!["conv1_BN.weight", "classifier.weight"], &[], "is CREPE", "assets/"),
         (vec!["stg1_low_band_net.0.weight"], &[], "separates voice from music", "give a voice"),
-        (vec!["some.other.weight"], &[], "is no voice: it holds a network of another kind", "give a voice"),
+        (vec!["some.other.weight"], &[], "is not a voice: it holds a network of another kind", "give a voice"),
     ] {
         let said = said_of(&file("model", &names, more));
         assert!(said.contains(words) && said.contains(hint), "{words}, {hint}: {said}");
@@ -347,7 +347,7 @@ fn a_voice_is_extracted_from_any_generators_checkpoint() {
     voice::extract(&checkpoint, &out, Some("my text")).unwrap();
     assert_eq!(torchfile::read(&out).unwrap().text(&["info"]), Some("my text"));
 
-    refused(voice::extract(&exported, &out, None), Kind::CheckpointMismatch, "is an exported voice already");
+    refused(voice::extract(&exported, &out, None), Kind::CheckpointMismatch, "is already an exported voice");
     refused(voice::extract(&place.path("no.pth"), &out, None), Kind::NotFound, "no.pth");
 }
 
@@ -420,7 +420,7 @@ fn voices_that_do_not_fit_are_not_merged() {
     let bf16 = place.voice("b.pth", &config, 2, &[("content_digest", "hubert-1 f54b v2 bf16")]);
     voice::merge(&a, &bf16, 0.5, &out, "").unwrap();
     let other = place.voice("b.pth", &config, 2, &[("content_digest", "hubert-1 aaaa v2 fp32")]);
-    refused(voice::merge(&a, &other, 0.5, &out, ""), Kind::CheckpointMismatch, "was trained on the content of");
+    refused(voice::merge(&a, &other, 0.5, &out, ""), Kind::CheckpointMismatch, "was trained on content features of");
     refused(voice::merge(&a, &a, 1.5, &out, ""), Kind::ConfigValue, "alpha is 1.5");
 }
 
@@ -463,7 +463,7 @@ fn the_text_of_a_voice_changes_and_nothing_else() {
     assert_eq!((again.entries(&[]).unwrap().len(), again.text(&["info"])), (keys.len(), Some("third")));
 
     let checkpoint = place.checkpoint("G_7.pth", &config, 1);
-    refused(voice::set_info(&checkpoint, "x", &out), Kind::CheckpointMismatch, "is no exported voice");
+    refused(voice::set_info(&checkpoint, "x", &out), Kind::CheckpointMismatch, "is not an exported voice");
 }
 
 #[test]

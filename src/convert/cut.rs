@@ -1,20 +1,20 @@
-//! Where a long recording is cut, so that each part fits into memory: at the quietest place near regular marks.
+//! Cuts a long recording at the quietest place near regular marks, so that each part fits into memory.
 
 use std::ops::Range;
 
 /// Samples over which quietness is judged: one frame, 10 ms at 16 kHz.
 const WINDOW: usize = 160;
 
-/// Lengths in seconds of what goes through the networks at once.
+/// Lengths in seconds for the chunks of a conversion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Chunking {
-    /// Sound on both sides of a chunk that is heard and thrown away.
+    /// Margin on both sides of a chunk that goes through the networks and is discarded.
     pub x_pad: usize,
-    /// How far from a mark a cut may lie.
+    /// Longest distance of a cut from its mark.
     pub x_query: usize,
-    /// Distance of the marks.
+    /// Distance between the marks.
     pub x_center: usize,
-    /// Longer recordings are cut.
+    /// Length above which recordings are cut.
     pub x_max: usize,
 }
 
@@ -25,7 +25,7 @@ impl Default for Chunking {
     }
 }
 
-/// The samples at which sound at 16 kHz is cut, whole frames each, none in short sound.
+/// The samples at which sound at 16 kHz is cut, at whole frames; empty for short sound.
 ///
 /// Source: spec I.4. The quietest place is the first with the least sum of magnitudes over a frame.
 pub fn cuts(samples: &[f64], chunking: Chunking) -> Vec<usize> {
@@ -51,7 +51,7 @@ pub fn cuts(samples: &[f64], chunking: Chunking) -> Vec<usize> {
         .collect()
 }
 
-/// The place that a place outside of `n` samples mirrors, ends not repeated; any number of reflections.
+/// The index inside `n` samples that an index outside mirrors, ends not repeated; any number of reflections.
 pub fn mirrored(at: isize, n: usize) -> usize {
     let period = 2 * (n as isize - 1);
     if period <= 0 {

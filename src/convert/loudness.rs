@@ -1,9 +1,9 @@
-//! The loudness of the input laid over the output: RVC's rms_mix_rate.
+//! Applies the input's loudness to the output: RVC's rms_mix_rate.
 
-/// The least that the output's loudness counts as, so that silence is not blown up.
+/// Lower limit of the output's loudness in the division, so that silence is not amplified.
 const LEAST: f32 = 1e-6;
 
-/// Root mean squares of sound of `n` samples over a second each, every half second from its start to its end; silence stands beyond both.
+/// Root mean squares over one second each, every half second of a sound of `n` samples, with silence beyond both ends.
 pub fn course(n: usize, rate: u32, sample: impl Fn(usize) -> f64) -> Vec<f32> {
     let hop = (rate as usize / 2).max(1);
     (0..=n / hop)
@@ -15,8 +15,8 @@ pub fn course(n: usize, rate: u32, sample: impl Fn(usize) -> f64) -> Vec<f32> {
         .collect()
 }
 
-/// Scales `output` so that its course of loudness is its own at a rate of 1, and that of `input` ([`course`]) at 0; between the
-/// points of a course it is a straight line. The courses run over the first `n` samples, and stay as they end behind them.
+/// Scales `output` so that its loudness over time is its own at a rate of 1, and that of `input` ([`course`]) at 0, with linear
+/// interpolation. The curves cover the first `n` samples and stay constant after them.
 ///
 /// Source: spec I.7 (RVC `change_rms`; librosa's `rms`, PyTorch's linear interpolation without aligned corners).
 pub fn mix(input: &[f32], output: &mut [f32], n: usize, output_rate: u32, rms_mix_rate: f32) {
@@ -27,7 +27,7 @@ pub fn mix(input: &[f32], output: &mut [f32], n: usize, output_rate: u32, rms_mi
     }
 }
 
-/// The value at place `i` of `n` of a course that is stretched to `n` places.
+/// The value at index `i` of a curve that is stretched to `n` values.
 fn at(course: &[f32], i: usize, n: usize) -> f32 {
     let scale = course.len() as f32 / n as f32;
     let place = ((i as f32 + 0.5) * scale - 0.5).max(0.0);

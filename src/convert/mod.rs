@@ -1,4 +1,4 @@
-//! Conversion: a recording in another voice.
+//! Conversion of a recording into another voice.
 //!
 //! ```text
 //! recording ─16 kHz─> high-pass ─> cut at quiet places ─> chunks with a second of margin
@@ -33,21 +33,21 @@ use std::rc::Rc;
 use std::time::Instant;
 use tch::{Device, Tensor};
 
-/// Hz; what all but the generator hear.
+/// Sample rate in Hz of the input of all networks except the generator.
 const RATE: u32 = 16_000;
 /// Samples of a frame of pitch.
 const FRAME: usize = 160;
 
-/// What a voice converts with; None takes what the voice was trained with, or RVC's own.
+/// The methods of a conversion; None uses those of the voice's training, or RVC's.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Equipment {
     /// As the setting of that name.
     pub content_encoder: Option<String>,
     pub f0_method: Option<String>,
     pub feature_precision: Option<String>,
-    /// What unvoiced frames hold: "zero" or "interpolate".
+    /// The value of unvoiced frames: "zero" or "interpolate".
     pub f0_unvoiced: Option<String>,
-    /// The voice's retrieval index; None converts without.
+    /// The voice's retrieval index; None converts without one.
     pub index: Option<PathBuf>,
     pub gpu: bool,
 }
@@ -57,15 +57,15 @@ pub struct Equipment {
 pub struct Settings {
     /// Row of the voice's speaker table.
     pub sid: i64,
-    /// Semitones that the pitch is moved by.
+    /// Pitch shift in semitones.
     pub f0_up_key: f64,
-    /// How far content is pulled to the nearest of the index, 0 to 1.
+    /// Share of the index in the content features, 0 to 1.
     pub index_rate: f64,
-    /// How much unvoiced sounds and breath are kept out of the index's pull: 0 most, 0.5 not at all.
+    /// Protection of unvoiced sounds and breath from the index: 0 most, 0.5 none.
     pub protect: f64,
-    /// Whose course of loudness: 0 the recording's, 1 the voice's.
+    /// The loudness over time: 0 the recording's, 1 the voice's.
     pub rms_mix_rate: f64,
-    /// Over 2: the pitch that harvest finds is smoothed by a median of three frames.
+    /// Above 2, harvest's pitch is smoothed by a median of three frames.
     pub filter_radius: i64,
     /// Rate of the result in Hz; 0 is the voice's own.
     pub resample_sr: i64,
@@ -90,7 +90,7 @@ impl Default for Settings {
     }
 }
 
-/// A voice with all that converting into it takes.
+/// A voice with all networks for conversion.
 pub struct Converter {
     voice: Voice,
     encoder: Rc<content::Encoder>,
@@ -105,7 +105,7 @@ pub struct Converter {
 impl Converter {
     /// Opens a voice and the networks that it needs.
     ///
-    /// Errors: as [`Voice::open`]; `checkpoint.mismatch` if the voice is known to be trained on the content of another encoder;
+    /// Errors: as [`Voice::open`]; `checkpoint.mismatch` if the voice is known to be trained on another content encoder;
     /// `asset.missing`, `config.value`, `device.missing`, `device.memory`.
     pub fn open(path: &Path, models: &Models, equipment: &Equipment) -> Result<Self> {
         let device = runtime::device(equipment.gpu)?;
@@ -144,7 +144,7 @@ impl Converter {
         })
     }
 
-    /// What to know before relying on this conversion, a sentence for each.
+    /// Notices about this conversion, one sentence each.
     pub fn notices(&self) -> Vec<String> {
         self.voice.content_digest.iter().filter_map(|digest| self.encoder.differs_from(digest)).collect()
     }
@@ -153,7 +153,7 @@ impl Converter {
         &self.voice
     }
 
-    /// What unvoiced frames hold: "zero" or "interpolate".
+    /// The value of unvoiced frames: "zero" or "interpolate".
     pub fn f0_unvoiced(&self) -> &str {
         &self.f0_unvoiced
     }
@@ -163,7 +163,7 @@ impl Converter {
         self.index.is_some()
     }
 
-    /// How close a sound in this voice comes to what it was made from; `f0_up_key` as it was converted with.
+    /// How similar a converted sound is to its input; `f0_up_key` as in the conversion.
     ///
     /// Errors: as [`quality::Ears::compare`].
     pub fn quality(&self, converted: &Audio, recording: &Audio, f0_up_key: f64) -> Result<quality::Quality> {
@@ -176,13 +176,13 @@ impl Converter {
 
     /// The recording in the voice, at the voice's rate or [`Settings::resample_sr`], as long as the recording to a sample of 16 kHz.
     ///
-    /// Departure from spec I.6: RVC keeps of each chunk what the encoder's frames fill, so that a chunk ends up to 20 ms early and the next one
-    /// follows at once; a long recording comes out some 10 ms earlier after each second joint. Here each chunk gives the sound of its own
-    /// stretch: the missing end lies in the margin behind it, which is made anyway. All else is RVC's to the sample.
+    /// Departure from spec I.6: RVC keeps only the whole encoder frames of each chunk, so a chunk ends up to 20 ms early and the next one
+    /// follows at once; a long recording gets some 10 ms earlier after each second joint. Here each chunk has its exact
+    /// length: the missing end comes from the margin after it, which is generated anyway. Everything else equals RVC's to the sample.
     ///
-    /// Memory grows by about 0.3 MB for each second, whatever the networks take does not.
+    /// Memory grows by about 0.3 MB for each second; the networks' memory stays constant.
     /// Errors: `audio.empty` for less than 25 ms; `data.damaged` if a sample is not finite; `config.value`; `cancelled`,
-    /// `device.memory`, `torch`; `checkpoint.damaged`, naming the voice, if its network gives what is no sound.
+    /// `device.memory`, `torch`; `checkpoint.damaged`, naming the voice, if its network does not generate sound.
     pub fn convert(&self, task: &Task, recording: Audio, settings: &Settings) -> Result<Audio> {
         self.check(settings)?;
         let heard = Heard::of(recording, settings.chunking)?;
@@ -194,7 +194,7 @@ impl Converter {
         let place = |sample: usize| (sample as u64 * rate as u64).div_ceil(u64::from(RATE)) as usize;
         let mut progress = task.stage("convert", chunks.len() as u64);
         let mut made: Vec<f32> = Vec::with_capacity(place(heard.samples()));
-        // What RVC keeps; its loudness is measured over that much.
+        // RVC's length; loudness is measured over it.
         let mut kept = 0;
         let mut pace = if self.device.is_cuda() { Pace::off() } else { Pace::new() };
         for (i, chunk) in chunks.iter().enumerate() {
@@ -222,7 +222,7 @@ impl Converter {
         Ok(Audio { samples: resample::resample(&made, rate, wanted), sample_rate: wanted })
     }
 
-    /// What [`Converter::convert`] gives to the generator, chunk by chunk, to compare with a reference. Errors: the same.
+    /// The generator's inputs in [`Converter::convert`], chunk by chunk, to compare with a reference. Errors: the same.
     pub fn inputs(&self, task: &Task, recording: Audio, settings: &Settings) -> Result<Vec<InferInput>> {
         self.check(settings)?;
         let heard = Heard::of(recording, settings.chunking)?;
@@ -237,7 +237,7 @@ impl Converter {
             if (0.0..=most).contains(&value) {
                 return Ok(());
             }
-            Err(Error::new(Kind::ConfigValue, format!("{name} is {value}, but must lie between 0 and {most}")))
+            Err(Error::new(Kind::ConfigValue, format!("{name} is {value}, but must be between 0 and {most}")))
         };
         within("index_rate", s.index_rate, 1.0)?;
         within("protect", s.protect, 0.5)?;
@@ -252,7 +252,7 @@ impl Converter {
             return Err(Error::new(Kind::ConfigValue, format!("sid is {}, but the voice has {has}", s.sid)));
         }
         if !(-60.0..=60.0).contains(&s.f0_up_key) {
-            let message = format!("f0_up_key is {}, but must lie between -60 and 60 semitones", s.f0_up_key);
+            let message = format!("f0_up_key is {}, but must be between -60 and 60 semitones", s.f0_up_key);
             return Err(Error::new(Kind::ConfigValue, message));
         }
         if s.resample_sr != 0 && !(16_000..=192_000).contains(&s.resample_sr) {
@@ -285,7 +285,7 @@ impl Converter {
         Ok(Track { coarse: f0::coarse(&f0), hz: f0.into_iter().map(|hz| hz as f32).collect() })
     }
 
-    /// What the generator is given for a chunk, its margins included.
+    /// The generator's inputs for a chunk, margins included.
     fn input(&self, heard: &Heard, chunk: &Chunk, track: Option<&Track>, settings: &Settings) -> Result<InferInput> {
         let samples = &heard.padded[chunk.samples.clone()];
         let dim = self.encoder.dim();
@@ -302,7 +302,7 @@ impl Converter {
             (track.coarse[chunk.first_frame..end].to_vec(), track.hz[chunk.first_frame..end].to_vec())
         };
         let pitch = track.map(own);
-        // Where a frame is unvoiced, what the index did to it is taken back in part.
+        // In unvoiced frames, the index's effect is partly undone.
         let protect = settings.protect as f32;
         let keep = |frame: usize| match &pitch {
             Some((_, hz)) if settings.protect < 0.5 && hz.get(frame).is_some_and(|hz| *hz < 1.0) => protect,
@@ -331,19 +331,19 @@ impl Converter {
         })
     }
 
-    /// A network that a diverged training left, or that was altered, gives NaN or one value for ever; neither is a conversion.
+    /// A network from a diverged training, or a damaged one, returns only NaN or one constant value.
     fn must_be_sound(&self, wave: &[f32]) -> Result<()> {
         let fault = if wave.iter().any(|x| !x.is_finite()) {
-            "gives values that are not finite (NaN)"
+            "generates values that are not finite (NaN)"
         } else if !wave.is_empty() && wave.iter().all(|x| (x - wave[0]).abs() < f32::MIN_POSITIVE) {
-            "gives silence whatever it hears"
+            "generates silence for every input"
         } else {
             return Ok(());
         };
         let path = &self.voice.path;
-        Err(Error::new(Kind::CheckpointDamaged, format!("the voice {} {fault}", path.display())).path(path).hint(
-            "the training that made it had diverged, or the file was altered; take an earlier epoch or another copy",
-        ))
+        Err(Error::new(Kind::CheckpointDamaged, format!("the voice {} {fault}", path.display()))
+            .path(path)
+            .hint("its training diverged, or the file was changed; use an earlier epoch or another copy"))
     }
 
     fn sound(&self, input: &InferInput) -> Result<Vec<f32>> {
@@ -352,7 +352,7 @@ impl Converter {
     }
 }
 
-/// Errors: as [`Index::read`]; `checkpoint.mismatch` if it is an index of the other version's content.
+/// Errors: as [`Index::read`]; `checkpoint.mismatch` if it is an index for the other version.
 fn fitting(path: &Path, voice: &Voice) -> Result<Index> {
     let index = Index::read(path)?;
     let dim = voice.sizes.content_channels as usize;
@@ -360,7 +360,7 @@ fn fitting(path: &Path, voice: &Voice) -> Result<Index> {
         return Err(Error::new(Kind::CheckpointMismatch, format!("the index {} has no vectors", path.display()))
             .path(path)
             .hint(
-                "RVC writes a trained_ file, which has centres alone, and an added_ one beside it; give the added_ one",
+                "RVC writes a trained_ file, which has only centres, and an added_ file beside it; give the added_ file",
             ));
     }
     if index.dim() == dim {
@@ -373,7 +373,7 @@ fn fitting(path: &Path, voice: &Voice) -> Result<Index> {
     };
     let (its, wanted) = (version(index.dim()), voice.sizes.version());
     let message = format!(
-        "the index {} has {} values a frame ({its}), but the voice is {wanted}, which has {dim}",
+        "the index {} has {} values per frame ({its}), but the voice is {wanted}, which has {dim}",
         path.display(),
         index.dim()
     );
@@ -386,11 +386,11 @@ struct Track {
     hz: Vec<f32>,
 }
 
-/// A recording as the networks hear it.
+/// A recording as input for the networks.
 struct Heard {
     /// 16 kHz, high-passed, mirrored at both ends.
     padded: Vec<f32>,
-    /// Where it is cut, in samples without padding.
+    /// The cuts, in samples without padding.
     cuts: Vec<usize>,
     /// Samples of padding at each end.
     padding: usize,
@@ -412,7 +412,7 @@ impl Heard {
             return Err(Error::new(Kind::DataDamaged, message));
         }
         if x.len() < content::WINDOW_LENGTH {
-            let message = format!("the recording has {} samples at 16 kHz, but 400 (25 ms) are the least", x.len());
+            let message = format!("the recording has {} samples at 16 kHz, but needs at least 400 (25 ms)", x.len());
             return Err(Error::new(Kind::AudioEmpty, message));
         }
         let over = x.iter().fold(0.0f32, |peak, x| peak.max(x.abs())) / 0.95;
@@ -453,7 +453,7 @@ impl Heard {
     }
 }
 
-/// Each value and its two neighbours' median; 0 stands beyond both ends (`scipy.signal.medfilt`).
+/// The median of each value and its two neighbours, with 0 beyond both ends (`scipy.signal.medfilt`).
 fn median_of_three(x: &[f64]) -> Vec<f64> {
     let at = |i: usize| x.get(i).copied().unwrap_or(0.0);
     let median = |i: usize| {

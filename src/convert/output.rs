@@ -1,10 +1,10 @@
-//! Converted sound as files.
+//! Writes converted sound to files.
 
 use crate::audio::Audio;
 use crate::{Error, Kind, Result, audio, files};
 use std::path::{Path, PathBuf};
 
-/// How a converted file is stored.
+/// The format of a converted file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// 16-bit wav, as RVC writes.
@@ -31,13 +31,13 @@ impl Format {
         }
     }
 
-    /// Of file names, without the dot.
+    /// The file name extension, without the dot.
     pub fn extension(self) -> &'static str {
         if self == Self::Flac { "flac" } else { "wav" }
     }
 }
 
-/// `out` itself if nothing is there, else the first of out_2, out_3, ... that is free.
+/// `out` itself if it does not exist, else the first free one of out_2, out_3, ...
 pub fn free(out: &Path) -> PathBuf {
     let stem = out.file_stem().unwrap_or_default().to_string_lossy();
     let end = out.extension().map(|end| format!(".{}", end.to_string_lossy())).unwrap_or_default();
@@ -45,9 +45,9 @@ pub fn free(out: &Path) -> PathBuf {
     std::iter::once(out.to_owned()).chain(numbered).find(|path| !path.exists()).expect("some number is free")
 }
 
-/// Whether a conversion of `input` may go to `out`; to be asked before the work.
+/// Checks before the work that a conversion of `input` may go to `out`.
 ///
-/// Errors: `config.value` if `out` is the recording itself, or its ending says another format.
+/// Errors: `config.value` if `out` is the recording itself, or has the extension of another format.
 pub fn check(input: &Path, out: &Path, format: Format) -> Result<()> {
     let real = |path: &Path| std::fs::canonicalize(path).ok();
     if real(input).is_some_and(|input| real(out) == Some(input)) {
@@ -61,12 +61,12 @@ pub fn check(input: &Path, out: &Path, format: Format) -> Result<()> {
         return Ok(());
     }
     let expected = format.extension();
-    Err(Error::new(Kind::ConfigValue, format!("{} must end in .{expected}, which the format asks for", out.display()))
+    Err(Error::new(Kind::ConfigValue, format!("{} must end in .{expected} in this format", out.display()))
         .path(out)
         .hint("the formats are wav, wav32 (both .wav) and flac (.flac)"))
 }
 
-/// Writes sound, whole or not at all; a peak over 0.99 is brought down to it, as RVC does.
+/// Writes sound, whole or not at all; a peak over 0.99 is reduced to it, as in RVC.
 ///
 /// Errors: `file.write`, `file.disk_full`; `audio.encode` for over 4 GiB.
 pub fn write(path: &Path, sound: &Audio, format: Format) -> Result<()> {
@@ -81,7 +81,7 @@ pub fn write(path: &Path, sound: &Audio, format: Format) -> Result<()> {
     }
 }
 
-/// By what sound exceeds 0.99; 1 if it does not.
+/// The factor by which the peak exceeds 0.99; 1 if it does not.
 fn over(samples: &[f32]) -> f32 {
     (samples.iter().fold(0.0f32, |peak, x| peak.max(x.abs())) / 0.99).max(1.0)
 }
@@ -118,8 +118,8 @@ fn write_flac(path: &Path, samples: &[i16], sample_rate: u32) -> Result<()> {
     let source = flacenc::source::MemSource::from_samples(&samples, 1, 16, sample_rate as usize);
     let mut stream = flacenc::encode_with_fixed_block_size(&config, source, config.block_size)
         .map_err(|e| failed(format!("{e:?}")))?;
-    // flacenc counts the last, shorter block as the least; the format leaves it out, and Symphonia then takes the stream for one
-    // of varying blocks and finds no frame.
+    // flacenc writes the last, shorter block as the minimum block size; the format excludes it, and Symphonia then expects
+    // variable block sizes and finds no frame.
     stream
         .stream_info_mut()
         .set_block_sizes(config.block_size, config.block_size)

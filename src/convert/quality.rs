@@ -1,7 +1,7 @@
-//! How close a converted clip comes to a reference: numbers for a report, and for choosing among epochs.
+//! How similar a converted clip is to a reference: numbers for a report, and for choosing among epochs.
 //!
-//! The reference says the same words in the same time: for a voice's own clip the clip itself, for a conversion its input. Both are
-//! compared at 16 kHz over the length of the shorter.
+//! The reference has the same words at the same times: for a voice's own clip the clip itself, for a conversion its input. Both are
+//! compared at 16 kHz over the length of the shorter one.
 
 use crate::audio::Audio;
 use crate::features::{content, f0};
@@ -13,7 +13,7 @@ use serde::Serialize;
 use tch::{Device, Tensor};
 
 const RATE: u32 = 16_000;
-/// What lies further below the loudest part of the reference counts as silence: 60 dB of magnitude.
+/// Magnitudes further below the loudest part of the reference count as silence: 60 dB.
 const RANGE: f64 = 1e-3;
 /// Nepers to decibels: 20 / ln 10.
 const DECIBELS: f64 = 20.0 / std::f64::consts::LN_10;
@@ -31,9 +31,9 @@ const MEL: MelSettings = MelSettings {
     clamp: 1e-9,
 };
 
-/// What a validation listens for in a generator: pitch and content, as numbers to choose an epoch by. None of them for clips too short to compare.
+/// A judge for validation: pitch and content errors, to choose an epoch by. No numbers for clips that are too short to compare.
 ///
-/// `with_f0` false leaves out the pitch, for a voice that has none of its own.
+/// `with_f0` false leaves out the pitch, for a voice without pitch.
 /// Errors: as [`Ears::compare`].
 pub fn judge(ears: &Ears, with_f0: bool, made: &Audio, clip: &Audio) -> Result<Vec<(&'static str, f64)>> {
     let found = match ears.compare(made, clip, 0.0) {
@@ -53,31 +53,31 @@ pub fn judge(ears: &Ears, with_f0: bool, made: &Audio, clip: &Audio) -> Result<V
 pub struct Quality {
     /// Mean absolute difference of the log-mel spectra, in dB; parts more than 60 dB below the reference's loudest count as equally silent.
     pub log_mel_distance: f64,
-    /// Root mean square of the pitch difference where both are voiced, in cents; None if that is nowhere.
+    /// Root mean square of the pitch difference in frames where both are voiced, in cents; None without such frames.
     pub f0_rmse_cents: Option<f64>,
-    /// Share of the frames that are voiced in one of the two only.
+    /// Share of the frames that are voiced in only one of the two.
     pub voicing_error: f64,
-    /// How much louder than the reference, in LU (EBU R 128, integrated); None if either is silent, or too short for it (0.4 s).
+    /// Loudness minus the reference's, in LU (EBU R 128, integrated); None if either is silent or shorter than 0.4 s.
     pub loudness_difference: Option<f64>,
-    /// Mean over the frames of 1 - cosine of the content features: 0 says the same, 1 is unrelated.
+    /// Mean over the frames of 1 - cosine of the content features: 0 is equal, 1 is unrelated.
     pub content_distance: f64,
 }
 
-/// What the measures hear with.
+/// The pitch method and content encoder of the measures.
 pub struct Ears<'a> {
     pub tracker: &'a f0::Extractor,
     pub encoder: &'a content::Encoder,
 }
 
 impl Ears<'_> {
-    /// Compares `converted` with `reference`, whose pitch is first moved by `f0_up_key` semitones.
+    /// Compares `converted` with `reference`, whose pitch is first shifted by `f0_up_key` semitones.
     ///
     /// Errors: `audio.empty` if either is shorter than 0.1 s; `data.damaged` if a sample is not finite; `torch`, `device.memory`.
     pub fn compare(&self, converted: &Audio, reference: &Audio, f0_up_key: f64) -> Result<Quality> {
         let [converted, reference] = [converted, reference].map(|audio| audio.clone().at_rate(RATE).samples);
         let n = converted.len().min(reference.len());
         if n < RATE as usize / 10 {
-            let message = format!("{n} samples at 16 kHz are too short to compare, 0.1 s is the least");
+            let message = format!("{n} samples at 16 kHz are too short to compare; at least 0.1 s is needed");
             return Err(Error::new(Kind::AudioEmpty, message));
         }
         let clips = [converted[..n].to_vec(), reference[..n].to_vec()];
@@ -120,7 +120,7 @@ impl Ears<'_> {
     }
 }
 
-/// 1 for two vectors without length: both say nothing.
+/// 1 for two zero vectors.
 fn cosine(a: &[f32], b: &[f32]) -> f64 {
     let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
     let (aa, bb) = (dot(a, a), dot(b, b));

@@ -1,4 +1,4 @@
-//! Proof that an exported voice works: what the file says against what the trained generator says.
+//! Proof that an exported voice works: compares the file's sound with the trained generator's.
 
 use super::{Converter, Settings};
 use crate::audio::Audio;
@@ -6,21 +6,21 @@ use crate::models::Synthesizer;
 use crate::task::Task;
 use crate::{Error, Kind, Result, nn};
 
-/// What the file may differ by from the generator, in dB below its sound. The rounding of the weights to half precision leaves 72 dB in the
-/// quickstart's voice; the same network with one residual block's weights negated leaves under 20 (tests/convert.rs).
+/// Least SNR of the file's sound against the generator's, in dB. Rounding the weights to half precision gives 72 dB with the
+/// quickstart's voice; the same network with one residual block's weights negated gives under 20 (tests/convert.rs).
 const LEAST_SNR: f64 = 20.0;
-/// A voice whose loudest sample is under this is mute.
+/// A voice whose loudest sample is below this is mute.
 const LEAST_PEAK: f32 = 1e-4;
 
 /// The outcome of [`run`].
 pub struct SelfTest {
-    /// Level of the difference between the file's sound and the generator's below the generator's, in dB; higher is better.
+    /// SNR of the file's sound against the generator's, in dB; higher is better.
     pub snr: f64,
-    /// The recording in the voice, by the file.
+    /// The recording converted by the file.
     pub sound: Audio,
 }
 
-/// Converts `recording` by the opened file and by the generator that it was exported from, with the same random numbers.
+/// Converts `recording` with the opened file and with the generator that it was exported from, with the same random numbers.
 ///
 /// Errors: `checkpoint.mismatch` if the two differ by more than rounding, or the file's sound is silent; as
 /// [`Converter::convert`].
@@ -44,13 +44,13 @@ pub fn run(converter: &Converter, generator: &Synthesizer, recording: &Audio, se
     let sound = converter.convert(&task, recording.clone(), settings)?;
     let peak = sound.samples.iter().fold(0.0f32, |peak, x| peak.max(x.abs()));
     let fault = if snr < LEAST_SNR || snr.is_nan() {
-        format!("it differs from the trained generator by {snr:.1} dB below its sound, {LEAST_SNR} are the least")
+        format!("its SNR against the trained generator is {snr:.1} dB, but must be at least {LEAST_SNR} dB")
     } else if peak < LEAST_PEAK || sound.samples.iter().any(|x| !x.is_finite()) {
         format!("it is mute, or not finite (peak {peak})")
     } else {
         return Ok(SelfTest { snr, sound });
     };
     Err(Error::new(Kind::CheckpointMismatch, format!("the exported voice fails its self-test: {fault}")).hint(
-        "the checkpoints are whole: `rvc-run export` writes the voice again; if that fails too, please report it",
+        "the checkpoints are intact: `rvc-run export` writes the voice again; if that fails too, please report it",
     ))
 }

@@ -1,13 +1,13 @@
 'use strict';
-// Draws the curves of the page anew, so that they answer: values under the pointer, logarithmic axis, smoothing, curves hidden
-// and shown, steps or minutes. What it replaces is the same picture, drawn without a script.
+// Redraws the curves of the page as interactive ones: values under the pointer, logarithmic axis, smoothing, curves hidden
+// and shown, steps or minutes. It replaces the static pictures, which work without a script.
 (() => {
   const source = document.getElementById('data');
   if (!source) return;
   const { charts, epochs } = JSON.parse(source.textContent);
   const page = { minutes: false, smoothing: 0.8, hidden: new Set() };
   const LEFT = 58, RIGHT = 22, TOP = 20, BOTTOM = 36;
-  // Shorter curves are read point by point; smoothing would only hide something.
+  // Shorter curves are read point by point; smoothing would only hide details.
   const SMOOTHED_FROM = 60;
 
   const make = (name, attributes, parent, text) => {
@@ -36,7 +36,7 @@
     return found;
   };
 
-  // Of logarithms: decades, and their halves where there are few.
+  // Logarithmic: decades, and halves if there are few.
   const decades = (low, high) => {
     const found = [];
     const each = Math.max(1, Math.ceil((high - low) / 6));
@@ -49,7 +49,7 @@
     return found;
   };
 
-  // The exponential mean, without the pull of its first value.
+  // The exponential mean, without the bias of its first value.
   const smooth = (values, weight) => {
     let sum = 0, total = 0;
     return values.map((value) => {
@@ -137,7 +137,7 @@
       const empty = y0 > y1;
       if (empty) [y0, y1] = [0, 1];
       const room = y1 > y0 ? (y1 - y0) * 0.05 : Math.abs(y0) * 0.1 || 1;
-      // Nothing that is never negative is drawn as if it could be.
+      // Values that are never negative get no negative axis.
       const floor = !this.log && y0 >= 0 ? Math.max(0, y0 - room) : y0 - room;
       [y0, y1] = [floor, y1 + room];
       if (this.data.unit === '%' && !this.log) [y0, y1] = [Math.min(0, y0), Math.max(100, y1)];
@@ -161,7 +161,7 @@
       if (empty && curves.length) {
         make('text', { class: 'name', x: width / 2, y: height / 2, 'text-anchor': 'middle' }, svg, this.log ? 'no value above 0' : 'no finite value');
       }
-      // An svg of its own cuts off what runs out of the frame.
+      // A separate svg clips lines outside the frame.
       const frame = make('svg', { x: LEFT, y: TOP, width: right - LEFT, height: bottom - TOP, viewBox: `${LEFT} ${TOP} ${right - LEFT} ${bottom - TOP}` }, svg);
       const path = (curve) => {
         let text = '', broken = true;

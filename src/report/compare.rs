@@ -1,4 +1,4 @@
-//! What stands in the page that compares runs.
+//! The content of the page that compares runs.
 
 use super::curves::{self, Axis, Chart, Clock, MOST_POINTS, Series};
 use super::page::{self, LOSSES, SELF_TEST, Status, best, device, epochs, last, params, progress, status, tags, voice};
@@ -11,15 +11,15 @@ use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// Points of all curves of a chart together; a few dozen runs then still open at once.
+/// Most points of all curves of a chart together, so that a page of a few dozen runs still opens at once.
 const MOST_POINTS_OF_ALL: usize = 9000;
-/// Points that a curve has whatever the number of runs.
+/// Least points of a curve, for any number of runs.
 const LEAST_POINTS: usize = 150;
 
-/// Stands behind the name of what cannot be compared.
+/// Mark after the name of a value that cannot be compared.
 const UNLIKE: &str = "≠";
 
-/// What compare.html shows.
+/// The data of compare.html.
 #[derive(Debug, Serialize)]
 pub struct Page {
     title: String,
@@ -48,13 +48,13 @@ struct Run {
     status: Status,
 }
 
-/// Which of the values of a column is best.
+/// Which value of a column is best.
 #[derive(Clone, Copy)]
 enum Better {
     Lower,
     Higher,
     NearestToZero,
-    /// It says nothing about the voice.
+    /// None: it says nothing about the voice.
     Neither,
 }
 
@@ -119,12 +119,12 @@ const MEASURED_BY: [&str; 12] = [
     "noise_reduction",
     "spk_embed_dim",
 ];
-/// Those of one loss alone: its weight is in its value.
+/// Settings of one loss: its value includes its weight.
 const WEIGHTS: [(&str, &str); 2] = [("loss_mel", "c_mel"), ("loss_kl", "c_kl")];
-/// What the self-test listens with.
+/// The settings of the self-test.
 const EARS: [&str; 2] = ["content_encoder", "f0_method"];
 
-/// What cannot be compared between the runs, and why: reasons by kind of number.
+/// Numbers that cannot be compared between the runs: reasons by kind of number.
 #[derive(Default)]
 struct Unlike {
     losses: Vec<String>,
@@ -154,8 +154,7 @@ impl Unlike {
         let measured: Vec<String> = MEASURED_BY.iter().filter_map(|name| setting(name)).collect();
         let trained_on = event("dataset", "the training data", &clips);
         let judged_on = event("validation", "the validation set", &clips);
-        let listened_to =
-            event("self_test", "the recording that is tested", &|data| data["of"].as_str().map(str::to_owned));
+        let listened_to = event("self_test", "the tested recording", &|data| data["of"].as_str().map(str::to_owned));
         let weights = WEIGHTS.iter().filter_map(|(loss, weight)| Some((*loss, setting(weight)?)));
         let mut validation: Vec<String> =
             measured.iter().cloned().chain(setting(WEIGHTS[0].1)).chain(judged_on).collect();
@@ -170,7 +169,7 @@ impl Unlike {
         }
     }
 
-    /// Whether the values of a metric, or of a column, are those of different things.
+    /// Whether the values of a metric, or of a column, measure different things.
     fn includes(&self, metric: &str) -> bool {
         let metric = metric.rsplit(['/', ' ']).next().unwrap_or(metric);
         if metric.starts_with("validation_") {
@@ -199,7 +198,7 @@ impl Unlike {
     }
 }
 
-/// "segment_size is 6400 in A, C and 12800 in B"; none if it is the same wherever it is known.
+/// "segment_size is 6400 in A, C and 12800 in B"; None if all known values are equal.
 fn differing(name: &str, letters: &[String], values: impl Iterator<Item = Option<String>>) -> Option<String> {
     let mut of: Vec<(String, Vec<&str>)> = Vec::new();
     for (value, letter) in values.zip(letters) {
@@ -213,7 +212,7 @@ fn differing(name: &str, letters: &[String], values: impl Iterator<Item = Option
     (of.len() > 1).then(|| format!("{name} is {}", parts.collect::<Vec<_>>().join(" and ")))
 }
 
-/// What each run's later processes had otherwise.
+/// Settings that changed in each run's later processes.
 fn changes(records: &[(String, Record)], letters: &[String]) -> Table {
     let mut table = Table::new(&["run", "#from epoch", "setting", "before", "after"]);
     for ((_, record), letter) in records.iter().zip(letters) {
@@ -247,7 +246,7 @@ fn charts(records: &[(String, Record)], letters: &[String], unlike: &Unlike) -> 
     charts
 }
 
-/// A column of the results: its name, what is best, the value of each run, and what stands behind it.
+/// A column of the results: its name, which value is best, the value of each run, and its note.
 type Measure = (String, Better, Vec<Option<f64>>, Vec<String>);
 
 fn results(records: &[(String, Record)], letters: &[String], unlike: &Unlike) -> Table {
@@ -272,7 +271,7 @@ fn results(records: &[(String, Record)], letters: &[String], unlike: &Unlike) ->
     );
     for key in LOSSES {
         let values = both().map(|(record, epochs)| last(record, epochs, key).map(|(value, _)| value)).collect();
-        // The losses of the two adversaries go up and down against each other.
+        // The losses of the two adversaries rise and fall against each other.
         let better = if matches!(key, "loss_gen" | "loss_disc" | "loss_fm") { Better::Neither } else { Better::Lower };
         add(format!("last {key}"), better, values, Vec::new());
     }
@@ -324,7 +323,7 @@ fn results(records: &[(String, Record)], letters: &[String], unlike: &Unlike) ->
     table
 }
 
-/// Whether no other value is better, and some other is worse.
+/// Whether no other value is better, and at least one is worse.
 fn is_best(values: &[Option<f64>], i: usize, better: Better) -> bool {
     let cost = |value: f64| match better {
         Better::Lower => value,
@@ -337,7 +336,7 @@ fn is_best(values: &[Option<f64>], i: usize, better: Better) -> bool {
     !costs.iter().any(|other| *other < own) && costs.iter().any(|other| *other > own || other.is_nan())
 }
 
-/// The settings that differ, and those that do not.
+/// The settings that differ, and the equal ones.
 fn settings(records: &[(String, Record)], letters: &[String]) -> (Table, Table) {
     let of: Vec<Vec<(String, String)>> = records.iter().map(|(_, record)| text::flat(params(record))).collect();
     let (differing, same) = split(&of);
@@ -352,7 +351,7 @@ fn settings(records: &[(String, Record)], letters: &[String]) -> (Table, Table) 
     (differences, equal)
 }
 
-/// What differs of the program and the machine.
+/// Differences in the program and the machine.
 fn environment(records: &[(String, Record)], letters: &[String]) -> Table {
     let of = |record: &Record| {
         let version = record.sessions.iter().rev().find_map(|session| session.opening["tool_version"].as_str());
@@ -367,7 +366,7 @@ fn environment(records: &[(String, Record)], letters: &[String]) -> Table {
     table
 }
 
-/// Rows (name, value of each) of what differs, and pairs of what does not; in the order of first appearance.
+/// Rows (name, value of each run) of differing values, and pairs of equal ones, in order of first appearance.
 fn split(of: &[Vec<(String, String)>]) -> (Vec<Vec<String>>, Vec<(String, String)>) {
     let maps: Vec<BTreeMap<&str, &str>> =
         of.iter().map(|pairs| pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()).collect();

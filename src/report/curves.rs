@@ -1,5 +1,5 @@
-//! Curves: which metrics stand together, thinned out so that a page stays light, as data for the page's script and as pictures
-//! for where no script runs.
+//! Curves: metrics grouped into charts, reduced so that a page stays small, as data for the page's script and as pictures
+//! for pages without scripts.
 
 use super::text;
 use crate::track::{Point, Record};
@@ -8,38 +8,38 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-/// Points of a curve in the page. More weigh the page down, and no screen shows them.
+/// Most points of a curve in the page. More make the page heavy, and no screen shows them.
 pub const MOST_POINTS: usize = 1500;
-/// Points of a curve in a drawn picture, which is 720 pixels wide.
+/// Most points of a curve in a static picture, which is 720 pixels wide.
 const DRAWN_POINTS: usize = 400;
-/// Colours in style.css; the curves after them are dashed.
+/// Number of colours in style.css; further curves are dashed.
 const COLOURS: usize = 8;
 
-/// One picture with its curves.
+/// One chart with its curves.
 #[derive(Debug, Serialize)]
 pub struct Chart {
     pub title: String,
-    /// Of the values; empty if they have none.
+    /// Unit of the values; empty if they have none.
     pub unit: String,
-    /// What the curves are, for screen readers and the script.
+    /// The curves' names, for screen readers and the script.
     pub series: Vec<Series>,
-    /// Drawn here, escaped.
+    /// The static picture, escaped.
     pub svg: String,
 }
 
-/// One curve, thinned out.
+/// One reduced curve.
 #[derive(Clone, Debug, Serialize)]
 pub struct Series {
     pub name: String,
     /// Index of its colour.
     pub colour: usize,
     pub dashed: bool,
-    /// What is not a number, told in words; empty if there is none.
+    /// A note about values that are not finite; empty if there are none.
     pub note: String,
-    /// Steps, minutes and values; a value that is none breaks the line.
+    /// Steps, minutes and values; a value that is not finite breaks the line.
     #[serde(skip)]
     points: Vec<(i64, f64, Option<f64>)>,
-    /// The means of what was thinned out, for smoothing; empty if nothing was.
+    /// The means of the reduced values, for smoothing; empty if nothing was reduced.
     #[serde(skip)]
     means: Vec<(i64, f64, f64)>,
     /// Steps from, to, how many of them, minutes from.
@@ -73,7 +73,7 @@ impl Clock {
 }
 
 impl Series {
-    /// At most `most` points: of each bucket the least and the greatest, so that no peak is lost. Values that are no numbers
+    /// At most `most` points: the least and the greatest of each bucket, so that no peak is lost. Values that are not finite
     /// are kept as marks, and break the line.
     pub fn new(
         name: impl Into<String>,
@@ -87,11 +87,11 @@ impl Series {
         let size = if all.len() <= most {
             1
         } else {
-            // A bucket gives two points, and one more where the line breaks.
+            // A bucket has two points, and one more where the line breaks.
             all.len().div_ceil(most / if bad_count > 0 { 3 } else { 2 })
         };
         let (mut kept, mut means, mut bad) = (Vec::new(), Vec::new(), Vec::<(i64, i64, usize, f64)>::new());
-        // Clocks of machines are set back at times; a curve does not go back.
+        // Clocks are sometimes set back; a curve does not go back.
         let mut latest = 0.0_f64;
         for bucket in all.chunks(size) {
             let mut minutes = |point: &Point| {
@@ -141,7 +141,7 @@ impl Series {
 
     fn data(&self) -> Value {
         let short = |value: f64| {
-            // Five digits: what a screen shows, at half the size of the page.
+            // Five digits are enough for a screen and halve the size of the page.
             format!("{value:.4e}").parse::<f64>().unwrap_or(value)
         };
         let minutes = |value: f64| (value * 1000.0).round() / 1000.0;
@@ -165,7 +165,7 @@ impl Series {
     }
 }
 
-/// Neighbouring marks as one where there are more than a screen has room for.
+/// Merges neighbouring marks if there are more than a screen can show.
 fn merged(bad: &[(i64, i64, usize, f64)]) -> Vec<(i64, i64, usize, f64)> {
     const MOST_MARKS: usize = 300;
     let size = bad.len().div_ceil(MOST_MARKS).max(1);
@@ -177,33 +177,33 @@ fn merged(bad: &[(i64, i64, usize, f64)]) -> Vec<(i64, i64, usize, f64)> {
 }
 
 impl Chart {
-    /// `axis`: what the drawn picture has to the right, see [`Axis`].
+    /// `axis`: the horizontal axis of the static picture, see [`Axis`].
     pub fn new(title: impl Into<String>, unit: impl Into<String>, series: Vec<Series>, axis: Axis) -> Self {
         let (title, unit) = (title.into(), unit.into());
         let svg = draw(&title, &unit, &series, axis);
         Self { title, unit, series, svg }
     }
 
-    /// Whether there is nothing but the odd single value, which makes no curve.
+    /// Whether there are only single values, which make no curve.
     pub fn is_empty(&self) -> bool {
         self.series.iter().all(|series| series.points.len() < 2)
     }
 }
 
-/// What is to the right.
+/// The horizontal axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Axis {
     Step,
-    /// For what is measured by the clock, such as the machine's load.
+    /// For values measured over time, such as the machine's load.
     Minutes,
 }
 
-/// The charts as the page's script reads them, safe inside a script element.
+/// The charts as JSON for the page's script, safe inside a script element.
 pub fn data(charts: &[(&Chart, Axis)], epochs: &[(i64, i64)]) -> String {
     let chart = |(chart, axis): &(&Chart, Axis)| {
         json!({
             "title": chart.title, "unit": chart.unit, "minutes_only": *axis == Axis::Minutes,
-            // A schedule has no noise to be taken out.
+            // A schedule has no noise to smooth.
             "exact": chart.title == LEARNING_RATE,
             "series": chart.series.iter().map(Series::data).collect::<Vec<_>>(),
         })
@@ -212,14 +212,14 @@ pub fn data(charts: &[(&Chart, Axis)], epochs: &[(i64, i64)]) -> String {
     for_script(&value)
 }
 
-/// JSON in which nothing can end a script element or begin a comment.
+/// JSON that cannot end a script element or begin a comment.
 fn for_script(value: &Value) -> String {
     value.to_string().replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026")
 }
 
 const LEARNING_RATE: &str = "Learning rate";
 
-/// What is known of the metrics of training: (title, unit, keys); the rest get a chart each.
+/// The known metrics of training: (title, unit, keys); each other metric gets its own chart.
 const TRAINING: [(&str, &str, &[&str]); 9] = [
     ("Mel loss", "", &["loss_mel", "epoch/loss_mel", "validation_loss_mel"]),
     ("Other losses", "", &["loss_gen", "loss_disc", "loss_fm", "loss_kl"]),
@@ -232,7 +232,7 @@ const TRAINING: [(&str, &str, &[&str]); 9] = [
     ("Energy for an epoch", "J", &["epoch/energy_joules"]),
 ];
 
-/// Keys that are no curves: measured once, shown elsewhere, or means of what has a curve of its own.
+/// Keys without a curve: measured once, shown elsewhere, or means of values that have a curve.
 fn is_curve(key: &str) -> bool {
     let known = |group: &(&str, &str, &[&str])| group.2.contains(&key);
     let elsewhere = ["epoch/", "system/", "index_", "self_test_", "dataset_", "loss/"];
@@ -265,7 +265,7 @@ pub fn system(record: &Record, clock: &Clock) -> Vec<Chart> {
     for key in record.metrics.keys() {
         let Some(name) = key.strip_prefix("system/") else { continue };
         let (title, unit) = match unit_of(name) {
-            // The same as the percentage, or of no interest once the card's energy is known.
+            // The same as the percentage, or not useful once the card's energy is known.
             "%" if name.starts_with("disk") => continue,
             "%" => ("Load", "%"),
             "MB" if name.starts_with("network") => ("Network", "MB"),
@@ -298,13 +298,13 @@ fn charts(record: &Record, clock: &Clock, groups: Vec<(String, String, Vec<Strin
     groups.into_iter().map(chart).filter(|chart| !chart.is_empty()).collect()
 }
 
-/// "cpu utilization" for "cpu_utilization_percentage": the unit stands at the axis. Losses keep the names they have elsewhere.
+/// "cpu utilization" for "cpu_utilization_percentage": the unit is at the axis. Losses keep their usual names.
 fn plain(name: &str) -> String {
     let ending = ["_percentage", "_megabytes", "_watts", "_celsius", "_joules"];
     ending.iter().find_map(|ending| name.strip_suffix(ending)).map_or(name.to_owned(), |name| name.replace('_', " "))
 }
 
-/// The unit that a metric's name ends in.
+/// The unit at the end of a metric's name.
 pub fn unit_of(name: &str) -> &'static str {
     let known = [
         ("_percentage", "%"),
@@ -322,7 +322,7 @@ pub fn unit_of(name: &str) -> &'static str {
     known.iter().find(|(ending, _)| name.ends_with(ending)).map_or("", |(_, unit)| unit)
 }
 
-// The drawn picture, in pixels: its size and the room at its edges.
+// The static picture, in pixels: its size and margins.
 const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 260.0;
 const LEFT: f64 = 62.0;
@@ -384,7 +384,7 @@ fn draw(title: &str, unit: &str, series: &[Series], axis: Axis) -> String {
     svg + "</svg>"
 }
 
-/// The least and the greatest of each few points that are drawn at one place.
+/// The least and the greatest of the points drawn at one place.
 fn thinned(points: &[(i64, f64, Option<f64>)]) -> Vec<(i64, f64, Option<f64>)> {
     let size = (2 * points.len()).div_ceil(DRAWN_POINTS);
     if points.len() <= DRAWN_POINTS {
@@ -404,7 +404,7 @@ fn thinned(points: &[(i64, f64, Option<f64>)]) -> Vec<(i64, f64, Option<f64>)> {
     kept
 }
 
-/// The least and the greatest, with a little room; 0 to 1 for nothing.
+/// The least and the greatest, with a margin; 0 to 1 without values.
 fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
     let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
     if low > high {
@@ -425,7 +425,7 @@ fn ticks(low: f64, high: f64, count: usize) -> Vec<f64> {
     let size = 10f64.powf(rough.log10().floor());
     let step = [1.0, 2.0, 5.0, 10.0].map(|factor| factor * size).into_iter().find(|step| *step >= rough);
     let step = step.unwrap_or(size);
-    // Of values that are hardly apart there is no round number between.
+    // Between values that are almost equal there is no round number.
     if step.is_nan() || step <= 0.0 {
         return vec![low];
     }

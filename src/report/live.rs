@@ -1,4 +1,4 @@
-//! A run's report, kept up to date while the run goes on, beside it: making the page of a long training takes a second.
+//! Keeps a run's report up to date during the run, on its own thread: the page of a long training takes a second.
 
 use crate::files::Workspace;
 use crate::task::Task;
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
-/// Writes the report of one run whenever it is told to.
+/// Writes the report of one run on request.
 pub struct Live {
     page: Arc<Page>,
     requests: Mutex<Option<Worker>>,
@@ -22,7 +22,7 @@ struct Page {
     run: String,
     path: PathBuf,
     written: AtomicBool,
-    /// A page that fails is told once; the next one is tried all the same.
+    /// A failure is reported once; the next page is tried all the same.
     failed: AtomicBool,
 }
 
@@ -50,30 +50,30 @@ impl Live {
         Self { page: Arc::new(page), requests: Mutex::default() }
     }
 
-    /// Where the report lies, or will.
+    /// The path of the report, which may not exist yet.
     pub fn path(&self) -> &Path {
         &self.page.path
     }
 
-    /// Asks for a new page and returns at once: with the path of the former one, if there is one yet. Requests that come while
-    /// a page is being made are one.
+    /// Requests a new page and returns at once, with the path of the existing one, if any. Requests during the writing of
+    /// a page are merged.
     pub fn refresh(&self, task: &Task) -> Option<PathBuf> {
         let mut worker = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
         let worker = match &mut *worker {
             Some(worker) => worker,
             none => none.insert(Worker::start(&self.page, task)?),
         };
-        // The thread ends only after this sender.
+        // The thread outlives this sender.
         let _ = worker.requests.send(());
         self.page.written.load(Ordering::Relaxed).then(|| self.page.path.clone())
     }
 
-    /// Writes the last page and returns its path, if it could be written.
+    /// Writes the final page and returns its path, if that succeeds.
     pub fn finish(&self, task: &Task) -> Option<PathBuf> {
         let worker = self.requests.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(Worker { requests, thread }) = worker {
             drop(requests);
-            // A panic there was told by Rust; the last page is made here.
+            // Rust has printed its panic; the final page is written here.
             let _ = thread.join();
         }
         self.page.written.store(false, Ordering::Relaxed);
@@ -92,7 +92,7 @@ impl Worker {
                 page.write(&task);
             }
         };
-        // Without a thread there is only the last page.
+        // Without a thread there is only the final page.
         let thread = std::thread::Builder::new().name("report".into()).spawn(work).ok()?;
         Some(Self { requests, thread })
     }

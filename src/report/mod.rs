@@ -1,15 +1,15 @@
-//! Pages that show runs without a server: one of a run, and one that lays runs over each other.
+//! Pages that show runs without a server: one for each run, and one that compares runs.
 //!
 //! ```text
 //! tracking/events/<run>.jsonl --track::read--> Record --curves, sounds, page--> run.html (template) --> tracking/reports/<run>.html
 //! ```
 //!
 //! A page is one file that needs nothing else: no network, no script, font, style or picture from elsewhere; its own
-//! Content-Security-Policy forbids them, and lets no script run but ours. Whatever comes from a run (names, paths, warnings, the
-//! recipe) is hostile text: the templates escape it. Without JavaScript the curves are still there, drawn here.
+//! Content-Security-Policy forbids them, and allows only our script. All text from a run (names, paths, warnings, the
+//! recipe) counts as hostile: the templates escape it. Without JavaScript the page shows static curves.
 //!
-//! A page tells what the log says, and where it says nothing, that. It is never an error that a run goes on, was killed, has no
-//! values yet, or that its sounds are gone.
+//! A page shows the content of the log, and says what is missing. It is never an error if a run is still running, was killed, has no
+//! values yet, or if its sounds no longer exist.
 
 mod compare;
 mod curves;
@@ -37,8 +37,8 @@ const TEMPLATES: [(&str, &str); 3] = [
     ("compare.html", include_str!("compare.html")),
 ];
 
-/// Writes the page of a run to tracking/reports/<run>.html, whole or not at all, and returns its path. A run that goes on gets a
-/// new page each time.
+/// Writes the page of a run to tracking/reports/<run>.html, whole or not at all, and returns its path. A second call replaces
+/// the page.
 ///
 /// Errors: `file.not_found` if there is no such run; `file.read`, `file.write`, `file.disk_full`.
 pub fn write(workspace: &Workspace, run_id: &str) -> Result<PathBuf> {
@@ -71,12 +71,12 @@ pub fn compare(workspace: &Workspace, runs: &[String]) -> Result<PathBuf> {
     save(workspace, &format!("compare_{}.html", &digest[..12]), &render("compare.html", &page)?)
 }
 
-/// Where the page of a run lies.
+/// The path of a run's page.
 pub fn path(workspace: &Workspace, run_id: &str) -> PathBuf {
     workspace.tracking().join("reports").join(format!("{run_id}.html"))
 }
 
-/// The log of a run. The id is looked for among the files that are there, so that no id leads out of the folder.
+/// The log of a run. The id must be among the existing files, so that no id leads out of the folder.
 fn log_of(workspace: &Workspace, run_id: &str) -> Result<PathBuf> {
     let folder = track::folder(workspace);
     let logs = if folder.is_dir() { files::list(&folder)? } else { Vec::new() };
@@ -102,7 +102,7 @@ fn now() -> f64 {
     jiff::Timestamp::now().as_millisecond() as f64 / 1000.0
 }
 
-/// The page of a template. Names that end in .html are escaped.
+/// Renders a template. Templates whose names end in .html escape their values.
 fn render(template: &str, page: &impl Serialize) -> Result<String> {
     let fault = |e: minijinja::Error| Error::new(Kind::Internal, format!("cannot make the page: {e:#}")).source(e);
     let mut environment = minijinja::Environment::new();
@@ -117,7 +117,7 @@ fn render(template: &str, page: &impl Serialize) -> Result<String> {
     environment.get_template(template).and_then(|template| template.render(Serde(page))).map_err(fault)
 }
 
-/// What a browser lets the page do: show what is in it, and run our script, known by its digest.
+/// The browser's permissions for the page: show its content, and run our script, identified by its digest.
 fn policy() -> String {
     let hex = files::digest(SCRIPT);
     let bytes: Vec<u8> =
@@ -129,7 +129,7 @@ fn policy() -> String {
     )
 }
 
-/// A table, ready to be shown.
+/// A table for a template.
 #[derive(Debug, Default, Serialize)]
 struct Table {
     columns: Vec<Column>,
@@ -139,7 +139,7 @@ struct Table {
 #[derive(Debug, Serialize)]
 struct Column {
     name: String,
-    /// Of its values; empty if they have none.
+    /// Unit of the values; empty if they have none.
     unit: String,
     /// Aligned to the right.
     number: bool,
@@ -161,11 +161,11 @@ impl Column {
 #[derive(Debug, Default, Serialize)]
 struct Cell {
     text: String,
-    /// Stands out: the best of a column, a total, something that went wrong.
+    /// Emphasised: the best of a column, a total, a failure.
     strong: bool,
-    /// The whole text where `text` is shortened, for the pointer; else empty.
+    /// The full text if `text` is shortened, shown under the pointer; else empty.
     whole: String,
-    /// What is to be known of it, a line each, below it.
+    /// Notes, one line each, below it.
     notes: Vec<String>,
 }
 
@@ -180,7 +180,7 @@ impl Cell {
         Self { text: text.into(), strong, ..Self::default() }
     }
 
-    /// A text that is cut in its middle if it has more than `most` characters.
+    /// A text shortened in the middle if it has more than `most` characters.
     fn cut(text: String, most: usize) -> Self {
         let count = text.chars().count();
         if count <= most {
@@ -194,7 +194,7 @@ impl Cell {
 }
 
 impl Table {
-    /// Columns as [`Column::new`] takes them.
+    /// Columns in the form of [`Column::new`].
     fn new(columns: &[&str]) -> Self {
         Self { columns: columns.iter().map(|text| Column::new(text)).collect(), rows: Vec::new() }
     }
@@ -203,13 +203,13 @@ impl Table {
         self.rows.push(cells.into_iter().map(Cell::from).collect());
     }
 
-    /// A last row that stands out.
+    /// An emphasised last row.
     fn total(&mut self, cells: impl IntoIterator<Item = String>) {
         self.rows.push(cells.into_iter().map(|text| Cell::strong(text, true)).collect());
     }
 }
 
-/// A path as the page shows it: relative to the workspace if it lies there.
+/// A path for the page: relative if it is in the workspace.
 fn shown(workspace: &Workspace, path: &Path) -> String {
     path.strip_prefix(workspace.root()).unwrap_or(path).display().to_string()
 }

@@ -1,4 +1,4 @@
-//! What stands in the page of one run, section by section.
+//! The content of the page of one run, section by section.
 
 use super::curves::{self, Axis, Chart, Clock};
 use super::sounds::{self, Gallery, events};
@@ -11,17 +11,17 @@ use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-/// A run without an end whose log is younger counts as going on: the machine is measured several times in it.
+/// A run without an end counts as running if its log is younger than this: the machine is measured several times in it.
 const ALIVE_SECONDS: f64 = 90.0;
-/// Rows of the table of epochs; of more, every n-th is shown.
+/// Most rows of the table of epochs; of more, every n-th is shown.
 const MOST_EPOCHS: usize = 1000;
-/// Rows of lists of any length (warnings, dropped clips, artefacts).
+/// Most rows of other lists (warnings, dropped clips, artefacts).
 const MOST_ROWS: usize = 1000;
 
-/// The losses that a run is told by, in their order.
+/// The losses shown for a run, in order.
 pub const LOSSES: [&str; 5] = ["loss_mel", "loss_kl", "loss_fm", "loss_gen", "loss_disc"];
 
-/// What the self-test measures: key, unit, which direction is better, what it is.
+/// The self-test's measures: key, unit, which direction is better, meaning.
 pub const SELF_TEST: [(&str, &str, &str, &str); 6] = [
     ("snr", "dB", "higher", "signal against the difference to the original"),
     ("log_mel_distance", "", "lower", "difference of the log-mel spectra"),
@@ -31,7 +31,7 @@ pub const SELF_TEST: [(&str, &str, &str, &str); 6] = [
     ("content_distance", "", "lower", "difference of what is said, by the content features"),
 ];
 
-/// What run.html shows.
+/// The data of run.html.
 #[derive(Debug, Serialize)]
 pub struct Page {
     title: String,
@@ -47,7 +47,7 @@ pub struct Page {
     data: String,
     gallery: Gallery,
     self_test: Table,
-    /// What the self-test came to, a sentence each.
+    /// The results of the self-test, a sentence each.
     self_test_says: Vec<String>,
     epochs: Table,
     epochs_note: String,
@@ -67,11 +67,11 @@ pub struct Page {
     environment: Table,
     sessions: Table,
     places: Table,
-    /// What is wrong with the log itself.
+    /// Damage in the log itself.
     notes: Vec<String>,
 }
 
-/// How a run stands.
+/// The state of a run.
 #[derive(Debug, Serialize)]
 pub struct Status {
     /// One of done, failed, cancelled, running, open; picks the colour.
@@ -137,7 +137,7 @@ impl Page {
     }
 }
 
-/// The name of the voice; what the run's id says if its start was lost.
+/// The name of the voice; from the run's id if its start line is lost.
 pub fn voice(record: &Record, run: &str) -> String {
     record.start["name"].as_str().or_else(|| track::name_of(run)).unwrap_or(run).to_owned()
 }
@@ -154,7 +154,7 @@ pub fn tags(record: &Record) -> Map<String, Value> {
     all.flatten().map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
-/// How the run stands at `now`.
+/// The run's state at `now`.
 pub fn status(record: &Record, now: f64) -> Status {
     let Some(last) = record.sessions.last() else {
         return Status { class: "open", text: "nothing recorded".into() };
@@ -166,23 +166,23 @@ pub fn status(record: &Record, now: f64) -> Status {
         Some("cancelled") => plain("cancelled"),
         Some(other) => Status { class: "open", text: other.to_owned() },
         None if now - last.time.1 < ALIVE_SECONDS => {
-            Status { class: "running", text: "running when this was made".into() }
+            Status { class: "running", text: "running when this page was made".into() }
         }
-        None if last.time.1 == 0.0 => Status { class: "open", text: "not ended; when it ran is not recorded".into() },
+        None if last.time.1 == 0.0 => Status { class: "open", text: "not ended; its times are not recorded".into() },
         None => {
             let silent = text::duration(now - last.time.1);
-            Status { class: "open", text: format!("not ended: killed, or busy; the last line is {silent} old") }
+            Status { class: "open", text: format!("not ended: killed or busy; the last line is {silent} old") }
         }
     }
 }
 
-/// The device that trained, as far as the log tells.
+/// The device of the training, if the log has it.
 pub fn device(record: &Record) -> String {
     let tags = tags(record);
     let gpu = tags.get("rvc_run.gpu").and_then(Value::as_str).filter(|gpu| !gpu.is_empty());
     match (find(params(record), "gpu").and_then(Value::as_bool), gpu) {
         (Some(false), _) => "CPU".into(),
-        // A machine that was looked at and has no GPU.
+        // A machine that was measured and has no GPU.
         (None, None) if tags.contains_key("rvc_run.host") => "CPU".into(),
         (None, None) => "not recorded".into(),
         (Some(true), gpu) => gpu.unwrap_or("GPU").to_owned(),
@@ -198,8 +198,8 @@ pub struct Epoch {
     pub means: BTreeMap<String, f64>,
 }
 
-/// The epochs that ended, by number; one that was repeated after a kill counts as its last. Where a log has no epoch events,
-/// they are found from the metric that numbers them, and their means from the steps.
+/// The finished epochs, by number; of an epoch that was repeated after a kill the last one counts. If a log has no epoch events,
+/// they come from the metric that numbers them, and their means from the steps.
 pub fn epochs(record: &Record) -> BTreeMap<i64, Epoch> {
     let mut epochs = BTreeMap::new();
     for data in events(record, "epoch") {
@@ -237,13 +237,13 @@ pub fn best(epochs: &BTreeMap<i64, Epoch>, key: &str) -> Option<(i64, f64)> {
     values.filter(|(_, value)| value.is_finite()).min_by(|a, b| a.1.total_cmp(&b.1))
 }
 
-/// The last value of a loss: the mean of the last epoch, or what the last step gave.
+/// The last value of a loss: the mean of the last epoch, or the last step's value.
 pub fn last(record: &Record, epochs: &BTreeMap<i64, Epoch>, key: &str) -> Option<(f64, &'static str)> {
     let mean = epochs.values().next_back().and_then(|epoch| epoch.means.get(key)).map(|value| (*value, "last epoch"));
     mean.or_else(|| record.metrics.get(key)?.values().next_back().map(|point| (point.value, "last step")))
 }
 
-/// Epochs that ended, of those that were wanted.
+/// Finished epochs, of those requested.
 pub fn progress(record: &Record, epochs: &BTreeMap<i64, Epoch>) -> String {
     let done = epochs.keys().next_back();
     let wanted = find(params(record), "epochs").and_then(Value::as_i64);
@@ -309,7 +309,7 @@ fn summary(record: &Record) -> Table {
     pairs(&["summary", "value"], text::flat(finish).into_iter().map(|(name, value)| (name, shorter(value))).collect())
 }
 
-/// A measurement in four digits; anything else as it stands.
+/// A measurement in four digits; any other value unchanged.
 fn shorter(value: String) -> String {
     match value.parse::<f64>() {
         Ok(number) if value.contains('.') && value.len() > 8 => text::number(number),
@@ -342,7 +342,7 @@ fn self_test(record: &Record) -> Table {
     table
 }
 
-/// The sentences of `stdlib/proof`, which were recorded with the numbers.
+/// The sentences of `stdlib/proof`, recorded with the numbers.
 fn self_test_says(record: &Record) -> Vec<String> {
     let said = events(record, "self_test").next_back().and_then(|data| data["says"].as_array());
     said.into_iter().flatten().map(text::value).collect()
@@ -372,7 +372,7 @@ fn epoch_table(epochs: &BTreeMap<i64, Epoch>, metric: &str) -> (Table, String) {
     (table, note)
 }
 
-/// What the report on the data says of a recording: heading, name there, factor.
+/// Columns from the report on the data set: heading, name there, factor.
 const MEASURES: [(&str, &str, f64); 6] = [
     ("#bandwidth|Hz", "bandwidth_hz", 1.0),
     ("#clipped|%", "clipped_share", 100.0),
@@ -382,10 +382,10 @@ const MEASURES: [(&str, &str, f64); 6] = [
     ("#silence|%", "silence_share", 100.0),
 ];
 
-/// Characters of a recording's name in the table; the whole of a longer one is shown to the pointer.
+/// Most characters of a recording's name in the table; the full name is shown under the pointer.
 const MOST_NAME: usize = 70;
 
-/// The recordings, those with something wrong first; a line about all of them; the clips that were dropped.
+/// The recordings, those with problems first; a line about all of them; the dropped clips.
 fn dataset(record: &Record) -> (Table, String, Table) {
     let Some(data) = events(record, "dataset").next_back() else { return Default::default() };
     let survey = &data["survey"];
@@ -404,7 +404,7 @@ fn dataset(record: &Record) -> (Table, String, Table) {
     }
     let mut table = Table::new(&columns);
     let mut judged: Vec<Judged> = recordings.iter().map(Judged::of).collect();
-    // Stable: within a rank they stay in the order in which they were read.
+    // Stable: within a rank they stay in the order of reading.
     judged.sort_by_key(|one| one.rank);
     for one in judged.iter().take(MOST_ROWS) {
         let measures = one.row["name"].as_str().and_then(|name| measured.get(name));
@@ -441,10 +441,10 @@ fn dataset(record: &Record) -> (Table, String, Table) {
     (table, dataset_note(record, data, &judged), dropped_clips(data))
 }
 
-/// A recording and what is wrong with it.
+/// A recording and its problems.
 struct Judged<'a> {
     row: &'a Value,
-    /// 0: not used, 1: it has notices, 2: a part of it was left out, 3: nothing is wrong.
+    /// 0: not used, 1: it has notices, 2: a part of it was left out, 3: no problem.
     rank: u8,
     notes: Vec<String>,
 }
@@ -456,7 +456,7 @@ impl<'a> Judged<'a> {
         let notices = entries("notices").map(|notice| {
             let message = notice["message"].as_str().or_else(|| notice.as_str());
             let message = message.map_or_else(|| text::value(notice), str::to_owned);
-            // A message may name the seconds itself.
+            // A message may contain the seconds itself.
             match track::seconds(&notice["seconds"]).filter(|seconds| *seconds > 0.0) {
                 Some(seconds) if !message.contains(" s") => format!("{message} ({seconds:.1} s)"),
                 _ => message,
@@ -503,7 +503,7 @@ fn dataset_note(record: &Record, data: &Value, judged: &[Judged]) -> String {
         format!("pitch {low:.0} to {high:.0} Hz, median {median:.0}")
     });
     let copies = survey["duplicates"].as_array().map_or(0, Vec::len);
-    let copies = (copies > 0).then(|| format!("{copies} recordings are there more than once"));
+    let copies = (copies > 0).then(|| format!("{copies} recordings are duplicates"));
     let notes = [clip_count, length, unused, noticed, partly, pitch, copies, other_clips(record)];
     notes.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
@@ -520,15 +520,15 @@ fn dropped_clips(data: &Value) -> Table {
     clips
 }
 
-/// "other clips from epoch 12, 30 on", if they changed between the processes of the training.
+/// "other clips from epoch 12, 30", if they changed between the processes of the training.
 fn other_clips(record: &Record) -> Option<String> {
     let spans = events(record, "lineage").next_back()?["spans"].as_array()?;
     let epochs: Vec<String> =
         spans.iter().skip(1).filter_map(|span| Some(span["from_epoch"].as_i64()?.to_string())).collect();
-    (!epochs.is_empty()).then(|| format!("other clips from epoch {} on", epochs.join(", ")))
+    (!epochs.is_empty()).then(|| format!("other clips from epoch {}", epochs.join(", ")))
 }
 
-/// Limits of the recipe that the recordings do not keep; told also by a run that was refused for them.
+/// Limits of the recipe that the recordings do not meet; also for a run that was refused because of them.
 fn findings(record: &Record) -> Table {
     let mut table = Table::new(&["finding", "limit", "what", "what to do"]);
     let judged = events(record, "findings").next_back().map(|data| &data["findings"]);
@@ -547,10 +547,10 @@ fn findings(record: &Record) -> Table {
     table
 }
 
-/// The stage that runs the epochs.
+/// The stage of the epochs.
 const TRAINING: &str = "training";
 
-/// Each stage once, however many processes ran it: its times added up, what its last one said.
+/// Each stage once, over all processes: the sum of its times, and its last summary.
 fn stages(record: &Record, epochs: &BTreeMap<i64, Epoch>) -> Table {
     let mut stages: Vec<(String, usize, f64, &Value)> = Vec::new();
     for data in events(record, "stage") {
@@ -586,9 +586,9 @@ fn stages(record: &Record, epochs: &BTreeMap<i64, Epoch>) -> Table {
     }
     let training = train_seconds(epochs);
     if training > 0.0 {
-        // The stage of training holds its epochs, and what is measured and saved between them.
+        // The stage of training includes its epochs, and the measuring and saving between them.
         known += if trains { 0.0 } else { training };
-        let name = if trains { "of it, epochs that ended" } else { TRAINING };
+        let name = if trains { "of it, finished epochs" } else { TRAINING };
         add(name, String::new(), training, epochs.len().to_string(), "epochs");
     }
     if known <= 0.0 {
@@ -607,12 +607,12 @@ fn stages(record: &Record, epochs: &BTreeMap<i64, Epoch>) -> Table {
     table
 }
 
-/// Seconds spent in epochs that ended, each counted once.
+/// Seconds spent in finished epochs, each counted once.
 fn train_seconds(epochs: &BTreeMap<i64, Epoch>) -> f64 {
     epochs.values().filter_map(|epoch| epoch.seconds).sum()
 }
 
-/// What the times count.
+/// A sentence on the meaning of the times.
 fn stages_note(record: &Record, epochs: &BTreeMap<i64, Epoch>) -> String {
     let processes = match record.sessions.len() {
         0 | 1 => "the process".to_owned(),
@@ -620,11 +620,11 @@ fn stages_note(record: &Record, epochs: &BTreeMap<i64, Epoch>) -> String {
     };
     let training = train_seconds(epochs);
     let training =
-        if training > 0.0 { format!(" Epochs that ended took {}.", text::duration(training)) } else { String::new() };
+        if training > 0.0 { format!(" Finished epochs took {}.", text::duration(training)) } else { String::new() };
     format!("Times are those of {processes}.{training}")
 }
 
-/// Settings that a later process of the training had otherwise: from which epoch, before, after.
+/// Settings that changed in a later process of the training: from which epoch, before, after.
 fn changes(record: &Record) -> Table {
     let mut table = Table::new(&["#from epoch", "setting", "before", "after"]);
     for change in changed(record) {
@@ -639,16 +639,16 @@ fn changes(record: &Record) -> Table {
     table
 }
 
-/// A setting that changed when the training went on.
+/// A setting that changed when the training resumed.
 pub struct Change {
-    /// The first epoch that ended with it; none if none did.
+    /// The first finished epoch with it, if any.
     pub epoch: Option<i64>,
     pub setting: String,
     pub before: String,
     pub after: String,
 }
 
-/// What changed between the processes of a run, in order. Settings that the earlier process did not know are new in the program, not changed.
+/// The changes between the processes of a run, in order. Settings that the earlier process did not have are new in the program, not changed.
 pub fn changed(record: &Record) -> Vec<Change> {
     let settings = |opening: &Value| -> BTreeMap<String, String> {
         let version =
@@ -744,7 +744,7 @@ fn sessions(record: &Record) -> Table {
             text::time(session.time.0),
             text::duration(session.seconds),
             session.opening["tool_version"].as_str().unwrap_or(text::NONE).into(),
-            session.finish["status"].as_str().unwrap_or("without a last word").into(),
+            session.finish["status"].as_str().unwrap_or("not ended").into(),
         ]);
     }
     table
@@ -752,7 +752,7 @@ fn sessions(record: &Record) -> Table {
 
 fn places(workspace: &Workspace, log: &Path, record: &Record) -> Table {
     let mut table = Table::new(&["file", "what it is"]);
-    table.push([shown(workspace, log), "the event log this page was made from".into()]);
+    table.push([shown(workspace, log), "the event log behind this page".into()]);
     let checkpoints: Vec<&Value> = events(record, "checkpoint").collect();
     if let Some(last) = checkpoints.last() {
         for part in ["g", "d"] {
@@ -779,7 +779,7 @@ fn places(workspace: &Workspace, log: &Path, record: &Record) -> Table {
 fn notes(record: &Record) -> Vec<String> {
     let mut notes = Vec::new();
     if record.start.is_null() {
-        notes.push("The log has no start line: who began this run, and with which settings, is lost.".to_owned());
+        notes.push("The log has no start line: how this run began, and with which settings, is lost.".to_owned());
     }
     match record.damaged {
         0 => {}
@@ -787,7 +787,7 @@ fn notes(record: &Record) -> Vec<String> {
         n => notes.push(format!("{n} lines or values of the log cannot be read and are left out.")),
     }
     if !LOSSES.iter().any(|key| record.metrics.contains_key(*key)) {
-        notes.push("No losses are recorded: no training step has ended so far.".to_owned());
+        notes.push("No losses are recorded: no training step has finished so far.".to_owned());
     }
     notes
 }

@@ -11,47 +11,47 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
 
-/// Bytes of sounds and pictures in a page, as they stand there (base64). A browser opens more only slowly, and no mail takes it.
+/// Most bytes of sounds and pictures in a page (as base64). Browsers open larger pages slowly, and mail servers reject them.
 const MOST_BYTES: usize = 20_000_000;
-/// Of a longer sound the beginning is in the page: eight of them then fit, or some fifty clips as training cuts them.
+/// Longest sound in the page; only the beginning of a longer one is included. Eight of them fit, or some fifty clips.
 const MOST_SECONDS: f64 = 20.0;
-/// A larger file is not even looked at: decoding hours of sound takes longer than making the rest of the page.
+/// A larger file is not read: decoding hours of sound takes longer than making the rest of the page.
 const LARGEST_FILE: u64 = 64 << 20;
-/// Frequencies that are named beside a spectrogram, in Hz.
+/// Frequency labels beside a spectrogram, in Hz.
 const FREQUENCIES: [f64; 5] = [250.0, 1000.0, 3000.0, 8000.0, 16_000.0];
 
-/// What is shown of a run.
+/// The sounds and pictures of a run.
 #[derive(Debug, Default, Serialize)]
 pub struct Gallery {
     pub groups: Vec<Group>,
-    /// How many are not in the page; why stands in their notes.
+    /// The number of items that are not in the page; their notes say why.
     pub left_out: usize,
-    /// How much is in the page; empty for nothing.
+    /// The size of the items in the page; empty for none.
     pub embedded: String,
 }
 
-/// What belongs together: an original and what imitates it.
+/// A group of an original and its imitations.
 #[derive(Debug, Default, Serialize)]
 pub struct Group {
     pub title: String,
     /// The original, and the first, the middle and the last of the others.
     pub items: Vec<Item>,
-    /// All between them.
+    /// All the others.
     pub more: Vec<Item>,
 }
 
-/// A sound with its picture, or a picture alone.
+/// A sound with its picture, or only a picture.
 #[derive(Debug, Default, Serialize)]
 pub struct Item {
     pub label: String,
     pub path: String,
-    /// What is to be known of it: its length, that it is cut, why it is not here.
+    /// A note: its length, that it is shortened, why it is missing.
     pub note: String,
-    /// Data URIs, which the template does not escape: every character of them is made here. Empty if not here.
+    /// Data URIs, which the template does not escape: all their characters are generated here. Empty if missing.
     pub picture: String,
     pub sound: String,
     pub ticks: Vec<Tick>,
-    /// Not here for want of room alone.
+    /// Missing only because the page is full.
     pub no_room: bool,
 }
 
@@ -62,10 +62,10 @@ pub struct Tick {
     pub top: f64,
 }
 
-/// Pictures for dashboards of what has its spectrogram beside its player here.
+/// Keys of pictures for dashboards; here their spectrogram is beside the player.
 const SHOWN_WITH_SAMPLES: [&str; 2] = ["all/mel", "sample/mel"];
 
-/// Every sample with its original, the self-test's sound, and all other media, as far as there is room: first those that are shown at
+/// Every sample with its original, the self-test's sound, and all other media, as far as they fit: first those that are visible at
 /// once, then the others, evenly spread.
 pub fn gallery(workspace: &Workspace, record: &Record) -> Gallery {
     let mut groups = sample_groups(workspace, record);
@@ -85,22 +85,22 @@ pub fn gallery(workspace: &Workspace, record: &Record) -> Gallery {
 /// The players of several runs side by side.
 #[derive(Debug, Default, Serialize)]
 pub struct Players {
-    /// A row for the originals, one for each epoch that a run has a sample of, one for the exported voices.
+    /// A row for the originals, one for each epoch with a sample, one for the exported voices.
     pub rows: Vec<PlayerRow>,
-    /// How many samples have no room in the page.
+    /// The number of samples that do not fit into the page.
     pub left_out: usize,
     pub embedded: String,
 }
 
-/// What the runs have of one epoch.
+/// The runs' samples of one epoch.
 #[derive(Debug, Serialize)]
 pub struct PlayerRow {
     pub label: String,
-    /// One for each run, which may have none.
+    /// One for each run, if it has one.
     pub cells: Vec<Option<Item>>,
 }
 
-/// The samples of runs, which are named by `letters`, without pictures.
+/// The samples of runs with these `letters`, without pictures.
 pub fn players(workspace: &Workspace, records: &[&Record], letters: &[String]) -> Players {
     let samples: Vec<BTreeMap<i64, (String, String)>> = records.iter().map(|record| samples(record)).collect();
     let row = |label: String, path: &dyn Fn(usize) -> Option<String>| {
@@ -117,7 +117,7 @@ pub fn players(workspace: &Workspace, records: &[&Record], letters: &[String]) -
             .map(|epoch| row(format!("epoch {epoch}"), &|i| samples[i].get(epoch).map(|(path, _)| path.clone()))),
     );
     let mut packer = Packer::new(workspace, false);
-    // What decides first: the originals, the voices, the last sample of each run.
+    // The most important first: the originals, the voices, the last sample of each run.
     let last: BTreeSet<usize> = samples
         .iter()
         .filter_map(|samples| epochs.iter().position(|epoch| Some(epoch) == samples.keys().next_back()))
@@ -147,7 +147,7 @@ fn spread(n: usize) -> Vec<usize> {
     order
 }
 
-/// The samples of a run: epoch, path, original. An epoch that was repeated after a kill has its last sample.
+/// The samples of a run: epoch, path, original. Of an epoch that was repeated after a kill the last sample counts.
 fn samples(record: &Record) -> BTreeMap<i64, (String, String)> {
     let sample = |data: &Value| {
         let of = data["of"].as_str().unwrap_or_default().to_owned();
@@ -183,9 +183,9 @@ fn self_test(record: &Record) -> Option<Group> {
     (!items.is_empty()).then(|| Group { title: "Self-test".into(), items, more: Vec::new() })
 }
 
-/// Whatever else a recipe gave to be shown, the same content once; without what is in `groups`.
+/// All other media of a recipe, each content once, without those in `groups`.
 fn media(workspace: &Workspace, record: &Record, groups: &[Group]) -> Vec<Group> {
-    // Named from the workspace in one line, in full in another.
+    // One line has the path in the workspace, another the full path.
     let shown = groups.iter().flat_map(|group| group.items.iter().chain(&group.more));
     let shown: BTreeSet<PathBuf> = shown.map(|item| workspace.path(&item.path)).collect();
     let mut keys: BTreeMap<&str, BTreeMap<i64, &str>> = BTreeMap::new();
@@ -213,7 +213,7 @@ fn media(workspace: &Workspace, record: &Record, groups: &[Group]) -> Vec<Group>
     keys.into_iter().map(group).collect()
 }
 
-/// What tells a file's content from another's; none for a file that cannot be shown anyway.
+/// The digest of a file's content; None for a file that cannot be shown anyway.
 fn content(workspace: &Workspace, path: &str) -> Option<String> {
     let path = workspace.path(path);
     let small = std::fs::metadata(&path).is_ok_and(|about| about.is_file() && about.len() <= LARGEST_FILE);
@@ -235,7 +235,7 @@ impl Item {
 }
 
 impl Group {
-    /// The first, the middle and the last of `all`, of those that are still there if any is, at once; the others behind them.
+    /// The first, the middle and the last of `all`, among existing files if there are any; the others after them.
     fn new(workspace: &Workspace, title: &str, all: Vec<Item>) -> Self {
         let there: Vec<bool> = all.iter().map(|item| workspace.path(&item.path).is_file()).collect();
         let none = !there.contains(&true);
@@ -252,12 +252,12 @@ impl Group {
 
 struct Packer<'a> {
     workspace: &'a Workspace,
-    /// Whether sounds get their spectrogram.
+    /// Whether sounds get a spectrogram.
     pictures: bool,
     used: usize,
     left_out: usize,
     without_room: usize,
-    /// What is in the page, by path and by content: the label.
+    /// The labels of items in the page, by path and by content.
     paths: BTreeMap<String, String>,
     contents: BTreeMap<String, String>,
 }
@@ -272,7 +272,7 @@ impl<'a> Packer<'a> {
         if self.used == 0 { String::new() } else { text::bytes(self.used) }
     }
 
-    /// Puts the sound and picture of an item into the page, or says in its note why not.
+    /// Puts the sound and picture of an item into the page, or gives the reason in its note.
     fn add(&mut self, item: &mut Item) {
         item.path = shown(self.workspace, &self.workspace.path(&item.path));
         if let Some(known) = self.paths.get(&item.path) {
@@ -290,16 +290,16 @@ impl<'a> Packer<'a> {
         let path = self.workspace.path(&item.path);
         let refuse = |why: String| Err(Error::new(Kind::NotFound, format!("{} {why}", item.path)));
         match std::fs::metadata(&path) {
-            Err(_) => return refuse("is not there any more".into()),
-            Ok(about) if !about.is_file() => return refuse("is no file".into()),
-            Ok(_) if !is_inside(self.workspace, &path) => return refuse("lies outside the workspace".into()),
+            Err(_) => return refuse("no longer exists".into()),
+            Ok(about) if !about.is_file() => return refuse("is not a file".into()),
+            Ok(_) if !is_inside(self.workspace, &path) => return refuse("is outside the workspace".into()),
             Ok(about) if about.len() > LARGEST_FILE => {
-                return refuse(format!("is too large to be in the page: {}", text::bytes(about.len() as usize)));
+                return refuse(format!("is too large for the page: {}", text::bytes(about.len() as usize)));
             }
             Ok(_) => {}
         }
         let full = format!("is left out: the page holds at most {} of sounds and pictures", text::bytes(MOST_BYTES));
-        // Once one had no room, the others are not even decoded.
+        // Once one does not fit, the others are not decoded.
         if self.without_room > 0 {
             item.no_room = true;
             return refuse(full);
@@ -307,7 +307,7 @@ impl<'a> Packer<'a> {
         let (picture, sound) = if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("png")) {
             let bytes = files::read(&path)?;
             if !bytes.starts_with(b"\x89PNG\r\n\x1a\n") {
-                return refuse("is no PNG".into());
+                return refuse("is not a PNG".into());
             }
             (uri("image/png", &bytes), String::new())
         } else {
@@ -344,8 +344,8 @@ impl<'a> Packer<'a> {
     }
 }
 
-/// Whether a file lies in the workspace, links followed: a log may name any file. Its folders of the first two levels (logs/, logs/anna/)
-/// may be links themselves, to where there is more room.
+/// Whether a file is in the workspace, with links followed: a log may name any file. Folders of the first two levels (logs/, logs/anna/)
+/// may themselves be links to another disk.
 fn is_inside(workspace: &Workspace, path: &Path) -> bool {
     let root = if workspace.root().as_os_str().is_empty() { Path::new(".") } else { workspace.root() };
     let named = path.strip_prefix(workspace.root()).unwrap_or(path);
@@ -396,7 +396,7 @@ fn wav(audio: &Audio) -> Vec<u8> {
     bytes.extend([2, 0, 16, 0]);
     bytes.extend(b"data");
     bytes.extend(data_bytes.to_le_bytes());
-    // A float that is not finite becomes silence; `as` makes 0 of NaN.
+    // A float that is not finite becomes silence; `as` converts NaN to 0.
     let sample = |x: &f32| ((x.clamp(-1.0, 1.0) * 32767.0).round() as i16).to_le_bytes();
     bytes.extend(audio.samples.iter().flat_map(sample));
     bytes

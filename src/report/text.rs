@@ -1,11 +1,11 @@
-//! How a page writes numbers, durations, times and settings.
+//! Formats numbers, durations, times and settings for a page.
 
 use serde_json::Value;
 
-/// What stands where there is no value.
+/// Placeholder for a missing value.
 pub const NONE: &str = "–";
 
-/// About four digits: "31.24", "0.0001", "1.2e-5", "124000". Not a number is told as such.
+/// About four digits: "31.24", "0.0001", "1.2e-5", "124000". NaN and infinities are written out.
 pub fn number(value: f64) -> String {
     if value.is_nan() {
         return "NaN".into();
@@ -34,7 +34,7 @@ pub fn duration(seconds: f64) -> String {
     if seconds.is_finite() { crate::duration::words(seconds.max(0.0)) } else { NONE.into() }
 }
 
-/// Seconds as a column of a table shows them: "12.3".
+/// Seconds for a column of a table: "12.3".
 pub fn seconds(value: Option<f64>) -> String {
     value.map_or_else(|| NONE.to_owned(), |value| format!("{value:.1}"))
 }
@@ -54,13 +54,13 @@ pub fn bytes(count: usize) -> String {
     }
 }
 
-/// A value of the log as a person reads it; texts stand as they are.
+/// A value of the log for people; texts stay unchanged.
 pub fn value(value: &Value) -> String {
     match value {
         Value::Null => NONE.into(),
         Value::String(text) => text.clone(),
         Value::Bool(yes) => if *yes { "yes" } else { "no" }.into(),
-        // Settings and counts stand as they were given, measurements in four digits.
+        // Settings and counts stay unchanged, measurements get four digits.
         Value::Number(n) if n.is_f64() => {
             let short = n.to_string();
             if short.len() <= 8 { short } else { n.as_f64().map_or(short, number) }
@@ -69,7 +69,7 @@ pub fn value(value: &Value) -> String {
     }
 }
 
-/// Nested settings as (dotted name, value), in their order.
+/// Nested settings as (dotted name, value), in order.
 pub fn flat(settings: &Value) -> Vec<(String, String)> {
     fn walk(name: &str, value: &Value, out: &mut Vec<(String, String)>) {
         match value {
@@ -91,7 +91,7 @@ pub fn flat(settings: &Value) -> Vec<(String, String)> {
     out
 }
 
-/// The value of a setting, wherever it is nested; the one nearest to the top.
+/// The value of a setting at any depth; the one nearest to the top.
 pub fn find<'a>(settings: &'a Value, name: &str) -> Option<&'a Value> {
     let map = settings.as_object()?;
     map.get(name).or_else(|| map.values().find_map(|inner| find(inner, name)))

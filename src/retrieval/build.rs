@@ -1,7 +1,7 @@
-//! The index of a prepared voice: built once for the same features and settings, through the cache, under RVC's names.
+//! Builds the index of a prepared voice: once for the same features and settings, through the cache, under RVC's names.
 //!
-//! Source: spec H.1. Departures: rows keep the order of the clips (RVC shuffles them without a seed, which decides nothing but
-//! their numbers); the centres come from k-means of our own, so that the same seed gives the same file.
+//! Source: spec H.1. Departures: rows keep the order of the clips (RVC shuffles them without a seed, which affects only
+//! their numbers); the centres come from our own k-means, so that the same seed gives the same file.
 
 use super::Index;
 use super::centres::Centres;
@@ -21,27 +21,27 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 use tch::Device;
 
-/// Raise it when the same features give another index.
+/// Raise this when the same features give another index.
 const VERSION: u32 = 1;
-/// Frames whose neighbours are looked up to measure the recall.
+/// Number of frames for measuring the recall.
 const RECALL_SAMPLE: usize = 1000;
-/// Neighbours that are compared: those that conversion uses.
+/// Number of neighbours in the recall, as in conversion.
 const RECALL_NEIGHBOURS: usize = 8;
-/// Vectors that an exact search looks at together; with the sample 64 MB of distances.
+/// Vectors per block of the exact search; with the sample 64 MB of distances.
 const RECALL_BLOCK: usize = 1 << 14;
 
 /// How an index is built. Defaults are RVC's.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Options {
-    /// Whose file name: "rvc" (added_IVF<cells>_Flat_nprobe_1_<voice>_<version>.index, and trained_... with the centres alone)
+    /// The style of file names: "rvc" (added_IVF<cells>_Flat_nprobe_1_<voice>_<version>.index, and trained_... with only the centres)
     /// or "applio" (<voice>.index).
     pub name: String,
-    /// Whether frames without sound are left out. They pull pauses and breaths of the input towards the voice's silence.
+    /// Whether to leave out silent frames, which pull pauses and breaths of the input towards the voice's silence.
     pub leave_out_silence: bool,
-    /// More frames than these are reduced.
+    /// Number of frames above which they are reduced.
     pub max_frames: usize,
-    /// To so many.
+    /// Number of frames after the reduction.
     pub reduced_frames: usize,
 }
 
@@ -54,23 +54,23 @@ impl Default for Options {
 /// A built index.
 #[derive(Clone, Debug)]
 pub struct Built {
-    /// The index that conversion reads.
+    /// The index file for conversion.
     pub path: PathBuf,
     /// Vectors in the index.
     pub n: usize,
-    /// Frames that they stand for; more than `n` if they were reduced.
+    /// Frames that they represent; more than `n` if they were reduced.
     pub frames: usize,
     /// Number of cells.
     pub n_ivf: usize,
     /// Share of the 8 nearest vectors that a search finds; see [`Index::recall`].
     pub recall: f64,
-    /// Seconds that this call took.
+    /// Duration of this call in seconds.
     pub seconds: f64,
-    /// Whether it was there already, made from the same features.
+    /// Whether an index of the same features existed already.
     pub cached: bool,
 }
 
-/// What is kept with a cached index.
+/// Notes on a cached index.
 #[derive(Serialize, Deserialize)]
 struct Notes {
     n: usize,
@@ -78,8 +78,8 @@ struct Notes {
     recall: f64,
 }
 
-/// The index of the features in logs/<voice>/3_feature768 (3_feature256 in version 1), written to `logs`. RVC's silence is in
-/// another folder and so not in it.
+/// Writes the index of the features in logs/<voice>/3_feature768 (3_feature256 in version 1) to `logs`. RVC's silence is in
+/// another folder and so not included.
 ///
 /// Errors: `config.value`; `file.not_found` and `data.empty` if the voice is not prepared; `data.damaged` with the file;
 /// `device.*`, `file.*`, `cancelled`.
@@ -166,7 +166,7 @@ impl Options {
 }
 
 impl Index {
-    /// The index of these vectors, in cells around centres that k-means finds.
+    /// The index of these vectors, in cells around centres from k-means.
     ///
     /// Shapes: vectors row-major [n, dim]
     /// Errors: `data.empty` without vectors; `config.mismatch` if they are not whole rows or more than 2^32;
@@ -174,11 +174,11 @@ impl Index {
     pub fn new(task: &Task, vectors: Vec<f32>, dim: usize, seed: i64, device: Device) -> Result<Self> {
         let n = vectors.len().checked_div(dim).unwrap_or(0);
         if n * dim != vectors.len() || u32::try_from(n).is_err() {
-            let message = format!("{} values are no rows of {dim} that an index can have", vectors.len());
+            let message = format!("{} values are not rows of {dim} for an index", vectors.len());
             return Err(Error::new(Kind::ConfigMismatch, message));
         }
         if n == 0 {
-            return Err(Error::new(Kind::DataEmpty, "an index needs a vector at least"));
+            return Err(Error::new(Kind::DataEmpty, "an index needs at least one vector"));
         }
         if !vectors.iter().all(|x| x.is_finite()) {
             return Err(Error::new(Kind::NotFinite, "an index cannot have values that are not finite"));
@@ -192,14 +192,14 @@ impl Index {
         Ok(Self { dim, nprobe: 1, centres, vectors, cells })
     }
 
-    /// The centres alone: what RVC calls the trained index.
+    /// Only the centres: RVC's trained index.
     fn trained(&self) -> Self {
         let cells = vec![Vec::new(); self.n_cells()];
         Self { dim: self.dim, nprobe: self.nprobe, centres: self.centres.clone(), vectors: Vec::new(), cells }
     }
 
-    /// Recall@8: the share of the 8 vectors nearest to a vector (itself aside) that a search finds, 0..=1. Measured against
-    /// exact search for 1000 vectors, or all if there are fewer. A vector as near as the eighth counts.
+    /// Recall@8: the share of the 8 vectors nearest to a vector (except itself) that a search finds, 0..=1. Measured against
+    /// exact search for 1000 vectors, or all if there are fewer. Ties with the eighth count.
     ///
     /// Errors: `device.*`, `cancelled`.
     pub fn recall(&self, task: &Task, seed: i64, device: Device) -> Result<f64> {
@@ -219,7 +219,7 @@ impl Index {
         Ok(hits.sum::<usize>() as f64 / (k * sample.len()) as f64)
     }
 
-    /// The distance of the `k`-th nearest vector to each query, which is vector `own` and does not count itself.
+    /// The distance of the `k`-th nearest vector to each query; the query is vector `own`, which does not count.
     fn exact_distances(
         &self,
         task: &Task,
@@ -245,30 +245,30 @@ impl Index {
     }
 }
 
-/// RVC's number of cells for `n` vectors: at least 39 vectors a cell, as FAISS wants for its k-means.
+/// RVC's number of cells for `n` vectors: at least 39 vectors per cell, as FAISS requires for its k-means.
 fn n_ivf(n: usize) -> usize {
     ((16.0 * (n as f64).sqrt()) as usize).min(n / 39).max(1)
 }
 
-/// Whether a file name is one that an index of this voice may have, with any number of cells.
+/// Whether a file name is a possible name of this voice's index, with any number of cells.
 fn is_index_of(name: &str, voice: &str, version: &str) -> bool {
     let of_model = |part| model_of(name, part, version).is_some_and(|model| is_model_of(model, voice));
     name == format!("{voice}.index") || of_model("added") || of_model("trained")
 }
 
-/// The model that an index is called by, under RVC's name of it.
+/// The model in an index's RVC name.
 fn model_of<'a>(name: &'a str, part: &str, version: &str) -> Option<&'a str> {
     let rest = name.strip_prefix(part)?.strip_prefix("_IVF")?.strip_suffix(&format!("_{version}.index"))?;
     let (cells, model) = rest.split_once("_Flat_nprobe_1_")?;
     (!cells.is_empty() && cells.bytes().all(|b| b.is_ascii_digit())).then_some(model)
 }
 
-/// Whether a model is the voice itself, or one that is called by it and more: anna_best.
+/// Whether a model is the voice itself or a variant of it, such as anna_best.
 fn is_model_of(model: &str, voice: &str) -> bool {
     model.strip_prefix(voice).is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
 }
 
-/// The models of the voice, itself aside, that its index has second names for.
+/// The other models of the voice that its index has second names for.
 fn paired(logs: &Path, voice: &str, version: &str) -> Result<Vec<String>> {
     let names = files::list(logs)?.into_iter().filter_map(|path| path.file_name()?.to_str().map(str::to_owned));
     let models = names.filter_map(|name| model_of(&name, "added", version).map(str::to_owned));
@@ -277,16 +277,16 @@ fn paired(logs: &Path, voice: &str, version: &str) -> Result<Vec<String>> {
 }
 
 /// Gives the index of a voice a second name beside it, under which RVC WebUI finds it for another model of the voice ("anna_best"), and
-/// returns it. It goes with the index when that is built again. An index under Applio's name gets none.
+/// returns it. A rebuild of the index replaces it too. An index under Applio's name gets none.
 ///
-/// Source: WebUI of July 2026, infer/vc/utils.py: an index is of the model MODEL if its name begins with "MODEL_added_" or has "_MODEL_v2" in it, a
-/// number of epoch and step behind the model's name (_e200_s1600) aside; the WebUI of 2024 looks for MODEL anywhere in the path.
+/// Source: WebUI of July 2026, infer/vc/utils.py: an index belongs to MODEL if its name begins with "MODEL_added_" or contains
+/// "_MODEL_v2", ignoring epoch and step after the model's name (_e200_s1600); the WebUI of 2024 searches for MODEL anywhere in the path.
 ///
-/// Errors: `config.value` for a model that is not of the voice, `file.*`.
+/// Errors: `config.value` for a model of another voice, `file.*`.
 pub fn pair(index: &Path, voice: &str, model: &str) -> Result<Option<PathBuf>> {
     if model == voice || !is_model_of(model, voice) {
-        return Err(Error::new(Kind::ConfigValue, format!("{model:?} is no further model of the voice {voice:?}"))
-            .hint("a further model is called by the voice and more, such as anna_best"));
+        return Err(Error::new(Kind::ConfigValue, format!("{model:?} is not another model of the voice {voice:?}"))
+            .hint("its name must begin with the voice's name, such as anna_best"));
     }
     let name = index.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let version = ["v1", "v2"].into_iter().find(|version| model_of(name, "added", version) == Some(voice));
@@ -297,8 +297,8 @@ pub fn pair(index: &Path, voice: &str, model: &str) -> Result<Option<PathBuf>> {
     Ok(Some(second))
 }
 
-/// Puts the files into `logs`. What an earlier build of ours left there under such a name goes; what somebody else made stays,
-/// and is moved aside if it has a name that we need.
+/// Puts the files into `logs`. Files of our earlier builds under such names are removed; foreign files stay,
+/// and are renamed if we need their name.
 fn publish(
     task: &Task,
     cache: &Cache,

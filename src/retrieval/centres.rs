@@ -1,10 +1,10 @@
-//! The nearest of many centres for many rows, by matrix products in blocks of bounded size.
+//! Finds the nearest of many centres for many rows, by matrix products in blocks of bounded size.
 
 use tch::{Device, Kind, Tensor};
 
-/// Numbers of one block of distances, [rows, centres]: 64 MB. Larger blocks are no faster.
+/// Values in one block of distances, [rows, centres]: 64 MB. Larger blocks are not faster.
 const BLOCK: usize = 1 << 24;
-/// Rows of one block, however few the centres are.
+/// Most rows of one block.
 const MOST_ROWS: usize = 1 << 13;
 
 /// Centres, laid out for products with rows.
@@ -26,7 +26,7 @@ impl Centres {
         Self { dim, n, factors: (centres * -2.0).tr(), squares }
     }
 
-    /// How many rows to hand to [`Self::nearest`] at once.
+    /// The number of rows per call of [`Self::nearest`].
     pub(super) fn block_rows(&self) -> usize {
         (BLOCK / self.n).clamp(1, MOST_ROWS)
     }

@@ -1,4 +1,4 @@
-//! An index as a FAISS file: type IVF-Flat, L2 (spec H.2; written and read back by faiss 1.15).
+//! Indices as FAISS files: type IVF-Flat, L2 (spec H.2; checked with faiss 1.15).
 //!
 //! ```text
 //! "IwFl" header  u64 cells  u64 nprobe
@@ -24,7 +24,7 @@ const UNUSED: i64 = 1 << 20;
 const HINT: &str =
     "RVC's own are added_IVF<n>_Flat_nprobe_1_<voice>_<version>.index; build it again from the voice's features";
 
-/// What a read step gives, or what is wrong with the file.
+/// The result of a read step, or what is wrong with the file.
 type Step<T> = std::result::Result<T, Fault>;
 
 enum Fault {
@@ -56,7 +56,7 @@ pub(super) fn read(path: &Path) -> Result<Index> {
     })
 }
 
-/// A file, and how many of its bytes are not read yet.
+/// A file and the number of its unread bytes.
 struct Input {
     reader: BufReader<File>,
     left: u64,
@@ -79,7 +79,7 @@ impl Input {
         let centres = self.centres(dim, n_cells)?;
         let n_cells = centres.len() / dim;
         if self.u8("the direct map")? != 0 || self.u64("the direct map")? != 0 {
-            return Err("it has a direct map, which RVC's do not have".to_owned().into());
+            return Err("it has a direct map, which RVC's indices do not have".to_owned().into());
         }
         let sizes = self.sizes(dim, n_cells)?;
         self.check_total(dim, n, &sizes)?;
@@ -97,7 +97,7 @@ impl Input {
         Ok(index)
     }
 
-    /// The centres, a flat index of their own; as many as the file has bytes for.
+    /// The centres, a separate flat index, checked against the file's size.
     fn centres(&mut self, dim: usize, n_cells: u64) -> Step<Vec<f32>> {
         self.kind("the index of the centres", "IxF2")?;
         let header = self.header("the index of the centres")?;
@@ -132,7 +132,7 @@ impl Input {
                 let mut next = 0;
                 for [cell, size] in numbers(self)?.as_chunks().0 {
                     if *cell < next || *cell >= n {
-                        return Err(format!("its list of sizes names cell {cell} after cell {next} of {n}").into());
+                        return Err(format!("its list of sizes has cell {cell} after cell {next} of {n}").into());
                     }
                     sizes[*cell as usize] = *size;
                     next = cell + 1;
@@ -144,7 +144,7 @@ impl Input {
         }
     }
 
-    /// Whether the cells together hold the promised number of vectors, and the rest of the file just these.
+    /// Checks that the cells hold the promised number of vectors, and the rest of the file exactly these.
     fn check_total(&self, dim: usize, n: u64, sizes: &[u64]) -> Step<()> {
         let sum = sizes.iter().try_fold(0u64, |sum, size| sum.checked_add(*size));
         if sum != Some(n) || u32::try_from(n).is_err() {
@@ -170,7 +170,7 @@ impl Input {
             let id = i64::from_le_bytes(*id);
             let number = usize::try_from(id).ok().filter(|number| *number < seen.len());
             let Some(number) = number.filter(|number| !std::mem::replace(&mut seen[*number], true)) else {
-                return Err(format!("{what} has the number {id}, which is too large or there twice").into());
+                return Err(format!("{what} has the number {id}, which is too large or a duplicate").into());
             };
             index.vectors[number * dim..][..dim].copy_from_slice(&floats(code, &what)?);
             index.cells[cell].push(number as u32);
@@ -194,7 +194,7 @@ impl Input {
         }
     }
 
-    /// Takes the four letters that name a kind of FAISS index.
+    /// Reads the four letters of a kind of FAISS index.
     fn kind(&mut self, what: &str, wanted: &str) -> Step<()> {
         let found = self.fourcc(what)?;
         if found == wanted.as_bytes() {
@@ -205,7 +205,7 @@ impl Input {
             b"IwPQ" | b"IwSq" | b"IvPQ" => ", an index of compressed vectors",
             b"IHNf" => ", a graph (HNSW)",
             b"IxPT" => ", an index behind a transform",
-            b"IvFl" => ", IVF-Flat of a FAISS before 2017",
+            b"IvFl" => ", IVF-Flat from FAISS before 2017",
             _ => "",
         };
         Err(format!("{what} is of FAISS type {}{known}; {wanted:?} (IVF-Flat, L2) is needed", printable(found)).into())
@@ -229,7 +229,7 @@ impl Input {
         Ok(bytes)
     }
 
-    /// The next `n` bytes; memory is taken only if the file has them.
+    /// The next `n` bytes; memory is allocated only if the file has them.
     fn bytes(&mut self, n: u64, what: &str) -> Step<Vec<u8>> {
         let mut bytes = if n <= self.left { vec![0; n as usize] } else { return Err(self.cut_off(n, what)) };
         self.fill(&mut bytes, what)?;

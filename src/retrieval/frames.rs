@@ -1,4 +1,4 @@
-//! The content features of a prepared voice as rows: counted, checked, with or without silence, all at once or reduced.
+//! Reads the content features of a prepared voice as rows: counts and checks them, with or without silence, all or reduced.
 //!
 //! Source: spec H.1 (RVC's train_index: all files in order of their names; more than 200k rows are reduced by k-means).
 
@@ -10,18 +10,18 @@ use crate::{Error, Kind, Result, files, npy};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
-/// Samples between two content frames, and samples that one is computed from, at 16 kHz.
+/// Samples between two content frames, and samples in the window of one, at 16 kHz.
 const HOP: usize = 320;
 const WINDOW: usize = 400;
-/// Below this RMS a frame is silence, in dB re full scale: what RVC's slicer takes for silence.
+/// Below this RMS a frame is silence, in dB re full scale: the threshold of RVC's slicer.
 const SILENCE_DB: f32 = -42.0;
-/// Rows of a step of the reduction. (RVC takes 256 for each core; here the result must not depend on the machine.)
+/// Rows per step of the reduction. (RVC uses 256 for each core; here the result must not depend on the machine.)
 const BATCH: usize = 4096;
 
 /// The features of all clips of a voice, not in memory.
 pub(super) struct Frames {
     pub dim: usize,
-    /// Frames that are used.
+    /// Number of frames used.
     pub n: usize,
     clips: Vec<Clip>,
 }
@@ -33,14 +33,14 @@ struct Clip {
     digests: [String; 2],
 }
 
-/// The files of a clip; without `wav` all of its frames are used.
+/// The files of a clip; without `wav` all its frames are used.
 struct Source {
     features: PathBuf,
     wav: Option<PathBuf>,
 }
 
 impl Frames {
-    /// Reads every clip once: how many frames it has, and whether all are finite and of `dim` values.
+    /// Reads every clip once: counts its frames, and checks that all are finite and have `dim` values.
     ///
     /// Errors: `data.empty` if there is no frame; `data.damaged`; `file.*`.
     pub(super) fn look(task: &Task, logs: &Path, dim: usize, leave_out_silence: bool) -> Result<Self> {
@@ -61,7 +61,7 @@ impl Frames {
         let clips: Vec<Clip> = found.map(|(source, (n, digests))| Clip { source, n, digests }).collect();
         let n = clips.iter().map(|clip| clip.n).sum();
         if n == 0 {
-            let what = if clips.is_empty() { "has no features" } else { "has no frame that is not silence" };
+            let what = if clips.is_empty() { "has no features" } else { "has only silent frames" };
             return Err(Error::new(Kind::DataEmpty, format!("{} {what}", folder.display())).path(&folder).hint(hint));
         }
         Ok(Self { dim, n, clips })
@@ -84,7 +84,7 @@ impl Frames {
 
     /// `k` centres of the frames, [k, dim], by one pass of mini-batch k-means over the clips in random order.
     ///
-    /// No more than the centres, a batch and a clip are in memory.
+    /// Only the centres, a batch and a clip are in memory.
     pub(super) fn reduced(&self, setup: &Setup, k: usize) -> Result<Vec<f32>> {
         let mut random = SplitMix::new(setup.seed, "reduction");
         let mut batches = MiniBatch::new(self.some(setup.task, random.sample(self.n, k))?, self.dim);
@@ -138,7 +138,7 @@ impl Source {
         let path = &self.features;
         let (mut values, n, columns) = npy::read_f32_2d(path)?;
         if columns != dim {
-            return Err(damaged(path, &format!("its frames have {columns} values, but {dim} are needed")));
+            return Err(damaged(path, &format!("its frames have {columns} values, but must have {dim}")));
         }
         if !values.iter().all(|x| x.is_finite()) {
             return Err(damaged(path, "not all of its values are finite"));
@@ -156,7 +156,7 @@ impl Source {
     }
 }
 
-/// Whether the samples behind a frame are louder than silence; those that a clip does not have are 0.
+/// Whether the samples of a frame are louder than silence; samples beyond the clip count as 0.
 fn is_audible(samples: &[f32], frame: usize) -> bool {
     let end = samples.len().min(frame * HOP + WINDOW);
     let window = samples.get(frame * HOP..end).unwrap_or_default();

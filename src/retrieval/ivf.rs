@@ -1,18 +1,18 @@
-//! Search in an index, and the blending of content features with what is found (spec H.3).
+//! Searches an index, and blends content features with the vectors found (spec H.3).
 
 use super::Index;
 use super::centres::Centres;
 use crate::{Error, Kind, Result, nn};
 use tch::Device;
 
-/// Neighbours that a frame is blended with, as in RVC.
+/// Number of neighbours in the blend of a frame, as in RVC.
 const NEIGHBOURS: usize = 8;
 
 impl Index {
-    /// The `k` nearest vectors of each query, nearest first, among those of the `nprobe` nearest cells (RVC writes 1).
+    /// The `k` nearest vectors of each query, nearest first, in the `nprobe` nearest cells (RVC writes 1).
     ///
-    /// Where fewer are found the number is -1 and the distance `f32::MAX`, as FAISS gives them; so too for a query with a value
-    /// that is not finite. Equal distances go by number.
+    /// If fewer are found, the number is -1 and the distance `f32::MAX`, as in FAISS; also for a query with a value
+    /// that is not finite. Equal distances are ordered by number.
     ///
     /// Shapes: queries row-major [m, dim] -> numbers [m, k], squared Euclidean distances [m, k]
     pub fn search(&self, queries: &[f32], k: usize) -> (Vec<i64>, Vec<f32>) {
@@ -38,13 +38,13 @@ impl Index {
         (ids, distances)
     }
 
-    /// Puts the vectors of a cell among the nearest so far, which are sorted.
+    /// Merges the vectors of a cell into the sorted list of the nearest so far.
     fn search_cell(&self, cell: usize, query: &[f32], ids: &mut [i64], distances: &mut [f32]) {
         let last = ids.len() - 1;
         for &number in &self.cells[cell] {
             let (id, distance) = (i64::from(number), squared_distance(query, self.vector(number)));
             let before = |i: usize| (distance, id) < (distances[i], ids[i]);
-            // Also false where the distance is not a number.
+            // Also false if the distance is NaN.
             if !before(last) {
                 continue;
             }
@@ -58,7 +58,7 @@ impl Index {
     /// Blends every frame with the mean of its 8 nearest vectors, in place: `index_rate` of the mean, the rest of the frame.
     ///
     /// The mean is weighted by 1 / distance² (of the squared distance). Departures from RVC, where both give NaN: a frame equal
-    /// to a vector is blended with that vector, and a frame whose cell is empty stays as it is.
+    /// to a vector is blended with that vector, and a frame with an empty cell stays unchanged.
     ///
     /// Shapes: features row-major [frames, dim]. Units: index_rate 0..=1.
     /// Errors: `config.value` for another rate; `config.mismatch` if the features are not whole frames of [`Self::dim`] values;
@@ -73,7 +73,7 @@ impl Index {
             let message =
                 format!("the index has vectors of {} values, but {} values were given", self.dim, features.len());
             return Err(Error::new(Kind::ConfigMismatch, message)
-                .hint("use the index that was made with this voice, of the same version"));
+                .hint("use the index that was built with this voice, of the same version"));
         }
         if index_rate == 0.0 {
             return Ok(());
@@ -99,7 +99,7 @@ impl Index {
 
 /// The share of each neighbour in the mean; all 0 if there is none.
 fn weights(ids: &[i64], distances: &[f32]) -> [f32; NEIGHBOURS] {
-    // In float64 the smallest distance that float32 has above 0 still has a finite weight.
+    // In float64 the smallest float32 distance above 0 still has a finite weight.
     let exact = distances[0] == 0.0;
     let mut weights = [0.0; NEIGHBOURS];
     for (weight, (&id, &distance)) in weights.iter_mut().zip(ids.iter().zip(distances)) {

@@ -1,4 +1,4 @@
-//! k-means: Lloyd's iterations for the cells of an index, and one pass of mini-batches for more frames than memory takes.
+//! k-means: Lloyd's iterations for the cells of an index, and one pass of mini-batches for more frames than fit into memory.
 //!
 //! Only distances are computed by libtorch, in blocks; means are plain sums in order of the rows, so that the same seed gives
 //! the same centres on the same device.
@@ -9,12 +9,12 @@ use crate::nn::{self, random::SplitMix};
 use crate::task::{Stage, Task};
 use tch::Device;
 
-/// Lloyd's iterations, as FAISS makes them; more hardly move the centres.
+/// Number of Lloyd's iterations, as in FAISS; more hardly move the centres.
 const ITERATIONS: u64 = 10;
 /// How far the halves of a split cell are moved apart, as a part of each value (FAISS's value).
 const SPLIT: f32 = 1.0 / 1024.0;
 
-/// What every computation here needs.
+/// The context of every computation here.
 #[derive(Clone, Copy)]
 pub(super) struct Setup<'a> {
     pub task: &'a Task,
@@ -56,7 +56,7 @@ fn assign(setup: &Setup, stage: &mut Stage, rows: &[f32], centres: &[f32], dim: 
     Ok(nearest)
 }
 
-/// Moves every centre to the mean of its rows; one without rows takes half of the largest cell.
+/// Moves every centre to the mean of its rows; one without rows gets half of the largest cell.
 fn move_to_means(centres: &mut [f32], rows: &[f32], dim: usize, nearest: &[u32]) {
     let k = centres.len() / dim;
     let mut sums = vec![0.0f64; centres.len()];
@@ -85,7 +85,7 @@ fn move_to_means(centres: &mut [f32], rows: &[f32], dim: usize, nearest: &[u32])
     }
 }
 
-/// Centres that follow rows which come in batches: each is the mean of the rows that were nearest to it (Sculley 2010).
+/// Centres updated from batches of rows: each is the mean of the rows that were nearest to it (Sculley 2010).
 pub(super) struct MiniBatch {
     dim: usize,
     centres: Vec<f32>,

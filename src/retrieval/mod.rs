@@ -1,8 +1,8 @@
 //! The retrieval index of a voice: its content features in cells (IVF-Flat), in FAISS's own file format.
 //!
-//! Conversion pulls every content frame of the input towards the frames of the voice that are nearest to it, so that the
-//! result sounds less like the speaker of the input. RVC, Applio and w-okada open what [`build()`] writes; [`Index::read`] opens
-//! what they wrote.
+//! Conversion pulls every content frame of the input towards the nearest frames of the voice, so that the
+//! result sounds less like the speaker of the input. RVC, Applio and w-okada open the files of [`build()`]; [`Index::read`] opens
+//! theirs.
 //!
 //! ```text
 //! 3_feature768/*.npy --frames--> [n, dim] --kmeans--> centres --build--> Index --file--> added_IVF<cells>_Flat_...index
@@ -24,12 +24,12 @@ pub use build::{Built, Options, build, pair};
 use crate::Result;
 use std::path::Path;
 
-/// Vectors in cells: each vector belongs to the nearest of the cells' centres, and a search looks into the nearest cells only.
+/// Vectors in cells: each vector belongs to the cell with the nearest centre, and a search reads only the nearest cells.
 ///
-/// Float32 and squared Euclidean distances throughout; vectors are known by their number, 0 to [`Index::len`] - 1.
+/// Float32 and squared Euclidean distances throughout; vectors are numbered 0 to [`Index::len`] - 1.
 pub struct Index {
     dim: usize,
-    /// Cells that a search looks into.
+    /// Number of cells that a search reads.
     nprobe: usize,
     /// [cells, dim]
     centres: Vec<f32>,
@@ -40,16 +40,16 @@ pub struct Index {
 }
 
 impl Index {
-    /// The index in a FAISS file of type IVF-Flat with L2 distances: what RVC, Applio and [`build()`] write.
+    /// Reads a FAISS file of type IVF-Flat with L2 distances, the type of RVC, Applio and [`build()`].
     ///
-    /// For trained_..., which holds the centres alone, the added_... beside it is read, as in RVC. Departure: RVC replaces the word wherever it
-    /// stands in the path, also in the name of a voice and of folders.
+    /// For trained_..., which holds only the centres, it reads the added_... beside it, as RVC does. Departure: RVC replaces the word
+    /// anywhere in the path, also in the name of a voice and of folders.
     ///
-    /// Every size is checked against the length of the file before memory is asked for; the numbers of the vectors must be 0
+    /// Every size is checked against the length of the file before memory is allocated; the numbers of the vectors must be 0
     /// to n - 1, each once, since RVC looks them up by row; every value must be finite.
     ///
     /// Errors: `file.not_found`, `file.read`; `data.damaged` for any other kind of index, and for a file that is cut off,
-    /// altered or contradicts itself; the message says where.
+    /// changed or inconsistent; the message says where.
     pub fn read(path: &Path) -> Result<Self> {
         file::read(&added(path))
     }
@@ -100,8 +100,8 @@ impl Index {
     }
 }
 
-/// The index of vectors that belongs to RVC's trained_..., which holds the centres alone: added_... beside it. `path` itself if it is called
-/// otherwise, or if there is none.
+/// The index with vectors for RVC's trained_..., which holds only the centres: added_... beside it. `path` itself if it has another
+/// name, or if there is none.
 fn added(path: &Path) -> std::path::PathBuf {
     let name = path.file_name().and_then(|name| name.to_str());
     let added =

@@ -1,5 +1,5 @@
-//! What the files beside a voice or checkpoint say about it: many voices do not say how they were trained, but the experiment that they come
-//! from does.
+//! Reads the files beside a voice or checkpoint: many voices do not record how they were trained, but their experiment
+//! does.
 //!
 //! ```text
 //! RVC WebUI   assets/weights/anna_e20_s400.pth   logs/anna/config.json
@@ -12,7 +12,7 @@ use crate::files;
 use serde_json::Value as Json;
 use std::path::{Path, PathBuf};
 
-/// What stands in an experiment's folder; what it does not say is None.
+/// The facts in an experiment's folder; a missing one is None.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Beside {
     /// "zero" or "interpolate".
@@ -23,7 +23,7 @@ pub struct Beside {
 }
 
 impl Beside {
-    /// What the config.json and model_info.json of a folder say. A file that is not there or cannot be read says nothing.
+    /// The facts in the config.json and model_info.json of a folder. A missing or unreadable file has none.
     pub fn of_folder(folder: &Path) -> Self {
         let json = |name: &str| -> Option<Json> {
             let path = folder.join(name);
@@ -41,7 +41,7 @@ impl Beside {
     }
 }
 
-/// Whether the program that wrote a config.json fills unvoiced f0; None if the file is none of a training.
+/// Whether the program that wrote a config.json fills unvoiced f0; None if the file is not from a training.
 ///
 /// Source: spec section 0 and D.2. RVC WebUI has done so since 2026, and its config.json has had no `fp16_run` since then; Applio's, which
 /// writes sample_rate for sampling_rate, never had one.
@@ -50,10 +50,10 @@ pub fn fills_unvoiced(config: &Json) -> Option<bool> {
     Some(data.get("sample_rate").is_none() && !train.contains_key("fp16_run"))
 }
 
-/// The folder of the experiment that a voice's file comes from, found by its name; None if there is none.
+/// The folder of a voice's experiment, found by the file's name; None if there is none.
 pub fn experiment(voice: &Path) -> Option<PathBuf> {
     let folder = voice.parent()?;
-    // Many a folder has a config.json; one that was trained in has its list of clips, or checkpoints.
+    // Other folders have a config.json too; a folder with a training has a list of clips, or checkpoints.
     let is_experiment = |folder: &Path| {
         folder.join("config.json").is_file() && (folder.join("filelist.txt").is_file() || has_checkpoint(folder))
     };
@@ -70,7 +70,7 @@ fn has_checkpoint(folder: &Path) -> bool {
     entries.flatten().any(|entry| entry.file_name().to_str().is_some_and(is_one))
 }
 
-/// A voice's name, and what is left of it without the endings that programs add: "anna_e20_s400", "anna_20e_400s", "anna_best".
+/// A voice's name, and the name without the endings that programs add: "anna_e20_s400", "anna_20e_400s", "anna_best".
 pub fn names(stem: &str) -> Vec<String> {
     let counted = |part: &str| {
         let digits = part.trim_matches(['e', 's']);

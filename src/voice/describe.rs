@@ -1,4 +1,4 @@
-//! What a voice or checkpoint is.
+//! Describes a voice or checkpoint.
 
 use super::header::{Speakers, header};
 use super::variant::vocoder;
@@ -8,15 +8,15 @@ use crate::{Error, Result, files, torchfile};
 use serde_json::{Map, Value as Json, json};
 use std::path::Path;
 
-/// Containers deeper than this are not followed: a voice has three levels.
+/// Deepest nesting that is read: a voice has three levels.
 const DEPTH: usize = 6;
-/// Values of one file that are told; a voice has a few dozen besides its weights.
+/// Most values that are returned; a voice has a few dozen besides its weights.
 const MOST: usize = 1000;
 
-/// What a voice or G_ checkpoint is: "kind" ("voice" or "checkpoint"), "version", "f0", "sample_rate", "preset", "speakers" (names by
-/// number, their number, or null), "speaker_rows", "vocoder", "weights", "parameters", "precision", "bytes", "sha256"; "converts", and if
-/// that is false "refused" and "way_out", the words of a conversion; "notes", what the file says otherwise than its weights; and under
-/// "entries" what else stands in it, such as "info" and "model_card". What cannot be told of a voice that is refused is null.
+/// Facts about a voice or G_ checkpoint: "kind" ("voice" or "checkpoint"), "version", "f0", "sample_rate", "preset", "speakers" (names by
+/// number, their count, or null), "speaker_rows", "vocoder", "weights", "parameters", "precision", "bytes", "sha256"; "converts", and if
+/// that is false "refused" and "way_out", the message and hint of a conversion; "notes", where the file contradicts its weights; and
+/// under "entries" everything else, such as "info" and "model_card". Unknown facts of a voice that is refused are null.
 ///
 /// Errors: `checkpoint.mismatch` if it is neither; `checkpoint.damaged`, `file.*`.
 pub fn describe(path: &Path) -> Result<Map<String, Json>> {
@@ -24,10 +24,10 @@ pub fn describe(path: &Path) -> Result<Map<String, Json>> {
     let prefix = file.state_dict_prefix(&WRAPPERS).unwrap_or_default();
     let is_voice = prefix == "weight";
     let header = header(&file);
-    // The same doors as a conversion's.
+    // The same checks as in a conversion.
     let refused = if is_voice { Voice::open(path, tch::Device::Cpu).err() } else { Some(super::read::no_voice(&file)) };
     let header = match header {
-        // A voice is told as far as it goes, whatever is wrong with it.
+        // A defective voice is described as far as possible.
         Err(_) if is_voice && file.keys(prefix).iter().any(|(key, _)| key.starts_with("enc_p.")) => None,
         other => Some(other?),
     };
@@ -73,7 +73,7 @@ fn speakers(file: &TorchFile) -> Json {
     }
 }
 
-/// What stands in a voice or checkpoint besides its weights.
+/// The entries of a voice or checkpoint besides its weights.
 pub(super) fn entries(file: &TorchFile) -> Map<String, Json> {
     let mut left = MOST;
     file.entries(&[])
@@ -84,7 +84,7 @@ pub(super) fn entries(file: &TorchFile) -> Map<String, Json> {
         .collect()
 }
 
-/// A plain value as JSON; what has no place there as a text that names it.
+/// A plain value as JSON; a text in place of values that JSON lacks.
 fn json_of(file: &TorchFile, path: &[&str], left: &mut usize) -> Json {
     *left = left.saturating_sub(1);
     let children = |left: &mut usize| -> Vec<(String, Json)> {

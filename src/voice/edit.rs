@@ -4,13 +4,13 @@ use crate::torchfile::{self, Value};
 use crate::{Error, Kind, Result};
 use std::path::Path;
 
-/// Writes the voice `path` to `out` (which may be the same file) with another "info"; all else stays as it is, entry by entry.
+/// Writes the voice `path` to `out` (which may be the same file) with another "info"; all other entries stay unchanged.
 ///
-/// Errors: `checkpoint.mismatch` if it is no exported voice; `checkpoint.damaged`, `file.*`.
+/// Errors: `checkpoint.mismatch` if it is not an exported voice; `checkpoint.damaged`, `file.*`.
 pub fn set_info(path: &Path, info: &str, out: &Path) -> Result<()> {
     let file = torchfile::read(path)?;
     let no_voice = || {
-        Error::new(Kind::CheckpointMismatch, format!("{} is no exported voice", path.display()))
+        Error::new(Kind::CheckpointMismatch, format!("{} is not an exported voice", path.display()))
             .path(path)
             .hint("a voice has \"weight\" and \"config\"; extract one from a G_ checkpoint first")
     };

@@ -1,4 +1,4 @@
-//! A voice from any generator's checkpoint: RVC's "extract small model" (spec G.3).
+//! Extracts a voice from any generator's checkpoint: RVC's "extract small model" (spec G.3).
 
 use super::beside::Beside;
 use super::variant::variant;
@@ -8,12 +8,12 @@ use crate::torchfile::Value;
 use crate::{Error, Kind, Result, torchfile};
 use std::path::Path;
 
-/// Writes the voice of a G_ checkpoint of RVC, Applio or rvc-run to `out`. Rate, version and pitch are read off the weights;
+/// Writes the voice of a G_ checkpoint of RVC, Applio or rvc-run to `out`. Rate, version and pitch come from the weights;
 /// `info` is the text in the voice, "<iteration>epoch" if it is None.
 ///
-/// What the voice was trained with is not in such a file; the voice says what the config.json and model_info.json beside it say.
+/// A checkpoint does not record the methods of its training; they come from the config.json and model_info.json beside it.
 ///
-/// Errors: `checkpoint.mismatch` for another file, or one that is a voice already; `checkpoint.damaged`, `not_finite`,
+/// Errors: `checkpoint.mismatch` for any other file, including an exported voice; `checkpoint.damaged`, `not_finite`,
 /// `file.*`.
 pub fn extract(checkpoint: &Path, out: &Path, info: Option<&str>) -> Result<()> {
     let file = torchfile::read(checkpoint)?;
@@ -21,7 +21,7 @@ pub fn extract(checkpoint: &Path, out: &Path, info: Option<&str>) -> Result<()> 
     if file.state_dict_prefix(&["weight"]).is_some() {
         return Err(Error::new(
             Kind::CheckpointMismatch,
-            format!("{} is an exported voice already", checkpoint.display()),
+            format!("{} is already an exported voice", checkpoint.display()),
         )
         .path(checkpoint)
         .hint("give the G_ checkpoint of its training"));

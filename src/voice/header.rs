@@ -1,14 +1,14 @@
-//! What a voice says of itself beside what its weights are. Where the two differ the weights are right: a network that is run by other
-//! sizes than its own makes noise. What was taken instead is said.
+//! Compares a voice's entries with its weights. Where they differ, the weights count: a network with wrong
+//! sizes makes noise. Each difference is a note.
 
 use super::variant::{HIFI_GAN, variant, vocoder};
 use crate::config::{CONTENT_ENCODERS, Config};
 use crate::torchfile::{Plain, TorchFile};
 use crate::{Result, shown};
 
-/// Entries of "config".
+/// Number of values in "config".
 const ENTRIES: usize = 18;
-/// Speakers of a voice that are read by name; RVC has 109 rows, 110 at most.
+/// Most speaker names that are read; RVC has 109 rows, 110 at most.
 const MOST_SPEAKERS: usize = 1000;
 
 /// The speakers that a voice was trained on.
@@ -18,7 +18,7 @@ pub enum Speakers {
     Named(Vec<(i64, String)>),
     /// The rows from 0 on that were trained.
     Counted(i64),
-    /// The file does not say; any row of its table may be one.
+    /// Unknown: any row of the table may be one.
     Unknown,
 }
 
@@ -43,7 +43,7 @@ impl Speakers {
         }
     }
 
-    /// "0 anna, 1 ben"; the numbers alone where there are no names.
+    /// "0 anna, 1 ben"; only the numbers if there are no names.
     pub fn list(&self, rows: i64) -> String {
         let span = |n: i64| if n == 1 { "0".to_owned() } else { format!("0 to {}", n - 1) };
         match self {
@@ -53,7 +53,7 @@ impl Speakers {
         }
     }
 
-    /// How many there are, if the file says.
+    /// Their number, if known.
     pub fn count(&self) -> Option<usize> {
         match self {
             Self::Named(named) => Some(named.len()),
@@ -62,7 +62,7 @@ impl Speakers {
         }
     }
 
-    /// Whether row `sid` of `rows` may be asked for.
+    /// Whether row `sid` of `rows` is a valid choice.
     pub fn has(&self, sid: i64, rows: i64) -> bool {
         (0..rows).contains(&sid)
             && match self {
@@ -73,19 +73,19 @@ impl Speakers {
     }
 }
 
-/// What is known of a voice before its weights are read.
+/// The facts about a voice that are known before its weights are read.
 pub(super) struct Header {
-    /// The networks, by the weights.
+    /// The network's sizes, from the weights.
     pub config: Config,
-    /// Each entry that is missing, unusual or contradicts the weights, with what is taken instead.
+    /// Each entry that is missing, unusual or contradicts the weights, with the value used instead.
     pub notes: Vec<String>,
     pub content_encoder: Option<String>,
 }
 
 /// Errors: as [`variant`].
 ///
-/// Source: spec G.3, the loaders' rules: rate from the last of "config", speakers from the rows of emb_g, version 1 and pitch where
-/// the file does not say. Departure: they believe the entries, we the weights.
+/// Source: spec G.3, the loaders' rules: rate from the last value of "config", speakers from the rows of emb_g, version 1 and pitch if
+/// the file has no entry. Departure: they trust the entries, we the weights.
 pub(super) fn header(file: &TorchFile) -> Result<Header> {
     let config = variant(file)?;
     let mut notes = Vec::new();
@@ -109,21 +109,21 @@ fn vocoder_differs(said: &str, file: &TorchFile) -> bool {
 }
 
 fn differs(entry: &str, given: &str, taken: &str) -> String {
-    format!("its entry {entry} is {given}, but its weights are of {taken}, which is used")
+    format!("its entry {entry} is {given}, but its weights show {taken}, which is used")
 }
 
 fn sizes_note(file: &TorchFile) -> Option<String> {
     match file.entries(&["config"]) {
-        None => Some("it has no entry \"config\"; rate and sizes are taken from its weights".into()),
+        None => Some("it has no entry \"config\"; rate and sizes come from its weights".into()),
         Some(entries) if entries.len() != ENTRIES => Some(format!(
-            "its entry \"config\" has {} values instead of {ENTRIES}; rate and sizes are taken from its weights",
+            "its entry \"config\" has {} values instead of {ENTRIES}; rate and sizes come from its weights",
             entries.len()
         )),
         Some(_) => None,
     }
 }
 
-/// The rate that the file says, in Hz, however it is written: 40000, 40000.0, "40000", "40k".
+/// The file's rate in Hz, in any spelling: 40000, 40000.0, "40000", "40k".
 pub(super) fn rate(file: &TorchFile) -> Option<i64> {
     let last = last_of_config(file);
     last.and_then(|last| hertz(file.value(&["config", &last])?)).or_else(|| hertz(file.value(&["sr"])?))
@@ -148,7 +148,7 @@ fn hertz(value: Plain) -> Option<i64> {
     }
 }
 
-/// Other spellings of the right rate are taken without a word: they say the same.
+/// Other spellings of the right rate need no note.
 fn rate_note(file: &TorchFile, weights: i64) -> Option<String> {
     let last = last_of_config(file)?;
     let given = file.value(&["config", &last])?;
@@ -163,9 +163,9 @@ fn version_note(file: &TorchFile, weights: &str) -> Option<String> {
     match file.value(&["version"]) {
         // Files without it are of version 1, for every program.
         None | Some(Plain::None) if weights == "v1" => None,
-        None | Some(Plain::None) => Some(format!(
-            "it has no entry \"version\", which means v1, but its weights are of {weights}, which is used"
-        )),
+        None | Some(Plain::None) => {
+            Some(format!("it has no entry \"version\", which means v1, but its weights show {weights}, which is used"))
+        }
         Some(Plain::Text(text)) if text.trim().eq_ignore_ascii_case(weights) => None,
         Some(given) => Some(differs("\"version\"", &said(given), weights)),
     }
@@ -176,7 +176,9 @@ fn f0_note(file: &TorchFile, weights: bool) -> Option<String> {
         // Files without it have pitch, for every program.
         None | Some(Plain::None) if weights => return None,
         None | Some(Plain::None) => {
-            return Some("it has no entry \"f0\", which means pitch, but its weights are of a voice without pitch, which is used".into());
+            return Some(
+                "it has no entry \"f0\", which means pitch, but its weights show no pitch, which is used".into(),
+            );
         }
         Some(given) => given,
     };
@@ -191,11 +193,11 @@ fn f0_note(file: &TorchFile, weights: bool) -> Option<String> {
         },
         _ => None,
     };
-    let taken = if weights { "a voice with pitch" } else { "a voice without pitch" };
+    let taken = if weights { "pitch" } else { "no pitch" };
     (truth != Some(weights)).then(|| differs("\"f0\"", &said(given), taken))
 }
 
-/// The content encoder that the voice was trained with, where the file tells: rvc-run's name, or another program's brought to ours.
+/// The content encoder of the voice's training, if the file names it: rvc-run's name, or ours for another program's name.
 fn content_encoder(file: &TorchFile) -> (Option<String>, Option<String>) {
     if let Some(name) = file.text(&["content_encoder"]) {
         return (Some(name.to_owned()), None);
@@ -213,13 +215,13 @@ fn content_encoder(file: &TorchFile) -> (Option<String>, Option<String>) {
         return (Some(ours), None);
     }
     let note = format!(
-        "its entry {key:?} names the content encoder {name:?}, which is none of {}; hubert_base is used unless --content-encoder names another",
+        "its entry {key:?} names the content encoder {name:?}, which is not one of {}; hubert_base is used unless --content-encoder names another",
         CONTENT_ENCODERS.join(", ")
     );
     (None, Some(note))
 }
 
-/// w-okada's forks write which layer of the encoder was heard; RVC's versions have one each (spec C.1).
+/// w-okada's forks record the encoder's layer; each RVC version uses a fixed one (spec C.1).
 fn layer_note(file: &TorchFile, version: &str) -> Option<String> {
     let usual = if version == "v1" { 9 } else { 12 };
     let given = file.int(&["embedder_output_layer"]).filter(|layer| *layer != usual)?;
@@ -228,7 +230,7 @@ fn layer_note(file: &TorchFile, version: &str) -> Option<String> {
     ))
 }
 
-/// A value as a message shows it.
+/// A value for a message.
 fn said(value: Plain) -> String {
     match value {
         Plain::None => "None".into(),

@@ -1,4 +1,4 @@
-//! Two voices in one: every weight a mean of both (spec G.4).
+//! Merges two voices: every weight is a weighted mean of both (spec G.4).
 
 use super::describe::entries;
 use super::header::Speakers;
@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use tch::Tensor;
 
-/// What of either voice's own entries holds for the merged one; where both have it, the first one's.
+/// Entries that the merged voice keeps from either voice; if both have one, the first one's.
 const KEPT: [&str; 8] = [
     "embedder_model",
     "content_encoder",
@@ -26,14 +26,14 @@ const KEPT: [&str; 8] = [
     "speakers_id",
 ];
 
-/// Writes to `out` the voice `alpha` * `a` + (1 - `alpha`) * `b`; both may be voices or G_ checkpoints. Where they have speakers
-/// of different number, the first ones of both are merged.
+/// Writes to `out` the voice `alpha` * `a` + (1 - `alpha`) * `b`; both may be voices or G_ checkpoints. If their numbers of
+/// speakers differ, the first speakers of both are merged.
 ///
 /// Errors: `checkpoint.mismatch` if the two differ in rate, version, pitch or size, or are known to have other content encoders;
 /// `config.value` for an alpha outside 0..=1; `checkpoint.damaged`, `not_finite`, `file.*`.
 pub fn merge(a: &Path, b: &Path, alpha: f64, out: &Path, info: &str) -> Result<()> {
     if !(0.0..=1.0).contains(&alpha) {
-        return Err(Error::new(Kind::ConfigValue, format!("alpha is {alpha}, but must lie between 0 and 1")));
+        return Err(Error::new(Kind::ConfigValue, format!("alpha is {alpha}, but must be between 0 and 1")));
     }
     let (one, two) = (torchfile::read(a)?, torchfile::read(b)?);
     let (mut config, mut other) = (variant(&one)?, variant(&two)?);
@@ -71,7 +71,7 @@ pub fn merge(a: &Path, b: &Path, alpha: f64, out: &Path, info: &str) -> Result<(
     write(out, merged.iter().map(|(key, tensor)| (key.as_str(), tensor.shallow_clone())), about)
 }
 
-/// A voice as the card of its merged one names it, with every entry of its own: what holds for one of the two alone is not lost.
+/// A voice's entry in the card of the merged one, with all its own entries, so that none is lost.
 fn origin(file: &TorchFile) -> Result<Json> {
     let mut origin = super::source(file.path())?;
     let own: serde_json::Map<String, Json> =
@@ -80,7 +80,7 @@ fn origin(file: &TorchFile) -> Result<Json> {
     Ok(origin)
 }
 
-/// The names of the rows that both have: one's where only one names it, both where they differ.
+/// The names of the common rows: joined if they differ, one voice's if only it has a name.
 fn speakers_of_both(a: &TorchFile, b: &TorchFile, rows: i64) -> Vec<(i64, String)> {
     let named = |file: &TorchFile| match Speakers::of(file) {
         Speakers::Named(named) => named,
@@ -98,7 +98,7 @@ fn speakers_of_both(a: &TorchFile, b: &TorchFile, rows: i64) -> Vec<(i64, String
     names.into_iter().collect()
 }
 
-/// Keys and names of the weights that a voice has.
+/// Keys and names of a voice's weights.
 fn generator_keys(file: &TorchFile) -> Vec<(String, String)> {
     let prefix = file.state_dict_prefix(&WRAPPERS).unwrap_or_default();
     let keys = file.keys(prefix).into_iter().map(|(key, name)| (weights::canonical(&key), name));
@@ -107,7 +107,7 @@ fn generator_keys(file: &TorchFile) -> Vec<(String, String)> {
 
 fn mean(a: &Tensor, b: Option<&Tensor>, alpha: f64, key: &str) -> Result<Tensor> {
     let misfit = |what: String| Error::new(Kind::CheckpointMismatch, what);
-    let b = b.ok_or_else(|| misfit(format!("{key} is in the first voice only")))?;
+    let b = b.ok_or_else(|| misfit(format!("only the first voice has {key}")))?;
     nn::guard(|| {
         let _no_grad = tch::no_grad_guard();
         let (mut a, mut b) = (a.to_kind(tch::Kind::Float), b.to_kind(tch::Kind::Float));
@@ -122,7 +122,7 @@ fn mean(a: &Tensor, b: Option<&Tensor>, alpha: f64, key: &str) -> Result<Tensor>
     })
 }
 
-/// Errors with `checkpoint.mismatch` if both say what encoder they were trained on, and it is not one.
+/// Errors with `checkpoint.mismatch` if both name their content encoder and the two differ.
 fn one_encoder(a: &TorchFile, b: &TorchFile) -> Result<()> {
     let differ = |key: &str, same: fn(&str, &str) -> bool| match (a.text(&[key]), b.text(&[key])) {
         (Some(one), Some(two)) if !same(one, two) => Some((one.to_owned(), two.to_owned())),
@@ -133,11 +133,11 @@ fn one_encoder(a: &TorchFile, b: &TorchFile) -> Result<()> {
         Some((one, two)) => Err(Error::new(
             Kind::CheckpointMismatch,
             format!(
-                "{} was trained on the content of {one}, {} on that of {two}",
+                "{} was trained on content features of {one}, {} on those of {two}",
                 a.path().display(),
                 b.path().display()
             ),
         )
-        .hint("a mean of voices that hear different languages understands neither")),
+        .hint("merge two voices with the same content encoder")),
     }
 }

@@ -1,5 +1,5 @@
-//! The file of a voice: the small one that RVC WebUI, Applio and w-okada exchange (spec G.3). Written, opened, extracted from a
-//! generator's checkpoint, merged, described, renamed.
+//! Voice files: the small ones that RVC WebUI, Applio and w-okada exchange (spec G.3). Writes, opens, extracts from a
+//! generator's checkpoint, merges, describes and edits them.
 
 mod beside;
 mod describe;
@@ -28,7 +28,7 @@ use std::path::Path;
 /// Keys of RVC's voices, in RVC's order.
 const KEYS: [&str; 6] = ["weight", "config", "info", "sr", "f0", "version"];
 
-/// Where the weights may lie in a file: an exported voice, a checkpoint, a bare state dict.
+/// Keys of the weights in a file: an exported voice, a checkpoint, a bare state dict.
 const WRAPPERS: [&str; 3] = ["weight", "model", ""];
 
 /// A model card that names the program.
@@ -36,7 +36,7 @@ pub fn card() -> Map<String, Json> {
     Map::from_iter([("tool".to_owned(), json!(format!("rvc-run {}", env!("CARGO_PKG_VERSION"))))])
 }
 
-/// A file as a model card names it: where it lay says nothing about it. Errors: `file.read`.
+/// A file's entry in a model card, without its folder. Errors: `file.read`.
 fn source(path: &Path) -> Result<Json> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     Ok(json!({ "name": name, "sha256": files::digest_file(path)? }))

@@ -13,24 +13,24 @@ pub struct Voice {
     pub path: PathBuf,
     pub network: Synthesizer,
     pub sizes: SynthesizerConfig,
-    /// What the file says about itself: "200epoch".
+    /// The file's entry "info": "200epoch".
     pub info: String,
-    /// The content encoder that the voice was trained with, where the file tells: rvc-run's name, or Applio's brought to ours.
+    /// The content encoder of the voice's training, if the file names it: rvc-run's name, or ours for Applio's name.
     pub content_encoder: Option<String>,
-    /// What made the content, word for word; see [`crate::models::encoder`]. Only rvc-run tells.
+    /// The digest of the content encoder; see [`crate::models::encoder`]. Only rvc-run's files have it.
     pub content_digest: Option<String>,
     pub f0_method: Option<String>,
-    /// What unvoiced frames held in training, "zero" or "interpolate", where the file or its neighbours tell.
+    /// The value of unvoiced frames in training, "zero" or "interpolate", if the file or its neighbours record it.
     pub f0_unvoiced: Option<String>,
     pub speakers: Speakers,
-    /// What the file says otherwise than its weights, and what was taken; for people.
+    /// Where the file contradicts its weights, and the value used; for people.
     pub notes: Vec<String>,
 }
 
 impl Voice {
     /// Opens a voice; its weights are widened to float32, weight norm is computed once.
     ///
-    /// Errors: `checkpoint.mismatch` if it is no exported voice, has another vocoder, or lacks or misshapes a weight;
+    /// Errors: `checkpoint.mismatch` if it is not an exported voice, has another vocoder, or a weight is missing or has a wrong shape;
     /// `checkpoint.damaged`, `file.*`, `device.memory`.
     pub fn open(path: &Path, device: Device) -> Result<Self> {
         let file = torchfile::read(path)?;
@@ -50,12 +50,12 @@ impl Voice {
             let beside = Beside::of_folder(&folder);
             let mut take = |key: &str, own: &mut Option<String>, theirs: Option<String>| {
                 if let (None, Some(value)) = (&own, theirs) {
-                    notes.push(format!("it has no entry {key:?}; {value} is used, by {}", folder.display()));
+                    notes.push(format!("it has no entry {key:?}; {value} is used, from {}", folder.display()));
                     *own = Some(value);
                 }
             };
             take("content_encoder", &mut content_encoder, beside.content_encoder);
-            // Zero is what all take where nothing is known.
+            // All programs use zero by default.
             let fills = beside.f0_unvoiced.filter(|value| value == "interpolate" && sizes.f0);
             take("f0_unvoiced", &mut f0_unvoiced, fills);
         }
@@ -74,8 +74,8 @@ impl Voice {
     }
 }
 
-/// What a voice without "f0_unvoiced" was trained with, by the entries that its program alone writes: RVC WebUI names speakers since July
-/// 2026, and fills unvoiced f0; Applio names its vocoder or content encoder, and does not.
+/// The likely value for a voice without "f0_unvoiced", from entries that only its program writes: RVC WebUI has written speakers since
+/// July 2026, and fills unvoiced f0; Applio writes its vocoder or content encoder, and does not.
 fn unvoiced_by_its_writer(file: &TorchFile) -> Option<String> {
     let has = |key: &str| file.value(&[key]).is_some();
     if !has("model_card") && (has("vocoder") || has("embedder_model")) {
@@ -84,7 +84,7 @@ fn unvoiced_by_its_writer(file: &TorchFile) -> Option<String> {
     (has("speaker_info") && !has("model_card")).then(|| "interpolate".into())
 }
 
-/// The error of a file without the "weight" of a voice: what it is, and how a voice comes of it.
+/// The error for a file without a voice's "weight": its kind, and how to get a voice from it.
 pub(super) fn no_voice(file: &TorchFile) -> Error {
     let (entries, names) = (file.entries(&[]).unwrap_or_default(), file.names());
     if let Some(found) = recognise::network(&entries, &names) {
@@ -93,8 +93,12 @@ pub(super) fn no_voice(file: &TorchFile) -> Error {
     let some: Vec<String> = names.iter().take(3).map(|name| format!("{name:?}")).collect();
     Error::new(
         Kind::CheckpointMismatch,
-        format!("{} is no voice: it holds a network of another kind, with {}", file.path().display(), some.join(", ")),
+        format!(
+            "{} is not a voice: it holds a network of another kind, with {}",
+            file.path().display(),
+            some.join(", ")
+        ),
     )
     .path(file.path())
-    .hint("give a voice: the small .pth that a training exports, of RVC WebUI, Applio or rvc-run")
+    .hint("give a voice: the small .pth that RVC WebUI, Applio or rvc-run export after training")
 }

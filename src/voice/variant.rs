@@ -1,4 +1,4 @@
-//! Which of RVC's networks a generator's weights are, from their names and shapes alone.
+//! Recognises RVC's networks by the names and shapes of a generator's weights.
 
 use super::{WRAPPERS, header};
 use crate::config::Config;
@@ -7,24 +7,24 @@ use crate::torchfile::TorchFile;
 use crate::{Error, Kind, Result, recognise, shown};
 use std::collections::HashMap;
 
-/// What the weights of one kind of vocoder are called, its name, and the programs that train with it.
+/// Weight name prefix, name and programs of each other vocoder.
 const VOCODERS: [(&str, &str, &str); 4] = [
     ("dec.mel_conv.", "RefineGAN", "Applio"),
     ("dec.mrfs.", "MRF HiFi-GAN", "Applio"),
     ("dec.activation_post.", "BigVGAN", "Applio or codename-rvc-fork"),
     ("dec.reflection_pad.", "RingFormer", "codename-rvc-fork"),
 ];
-/// What Applio calls the vocoder that RVC has.
+/// Applio's names of RVC's vocoder.
 pub(super) const HIFI_GAN: &str = "HiFi-GAN";
 
-/// The settings that give a generator of these weights: sample_rate, version, if_f0, preset, spk_embed_dim; all else is the
-/// default. The weights may be an exported voice's, a checkpoint's, or bare.
+/// The settings of a generator with these weights: sample_rate, version, if_f0, preset, spk_embed_dim; the others have their
+/// defaults. The weights may be an exported voice's, a checkpoint's, or bare.
 ///
-/// Errors: `checkpoint.mismatch` if they are of no generator of RVC; the message says what they are, as far as that can be told.
+/// Errors: `checkpoint.mismatch` if they are not RVC's generator; the message names their kind, if it is recognised.
 ///
-/// Source: spec D.2 and E.6; Applio's configs/24000.json. The first two kernels tell the rates of version 2 apart; in version 1,
-/// where 32k and 48k share their kernels, the spectrogram's bins do, or, without the posterior encoder, the stride of the first
-/// noise convolution, or what the voice itself says.
+/// Source: spec D.2 and E.6; Applio's configs/24000.json. The first two kernels identify the rate in version 2. In version 1
+/// 32k and 48k share their kernels; there the spectrogram's bins identify it, or, without the posterior encoder, the stride of the
+/// first noise convolution, or the voice's own entry.
 pub fn variant(file: &TorchFile) -> Result<Config> {
     let Some(prefix) = file.state_dict_prefix(&WRAPPERS) else { return Err(no_generator(file, "it holds no weights")) };
     let shapes: HashMap<String, &[usize]> = file
@@ -36,7 +36,7 @@ pub fn variant(file: &TorchFile) -> Result<Config> {
     let (Some(hidden), Some(content), Some(speakers)) =
         (size("enc_p.emb_phone.weight", 0), size("enc_p.emb_phone.weight", 1), size("emb_g.weight", 0))
     else {
-        return Err(no_generator(file, "enc_p.emb_phone or emb_g is not there"));
+        return Err(no_generator(file, "enc_p.emb_phone or emb_g is missing"));
     };
     let Some(kernel) = size("dec.ups.0.weight_v", 2) else { return Err(other_vocoder(file, &shapes)) };
     let version = match content {
@@ -60,7 +60,7 @@ pub fn variant(file: &TorchFile) -> Result<Config> {
             match (size("enc_q.pre.weight", 1), size("dec.noise_convs.0.weight", 2), header::rate(file)) {
                 (Some(1025), ..) | (None, Some(96), _) | (None, None, Some(48000)) => 48000,
                 (Some(513), ..) | (None, Some(64), _) | (None, None, Some(32000)) => 32000,
-                _ => return Err(no_generator(file, "32k and 48k cannot be told apart")),
+                _ => return Err(no_generator(file, "its rate may be 32k or 48k")),
             }
         }
         _ => return Err(no_generator(file, &format!("no {version} network begins with a kernel of {kernel}"))),
@@ -77,7 +77,7 @@ pub fn variant(file: &TorchFile) -> Result<Config> {
     })
 }
 
-/// The vocoder of a generator by its weights, else by what the file says; None if both are silent.
+/// The vocoder of a generator by its weights, else by the file's entry; None if neither shows it.
 pub(super) fn vocoder(file: &TorchFile) -> Option<String> {
     let names = file.names();
     let has = |part: &str| names.iter().any(|name| name.contains(part));
@@ -92,10 +92,10 @@ pub(super) fn vocoder(file: &TorchFile) -> Option<String> {
     by_weights.or(said)
 }
 
-/// The error of a voice that speaks through another vocoder than RVC's.
+/// The error for a voice with another vocoder than RVC's.
 fn other_vocoder(file: &TorchFile, shapes: &HashMap<String, &[usize]>) -> Error {
     if !shapes.keys().any(|key| key.starts_with("dec.")) {
-        return no_generator(file, "its vocoder (dec) is not there");
+        return no_generator(file, "its vocoder (dec) is missing");
     }
     let name = vocoder(file);
     let program = name.as_deref().and_then(|name| VOCODERS.iter().find(|(_, known, _)| *known == name));
@@ -103,23 +103,23 @@ fn other_vocoder(file: &TorchFile, shapes: &HashMap<String, &[usize]>) -> Error 
     let name = name.map_or_else(|| "another vocoder than HiFi-GAN".to_owned(), |name| format!("the vocoder {name}"));
     Error::new(
         Kind::CheckpointMismatch,
-        format!("{} is a voice with {name}, but rvc-run speaks only through HiFi-GAN", file.path().display()),
+        format!("{} is a voice with {name}, but rvc-run has only HiFi-GAN", file.path().display()),
     )
     .path(file.path())
     .hint(format!(
-        "convert with it in {program}, or train it again with the vocoder HiFi-GAN, which every program opens"
+        "convert with it in {program}, or train it again with the vocoder HiFi-GAN, which every program can open"
     ))
 }
 
 fn no_generator(file: &TorchFile, why: &str) -> Error {
     let names = file.names();
-    // Of what looks like a generator the reason says more.
+    // If it looks like a generator, the reason is more useful.
     let known = !names.iter().any(|name| name.contains("enc_p.emb_phone."));
     match recognise::network(&file.entries(&[]).unwrap_or_default(), &names).filter(|_| known) {
         Some(found) => found.refused(Kind::CheckpointMismatch, file.path(), "a voice or a G_ checkpoint of RVC"),
         None => Error::new(
             Kind::CheckpointMismatch,
-            format!("{} is no voice or generator of RVC: {why}", file.path().display()),
+            format!("{} is not a voice or generator of RVC: {why}", file.path().display()),
         )
         .path(file.path())
         .hint("give a voice (.pth of RVC WebUI, Applio or rvc-run) or a G_ checkpoint"),

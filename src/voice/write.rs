@@ -1,4 +1,4 @@
-//! Writing a voice: half-precision weights without the posterior encoder, then what readers ask for.
+//! Writes a voice: half-precision weights without the posterior encoder, then the entries that readers need.
 
 use super::KEYS;
 use crate::models::SynthesizerConfig;
@@ -8,14 +8,14 @@ use serde_json::{Map, Value as Json};
 use std::path::Path;
 use tch::Tensor;
 
-/// What a voice says besides its weights.
+/// The entries of a voice besides its weights.
 pub struct About<'a> {
     pub sizes: &'a SynthesizerConfig,
     /// RVC's free text; a training writes "<n>epoch".
     pub info: String,
-    /// Entries that stand behind RVC's six and that its readers pass over, such as "content_digest".
+    /// Entries after RVC's six, which its readers ignore, such as "content_digest".
     pub more: Vec<(String, Value)>,
-    /// Where the voice comes from, for people and for later runs; stored as "model_card".
+    /// The origin of the voice, for people and for later runs; stored as "model_card".
     pub card: Map<String, Json>,
 }
 
@@ -32,9 +32,9 @@ pub fn write<'a>(path: &Path, weights: impl Iterator<Item = (&'a str, Tensor)>, 
                 Kind::NotFinite,
                 format!("the voice cannot be exported: {key} has values that half precision cannot hold"),
             )
-            .hint("the training has diverged; export an earlier epoch, and train with a lower learning_rate"));
+            .hint("the training has diverged; export an earlier epoch, or train with a lower learning_rate"));
         }
-        // w-okada takes the number of speakers as it stands, so it must be that of the weights.
+        // w-okada trusts the number of speakers, so it must be that of the weights.
         if let ("emb_g.weight", Some(entry)) = (key, entries.get_mut(15)) {
             *entry = half.size().first().copied().into();
         }
@@ -54,7 +54,7 @@ pub fn write<'a>(path: &Path, weights: impl Iterator<Item = (&'a str, Tensor)>, 
     torchfile::write(path, &Value::ordered(voice))
 }
 
-/// Applio's name of an encoder, by which it chooses one for a voice; RVC's hubert_base is ContentVec (spec C.2).
+/// Applio's name of an encoder, which selects it for a voice; RVC's hubert_base is ContentVec (spec C.2).
 pub fn embedder_model(content_encoder: &str) -> &str {
     if content_encoder == "hubert_base" { "contentvec" } else { content_encoder }
 }
