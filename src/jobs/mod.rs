@@ -45,7 +45,7 @@ pub struct Job {
     pub name: String,
     /// The script that the child runs, as its command line names it.
     pub recipe: PathBuf,
-/// The script's text, if `recipe` is not a file but built into the program.
+    /// The script's text, if `recipe` is not a file but built into the program.
     #[serde(skip)]
     pub text: Option<String>,
     /// The arguments after the recipe on the command line.
