@@ -273,8 +273,8 @@ fn a_pipe_is_refused_and_not_waited_for() {
     let place = Place::new();
     let path = place.path("pipe.pth");
     assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
-    refused(Voice::open(&path, Device::Cpu), Kind::Read, "is no regular file");
-    refused(Voice::open(Path::new("/dev/zero"), Device::Cpu), Kind::Read, "is no regular file");
+    refused(Voice::open(&path, Device::Cpu), Kind::Read, "is not a regular file");
+    refused(Voice::open(Path::new("/dev/zero"), Device::Cpu), Kind::Read, "is not a regular file");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Sizes of the networks, as RVC's config.json and exported voices write them.
+//! Sizes of the networks, as in RVC's config.json and exported voices.
 
 use crate::config::Config;
 use crate::config::choices::SineGenerator;
@@ -40,13 +40,13 @@ pub struct SynthesizerConfig {
     /// Values of one content frame: 768 in version 2, 256 in version 1.
     #[serde(skip)]
     pub content_channels: i64,
-    /// Whether pitch goes in; without it there is neither its embedding nor a sine source.
+    /// Whether the network has pitch; without it there is neither a pitch embedding nor a sine source.
     #[serde(skip)]
     pub f0: bool,
     /// The sine source of RVC 2026 instead of 2024's.
     #[serde(skip)]
     pub sine_2026: bool,
-    /// Where enc_p stands in the state dict: first in version 1, last in version 2 (spec E.8).
+    /// The position of enc_p in the state dict: first in version 1, last in version 2 (spec E.8).
     #[serde(skip)]
     pub text_encoder_first: bool,
     /// Networks of the discriminator on periods of the wave.
@@ -72,7 +72,7 @@ impl SynthesizerConfig {
             (48000, true) => (&[10, 6, 2, 2, 2], &[16, 16, 4, 4, 4]),
             (32000, false) => (&[10, 8, 2, 2], &[20, 16, 4, 4]),
             (48000, false) => (&[12, 10, 2, 2], &[24, 20, 4, 4]),
-            // Applio's; only converted with here.
+            // Applio's; supported only for conversion.
             (24000, false) => (&[10, 6, 2, 2], &[20, 12, 4, 4]),
             _ => (&[10, 10, 2, 2], &[16, 16, 4, 4]),
         };
@@ -115,7 +115,7 @@ impl SynthesizerConfig {
             hidden_channels: 32,
             filter_channels: 64,
             n_layers: 2,
-            // One residual block a stage instead of three: they are four fifths of the vocoder's time.
+            // One residual block per stage instead of three: they take four fifths of the vocoder's time.
             resblock_kernel_sizes: vec![3],
             resblock_dilation_sizes: vec![vec![1, 3, 5]],
             upsample_initial_channel: 64,
@@ -125,12 +125,12 @@ impl SynthesizerConfig {
         }
     }
 
-    /// "v1" or "v2", as voices write it.
+    /// "v1" or "v2", as in voices.
     pub fn version(&self) -> &'static str {
         if self.text_encoder_first { "v1" } else { "v2" }
     }
 
-    /// Samples made for one frame; the hop length.
+    /// Samples per frame; the hop length.
     pub fn upsampling(&self) -> i64 {
         self.upsample_rates.iter().product()
     }
@@ -142,7 +142,7 @@ impl SynthesizerConfig {
 
     /// The 18 entries of an exported voice's "config" (spec G.3), in RVC's order.
     ///
-    /// Source: `process_ckpt.py`; the second entry, the segment's frames, is 32 whatever the segment is: readers ignore it.
+    /// Source: `process_ckpt.py`; the second entry, the segment's frames, is always 32: readers ignore it.
     pub fn export_list(&self) -> Vec<Value> {
         vec![
             json!(self.spec_channels),
@@ -166,22 +166,28 @@ impl SynthesizerConfig {
         ]
     }
 
-    /// Checks what the networks take for granted. Errors: `config.value`.
+    /// Checks the requirements of the networks. Errors: `config.value`.
     pub fn validate(&self) -> Result<()> {
         let stages = self.upsample_rates.len();
         let halvings = 1_i64 << stages.min(32);
         let promises = [
             (self.n_heads > 0 && self.hidden_channels % self.n_heads == 0, "n_heads must divide hidden_channels"),
             (self.inter_channels % 2 == 0, "inter_channels must be even"),
-            (self.upsample_kernel_sizes.len() == stages, "upsample_kernel_sizes must be as many as upsample_rates"),
+            (
+                self.upsample_kernel_sizes.len() == stages,
+                "upsample_kernel_sizes must have as many values as upsample_rates",
+            ),
             (
                 self.resblock_kernel_sizes.len() == self.resblock_dilation_sizes.len(),
-                "resblock_dilation_sizes must be as many as resblock_kernel_sizes",
+                "resblock_dilation_sizes must have as many values as resblock_kernel_sizes",
             ),
-            (self.upsample_initial_channel % halvings == 0, "upsample_initial_channel must halve at every stage"),
+            (
+                self.upsample_initial_channel % halvings == 0,
+                "upsample_initial_channel must be divisible by 2 at every stage",
+            ),
             (
                 self.upsample_rates.iter().zip(&self.upsample_kernel_sizes).all(|(u, k)| k >= u && (k - u) % 2 == 0),
-                "upsample_kernel_sizes must exceed upsample_rates by an even number",
+                "upsample_kernel_sizes must exceed upsample_rates by even numbers",
             ),
             (self.segment_frames > 0 && self.spk_embed_dim > 0, "segment and speakers must be at least 1"),
             (self.resblock == "1" && self.p_dropout == 0, "resblock must be \"1\" and p_dropout 0"),

@@ -17,13 +17,13 @@ pub const WINDOW: usize = 1024;
 const FIRST_KERNEL: i64 = 512;
 const FIRST_STRIDE: i64 = 4;
 const KERNEL: i64 = 64;
-/// Samples left of the last layer, for each channel.
+/// Samples per channel after the last layer.
 const LAST_WIDTH: i64 = 4;
 const NORM_EPS: f64 = 0.001;
-/// Least standard deviation that a frame is divided by: silence stays silence.
+/// Lower limit of a frame's standard deviation in the normalisation, so that silence stays silence.
 const LEAST_DEVIATION: f64 = 1e-10;
 
-/// The two sizes that have weights.
+/// The two sizes with published weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Size {
     Full,
@@ -50,7 +50,7 @@ pub struct Crepe {
 }
 
 impl Crepe {
-    /// The network of a file such as full.pth. The convolutions compute in `kind`, all else in float32.
+    /// Loads the network from a file such as full.pth. The convolutions compute in `kind`, everything else in float32.
     ///
     /// Errors: `checkpoint.mismatch`, `checkpoint.damaged`, `device.memory`.
     pub fn load(file: &TorchFile, size: Size, kind: Kind, device: Device) -> Result<Self> {
@@ -90,7 +90,7 @@ impl Crepe {
 struct Layer {
     weight: Tensor,
     bias: Tensor,
-    /// Weight, bias, mean and variance of the batch norm. It stands behind the ReLU, so no convolution can take it in.
+    /// Weight, bias, mean and variance of the batch norm. It comes after the ReLU, so it cannot be folded into a convolution.
     norm: [Tensor; 4],
     padding: [i64; 2],
     stride: i64,

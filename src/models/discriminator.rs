@@ -32,7 +32,7 @@ pub struct Discriminator {
     params: Params,
 }
 
-/// One score tensor [batch, n] and one list of feature maps a part; the last map is the score before flattening.
+/// One score tensor [batch, n] and one list of feature maps per part; the last map is the score before flattening.
 pub struct DiscOutput {
     pub scores: Vec<Tensor>,
     pub fmaps: Vec<Vec<Tensor>>,
@@ -68,10 +68,10 @@ impl Discriminator {
         run(self.discriminators.iter(), y)
     }
 
-    /// The discriminator with its weights computed once, for a step that runs it on real and made waves.
+    /// The discriminator with its weights computed once, for a step that runs it on real and generated waves.
     ///
-    /// It belongs to the parameters' present values and gradient mode: make a new one after an update, after freezing, and
-    /// outside `no_grad` if gradients are wanted.
+    /// It is valid for the parameters' current values and gradient mode: make a new one after an update, after freezing, and
+    /// outside `no_grad` if gradients are needed.
     pub fn computed(&self) -> ComputedDiscriminator {
         ComputedDiscriminator { discriminators: self.discriminators.iter().map(Part::computed).collect() }
     }

@@ -1,16 +1,16 @@
-//! Whether two digests of content encoders mean the same encoder: content of one is meaningless to a voice of another.
+//! Compares digests of content encoders: a voice cannot use content features of another encoder.
 //!
-//! The digests are made by `features::content`; the rule is here because training and conversion hold voices to it as well.
+//! `features::content` makes the digests; the rule is here because training and conversion use it as well.
 
 use crate::{Error, Kind, Result};
 
-/// Digits of a weights file's SHA-256 that tell it apart in a message.
+/// Digits of a weights file's SHA-256 in messages.
 const SHOWN: usize = 12;
 
-/// Whether content of encoder `a` may be given to a voice that was trained on content of `b`; both are digests.
+/// Whether a voice trained on content features of `b` can use those of encoder `a`; both are digests.
 ///
-/// Weights, layer and normalisation of the wave must agree. The number format and the version of our own computation may
-/// differ, and weights by what half precision rounds off: they change the last digits, not what the content means.
+/// Weights, layer and normalisation of the wave must agree. The number format, the version of our own computation and rounding of
+/// the weights to half precision may differ: they change only the last digits.
 pub fn same_encoder(a: &str, b: &str) -> bool {
     let (one, two) = (meaning(a), meaning(b));
     match (one.as_slice(), two.as_slice()) {
@@ -21,13 +21,13 @@ pub fn same_encoder(a: &str, b: &str) -> bool {
     }
 }
 
-/// Whether the weights of two encoders that are the same differ, by what half precision rounds off: RVC's file of HuBERT has half of the
-/// digits that Applio's folder has.
+/// Whether the weights of two equal encoders differ by rounding to half precision: RVC's file of HuBERT has half the precision
+/// of Applio's folder.
 pub fn differ_by_rounding(a: &str, b: &str) -> bool {
     same_encoder(a, b) && exact_words(a) != exact_words(b)
 }
 
-/// What values depend on to their last digit: the digest without that of the rounded weights.
+/// The part of a digest that decides values to their last digit: without the digest of the rounded weights.
 pub fn exact(digest: &str) -> String {
     digest.split(' ').map(|word| word.split('/').next().unwrap_or_default()).collect::<Vec<_>>().join(" ")
 }
@@ -36,8 +36,8 @@ fn exact_words(digest: &str) -> Vec<String> {
     meaning(digest).into_iter().map(exact).collect()
 }
 
-/// Errors: `checkpoint.mismatch` unless the encoder called `name`, of the digest `ours`, is the one of the digest `voices`, which
-/// a voice was trained on.
+/// Errors: `checkpoint.mismatch` unless the encoder `name` with the digest `ours` is the encoder of a voice's training, with
+/// the digest `voices`.
 pub fn must_be_same(name: &str, ours: &str, voices: &str) -> Result<()> {
     if same_encoder(ours, voices) {
         return Ok(());
@@ -48,11 +48,11 @@ pub fn must_be_same(name: &str, ours: &str, voices: &str) -> Result<()> {
         described(ours)
     );
     Err(Error::new(Kind::CheckpointMismatch, message)
-        .hint("set content_encoder and version to what the voice was trained with, or train a new voice"))
+        .hint("set content_encoder and version to those of the voice's training, or train a new voice"))
 }
 
-/// The words of a digest that tell encoders apart: of "hubert-1 <weights> v2 normalised fp32" those between the version of the
-/// computation and the number format; of an encoder without weights ("mel-1") the whole.
+/// The words of a digest that identify the encoder: in "hubert-1 <weights> v2 normalised fp32" those between the version of the
+/// computation and the number format; all words for an encoder without weights ("mel-1").
 fn meaning(digest: &str) -> Vec<&str> {
     let words: Vec<&str> = digest.split_whitespace().collect();
     match words.as_slice() {

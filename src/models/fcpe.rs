@@ -2,10 +2,10 @@
 //!
 //! Source: Luo et al. 2025, "FCPE: A Fast Context-based Pitch Estimation Model" (arXiv 2509.15140); layout and front end are
 //! torchfcpe's (CNChTu/FCPE 0.0.4), whose bundled checkpoint this is; RVC 2026 and Applio use that one. Checkpoints with
-//! attention or harmonic embedding have tensors that are no part of this network and are refused for them.
+//! attention or harmonic embedding have tensors that are not part of this network, so they are refused.
 //!
-//! Clips of different lengths share a batch: what lies behind a clip is kept at zero in front of every convolution, where
-//! its own padding would be, and counts for no statistic.
+//! Clips of different lengths share a batch: the part after a clip is set to zero before every convolution, like
+//! its own padding, and does not count in any statistic.
 
 use super::weights::{Weights, load};
 use crate::nn::Spectral;
@@ -16,7 +16,7 @@ use crate::{Error, Kind as Fault, Result, nn};
 use tch::{Device, Kind, Tensor};
 
 const N_MELS: i64 = 128;
-/// Channels inside a layer for each outside.
+/// Channels inside a layer per channel outside.
 const EXPANSION: i64 = 2;
 const KERNEL: i64 = 31;
 const INPUT_KERNEL: i64 = 3;
@@ -37,7 +37,7 @@ const MEL: MelSettings = MelSettings {
     clamp: 1e-5,
 };
 
-/// What a checkpoint says about its network.
+/// The settings of a checkpoint's network.
 #[derive(Clone, Copy, Debug)]
 struct Sizes {
     hidden: i64,
@@ -51,7 +51,7 @@ impl Sizes {
         let fault = |what: String| {
             Error::new(Fault::CheckpointMismatch, format!("{}: {what}", file.path().display()))
                 .path(file.path())
-                .hint("fcpe needs the checkpoint that torchfcpe, RVC and Applio use")
+                .hint("fcpe needs the checkpoint of torchfcpe, RVC and Applio")
         };
         let front_end = [
             ("sr", MEL.sample_rate),
@@ -107,7 +107,7 @@ pub struct Fcpe {
 }
 
 impl Fcpe {
-    /// The network of a file such as torchfcpe's fcpe_c_v001.pt. Convolutions compute in `kind`, all else in float32.
+    /// Loads the network from a file such as torchfcpe's fcpe_c_v001.pt. Convolutions compute in `kind`, everything else in float32.
     ///
     /// Errors: `checkpoint.mismatch`, `checkpoint.damaged`, `device.memory`.
     pub fn load(file: &TorchFile, kind: Kind, device: Device) -> Result<Self> {
@@ -153,7 +153,7 @@ impl Fcpe {
         MEL.padding as usize + 1
     }
 
-    /// The log-mel of clips; behind the frames of each are zeros.
+    /// The log-mel of clips, each followed by zeros.
     ///
     /// Shapes: clips of [`Fcpe::shortest`] samples or more -> [batch, 128, most frames]
     /// Source: spec B.7; the window needs one frame more than a clip has, which is a copy of the last
@@ -168,7 +168,7 @@ impl Fcpe {
         mel.where_self(&mask.to_kind(Kind::Bool), &mel.zeros_like())
     }
 
-    /// 1 for the frames of each clip, 0 behind them.
+    /// 1 for the frames of each clip, 0 after them.
     ///
     /// Shapes: float32 [batch, 1, most frames]
     pub fn mask(&self, clips: &[&[f32]]) -> Tensor {
@@ -191,7 +191,7 @@ impl Fcpe {
     }
 }
 
-/// The network's key of a name in a file. A layer has a norm in front of its attention also where it has no attention.
+/// The network's key for a name in a file. A layer has a norm before its attention even if it has no attention.
 fn canonical(name: &str) -> Option<String> {
     let key = name.strip_prefix("model.").unwrap_or(name);
     let unused = key == "gaussian_blurred_cent_mask"

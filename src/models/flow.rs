@@ -1,4 +1,4 @@
-//! flow: couplings that turn the posterior's z into the prior's z_p and back, exactly (spec E.5).
+//! flow: couplings that convert the posterior's z into the prior's z_p and back exactly (spec E.5).
 
 use crate::models::SynthesizerConfig;
 use crate::models::wavenet::WaveNet;

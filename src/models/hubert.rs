@@ -1,4 +1,4 @@
-//! HuBERT base: what is said in a clip, from its samples (Hsu et al. 2021; spec C.1). Inference only.
+//! HuBERT base: content features of a clip from its samples (Hsu et al. 2021; spec C.1). Inference only.
 //!
 //! ```text
 //! samples ─> 7 convolutions (one frame for 320 samples) ─> norm, linear ─> + positional convolution ─> norm ─> 12 layers
@@ -7,9 +7,9 @@
 //! Version 2 of RVC takes the output of layer 12, version 1 that of layer 9 through `final_proj`. ContentVec, Spin and the
 //! HuBERTs of other languages are the same network with other weights.
 //!
-//! A batch gives each clip the numbers it has alone: the convolutions run clip by clip (the first one's group norm takes its
-//! statistics over the whole clip), and only the transformer sees clips of different lengths side by side, where what lies
-//! beyond a clip is zero for the positional convolution, as its own padding is, and masked as a key of attention.
+//! A clip gets the same numbers in any batch: the convolutions run clip by clip (the first one's group norm takes its
+//! statistics over the whole clip). Only the transformer processes clips of different lengths together; there the part
+//! beyond a clip is zero for the positional convolution, like its own padding, and masked as a key of attention.
 
 use crate::models::weights::{self, Weights};
 use crate::torchfile::TorchFile;
@@ -31,7 +31,7 @@ const POSITION_GROUPS: i64 = 16;
 pub const PROJECTED: i64 = 256;
 const EPS: f64 = 1e-5;
 
-/// Which output is content.
+/// The output that is used as content features.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Output {
     /// Layer 9 through `final_proj`: 256 values (RVC version 1).
@@ -60,12 +60,12 @@ pub struct Hubert {
 }
 
 impl Hubert {
-    /// The network of a fairseq checkpoint or a Hugging Face state dict, without the layers behind `output`.
+    /// Loads the network from a fairseq checkpoint or a Hugging Face state dict, without the layers after `output`.
     ///
     /// Errors: `checkpoint.mismatch` with everything that is missing, extra or of another shape; `checkpoint.damaged`;
     /// `device.memory`.
     pub fn load(file: &TorchFile, output: Output, kind: tch::Kind, device: Device) -> Result<Self> {
-        // Weight norm and the first norm want float32 whatever the network runs in.
+        // Weight norm and the first norm need float32 in every precision of the network.
         weights::load(file, key_in(file, output), tch::Kind::Float, device, |w| Self::build(w, output, kind)).map_err(
             |e| {
                 let no_projection = output == Output::V1 && e.message().contains("final_proj");
@@ -133,7 +133,7 @@ impl Hubert {
         for (i, (weight, (_, stride))) in self.convs.iter().zip(CONVS).enumerate() {
             xs = xs.conv1d(weight, None::<Tensor>, stride, 0, 1, 1);
             if i == 0 {
-                // One channel a group: the norm of each channel over the clip, in float32 as fairseq computes it.
+                // One channel per group: the norm of each channel over the clip, in float32 as in fairseq.
                 let (norm, wide) = (&self.conv_norm, xs.to_kind(tch::Kind::Float));
                 let normed = wide.group_norm(CONV_CHANNELS, Some(&norm.weight), Some(&norm.bias), EPS, true);
                 xs = normed.to_kind(self.kind);
@@ -148,7 +148,7 @@ impl Hubert {
         self.post_extract_proj.forward(&self.features_norm.forward(&features.transpose(0, 1)))
     }
 
-    /// The transformer's input: positions added, normalised. What lies beyond a clip must be zero.
+    /// The transformer's input: positions added, normalised. The part beyond a clip must be zero.
     ///
     /// Shapes: [batch, frames, 768] -> the same
     fn positioned(&self, xs: &Tensor) -> Tensor {
@@ -160,7 +160,7 @@ impl Hubert {
         self.encoder_norm.forward(&(xs + positions))
     }
 
-    /// What attention may look at: bool [batch, 1, 1, frames].
+    /// The attention mask: bool [batch, 1, 1, frames].
     fn keys(&self, frames: &[i64], longest: i64) -> Tensor {
         let ends = Tensor::from_slice(frames).to_device(self.device).unsqueeze(1);
         let places = Tensor::arange(longest, (tch::Kind::Int64, self.device)).unsqueeze(0);
@@ -180,8 +180,8 @@ impl Hubert {
     }
 }
 
-/// Identifies the weights of a file that the network runs, in whatever container and spelling they lie: the digest of
-/// the values, and, where rounding them to half precision changes them, "/" and the digest of what comes out.
+/// SHA-256 of the weights used, independent of container and spelling; if rounding to half precision changes them,
+/// followed by "/" and the digest of the rounded weights.
 ///
 /// Errors: as [`weights::digests`].
 pub fn digest(file: &TorchFile, output: Output) -> Result<String> {
@@ -189,7 +189,7 @@ pub fn digest(file: &TorchFile, output: Output) -> Result<String> {
     Ok(if exact == rounded { exact } else { format!("{exact}/{rounded}") })
 }
 
-/// The network's key of a name of `file`; None for what is no part of it.
+/// The network's key for a name in `file`; None if it is not part of the network.
 fn key_in(file: &TorchFile, output: Output) -> impl Fn(&str) -> Option<String> {
     let wrapped = file.names().iter().any(|name| name.starts_with("model."));
     move |name| match (wrapped, name.strip_prefix("model.")) {
@@ -199,7 +199,7 @@ fn key_in(file: &TorchFile, output: Output) -> impl Fn(&str) -> Option<String> {
     }
 }
 
-/// fairseq's key of a name in either spelling, which is ours; None for what the network does not run.
+/// fairseq's key, which is ours, for a name in either spelling; None for weights that the network does not use.
 fn canonical(name: &str, output: Output) -> Option<String> {
     let name = weights::canonical(name.strip_prefix("hubert.").unwrap_or(name));
     if ["mask_emb", "masked_spec_embed", "label_embs_concat"].contains(&name.as_str()) {
@@ -324,7 +324,7 @@ impl Layer {
     }
 }
 
-/// The output that a version of RVC takes. Errors: `config.value`.
+/// The output for a version of RVC. Errors: `config.value`.
 pub fn output_of(version: &str) -> Result<Output> {
     match version {
         "v1" => Ok(Output::V1),

@@ -8,7 +8,7 @@
 //!
 //! In conversion the flow runs backwards: m_p, logs_p -> z_p -> z -> dec.
 //!
-//! [`rmvpe`], [`fcpe`] and [`crepe`] track pitch. They are only run, and built by [`weights`] from the files of others.
+//! [`rmvpe`], [`fcpe`] and [`crepe`] track pitch. They are only run, never trained; [`weights`] builds them from published files.
 
 mod config;
 pub mod crepe;

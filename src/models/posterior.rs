@@ -1,4 +1,4 @@
-//! enc_q: what the decoder should have heard, from the spectrogram of the real voice (training only; spec E.4).
+//! enc_q: the decoder's target input, from the spectrogram of the real voice (training only; spec E.4).
 
 use crate::models::SynthesizerConfig;
 use crate::models::wavenet::WaveNet;

@@ -1,4 +1,4 @@
-//! RMVPE: from 16 kHz sound to the salience of 360 pitches, a U-Net over the log-mel and a recurrent layer behind it.
+//! RMVPE: from 16 kHz sound to the salience of 360 pitches, a U-Net over the log-mel followed by a recurrent layer.
 //!
 //! ```text
 //! wave ─> mel ─> encoder ─> intermediate ─> decoder ─> cnn ─> BiGRU ─> linear ─> sigmoid ─> salience
@@ -6,8 +6,8 @@
 //! ```
 //!
 //! Source: Wei et al. 2023, "RMVPE: A Robust Model for Vocal Pitch Estimation in Polyphonic Music"; spec B.4, B.5.
-//! Only run, never trained: batch norms are folded into their convolutions. Images are kept with the channels last in
-//! memory, where libtorch's convolutions on the CPU are 1.2 to 1.3 times as fast (2 cores, float32 and bfloat16).
+//! Only run, never trained: batch norms are folded into their convolutions. Images have their channels last in
+//! memory, which makes libtorch's convolutions on the CPU 1.2 to 1.3 times as fast (2 cores, float32 and bfloat16).
 
 use super::weights::{Weights, load};
 use crate::Result;
@@ -24,7 +24,7 @@ pub const FRAME_MULTIPLE: usize = 32;
 const N_MELS: i64 = 128;
 /// Residual blocks of one level.
 const BLOCKS: usize = 4;
-/// Channels between the levels of the encoder; the decoder goes the other way.
+/// Channels between the levels of the encoder; the decoder has them in reverse.
 const CHANNELS: [i64; 6] = [1, 16, 32, 64, 128, 256];
 const INNER_CHANNELS: i64 = 512;
 const INNER_LEVELS: usize = 4;
@@ -60,7 +60,7 @@ pub struct Rmvpe {
 }
 
 impl Rmvpe {
-    /// The network of a file such as rmvpe.pt. The convolutions compute in `kind`, all else in float32.
+    /// Loads the network from a file such as rmvpe.pt. The convolutions compute in `kind`, everything else in float32.
     ///
     /// Errors: `checkpoint.mismatch`, `checkpoint.damaged`, `device.memory`.
     pub fn load(file: &TorchFile, kind: Kind, device: Device) -> Result<Self> {
@@ -107,8 +107,8 @@ impl Rmvpe {
         MEL.padding as usize + 1
     }
 
-    /// The log-mel of clips, with zeros behind each up to a multiple of [`FRAME_MULTIPLE`] frames. The network sees
-    /// those zeros, so only clips that are filled up to the same length come out of a batch as they would alone.
+    /// The log-mel of clips, each followed by zeros up to a multiple of [`FRAME_MULTIPLE`] frames. The network sees
+    /// those zeros, so only clips padded to the same length get the same numbers in a batch as alone.
     ///
     /// Shapes: clips of [`Rmvpe::shortest`] samples or more -> [batch, 128, frames]
     /// Source: spec B.4; the zeros are RVC's, Applio mirrors there instead
@@ -153,8 +153,8 @@ impl Rmvpe {
     }
 }
 
-/// The network's key of a name in a file. Prefixes of wrappers are taken off; the counters that batch norm keeps for
-/// training are of no use here.
+/// The network's key for a name in a file. Prefixes of wrappers are removed; batch norm's training counters are
+/// not used.
 fn canonical(name: &str) -> Option<String> {
     if name.ends_with(".num_batches_tracked") {
         return None;
@@ -182,7 +182,7 @@ fn gru_weights(w: &Weights) -> Result<Vec<Tensor>> {
     Ok(weights)
 }
 
-/// What a batch norm does once its statistics are fixed: `x * scale + shift`, a pair for each channel.
+/// A batch norm with fixed statistics: `x * scale + shift`, a pair for each channel.
 struct Affine {
     scale: Tensor,
     shift: Tensor,
@@ -218,7 +218,7 @@ impl Conv {
         })
     }
 
-    /// A convolution without bias, 3 by 3, and the batch norm behind it.
+    /// A 3 by 3 convolution without bias, and its batch norm.
     fn normed(w: &Weights, key: &str, norm: &str, inputs: i64, outputs: i64, kind: Kind) -> Result<Self> {
         let weight = w.get(format!("{key}.weight"), &[outputs, inputs, 3, 3])?;
         let Affine { scale, shift } = Affine::build(w, norm, outputs)?;
@@ -234,12 +234,12 @@ impl Conv {
     }
 }
 
-/// The same tensor with another order in memory; a convolution hands on the order of its weight.
+/// The same tensor in another memory order; a convolution's output has the order of its weight.
 fn channels_last(xs: &Tensor) -> Tensor {
     xs.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2])
 }
 
-/// Two convolutions and a way past them.
+/// Two convolutions with a shortcut.
 struct Block {
     first: Conv,
     second: Conv,

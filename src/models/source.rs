@@ -1,7 +1,7 @@
-//! dec.m_source: a sine at f0 where the voice is voiced, noise elsewhere, through one trained weight and tanh (spec E.6).
+//! dec.m_source: a sine at f0 in voiced frames, noise in the others, through one trained weight and tanh (spec E.6).
 //!
-//! RVC has had two generators of the sine, equal but for rounding (within 5e-6 of the exact phase for 3000 frames) and for the
-//! random numbers that they draw and throw away, which shift all that are drawn after them.
+//! RVC has had two generators of the sine. They differ in rounding (within 5e-6 of the exact phase for 3000 frames) and in the
+//! unused random numbers that they draw, which shift all later ones.
 
 use crate::models::SynthesizerConfig;
 use crate::nn::conv::Linear;
@@ -64,8 +64,8 @@ impl Source {
         turns + carried
     }
 
-    /// The phase in turns: a running sum over all samples, less 1 wherever a rough phase, the frames' sum drawn as a straight
-    /// line from frame to frame, passes a whole turn. So the sum stays small, and where it wraps does not matter to the sine.
+    /// The phase in turns: a running sum over all samples, minus 1 wherever a rough phase (the frames' sum, linearly interpolated)
+    /// passes a whole turn. So the sum stays small; the position of the wrap does not affect the sine.
     ///
     /// Shapes: [batch, frames, 1] -> [batch, frames * hop_length, 1]
     fn turns_2026(&self, f0: &Tensor) -> Tensor {

@@ -12,7 +12,7 @@ use crate::nn::slices::{Positions, random_starts};
 use crate::{Result, nn};
 use tch::{Device, Tensor};
 
-/// Frames that the vocoder makes into sound at once in conversion.
+/// Frames per call of the vocoder in conversion.
 const PIECE: i64 = 400;
 
 pub struct Synthesizer {
@@ -51,7 +51,7 @@ pub struct Pitch {
     pub hz: Tensor,
 }
 
-/// What a training step needs of G. All but `y_hat` and `ids_slice` are [batch, channels, frames].
+/// G's outputs for a training step. All except `y_hat` and `ids_slice` are [batch, channels, frames].
 pub struct TrainOutput {
     /// [batch, 1, segment_size]
     pub y_hat: Tensor,
@@ -67,7 +67,7 @@ pub struct TrainOutput {
     pub logs_q: Tensor,
 }
 
-/// What is to be spoken; shapes as in [`TrainInput`].
+/// The input of a conversion; shapes as in [`TrainInput`].
 pub struct InferInput {
     pub phone: Tensor,
     pub lengths: Tensor,
@@ -77,7 +77,7 @@ pub struct InferInput {
     pub window: Option<Window>,
 }
 
-/// The part of the frames that is made into sound.
+/// The frames to generate sound for.
 #[derive(Clone, Copy)]
 pub struct Window {
     /// Frames before it; the flow still sees the last [`Window::FLOW_CONTEXT`] of them.
@@ -101,7 +101,7 @@ pub struct InferOutput {
 }
 
 impl Synthesizer {
-    /// Standard deviations of the prior that conversion samples with.
+    /// Scale of the prior's standard deviation when conversion samples.
     const NOISE_SCALE: f64 = 0.66666;
 
     /// A new generator, initialised from `seed` as spec E.10 says.
@@ -122,7 +122,7 @@ impl Synthesizer {
         config.validate()?;
         nn::guard(|| {
             let mut b = Builder::new(device, seed);
-            // The order of the state dict of RVC since June 2024, which optimizer states count on.
+            // The order of the state dict of RVC since June 2024, which optimizer states depend on.
             let first = config.text_encoder_first.then(|| TextEncoder::new(&mut b, "enc_p", config));
             let dec = Vocoder::new(&mut b, "dec", config);
             let enc_q = for_training.then(|| PosteriorEncoder::new(&mut b, "enc_q", config));
@@ -143,7 +143,7 @@ impl Synthesizer {
         })
     }
 
-    /// Computes every normed weight once; the parameters have no say any more.
+    /// Computes every normed weight once; later changes of the parameters have no effect.
     pub fn fuse(&mut self) {
         self.dec.fuse();
         self.flow.fuse();

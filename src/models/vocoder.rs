@@ -1,5 +1,5 @@
 //! dec: the wave from z and f0: a HiFi-GAN generator with a sine source (neural source-filter, NSF; spec E.6). Without f0 it is
-//! the plain HiFi-GAN generator: nothing but the source and its convolutions is missing.
+//! the plain HiFi-GAN generator: only the source and its convolutions are missing.
 
 use crate::models::SynthesizerConfig;
 use crate::models::source::Source;
@@ -8,9 +8,9 @@ use crate::nn::conv::{Conv, Shape};
 use crate::nn::params::Builder;
 use tch::Tensor;
 
-/// Slope of the leaky ReLUs but the last.
+/// Slope of all leaky ReLUs except the last.
 const SLOPE: f64 = 0.1;
-/// PyTorch's default slope, which the reference has before the last convolution.
+/// PyTorch's default slope, which the reference uses before the last convolution.
 const LAST_SLOPE: f64 = 0.01;
 
 pub struct Vocoder {
@@ -24,7 +24,7 @@ pub struct Vocoder {
     conv_post: Conv,
     cond: Conv,
     upsampling: i64,
-    /// Residual blocks of one stage, whose mean is taken.
+    /// Residual blocks of one stage, averaged.
     kernels: usize,
     /// Frames on each side of a frame that its samples depend on.
     reach: i64,
@@ -99,9 +99,9 @@ impl Vocoder {
         self.filter(&stretch(z, frames), source.as_ref(), g)
     }
 
-    /// What [`Vocoder::forward`] gives, to rounding, computed in pieces of `piece` frames, so that time and memory for each second
-    /// do not grow with the length: every piece hears as many frames on both sides as its samples depend on. The source is
-    /// drawn for all of it at once, as in one pass.
+    /// The output of [`Vocoder::forward`], up to rounding, computed in pieces of `piece` frames, so that time and memory per second
+    /// do not grow with the length: every piece includes all frames on both sides that its samples depend on. The source is
+    /// drawn for the whole length at once, as in one pass.
     pub fn forward_in_pieces(&self, z: &Tensor, f0: Option<&Tensor>, g: &Tensor, piece: i64) -> Tensor {
         let source = self.source(f0);
         let (frames, up) = (z.size()[2], self.upsampling);
@@ -131,7 +131,7 @@ impl Vocoder {
     }
 }
 
-/// Frames on each side of a frame that its samples depend on: what the last convolution hears, carried back stage by stage to
+/// Frames on each side of a frame that its samples depend on: the reach of the last convolution, traced back stage by stage to
 /// the rate of the frames.
 fn reach(c: &SynthesizerConfig) -> i64 {
     // Half of conv_post's kernel, and of conv_pre's.
@@ -140,7 +140,7 @@ fn reach(c: &SynthesizerConfig) -> i64 {
     let blocks = c.resblock_kernel_sizes.iter().zip(&c.resblock_dilation_sizes).map(|(k, d)| block(*k, d));
     let blocks = blocks.max().unwrap_or(0);
     let stages = c.upsample_rates.iter().zip(&c.upsample_kernel_sizes).rev();
-    // The noise convolutions hear the source one sample of their stage further, which is less than the blocks do.
+    // The noise convolutions reach one sample of their stage further, which is less than the blocks do.
     stages.fold(ENDS, |reach, (rate, kernel)| (reach + blocks + 1 + kernel).div_euclid(*rate) + 1) + ENDS
 }
 

@@ -1,8 +1,8 @@
-//! Weights of a network that is only run, not trained, from a foreign file.
+//! Loads weights of a network that is only run, not trained, from a foreign file.
 //!
-//! The file's names are brought to the network's own spelling first (prefixes, tools, both spellings of weight norm). A
-//! network is then built twice: once with stand-ins, to learn which tensors it wants, and, if the file's headers have them
-//! all in the right shape and type, once with the tensors. So a wrong file costs nothing and its error names everything.
+//! The file's names are first converted to the network's own spelling (prefixes, tools, both spellings of weight norm). The
+//! network is then built twice: once with placeholders, to collect the tensors that it needs, and, if the file's headers have them
+//! all in the right shape and type, once with the tensors. So a wrong file is found early and its error names everything.
 
 use crate::nn::params::{Misfits, Params};
 use crate::torchfile::TorchFile;
@@ -11,7 +11,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use tch::{Device, Tensor};
 
-/// Hands out the tensors of a network by key; see [`load`].
+/// Provides the tensors of a network by key; see [`load`].
 pub struct Weights<'a> {
     source: Source<'a>,
     kind: tch::Kind,
@@ -19,7 +19,7 @@ pub struct Weights<'a> {
 }
 
 enum Source<'a> {
-    /// Notes what is asked for.
+    /// Records the requested tensors.
     Plan(RefCell<Vec<(String, Vec<i64>)>>),
     File {
         file: &'a TorchFile,
@@ -28,7 +28,7 @@ enum Source<'a> {
 }
 
 impl Weights<'_> {
-    /// The tensor of a key, in the network's type and on its device. While planning it is a stand-in of that shape.
+    /// The tensor of a key, in the network's type and on its device. During planning it is a placeholder of that shape.
     ///
     /// Errors: `checkpoint.damaged`, `device.memory`.
     pub fn get(&self, key: impl Into<String>, shape: &[i64]) -> Result<Tensor> {
@@ -56,10 +56,10 @@ impl Weights<'_> {
     }
 }
 
-/// The network that `build` makes of the tensors of a file.
+/// The network that `build` creates from the tensors of a file.
 ///
-/// `canonical` turns a name of the file into the network's key, or None for what is no part of it and may be there; any
-/// other name that `build` does not ask for is extra and an error. Tensors are widened or narrowed to `kind`.
+/// `canonical` converts a name in the file to the network's key, or None for one that is not part of it but allowed; any
+/// other name that `build` does not request is extra and an error. Tensors are converted to `kind`.
 ///
 /// Errors: `checkpoint.mismatch` with everything that is missing, extra, misshapen or not floating point;
 /// `checkpoint.damaged`; `device.memory`.
@@ -82,9 +82,9 @@ pub fn load<N>(
     let plan = Weights { source: Source::Plan(RefCell::default()), kind, device: Device::Cpu };
     drop(build(&plan)?);
     let Source::Plan(wanted) = plan.source else { return Err(Error::new(Kind::Internal, "the plan is lost")) };
-    // These networks come in one size: what does not fit is another network.
+    // These networks have one size: weights that do not fit are another network's.
     check(file, &names, &wanted.into_inner()).map_err(|e| {
-        e.hint("the file holds another network than it should; `rvc-run assets verify` finds files that are not the publisher's")
+        e.hint("the file holds another network; `rvc-run assets verify` finds files that differ from the publisher's")
     })?;
     build(&Weights { source: Source::File { file, names: &names }, kind, device })
 }
@@ -118,7 +118,7 @@ pub fn digests(file: &TorchFile, canonical: impl Fn(&str) -> Option<String>) -> 
     Ok([exact.finish(), rounded.finish()])
 }
 
-/// Hands out the tensors of a network in order of their keys, each with a line that names key and shape.
+/// Passes on the tensors of a network in order of their keys, each with a line of key and shape.
 fn each_sorted(
     file: &TorchFile,
     canonical: impl Fn(&str) -> Option<String>,
@@ -153,13 +153,13 @@ pub fn canonical(name: &str) -> String {
 
 /// Fills a network's parameters with the state dict below `prefix` and returns their order in the file.
 ///
-/// The headers are checked first: nothing is changed by a file that does not fit.
+/// The headers are checked first, so a file that does not fit changes nothing.
 /// Errors: `checkpoint.mismatch` with everything that does not fit, or a value that is not finite; `checkpoint.damaged`.
 pub fn fill(file: &TorchFile, prefix: &str, params: &Params) -> Result<Vec<String>> {
     fill_where(file, prefix, params, |_| true)
 }
 
-/// [`fill`] with those tensors of the file whose key `part` accepts; the others may be there.
+/// [`fill`] with the tensors of the file whose key `part` accepts; others are allowed.
 pub fn fill_where(file: &TorchFile, prefix: &str, params: &Params, part: impl Fn(&str) -> bool) -> Result<Vec<String>> {
     let names = file.keys(prefix).into_iter().map(|(key, name)| (canonical(&key), name));
     let names: Vec<(String, String)> = names.filter(|(key, _)| part(key)).collect();
@@ -182,7 +182,7 @@ pub fn fill_where(file: &TorchFile, prefix: &str, params: &Params, part: impl Fn
                 format!("{}: {name} has values that are not finite", file.path().display()),
             )
             .path(file.path())
-            .hint("the training that wrote it had diverged; take an earlier file"));
+            .hint("its training diverged; use an earlier file"));
         }
     }
     Ok(names.into_iter().map(|(key, _)| key).collect())

@@ -1,4 +1,4 @@
-//! Leaky ReLU with a slope; tch's own takes none.
+//! Leaky ReLU with a slope, which tch's own lacks.
 
 use std::ffi::c_char;
 use tch::Tensor;

@@ -1,4 +1,4 @@
-//! Convolutions, plain or weight-normed, that know their state-dict keys and PyTorch's default initialisation.
+//! Convolutions, plain or weight-normed, with their state-dict keys and PyTorch's default initialisation.
 //!
 //! Weight norm stores `bias`, `weight_g`, `weight_v`; the weight is `v * g / |v|`, the norm over all dimensions but the first.
 //! For a transposed convolution dimension 0 is the input channels, as in PyTorch.
@@ -22,7 +22,7 @@ impl Weight {
     }
 }
 
-/// Size and place of a kernel; `Default` is a 1-wide kernel without padding.
+/// Size and position of a kernel; `Default` is a 1-wide kernel without padding.
 #[derive(Clone, Copy)]
 pub struct Shape {
     pub inputs: i64,
@@ -135,7 +135,7 @@ impl Conv {
     fn new_normed(b: &mut Builder, key: &str, shape: Shape, op: Op) -> Self {
         let bound = Init::Uniform(bound(shape, op));
         let bias = b.add(format!("{key}.bias"), &[shape.outputs], &bound);
-        // weight_g stands before weight_v in the state dict but starts as v's norm: make v aside first.
+        // weight_g comes before weight_v in the state dict but starts as v's norm, so v is made first, separately.
         let mut aside = b.aside();
         let v = aside.add(format!("{key}.weight_v"), &weight_size(shape, op), &bound);
         let norm = tch::no_grad(|| Tensor::norm_except_dim(&v, 2, 0));
@@ -157,7 +157,7 @@ impl Conv {
         }
     }
 
-    /// Computes the weight now and keeps it; the parameters have no say any more. For networks that are only run.
+    /// Computes the weight now and keeps it; later changes of the parameters have no effect. For networks that are only run.
     pub fn fuse(&mut self) {
         self.weight = Weight::Plain(tch::no_grad(|| self.weight.value().detach()));
     }

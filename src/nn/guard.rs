@@ -6,21 +6,21 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
 
 thread_local! {
-    /// How many guards the current thread is inside of; the panic hook is silent then.
+    /// The number of guards around the current code on this thread; the panic hook is silent inside them.
     static DEPTH: Cell<usize> = const { Cell::new(0) };
 }
 
 /// The result of `f`, with a panic of libtorch (or of our own code) inside it as an error; nothing is printed.
 ///
-/// The thread's gradient mode is put back as it was: `tch::no_grad` leaves it off when its closure panics.
+/// The thread's gradient mode is restored: `tch::no_grad` leaves it off when its closure panics.
 ///
-/// Errors: `device.memory` when the device is full, `torch` for any other libtorch error, `internal` for a panic of our own.
+/// Errors: `device.memory` if the device is full, `torch` for any other libtorch error, `internal` for a panic of our own code.
 pub fn guard<T>(f: impl FnOnce() -> T) -> Result<T> {
     install_hook();
     let grad_mode = set_grad_mode(true);
     set_grad_mode(grad_mode);
     DEPTH.set(DEPTH.get() + 1);
-    // A panic leaves no half-written Rust state behind that is used again: the caller gets an error and drops the step.
+    // No half-written Rust state is used after a panic: the caller gets an error and drops the step.
     let result = catch_unwind(AssertUnwindSafe(f));
     DEPTH.set(DEPTH.get() - 1);
     result.map_err(|payload| {

@@ -1,6 +1,6 @@
 //! libtorch helpers: guard, device, named parameters, random numbers, fused operations, spectra.
 //!
-//! Operations here panic as tch's do; whoever calls networks from outside wraps the whole piece of work in [`guard`] once.
+//! Operations here panic as tch's do; callers outside wrap their whole use of a network in one [`guard`].
 
 pub mod activation;
 pub mod allocator;

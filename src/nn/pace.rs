@@ -1,11 +1,11 @@
 //! Fewer threads for libtorch while other programs compete for the cores.
 //!
-//! libtorch's threads wait for each other after every operation. A thread that the system has set aside for another program
-//! holds up all the others, so two threads beside two busy programs can be slower than one.
+//! libtorch's threads wait for each other after every operation. A thread that the system has paused for another program
+//! delays all the others, so two threads beside two busy programs can be slower than one.
 //!
-//! Before the first work a glance at the idle share of the cores decides how many threads begin. Then the evidence is the time that
-//! threads of this process were ready to run and had no core: with it, a smaller count is tried for one window and kept if it is
-//! faster. On a machine of its own there is no evidence: no thread count changes, and the numbers stay the same to the last bit.
+//! Before the first work, the idle share of the cores decides the initial number of threads. After that it measures how long
+//! threads of this process were ready to run but had no core. If that is long, it tries a smaller number for one window and keeps it if
+//! it is faster. On a machine without other programs the number never changes, and results stay the same to the last bit.
 //!
 //! Source: Linux `Documentation/scheduler/sched-stats.rst` (schedstat). Other systems do not report that time; there the
 //! thread count stays.
@@ -15,23 +15,23 @@ use std::time::{Duration, Instant};
 
 /// A window is long enough for the scheduler's slices (a few ms) and for batches of unequal length to even out, ...
 const WINDOW: Duration = Duration::from_secs(2);
-/// ... and has so many measurements, ...
+/// ... and has at least this many measurements, ...
 const WINDOW_UNITS: u32 = 3;
-/// ... or is so long: steps that crawl are not waited for.
+/// ... or lasts at least this long, for very slow steps.
 const LONG_WINDOW: Duration = Duration::from_secs(4);
 /// Measurements after a change that do not count: new threads and oneDNN's kernels are made in the first.
 const WARM_UP: u32 = 1;
-/// Share of the threads' time without a core that makes fewer threads worth a try. Threads that train alone on this machine show under 0.02;
-/// beside one busy program two threads on two cores show 0.25 to 0.33.
+/// Share of the threads' time without a core above which fewer threads are tried. Without other programs it is under 0.02;
+/// beside one busy program, two threads on two cores have 0.25 to 0.33.
 const BUSY: f64 = 0.15;
-/// Share below which more threads are worth a try.
+/// Share below which more threads are tried.
 const FREE: f64 = 0.05;
-/// A try is kept if its time is below this part of the time before.
+/// A try is kept if its time is below this fraction of the time before.
 const GAIN: f64 = 0.9;
 /// Windows between two tries, doubled up to the second number whenever a try is not kept.
 const PAUSE: (u32, u32) = (2, 64);
 
-/// How long the machine is watched before the first work: the first step with threads that wait for each other beside busy programs may
+/// How long the machine is observed before the first work: the first step with too many threads beside busy programs may
 /// take minutes.
 const GLANCE: Duration = Duration::from_millis(100);
 /// Idle share of all cores below which work begins with fewer threads.
@@ -40,17 +40,17 @@ const CROWDED: f64 = 0.35;
 /// Watches the work of one thread and sets how many threads libtorch uses for it.
 pub struct Pace {
     choice: Choice,
-    /// Where the process's waiting time is read; `None` where nothing is to be changed.
+    /// Source of the process's waiting time; `None` if the number must not change.
     waited: Option<fn() -> Option<Duration>>,
     window: Window,
-    /// To be said with the first work.
+    /// The message for the first work.
     begins: Option<String>,
 }
 
 impl Pace {
     /// For work on the CPU by the calling thread. Changes nothing unless [`runtime::adapt`] allowed it.
     pub fn new() -> Self {
-        // Another stage may have lowered the count: it goes on from there, and back up to what the program began with.
+        // Another stage may have lowered the count: it continues from there, up to the program's initial count.
         let (most, threads) = (runtime::most_threads(), runtime::threads());
         let mut pace = Self::with(most, threads, runtime::adapts().then_some(waited as _));
         if pace.waited.is_some()
@@ -60,7 +60,7 @@ impl Pace {
             pace.choice.threads = few;
             runtime::use_threads(few);
             pace.begins = Some(format!(
-                "other programs use the CPU: begins with {} of {most} (--threads {most} keeps {most})",
+                "other programs use the CPU: starting with {} of {most} (--threads {most} keeps {most})",
                 counted(few)
             ));
         }
@@ -77,8 +77,8 @@ impl Pace {
         Self { choice: Choice::new(most, threads), waited, window: Window::new(), begins: None }
     }
 
-    /// Takes note that `units` of like work took `took`, and changes the number of threads where that helps. Returns a sentence for
-    /// the person when a change has proved itself.
+    /// Records that `units` of similar work took `took`, and changes the number of threads if that helps. Returns a message
+    /// for the user when a change was faster.
     pub fn after(&mut self, units: f64, took: Duration) -> Option<String> {
         let read = self.waited?;
         if let Some(begins) = self.begins.take() {
@@ -161,17 +161,17 @@ impl Kept {
         let Self { from, to, gain } = self;
         let why = if to < from { "other programs use the CPU" } else { "the CPU is free again" };
         format!(
-            "{why}: works with {} instead of {from}, {gain:.1} times as fast (--threads {most} keeps {most})",
+            "{why}: now using {} instead of {from}, {gain:.1} times as fast (--threads {most} keeps {most})",
             counted(*to)
         )
     }
 }
 
-/// Which number of threads to use, from what windows showed. Knows no clock and no system.
+/// Chooses the number of threads from the results of windows. Independent of clock and system.
 struct Choice {
     most: usize,
     threads: usize,
-    /// The count before the try that runs, and its seconds a unit.
+    /// The count before the current try, and its seconds per unit.
     trying: Option<(usize, f64)>,
     /// Windows until the next try.
     rest: u32,
@@ -183,7 +183,7 @@ impl Choice {
         Self { most: most.max(threads), threads, trying: None, rest: 0, pause: PAUSE.0 }
     }
 
-    /// Takes in a window's seconds a unit and the share of time that threads waited for a core; sets `threads` for the next one.
+    /// Processes a window's seconds per unit and the share of time that threads waited for a core; sets `threads` for the next one.
     fn window(&mut self, seconds: f64, waited: f64) -> Option<Kept> {
         if let Some((from, before)) = self.trying.take() {
             let to = self.threads;
@@ -218,7 +218,7 @@ fn counted(threads: usize) -> String {
     if threads == 1 { "1 thread".to_owned() } else { format!("{threads} threads") }
 }
 
-/// The threads to begin with on a crowded machine; none where all may be used.
+/// The initial threads on a busy machine; None if all can be used.
 fn few_threads(most: usize, idle: f64) -> Option<usize> {
     let few = ((most as f64 * idle).round() as usize).max(1);
     (idle < CROWDED && few < most).then_some(few)
@@ -246,7 +246,7 @@ fn idle_share(_glance: Duration) -> Option<f64> {
     None
 }
 
-/// How long threads of this process have been ready to run without a core, all together.
+/// Total time that threads of this process have been ready to run without a core.
 #[cfg(target_os = "linux")]
 fn waited() -> Option<Duration> {
     let tasks = std::fs::read_dir("/proc/self/task").ok()?;
@@ -324,12 +324,12 @@ mod tests {
         let kept = Kept { from: 2, to: 1, gain: 4.2 };
         assert_eq!(
             kept.describe(2),
-            "other programs use the CPU: works with 1 thread instead of 2, 4.2 times as fast (--threads 2 keeps 2)"
+            "other programs use the CPU: now using 1 thread instead of 2, 4.2 times as fast (--threads 2 keeps 2)"
         );
         assert!(
             Kept { from: 1, to: 2, gain: 1.5 }
                 .describe(2)
-                .starts_with("the CPU is free again: works with 2 threads instead of 1")
+                .starts_with("the CPU is free again: now using 2 threads instead of 1")
         );
     }
 

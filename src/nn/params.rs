@@ -1,7 +1,7 @@
-//! Named parameters in state-dict order, and the builder that makes them.
+//! Named parameters in state-dict order, and their builder.
 //!
-//! Networks hold shallow clones of these tensors (same storage, same gradient), so loading, freezing and optimising go through
-//! [`Params`] alone.
+//! Networks hold shallow clones of these tensors (same storage, same gradient), so loading, freezing and optimising need only
+//! [`Params`].
 
 use super::random::SplitMix;
 use crate::{Error, Kind, Result};
@@ -32,7 +32,7 @@ impl Params {
         self.list.is_empty()
     }
 
-    /// Number of numbers.
+    /// Total number of values.
     pub fn numel(&self) -> usize {
         self.list.iter().map(|(_, tensor)| tensor.numel()).sum()
     }
@@ -49,9 +49,9 @@ impl Params {
         }
     }
 
-    /// Copies `given` into the parameters. Keys and shapes must be exactly ours; half precision is widened.
+    /// Copies `given` into the parameters. Keys and shapes must be exactly ours; half precision is converted.
     ///
-    /// Errors: `checkpoint.mismatch` with what is missing, extra, misshapen or no floating-point tensor; nothing is changed then.
+    /// Errors: `checkpoint.mismatch` with everything that is missing, extra, of a wrong shape or not floating point; nothing is changed then.
     pub fn load<'a>(&self, given: impl IntoIterator<Item = (&'a str, &'a Tensor)>) -> Result<()> {
         let given: HashMap<&str, &Tensor> = given.into_iter().collect();
         self.check(&given)?;
@@ -78,7 +78,7 @@ impl Params {
     }
 }
 
-/// What about given weights does not fit a network.
+/// The mismatches between given weights and a network.
 #[derive(Debug, Default)]
 pub struct Misfits {
     pub missing: Vec<String>,
@@ -88,7 +88,7 @@ pub struct Misfits {
 }
 
 impl Misfits {
-    /// Notes what is wrong with the tensor given for `key`, if anything; `given` is its shape and type.
+    /// Records a mismatch of the tensor for `key`, if any; `given` is its shape and type.
     pub fn compare(&mut self, key: &str, shape: &[i64], given: Option<(Vec<i64>, Option<tch::Kind>)>) {
         use tch::Kind::{BFloat16, Double, Float, Half};
         match given {
@@ -136,9 +136,9 @@ pub enum Init {
     Constant(f64),
 }
 
-/// Makes parameters one after the other; the order of the calls is the state-dict order.
+/// Creates parameters one by one; the order of the calls is the state-dict order.
 ///
-/// Values are a function of (seed, key) alone: neither the order nor other networks nor libtorch's generator matter.
+/// Values depend only on (seed, key), not on the order, other networks or libtorch's generator.
 pub struct Builder {
     list: Vec<(String, Tensor)>,
     seed: i64,

@@ -1,4 +1,4 @@
-//! A small seeded generator for what must not touch libtorch's own, which is one for all threads.
+//! A small seeded generator, for code that must not use libtorch's own, which all threads share.
 
 /// SplitMix64 (Steele, Lea, Flood 2014), started from the seed and the key's FNV-1a hash.
 pub struct SplitMix(u64);
@@ -27,7 +27,7 @@ impl SplitMix {
         radius * (std::f64::consts::TAU * self.uniform()).cos()
     }
 
-    /// `k` different numbers below `n` (all of them if `k` is no less), in random order (Fisher and Yates).
+    /// `k` different numbers below `n` (all of them if `k` >= `n`), in random order (Fisher and Yates).
     pub fn sample(&mut self, n: usize, k: usize) -> Vec<usize> {
         let mut all: Vec<usize> = (0..n).collect();
         let k = k.min(n);

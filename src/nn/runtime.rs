@@ -1,8 +1,8 @@
-//! libtorch at run time: CUDA loaded if this machine can use it, the device to work on, threads, version.
+//! libtorch at run time: loads CUDA if this machine can use it; device, threads, version.
 //!
-//! The program is linked against libtorch's CPU part only, so that it starts with every set of libraries. [`init`] loads
-//! libtorch_cuda beside it when an NVIDIA driver is present, and must run before the first libtorch call: libtorch looks
-//! for its CUDA part once and remembers the answer.
+//! The program is linked only against libtorch's CPU part, so that it starts with every set of libraries. [`init`] loads
+//! libtorch_cuda as well if an NVIDIA driver is present. It must run before the first libtorch call, because libtorch searches
+//! for its CUDA part only once.
 //!
 //! ```text
 //! NVIDIA driver   libtorch_cuda       outcome
@@ -20,24 +20,24 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tch::{Cuda, Device};
 
-/// Whether work can go to a GPU, and if not, why.
+/// Whether a GPU can be used, and if not, why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Gpu {
-    /// So many CUDA devices can be used.
+    /// The number of usable CUDA devices.
     Ready(i64),
-    /// No NVIDIA driver was found; holds what the loader said.
+    /// No NVIDIA driver was found; with the loader's message.
     NoDriver(String),
-    /// libtorch here has no CUDA part.
+    /// This libtorch has no CUDA part.
     NoCudaBuild,
-    /// libtorch's CUDA part is there but does not load; holds what the loader said.
+    /// libtorch's CUDA part does not load; with the loader's message.
     NotLoadable(String),
-    /// Driver and libtorch are there, but report no device (none visible, or the driver is too old).
+    /// Driver and libtorch are present, but report no device (none visible, or the driver is too old).
     NoDevice,
 }
 
 static GPU: OnceLock<Gpu> = OnceLock::new();
 
-/// Whether the number of threads may change with the load of the machine: only a program says so, never a library or test.
+/// Whether the number of threads may change with the machine's load: only a program sets it, never a library or test.
 static ADAPTS: AtomicBool = AtomicBool::new(false);
 static MOST: OnceLock<usize> = OnceLock::new();
 
@@ -71,7 +71,7 @@ fn first_of(wanted: &[u32], count: i64) -> Option<usize> {
 
 /// The device to work on: the CPU, or the first GPU of those that the user named (see [`choose`]) or of all.
 ///
-/// Errors: `device.missing` if `gpu` is wanted and none can be used; the message says what was found.
+/// Errors: `device.missing` if `gpu` is set and none can be used; the message gives the reason.
 pub fn device(gpu: bool) -> Result<Device> {
     if !gpu {
         return Ok(Device::Cpu);
@@ -90,15 +90,15 @@ pub fn device(gpu: bool) -> Result<Device> {
     }
 }
 
-/// What was found instead of a GPU, in a few words. ("2 CUDA devices" where there is one.)
+/// Why there is no GPU, in a few words ("2 CUDA devices" if there are any).
 pub fn reason(gpu: &Gpu) -> String {
     match gpu {
         Gpu::Ready(1) => "1 CUDA device".into(),
         Gpu::Ready(n) => format!("{n} CUDA devices"),
         Gpu::NoDriver(_) => "no NVIDIA driver was found".into(),
-        Gpu::NoCudaBuild => "libtorch here is built without CUDA".into(),
+        Gpu::NoCudaBuild => "this libtorch is built without CUDA".into(),
         Gpu::NotLoadable(why) => format!("libtorch's CUDA part cannot be loaded ({why})"),
-        Gpu::NoDevice => "the NVIDIA driver is here, but reports no device".into(),
+        Gpu::NoDevice => "the NVIDIA driver is installed, but reports no device".into(),
     }
 }
 
@@ -120,13 +120,13 @@ pub fn advice(gpu: &Gpu) -> &'static str {
     }
 }
 
-/// The folder of the libtorch libraries in use: where the system loaded them from, else where they were at build time.
+/// The folder of the libtorch libraries in use: the one that the system loaded them from, else the one at build time.
 pub fn libtorch_lib() -> PathBuf {
     let built_with = PathBuf::from(option_env!("RVC_RUN_LIBTORCH_LIB").unwrap_or_default());
     loaded_from(&library_name("torch_cpu")).unwrap_or(built_with)
 }
 
-/// libtorch's version, such as "2.11.0+cu130", as the files beside its libraries tell it.
+/// libtorch's version, such as "2.11.0+cu130", from the files beside its libraries.
 pub fn libtorch_version() -> Option<String> {
     let root = libtorch_lib().parent()?.to_path_buf();
     if let Ok(text) = crate::files::read_text(&root.join("version.py")) {
@@ -136,14 +136,14 @@ pub fn libtorch_version() -> Option<String> {
     crate::files::read_text(&root.join("build-version")).ok().map(|text| text.trim().to_owned())
 }
 
-/// Sets how many threads one libtorch operation may use, because the user said so: they stay. At least 1; the default is what
-/// [`init`] chose.
+/// Sets the user's number of threads for a libtorch operation, which then never changes. At least 1; the default is
+/// [`init`]'s choice.
 pub fn set_threads(n: usize) {
     ADAPTS.store(false, Ordering::Relaxed);
     use_threads(n);
 }
 
-/// As [`set_threads`], for as long as it helps: [`Pace`](super::pace::Pace) chooses again.
+/// As [`set_threads`], but [`Pace`](super::pace::Pace) may change it again.
 pub(super) fn use_threads(n: usize) {
     tch::set_num_threads(i32::try_from(n.max(1)).unwrap_or(i32::MAX));
 }
@@ -155,7 +155,7 @@ pub fn adapt() {
     ADAPTS.store(std::env::var_os("OMP_NUM_THREADS").is_none(), Ordering::Relaxed);
 }
 
-/// The threads that [`adapt`] found; more than there are now after they were lowered.
+/// The number of threads at [`adapt`]; more than the current number after it was lowered.
 pub(super) fn most_threads() -> usize {
     *MOST.get_or_init(threads)
 }
@@ -169,8 +169,8 @@ pub fn threads() -> usize {
     usize::try_from(tch::get_num_threads()).unwrap_or(1)
 }
 
-/// OpenMP counts the machine's cores; in a container with a CPU quota that is more than it may use, and the surplus threads
-/// only wait for each other. A number that the user gave (OMP_NUM_THREADS) is left alone.
+/// OpenMP counts the machine's cores; in a container with a CPU quota that is more than the quota, and the extra threads
+/// only wait for each other. A user's number (OMP_NUM_THREADS) stays.
 fn limit_threads() {
     let allowed = std::thread::available_parallelism().map_or(1, usize::from);
     if std::env::var_os("OMP_NUM_THREADS").is_none() && allowed < threads() {
@@ -216,7 +216,7 @@ unsafe fn open_globally(path: &Path) -> std::result::Result<Library, libloading:
     unsafe { Library::new(path) }
 }
 
-/// The text of the last cause: "libcudnn.so.9: cannot open shared object file: No such file or directory".
+/// The message of the last cause: "libcudnn.so.9: cannot open shared object file: No such file or directory".
 fn innermost(error: &dyn std::error::Error) -> String {
     let mut last = error;
     while let Some(source) = last.source() {
@@ -225,7 +225,7 @@ fn innermost(error: &dyn std::error::Error) -> String {
     last.to_string()
 }
 
-/// The folder that the running process has `library` from.
+/// The folder from which the running process loaded `library`.
 #[cfg(target_os = "linux")]
 fn loaded_from(library: &str) -> Option<PathBuf> {
     let maps = crate::files::read_text(Path::new("/proc/self/maps")).ok()?;

@@ -7,7 +7,7 @@ use tch::{Device, Kind, Tensor};
 pub struct Positions(RefCell<Tensor>);
 
 impl Positions {
-    /// Frames of a 9 s clip, the longest the file list's rules let through.
+    /// Frames of a 9 s clip, the longest that training reads.
     const USUAL: i64 = 1024;
 
     pub fn new(device: Device) -> Self {

@@ -1,4 +1,4 @@
-//! Spectrogram and log-mel: of the training loss, and of the networks that hear a mel.
+//! Spectrogram and log-mel for the training loss and for networks with a mel as input.
 //!
 //! Source: spec F.2 (RVC `mel_processing.py`), B.4 (RMVPE), B.7 (FCPE): reflect padding, periodic Hann window of n_fft, no
 //! centring, magnitude sqrt(re^2 + im^2 + eps), mel bank of unit-area triangles, log of the mel clamped from below.
@@ -6,7 +6,7 @@
 use crate::config::Config;
 use tch::{Device, Kind, Tensor};
 
-/// What a log-mel is made with.
+/// The parameters of a log-mel.
 #[derive(Clone, Copy, Debug)]
 pub struct MelSettings {
     /// Hz.
@@ -111,8 +111,8 @@ impl Spectral {
         self.mel_from_spec(&self.spec(wave))
     }
 
-    /// Log-mel of waves of different lengths, each mirrored at its own ends: a wave's frames are the same in any company.
-    /// What stands behind them is of no meaning.
+    /// Log-mel of waves of different lengths, each mirrored at its own ends: a wave's frames are the same in any batch.
+    /// The values after them are meaningless.
     ///
     /// Shapes: waves of more than `padding` samples -> [batch, n_mels, frames of the longest]
     pub fn mel_of_each(&self, waves: &[&[f32]]) -> Tensor {
@@ -132,7 +132,7 @@ impl Spectral {
     }
 }
 
-/// Which frequencies a step on the mel scale leads to.
+/// The kind of mel scale.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MelScale {
     /// Slaney's: linear to 1 kHz (15 mel), logarithmic above with 27 steps for each factor of 6.4.

@@ -1,7 +1,7 @@
 //! The values of a pickle in one flat table: every value is a number, containers hold numbers.
 //!
-//! So a value that is referred to twice is there once, cycles are harmless, and neither reading nor dropping recurses: a list
-//! nested 10^6 deep is a table of 10^6 rows. What the table may cost is bounded by the size of the file it comes from.
+//! So a value that is referred to twice is stored once, cycles are harmless, and neither reading nor dropping recurses: a list
+//! nested 10^6 deep is a table of 10^6 rows. The size of the file limits the size of the table.
 
 use super::Fault;
 use super::dtype::Dtype;
@@ -10,7 +10,7 @@ use std::collections::HashMap;
 
 type Step<T> = Result<T, Fault>;
 
-/// What the values may take beyond the size of their file. A checkpoint of RVC with its optimizer builds some 30,000 values,
+/// Memory allowed for values beyond the size of their file. A checkpoint of RVC with its optimizer builds some 30,000 values,
 /// 2 MB; fairseq's task states, with dictionaries of words, stay below 10 MB.
 const SLACK_BYTES: u64 = 40 << 20;
 
@@ -29,14 +29,14 @@ impl Id {
     }
 }
 
-/// Where a text or byte string lies in the pool.
+/// The position of a text or byte string in the pool.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Span {
     start: usize,
     length: u32,
 }
 
-/// A value. Texts are checked to be UTF-8 when they are made.
+/// A value. Texts are checked for valid UTF-8 when they are created.
 #[derive(Debug)]
 pub(super) enum Node {
     None,
@@ -60,10 +60,10 @@ pub(super) enum Node {
     Tensor(u32),
 }
 
-/// What would be an object of a foreign class, or the result of a foreign call: its parts as data.
+/// An object of a foreign class, or the result of a foreign call, which is not created: its parts as data.
 #[derive(Debug)]
 pub(super) struct Object {
-    /// What would have been called; a [`Node::Global`], or the result of another call.
+    /// The class or function; a [`Node::Global`], or the result of another call.
     pub class: Id,
     /// The arguments of the call.
     pub args: Id,
@@ -73,13 +73,13 @@ pub(super) struct Object {
     pub items: Vec<Id>,
 }
 
-/// A storage as the pickle declares it; whether the file has it is the container's matter.
+/// A storage as the pickle declares it; the container checks whether the file has it.
 #[derive(Debug)]
 pub(super) struct Storage {
     pub key: Span,
     pub dtype: Dtype,
     pub numel: u64,
-    /// The part of it that is meant: offset and number of elements. All of it except in legacy files.
+    /// The part of it in use: offset and number of elements. All of it except in legacy files.
     pub part: (u64, u64),
     /// Tensors on it: more than one means that keeping its bytes for a moment saves reading them again.
     pub users: u32,
@@ -114,7 +114,7 @@ pub(super) enum Key {
 /// Key, type, number of elements and part.
 type StorageIdentity = (Vec<u8>, Dtype, u64, (u64, u64));
 
-/// The table of values and what they refer to.
+/// The table of values, storages and tensors.
 pub(super) struct Arena {
     nodes: Vec<Node>,
     pool: Vec<u8>,
@@ -137,14 +137,14 @@ impl Arena {
         }
     }
 
-    /// Counts memory, or work worth about as much, against what the file may cost.
+    /// Counts memory, or equivalent work, against the file's allowance.
     pub fn spend(&mut self, bytes: usize) -> Step<()> {
         match self.left.checked_sub(bytes as u64) {
             Some(left) => {
                 self.left = left;
                 Ok(())
             }
-            None => Err(Fault::new("it builds more values than a file of its size can need")),
+            None => Err(Fault::new("it builds more values than a file of its size needs")),
         }
     }
 
@@ -170,12 +170,12 @@ impl Arena {
 
     // --- Texts and byte strings ------------------------------------------------------------------------------------
 
-    /// The pool, for a reader that appends to it; what it appended is then claimed with [`Arena::since`].
+    /// The pool, for a reader that appends to it and then calls [`Arena::since`].
     pub fn pool(&mut self) -> &mut Vec<u8> {
         &mut self.pool
     }
 
-    /// What was appended to the pool since it had `start` bytes.
+    /// The bytes appended to the pool since it had `start` bytes.
     pub fn since(&self, start: usize) -> Step<Span> {
         let length = u32::try_from(self.pool.len() - start).map_err(|_| Fault::new("a text is longer than 4 GB"))?;
         Ok(Span { start, length })
@@ -196,7 +196,7 @@ impl Arena {
         std::str::from_utf8(self.bytes_of(span)).unwrap_or_default()
     }
 
-    /// A text, or a byte string if it is not UTF-8 (Python 2 wrote any bytes as str; Python 3 knows lone surrogates).
+    /// A text, or a byte string if it is not UTF-8 (Python 2 wrote any bytes as str; Python 3 has lone surrogates).
     pub fn text_node(&self, span: Span) -> Node {
         if std::str::from_utf8(self.bytes_of(span)).is_ok() { Node::Text(span) } else { Node::Bytes(span) }
     }
@@ -254,7 +254,7 @@ impl Arena {
         while let Node::Object(inner) = self.node(class) {
             class = inner.class;
         }
-        self.global(class).unwrap_or("something that is no class")
+        self.global(class).unwrap_or("something that is not a class")
     }
 
     pub fn storage(&self, number: u32) -> &Storage {
@@ -269,7 +269,7 @@ impl Arena {
         &self.tensors[number as usize]
     }
 
-    /// The number of a storage; the same for the same declaration.
+    /// The number of a storage; equal for equal declarations.
     pub fn add_storage(&mut self, key: Span, dtype: Dtype, numel: u64, part: (u64, u64)) -> Step<u32> {
         let identity = (self.bytes_of(key).to_vec(), dtype.clone(), numel, part);
         if let Some(&number) = self.storage_numbers.get(&identity) {
@@ -295,7 +295,7 @@ impl Arena {
 
     // --- Containers ------------------------------------------------------------------------------------------------
 
-    /// The `i`-th value in a container, with its key; None past the last, or in what is no container.
+    /// The `i`-th value in a container, with its key; None past the last, or if it is not a container.
     pub fn child(&self, id: Id, i: usize) -> Option<(Key, Id)> {
         let pair = |&(key, value): &(Id, Id)| (Key::Value(key), value);
         match self.node(id) {
@@ -317,7 +317,7 @@ impl Arena {
         }
     }
 
-    /// How many values a container holds, superseded ones included; None for what is no container.
+    /// The number of values in a container, including superseded ones; None if it is not a container.
     pub fn children(&self, id: Id) -> Option<usize> {
         match self.node(id) {
             Node::List(items) | Node::Tuple(items) | Node::Set(items) => Some(items.len()),
@@ -327,7 +327,7 @@ impl Arena {
         }
     }
 
-    /// A key as it stands in a dotted name.
+    /// A key as part of a dotted name.
     pub fn key_text(&self, key: Key) -> Cow<'_, str> {
         let id = match key {
             Key::Index(i) => return i.to_string().into(),
@@ -342,12 +342,12 @@ impl Arena {
             Node::Float(x) => format!("{x:?}").into(),
             Node::Bool(b) => (if *b { "True" } else { "False" }).into(),
             Node::None => "None".into(),
-            // Tuples and objects as keys: unique, if not telling.
+            // Tuples and objects as keys: unique, though not readable.
             _ => format!("#{}", id.index()).into(),
         }
     }
 
-    /// The value at a key; of several with the same key the last, as in Python.
+    /// The value of a key; the last one if the key is there several times, as in Python.
     pub fn at(&self, container: Id, key: &str) -> Option<Id> {
         let n = self.children(container)?;
         (0..n).rev().filter_map(|i| self.child(container, i)).find(|(k, _)| self.key_text(*k) == key).map(|(_, id)| id)

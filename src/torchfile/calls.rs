@@ -1,7 +1,7 @@
-//! What a pickle asks to be called or built, and the little that is: nothing of Python is run, ever.
+//! The calls in a pickle, few of which are carried out: no Python code is ever run.
 //!
-//! A short list of constructors is understood, because what they make is plain data or a tensor. Any other call becomes an
-//! [`Object`] that keeps its parts: a fairseq dictionary, an omegaconf tree, and just as well `os.system("...")`.
+//! A short list of constructors is supported, because they create plain data or a tensor. Any other call becomes an
+//! [`Object`] that keeps its parts: a fairseq dictionary, an omegaconf tree, and also `os.system("...")`.
 
 use super::Fault;
 use super::arena::{Arena, Id, Layout, Node, Object, TensorNode};
@@ -12,7 +12,7 @@ type Step<T> = Result<T, Fault>;
 /// More dimensions than any tensor of torch has (its limit is 64).
 const MAX_DIMS: usize = 64;
 
-/// The calls that make a tensor out of a storage.
+/// The calls that create a tensor from a storage.
 const TENSOR_BUILDERS: [&str; 3] =
     ["torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_tensor", "torch._utils._rebuild_tensor_v3"];
 
@@ -22,7 +22,7 @@ impl Arena {
         let items = match self.node(args) {
             // A short copy, so that the table can grow meanwhile; no constructor of the list looks further.
             Node::Tuple(items) => items.iter().copied().take(8).collect::<Vec<Id>>(),
-            other => return Err(Fault::new(format!("a call with {} for its arguments", kind_name(other)))),
+            other => return Err(Fault::new(format!("a call whose arguments are {}", kind_name(other)))),
         };
         let name = self.global(callee).unwrap_or_default();
         if TENSOR_BUILDERS.contains(&name) {
@@ -79,8 +79,8 @@ impl Arena {
         self.push(Node::Object(Box::new(Object { class, args, pairs: Vec::new(), items: Vec::new() })))
     }
 
-    /// Gives an object its state. What is no foreign object (a dict, a tensor) keeps its value and loses the attributes that
-    /// torch hangs on it (`_metadata`): nothing of them is ever used.
+    /// Gives an object its state. Other values (a dict, a tensor) stay unchanged and lose the attributes that
+    /// torch attaches to them (`_metadata`), which are never used.
     pub fn set_state(&mut self, target: Id, state: Id) -> Step<()> {
         if matches!(self.node(target), Node::Global(_)) {
             // Setting attributes of a class or function: from here on it is an object of that name.
@@ -143,7 +143,7 @@ impl Arena {
         self.add_storage(key, dtype, numel, part).map(Some)
     }
 
-    /// A tensor of (storage, offset, shape, strides, ...). One that is not made of these is a tensor that cannot be read.
+    /// A tensor of (storage, offset, shape, strides, ...). One with other arguments is an unreadable tensor.
     fn build_tensor(&mut self, args: Id, items: &[Id]) -> Step<Id> {
         let layout = self.layout(items);
         self.add_tensor(TensorNode { args, layout })
@@ -188,7 +188,7 @@ impl Arena {
         Ok(Some(Node::Dict(pairs)))
     }
 
-    /// The items of the only argument, a list or tuple, or none of no argument.
+    /// The items of the only argument, a list or tuple; empty without an argument.
     fn copy_items(&mut self, items: &[Id]) -> Step<Option<Vec<Id>>> {
         let Some(&first) = items.first() else { return Ok(Some(Vec::new())) };
         self.spend(size_of::<Id>() * self.children(first).unwrap_or(0))?;
@@ -231,9 +231,9 @@ impl Arena {
         })
     }
 
-    /// The first foreign class or function among what a value is made of, in the order of the file.
+    /// The first foreign class or function among the parts of a value, in the order of the file.
     pub fn blame(&self, id: Id) -> Option<&str> {
-        /// Enough for any call by hand; a list of a million objects need not be searched for an error message.
+        /// Search limit: a list of a million objects need not be searched for an error message.
         const LOOKED_AT: usize = 10_000;
         let mut stack = vec![id];
         let mut looked_at = 0;

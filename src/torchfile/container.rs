@@ -1,6 +1,6 @@
-//! Where the pickle and the storages of a PyTorch file lie: a zip (torch 1.6 and later), or one stream (torch before that).
+//! Locates the pickle and the storages of a PyTorch file: a zip (torch 1.6 and later), or one stream (torch before that).
 //!
-//! Opening reads the directory and the pickle; storages are read one at a time, when they are asked for.
+//! Opening reads the directory and the pickle; storages are read one at a time, on demand.
 
 use super::arena::{Arena, Id, Node};
 use super::input::Input;
@@ -18,19 +18,19 @@ type Step<T> = Result<T, Fault>;
 
 /// Bytes that are read and passed on at a time: they stay in the processor's cache on the way into a tensor.
 const PIECE: usize = 256 << 10;
-/// What finding the entries of a zip may read. A checkpoint of RVC needs 0.2 MB; the directory takes some ten times its size
-/// in memory while it is looked through.
+/// Most bytes to read when locating the entries of a zip. A checkpoint of RVC needs 0.2 MB; the directory takes some ten times its size
+/// in memory while it is searched.
 const DIRECTORY_BYTES: u64 = 4 << 20;
-/// What an entry may expand to beyond the length of the file.
+/// How far an entry may expand beyond the length of the file.
 const SLACK_BYTES: u64 = 64 << 20;
 
 /// torch.serialization.MAGIC_NUMBER and PROTOCOL_VERSION of the stream format.
 const MAGIC: i128 = 0x1950_a86a_20f9_469c_fc6c;
 const STREAM_VERSION: i128 = 1001;
-/// How a stream begins: PROTO 2 and the magic number's LONG1 of ten bytes.
+/// The beginning of a stream: PROTO 2 and the magic number's LONG1 of ten bytes.
 const STREAM_START: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19";
 
-/// An opened file: how to get at its storages.
+/// An opened file, for access to its storages.
 pub(super) enum Container {
     Zip {
         archive: ZipArchive<BufReader<Metered>>,
@@ -50,7 +50,7 @@ pub(super) fn open(mut file: File) -> Step<(Container, Arena, Id)> {
     let mut start = Vec::new();
     (&mut file).take(512).read_to_end(&mut start)?;
     let is_zip = start.starts_with(b"PK\x03\x04");
-    // What a stream holds is anything, and its end is no place to look for a zip's; all else may have a zip behind other bytes.
+    // A stream may contain anything, so its end must not be searched for a zip; any other file may have a zip after other bytes.
     let begin = if start.starts_with(STREAM_START) { None } else { directory::begin(&mut file, length)? };
     file.seek(SeekFrom::Start(0))?;
     let mut arena = Arena::new(length);
@@ -70,7 +70,7 @@ impl Container {
         // A key becomes part of a name in the zip; torch's are numbers.
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
         if key.is_empty() || key.starts_with('.') || !key.chars().all(plain) {
-            return Err(format!("its data has the key {key:?}, which is no plain name"));
+            return Err(format!("its data has the key {key:?}, which is not a plain name"));
         }
         let none = || format!("its data ({key}) is not in the file");
         match self {
@@ -112,7 +112,7 @@ fn pass_on(reader: &mut impl Read, length: u64, sink: &mut dyn FnMut(&[u8])) -> 
 
 // --- Zip ---------------------------------------------------------------------------------------------------------------
 
-/// `begin`: where the zip begins; None lets the zip crate look for it, in files whose end records are wrong but enough.
+/// `begin`: the start of the zip; with None the zip crate searches for it, in files whose end records are wrong but sufficient.
 fn open_zip(file: File, length: u64, begin: Option<u64>, arena: &mut Arena) -> Step<(Container, Id)> {
     let allowance = Arc::new(AtomicU64::new(DIRECTORY_BYTES));
     let reader = BufReader::new(Metered { file, left: Arc::clone(&allowance) });
@@ -143,7 +143,7 @@ fn zip_root<R: Read + Seek>(archive: &ZipArchive<R>) -> Step<String> {
     let mut roots = archive.file_names().filter_map(|name| root_of(name.ok()?.as_ref()));
     match (roots.next(), roots.next()) {
         (Some(root), None) => Ok(root),
-        (None, _) => Err(Fault::new("a zip without data.pkl, so none of PyTorch's")),
+        (None, _) => Err(Fault::new("a zip without data.pkl, so not a PyTorch file")),
         (Some(_), Some(_)) => Err(Fault::new("a zip with several data.pkl")),
     }
 }
@@ -159,7 +159,7 @@ fn check_byte_order<R: Read + Seek>(archive: &mut ZipArchive<R>, root: &str, len
     if text == b"little" {
         return Ok(());
     }
-    Err(Fault::new(format!("its byte order is {:?}; only \"little\" is read", String::from_utf8_lossy(&text))))
+    Err(Fault::new(format!("its byte order is {:?}; only \"little\" is supported", String::from_utf8_lossy(&text))))
 }
 
 /// An entry and its length, which it cannot exceed while it is read.
@@ -186,13 +186,13 @@ fn zip_fault(error: ZipError) -> Fault {
     match error {
         ZipError::Io(error) => Fault::from(error),
         ZipError::UnsupportedArchive(_) | ZipError::CompressionMethodNotSupported(_) | ZipError::InvalidPassword => {
-            Fault::new("its zip is encrypted or packed in a way that PyTorch never uses")
+            Fault::new("its zip is encrypted or compressed in a way that PyTorch never uses")
         }
         _ => Fault::new("the list of entries at the end of its zip is cut off or damaged"),
     }
 }
 
-/// A file of which only so much may be read until the allowance is raised.
+/// A file with a limit on reads until the allowance is raised.
 pub(super) struct Metered {
     file: File,
     left: Arc<AtomicU64>,
@@ -230,26 +230,26 @@ fn open_stream(file: File, length: u64, arena: &mut Arena) -> Step<(Container, I
     match scalar(&mut input) {
         Ok(Some(MAGIC)) => {}
         Err(Fault::Io(error)) => return Err(Fault::Io(error)),
-        // Bytes of anything else seldom make a pickle; which one of them does not is of no use to anybody.
+        // Other data is seldom a valid pickle; the offset of the first bad byte would help nobody.
         Ok(_) | Err(Fault::Data(_)) => return Err(none()),
     }
     match scalar(&mut input)? {
         Some(STREAM_VERSION) => {}
-        other => return Err(Fault::new(format!("stream version {other:?}; only {STREAM_VERSION} is known"))),
+        other => return Err(Fault::new(format!("stream version {other:?}; only {STREAM_VERSION} is supported"))),
     }
     let mut system = Arena::new(0);
     let facts = pickle::read(&mut input, &mut system)?;
     if system.at(facts, "little_endian") != Some(Id::TRUE) {
-        return Err(Fault::new("it was not written on a little-endian machine; only such files are read"));
+        return Err(Fault::new("it was not written on a little-endian machine, and other files are not supported"));
     }
     let value = pickle::read(&mut input, arena)?;
     let keys = pickle::read(&mut input, arena)?;
-    let Node::List(keys) = arena.node(keys) else { return Err(Fault::new("its list of storages is no list")) };
+    let Node::List(keys) = arena.node(keys) else { return Err(Fault::new("its list of storages is not a list")) };
     let offsets = record_offsets(arena, keys, &mut input)?;
     Ok((Container::Stream { file: input.into_inner().into_inner(), records: offsets }, value))
 }
 
-/// The whole number that is all of a pickle.
+/// The whole number that a pickle consists of.
 fn scalar(input: &mut Input<BufReader<File>>) -> Step<Option<i128>> {
     let mut arena = Arena::new(0);
     let value = pickle::read(input, &mut arena)?;
@@ -270,17 +270,17 @@ fn record_offsets(arena: &Arena, keys: &[Id], input: &mut Input<BufReader<File>>
     }
     let mut records = HashMap::new();
     for &key in keys {
-        let key = arena.text(key).ok_or_else(|| Fault::new("a storage's key is no text"))?;
+        let key = arena.text(key).ok_or_else(|| Fault::new("a storage's key is not a text"))?;
         let size = declared.get(key.as_bytes()).copied().flatten();
-        let (numel, bytes) = size.ok_or_else(|| Fault::new(format!("the size of storage {key:?} is not known")))?;
+        let (numel, bytes) = size.ok_or_else(|| Fault::new(format!("the size of storage {key:?} is unknown")))?;
         let there = u64::from_le_bytes(input.array()?);
         if there != numel {
-            return Err(Fault::new(format!("storage {key:?} has {there} elements, its tensors say {numel}")));
+            return Err(Fault::new(format!("storage {key:?} has {there} elements, but its tensors need {numel}")));
         }
         let offset = input.at();
         input.skip(bytes)?;
         if records.insert(key.to_owned(), (offset, bytes)).is_some() {
-            return Err(Fault::new(format!("storage {key:?} is there twice")));
+            return Err(Fault::new(format!("storage {key:?} is a duplicate")));
         }
     }
     Ok(records)

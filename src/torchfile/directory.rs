@@ -1,4 +1,4 @@
-//! Where a zip begins in its file.
+//! Finds the start of a zip in its file.
 //!
 //! ```text
 //! anything | entries | headers of the directory | zip64 record | zip64 locator | end record | comment | anything
@@ -6,8 +6,8 @@
 //! ```
 //!
 //! The records at the end give the directory's size and its offset from the beginning of the zip. The directory ends where the first of them
-//! begins, so both places follow without a guess. The zip crate guesses: it takes the directory to end at the last record, and 76 bytes of
-//! zip64 records before that one, which torch always writes, are as long as one header whose entry has a name of 30 letters.
+//! begins, so both positions are exact. The zip crate guesses: it assumes that the directory ends at the last record, and the 76 bytes of
+//! zip64 records before it, which torch always writes, are as long as one header whose entry has a name of 30 letters.
 //!
 //! Source: APPNOTE.TXT 6.3.10, sections 4.3.14 to 4.3.16.
 
@@ -24,13 +24,13 @@ const END_64_BYTES: usize = 56;
 const LOCATOR_64_BYTES: usize = 20;
 const LONGEST_COMMENT: usize = u16::MAX as usize;
 
-/// The place in the file where its zip begins; None if no record at the end leads to a directory.
+/// The position in the file where its zip begins; None if no record at the end leads to a directory.
 pub(super) fn begin(file: &mut File, length: u64) -> io::Result<Option<u64>> {
     let wanted = length.min((END_64_BYTES + LOCATOR_64_BYTES + END_BYTES + LONGEST_COMMENT) as u64);
     let mut tail = Vec::new();
     file.seek(SeekFrom::Start(length - wanted))?;
     file.take(wanted).read_to_end(&mut tail)?;
-    // The last record counts whose directory is there: a comment may hold anything.
+    // The last record with an existing directory counts: a comment may contain anything.
     for at in (0..tail.len().saturating_sub(END_BYTES - 1)).rev() {
         let Some(directory) = Directory::of(&tail, at) else { continue };
         let end = length - wanted + directory.end as u64;
@@ -48,7 +48,7 @@ pub(super) fn begin(file: &mut File, length: u64) -> io::Result<Option<u64>> {
     Ok(None)
 }
 
-/// What the records at the end say about the directory.
+/// The directory's size and position, from the records at the end.
 struct Directory {
     /// Where it ends, in the bytes that were read.
     end: usize,

@@ -1,10 +1,10 @@
-//! Element types: what torch calls their storages, and which of them this libtorch binding can hold.
+//! Element types: torch's names of their storages, and which of them this libtorch binding supports.
 
 /// The element type of a storage or tensor.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Dtype {
     Known(Known),
-    /// A type that tch has no tensor of (complex, quantised, fp8, uint16 ...): its name, and its size where torch's storages have it.
+    /// A type without tensors in tch (complex, quantised, fp8, uint16 ...): its name, and its size if torch's storages have it.
     Other(String, Option<u64>),
 }
 
@@ -12,7 +12,7 @@ pub(super) enum Dtype {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Known(usize);
 
-/// torch's storage classes of the types that are read and written.
+/// torch's storage classes of the supported types.
 const STORAGES: [(tch::Kind, &str); 10] = [
     (tch::Kind::Double, "DoubleStorage"),
     (tch::Kind::Float, "FloatStorage"),
@@ -26,7 +26,7 @@ const STORAGES: [(tch::Kind, &str); 10] = [
     (tch::Kind::Bool, "BoolStorage"),
 ];
 
-/// Storages that are not read, but whose size is needed to step over them in a legacy file.
+/// Unsupported storages, whose size is needed to skip them in a legacy file.
 const UNREAD: [(&str, u64); 8] = [
     ("ComplexDoubleStorage", 16),
     ("ComplexFloatStorage", 8),
@@ -44,7 +44,7 @@ pub(super) fn storage_class(kind: tch::Kind) -> Option<&'static str> {
 }
 
 impl Dtype {
-    /// The type of a storage class ("torch.FloatStorage", "torch.cuda.HalfStorage"); None if it is no storage of torch's.
+    /// The type of a storage class ("torch.FloatStorage", "torch.cuda.HalfStorage"); None if it is not a storage of torch's.
     pub fn of_storage(class: &str) -> Option<Self> {
         let (module, name) = class.rsplit_once('.')?;
         if !matches!(module, "torch" | "torch.cuda" | "torch.storage") || !name.ends_with("Storage") {
@@ -73,7 +73,7 @@ impl Dtype {
         }
     }
 
-    /// What torch calls it, for messages.
+    /// torch's name of it, for messages.
     pub fn name(&self) -> &str {
         match self {
             Dtype::Known(Known(i)) => STORAGES[*i].1,

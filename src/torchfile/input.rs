@@ -1,14 +1,14 @@
-//! The bytes of a pickle, read in order and never past their end: whatever length a file claims is checked against what is left.
+//! Reads the bytes of a pickle in order and never past their end: every claimed length is checked against the rest.
 
 use super::Fault;
 use std::io::{BufRead, Read, Seek};
 
 type Step<T> = Result<T, Fault>;
 
-/// The longest line of the text opcodes (protocol 0). They hold numbers, names and short texts; torch writes none at all.
+/// The longest line of the text opcodes (protocol 0). They contain numbers, names and short texts; torch writes none.
 const LONGEST_LINE: u64 = 1 << 20;
 
-/// A reader that knows its offset in the file or zip entry, and how many bytes may still come.
+/// A reader with its offset in the file or zip entry, and the number of bytes left.
 pub(super) struct Input<R> {
     reader: R,
     at: u64,
@@ -30,7 +30,7 @@ impl<R: BufRead> Input<R> {
         self.end - self.at
     }
 
-    /// Refuses a claim of more bytes than are left, before anything is allocated for it.
+    /// Rejects a claim of more bytes than are left, before anything is allocated for it.
     pub fn claim(&self, n: u64) -> Step<()> {
         if n <= self.left() {
             Ok(())

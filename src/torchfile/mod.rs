@@ -9,8 +9,8 @@
 //! write      Value, write                                    dtype: element types
 //! ```
 //!
-//! A foreign file is data: libtorch's own loaders never see it, names in it are never looked up, calls in it never made. What
-//! opening a file may cost is bounded by its size (its length and some 40 MB); storages are read one at a time.
+//! A foreign file is only data: libtorch's own loaders never see it, its names are never looked up, its calls never made. The
+//! memory for opening a file is limited by its size (its length and some 40 MB); storages are read one at a time.
 
 mod arena;
 mod calls;
@@ -36,16 +36,16 @@ use std::io;
 use std::path::{Path, PathBuf};
 use tch::Tensor;
 
-/// What a file may ask for beyond its own length: views that share a storage count once for each view.
+/// Bytes that tensors may take beyond the file's length: views that share a storage count once for each view.
 const SLACK_BYTES: u64 = 64 << 20;
 
-/// Containers in containers that [`TorchFile::whole`] follows; checkpoints and voices have four.
+/// Deepest nesting of containers for [`TorchFile::whole`]; checkpoints and voices have four.
 const DEEPEST: usize = 32;
 
-/// An opened PyTorch file: its tensors by dotted name ("model.dec.conv_pre.weight"), read when asked for, and its plain values.
+/// An opened PyTorch file: its tensors by dotted name ("model.dec.conv_pre.weight"), read on demand, and its plain values.
 ///
-/// Names and paths lead over the keys of dictionaries, the positions of lists and tuples, and the attributes of foreign objects.
-/// Keys that are no text are written as Python prints them (0, True). The name of a tensor that is the whole file is "".
+/// Names and paths consist of the keys of dictionaries, the indices of lists and tuples, and the attributes of foreign objects.
+/// Keys that are not text are written as Python prints them (0, True). A file that is a single tensor has the name "".
 pub struct TorchFile {
     path: PathBuf,
     arena: Arena,
@@ -53,12 +53,12 @@ pub struct TorchFile {
     tensors: Vec<Named>,
     places: HashMap<String, usize>,
     container: RefCell<Container>,
-    /// The last storage that was read and that several tensors share, by its number.
+    /// The last shared storage that was read, by its number.
     shared: RefCell<Option<(u32, Tensor)>>,
     limit: u64,
 }
 
-/// A value of a file. Containers say how many values they hold; [`TorchFile::entries`] names them.
+/// A value of a file. Containers have their number of values; [`TorchFile::entries`] lists their keys.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Plain<'a> {
     None,
@@ -74,7 +74,7 @@ pub enum Plain<'a> {
     Set(usize),
     Dict(usize),
     Tensor,
-    /// A foreign class or function, or what would be an object of it: its name ("argparse.Namespace"). Never built, never called.
+    /// A foreign class or function, or an object of one: its name ("argparse.Namespace"). Never built, never called.
     Object(&'a str),
 }
 
@@ -84,8 +84,8 @@ pub enum Plain<'a> {
 pub fn read(path: &Path) -> Result<TorchFile> {
     let kind = std::fs::metadata(path).map_err(|e| Error::io("open", path, e))?.file_type();
     if !kind.is_file() && !kind.is_dir() {
-        // A pipe waits for ever, a device has no end.
-        return Err(Error::new(Kind::Read, format!("{} is no regular file", path.display())).path(path));
+        // A pipe waits forever, a device has no end.
+        return Err(Error::new(Kind::Read, format!("{} is not a regular file", path.display())).path(path));
     }
     let file = std::fs::File::open(path).map_err(|e| Error::io("open", path, e))?;
     let opened = container::open(file).and_then(|(container, mut arena, root)| {
@@ -134,9 +134,9 @@ impl TorchFile {
         self.arena.tensor(self.tensors[*self.places.get(name)?].tensor).layout.as_ref()
     }
 
-    /// A tensor on the CPU, in the type that the file has.
+    /// A tensor on the CPU, in the file's type.
     ///
-    /// Errors: `checkpoint.damaged` if it is missing, made by foreign code, has a type libtorch lacks, claims more than the file
+    /// Errors: `checkpoint.damaged` if it is missing, created by foreign code, has a type that libtorch lacks, claims more than the file
     /// holds, or fails its checksum; `file.read`.
     pub fn tensor(&self, name: &str) -> Result<Tensor> {
         match self.places.get(name) {
@@ -153,7 +153,7 @@ impl TorchFile {
 
     /// All tensors below `prefix` ("model"; "" for the root), by the rest of their names.
     ///
-    /// Errors: as [`TorchFile::tensor`]; also if there are none, or if together they claim more than the file can hold.
+    /// Errors: as [`TorchFile::tensor`]; also if there are none, or if their total exceeds what the file can hold.
     pub fn state_dict(&self, prefix: &str) -> Result<BTreeMap<String, Tensor>> {
         let wanted: Vec<(&Named, &str)> =
             self.tensors.iter().filter_map(|t| below(prefix, &t.name).map(|rest| (t, rest))).collect();
@@ -167,8 +167,8 @@ impl TorchFile {
         wanted.into_iter().map(|(t, rest)| Ok((rest.to_owned(), self.read_tensor(&t.name, t.tensor)?))).collect()
     }
 
-    /// The first of `candidates` that is the name of a dictionary with a tensor directly in it: where the weights lie, whatever
-    /// tool wrapped them (`&["model", "state_dict", "weight", ""]`; "" is the root).
+    /// The first of `candidates` that is a dictionary with a tensor directly in it: the prefix of the weights
+    /// in files of any tool (`&["model", "state_dict", "weight", ""]`; "" is the root).
     pub fn state_dict_prefix<'c>(&self, candidates: &[&'c str]) -> Option<&'c str> {
         let holds = |prefix: &str| {
             let own =
@@ -211,12 +211,12 @@ impl TorchFile {
         })
     }
 
-    /// The whole file as a value that [`write`] takes, its tensors read.
+    /// The whole file as a value for [`write`], with its tensors.
     ///
-    /// Errors: `checkpoint.mismatch` if something in it cannot be written again: an object of a foreign class, a set, raw bytes, a
+    /// Errors: `checkpoint.mismatch` if part of it cannot be written again: an object of a foreign class, a set, raw bytes, a
     /// container in more than [`DEEPEST`] others; `checkpoint.damaged` as [`TorchFile::tensor`].
     pub fn whole(&self) -> Result<Value> {
-        // Values that are meant many times are copied, so a small file could ask for any number of them.
+        // Shared values are copied, so a small file could expand without limit.
         let mut left = self.arena.len().saturating_mul(4);
         self.rebuilt(self.root, &mut left, DEEPEST)
     }
@@ -227,7 +227,7 @@ impl TorchFile {
             Err(Error::new(Kind::CheckpointMismatch, message).path(&self.path))
         };
         if *left == 0 || depth == 0 {
-            return refused("containers in containers without end");
+            return refused("containers nested too deeply");
         }
         *left -= 1;
         let mut each = |items: &[Id]| -> Result<Vec<Value>> {
@@ -285,7 +285,7 @@ impl TorchFile {
         }
     }
 
-    /// Why there is no tensor `name`, or none below it: the name leads nowhere, or to something that is none.
+    /// The error for a missing tensor `name`, or no tensor below it: the name does not exist, or is not a tensor.
     fn missing(&self, name: &str) -> Error {
         let (found, id) = self.as_far_as_it_goes(name);
         let place = if found.is_empty() { "its root".to_owned() } else { format!("{found:?}") };
@@ -293,9 +293,9 @@ impl TorchFile {
             && let Some(class) = self.arena.blame(id)
         {
             let text = format!(
-                "has no tensor {name:?}: {place} holds what {class} would make, which is kept as data and never run"
+                "has no tensor {name:?}: {place} holds an object of {class}, which is kept as data and never run"
             );
-            return damaged(&self.path, text).hint("use a file that holds the tensors themselves");
+            return damaged(&self.path, text).hint("use a file with the tensors themselves");
         }
         if found == name && self.arena.children(id).is_none() {
             return damaged(
@@ -311,7 +311,7 @@ impl TorchFile {
         }
     }
 
-    /// The longest beginning of a dotted name that leads to a value, and the value.
+    /// The longest prefix of a dotted name that is a value, and the value.
     fn as_far_as_it_goes<'n>(&self, name: &'n str) -> (&'n str, Id) {
         let (mut id, mut done) = (self.root, 0);
         loop {
@@ -333,7 +333,7 @@ impl TorchFile {
     }
 }
 
-/// What follows `prefix` and a dot in `name`; all of it if the prefix is empty.
+/// The part of `name` after `prefix` and a dot; all of it if the prefix is empty.
 fn below<'a>(prefix: &str, name: &'a str) -> Option<&'a str> {
     if prefix.is_empty() { Some(name) } else { name.strip_prefix(prefix)?.strip_prefix('.') }
 }
@@ -342,7 +342,7 @@ fn damaged(path: &Path, what: impl std::fmt::Display) -> Error {
     Error::new(Kind::CheckpointDamaged, format!("{} {what}", path.display())).path(path)
 }
 
-/// What is wrong with a file, before its path is known.
+/// An error in a file, before its path is known.
 enum Fault {
     Io(io::Error),
     Data(String),
@@ -353,7 +353,7 @@ impl Fault {
         Fault::Data(what.into())
     }
 
-    /// Says where in the file.
+    /// Adds the place in the file.
     fn context(self, place: impl std::fmt::Display) -> Self {
         match self {
             Fault::Data(what) => Fault::Data(format!("{place}: {what}")),
@@ -365,14 +365,14 @@ impl Fault {
         match self {
             Fault::Io(error) => Error::io("read", path, error),
             Fault::Data(fault) => damaged(path, format_args!("{what}: {fault}"))
-                .hint("copy or download the file again; if that does not help, it is damaged where it comes from"),
+                .hint("copy or download the file again; if that does not help, its source is damaged"),
         }
     }
 }
 
 impl From<io::Error> for Fault {
-    /// The zip layer reports broken data as I/O errors; those of the operating system have a number. A seek to where no file
-    /// can reach is the file's fault, too.
+    /// The zip layer reports broken data as I/O errors; those of the operating system have a number. A seek to an impossible
+    /// position is the file's fault, too.
     fn from(error: io::Error) -> Self {
         match (error.kind(), error.raw_os_error()) {
             (io::ErrorKind::UnexpectedEof, _) => Fault::new("it ends too early"),

@@ -4,9 +4,9 @@ use super::Fault;
 use super::arena::{Arena, Id, Key, Node};
 use std::collections::HashMap;
 
-/// A tensor lies some 10 levels deep where it lies deepest (an optimizer's state in a trainer's).
+/// Deepest nesting of a tensor; real files have up to some 10 levels (an optimizer's state in a trainer's).
 const DEEPEST: usize = 200;
-/// Names of modules stay below a hundred bytes or two.
+/// Longest name in bytes; real ones have up to a hundred or two.
 const LONGEST_NAME: usize = 4096;
 
 /// A tensor under one of its names.
@@ -14,14 +14,14 @@ pub(super) struct Named {
     pub name: String,
     /// The length of the name of the container that holds it, without the dot.
     pub parent: usize,
-    /// Its number in the arena.
+    /// The tensor's number in the arena.
     pub tensor: u32,
 }
 
-/// The tensors in the order of the file, and the place of each name in that list.
+/// The tensors in the order of the file, and the index of each name in that list.
 ///
-/// A container that stands at several places gives its tensors several names; inside of itself it is not entered again.
-/// Errors: more or longer names than a file of its size can need.
+/// A container in several places gives its tensors several names; cycles are not followed.
+/// Errors: more or longer names than a file of its size needs.
 pub(super) fn of(arena: &mut Arena, root: Id) -> Result<(Vec<Named>, HashMap<String, usize>), Fault> {
     let mut walk = Walk { list: Vec::new(), places: HashMap::new(), frames: Vec::new() };
     if let Node::Tensor(tensor) = *arena.node(root) {
@@ -29,7 +29,7 @@ pub(super) fn of(arena: &mut Arena, root: Id) -> Result<(Vec<Named>, HashMap<Str
         return Ok((walk.list, walk.places));
     }
     let mut open = vec![false; arena.len()];
-    // Containers without a tensor anywhere below: however often they are shared, they are searched once.
+    // Containers without a tensor below them are searched only once, even if they are shared.
     let mut barren = vec![false; arena.len()];
     walk.frames.push(Frame { id: root, key: None, next: 0, found: false });
     open[root.index()] = true;
@@ -74,7 +74,7 @@ struct Walk {
 impl Walk {
     fn add(&mut self, arena: &mut Arena, tensor: u32, key: Option<Key>) -> Result<(), Fault> {
         if self.frames.len() > DEEPEST {
-            return Err(Fault::new(format!("a tensor lies more than {DEEPEST} levels deep")));
+            return Err(Fault::new(format!("a tensor is nested more than {DEEPEST} levels deep")));
         }
         let mut name = String::new();
         let mut parent = 0;
@@ -89,7 +89,7 @@ impl Walk {
             }
         }
         arena.spend(3 * size_of::<Named>() + 2 * name.len())?;
-        // A key that is set twice: the last one holds, as in Python.
+        // Of a duplicate key the last one counts, as in Python.
         if let Some(&place) = self.places.get(&name) {
             self.list[place].tensor = tensor;
             return Ok(());

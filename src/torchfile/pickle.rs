@@ -1,8 +1,8 @@
 //! The pickle machine: every opcode of protocols 0 to 5, over a flat table of values.
 //!
-//! It runs nothing and looks nothing up: a name stays a name, a call is data (calls.rs). Lengths are checked against the bytes
-//! that are left before anything is allocated, and what a file may make it build is bounded (arena.rs). An opcode that does
-//! not exist, or one whose operands are of the wrong type, is an error with its offset.
+//! It runs nothing and looks nothing up: a name stays a name, a call is data (calls.rs). Lengths are checked against the
+//! bytes left before anything is allocated, and the total size of the values is limited (arena.rs). An unknown opcode,
+//! or one whose operands have the wrong type, is an error with its offset.
 
 use super::Fault;
 use super::arena::{Arena, Id, Node, Span};
@@ -117,7 +117,7 @@ impl<R: BufRead> Machine<'_, R> {
             op::SHORT_BINBYTES => self.number::<1>().and_then(|n| self.bytes(n)),
             op::BINBYTES => self.number::<4>().and_then(|n| self.bytes(n)),
             op::BINBYTES8 | op::BYTEARRAY8 => self.number::<8>().and_then(|n| self.bytes(n)),
-            other => Err(Fault::new(format!("{other:#04x} is no instruction"))),
+            other => Err(Fault::new(format!("{other:#04x} is not an instruction"))),
         }
     }
 
@@ -143,7 +143,7 @@ impl<R: BufRead> Machine<'_, R> {
         if items.is_empty() { self.push(Id::EMPTY_TUPLE) } else { self.push_node(Node::Tuple(items)) }
     }
 
-    /// The top value; what lies below the last MARK cannot be reached.
+    /// The top value; values below the last MARK are out of reach.
     fn pop(&mut self) -> Step<Id> {
         let floor = self.marks.last().copied().unwrap_or(0);
         if self.stack.len() <= floor {
@@ -164,7 +164,7 @@ impl<R: BufRead> Machine<'_, R> {
         Ok(())
     }
 
-    /// POP takes a MARK away if nothing lies on it.
+    /// POP removes a MARK if nothing is above it.
     fn discard(&mut self) -> Step<()> {
         if self.marks.last() == Some(&self.stack.len()) {
             self.marks.pop();
@@ -182,13 +182,13 @@ impl<R: BufRead> Machine<'_, R> {
 
     fn get(&mut self, index: u64) -> Step<()> {
         let known = u32::try_from(index).ok().and_then(|index| self.memo.get(&index).copied());
-        let id = known.ok_or_else(|| Fault::new(format!("nothing was kept under {index}")))?;
+        let id = known.ok_or_else(|| Fault::new(format!("no value is stored under {index}")))?;
         self.push(id)
     }
 
     fn put(&mut self, index: u64) -> Step<()> {
-        let key =
-            u32::try_from(index).map_err(|_| Fault::new(format!("{index} is no number to keep a value under")))?;
+        let key = u32::try_from(index)
+            .map_err(|_| Fault::new(format!("{index} is not a valid number to store a value under")))?;
         let top = self.top()?;
         self.arena.spend(4 * size_of::<(u32, Id)>())?;
         self.memo.insert(key, top);
@@ -211,7 +211,9 @@ impl<R: BufRead> Machine<'_, R> {
 
     fn line_number(&mut self) -> Step<u64> {
         let line = self.line_text()?;
-        line.trim().parse().map_err(|_| Fault::new(format!("{:?} is no number to keep a value under", shorten(&line))))
+        line.trim()
+            .parse()
+            .map_err(|_| Fault::new(format!("{:?} is not a valid number to store a value under", shorten(&line))))
     }
 
     fn line_text(&mut self) -> Step<String> {
@@ -231,7 +233,7 @@ impl<R: BufRead> Machine<'_, R> {
         let digits = line.trim().trim_end_matches('L');
         let bare = digits.strip_prefix(['-', '+']).unwrap_or(digits);
         if bare.is_empty() || !bare.bytes().all(|b| b.is_ascii_digit()) {
-            return Err(Fault::new(format!("{:?} is no whole number", shorten(&line))));
+            return Err(Fault::new(format!("{:?} is not a whole number", shorten(&line))));
         }
         match digits.parse() {
             Ok(value) => self.push_int(value),
@@ -239,7 +241,7 @@ impl<R: BufRead> Machine<'_, R> {
         }
     }
 
-    /// A whole number of more than 128 bits: nothing that a model needs, so only its type is kept.
+    /// A whole number of more than 128 bits: no model needs one, so only its type is kept.
     fn huge_int(&mut self) -> Step<()> {
         let class = self.arena.push_global(b"builtins", b"int")?;
         let id = self.arena.inert(class, Id::EMPTY_TUPLE)?;
@@ -263,7 +265,7 @@ impl<R: BufRead> Machine<'_, R> {
         let line = self.line_text()?;
         match line.trim().parse() {
             Ok(value) => self.push_node(Node::Float(value)),
-            Err(_) => Err(Fault::new(format!("{:?} is no number", shorten(&line)))),
+            Err(_) => Err(Fault::new(format!("{:?} is not a number", shorten(&line)))),
         }
     }
 
@@ -369,13 +371,13 @@ impl<R: BufRead> Machine<'_, R> {
         let (Some(module), Some(name)) = (self.arena.text(module), self.arena.text(name)) else {
             return Err(Fault::new("a name that is not text"));
         };
-        // Texts can be shared and long, names are neither.
+        // Texts can be shared and long; names are neither.
         let (module, name) = (module.as_bytes().to_vec(), name.as_bytes().to_vec());
         let id = self.arena.push_global(&module, &name)?;
         self.push(id)
     }
 
-    /// A class by its number in a registry that no file brings along.
+    /// A class by its number in a registry that is not in the file.
     fn extension(&mut self, code: u64) -> Step<()> {
         let id = self.arena.push_global(b"copyreg.extension", code.to_string().as_bytes())?;
         self.push(id)
@@ -442,7 +444,7 @@ impl<R: BufRead> Machine<'_, R> {
     fn protocol(&mut self) -> Step<()> {
         match self.input.byte()? {
             0..=HIGHEST_PROTOCOL => Ok(()),
-            other => Err(Fault::new(format!("protocol {other}; known are 0 to {HIGHEST_PROTOCOL}"))),
+            other => Err(Fault::new(format!("protocol {other}; supported are 0 to {HIGHEST_PROTOCOL}"))),
         }
     }
 }

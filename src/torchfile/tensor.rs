@@ -1,4 +1,4 @@
-//! Tensors out of storages: what a file declares is checked against what it holds, then read.
+//! Reads tensors from storages, after checking the file's declarations against its content.
 
 use super::arena::Layout;
 use super::{Fault, TorchFile, damaged};
@@ -6,16 +6,16 @@ use crate::{Error, Kind, Result};
 use tch::{Device, Tensor};
 
 impl TorchFile {
-    /// The bytes that a tensor would take, by its own account.
+    /// The declared size of a tensor in bytes.
     pub(super) fn claimed_bytes(&self, tensor: u32) -> u64 {
         self.arena.tensor(tensor).layout.as_ref().map_or(0, |layout| bytes(layout).unwrap_or(u64::MAX))
     }
 
-    /// The tensor of a number; `name` is for messages.
+    /// The tensor with a number; `name` is for messages.
     pub(super) fn read_tensor(&self, name: &str, tensor: u32) -> Result<Tensor> {
         let (layout, kind, numel) = self.checked(tensor).map_err(|why| {
             damaged(&self.path, format_args!("has no readable tensor {name:?}: {why}"))
-                .hint("use a file that was saved whole by torch.save")
+                .hint("use a complete file from torch.save")
         })?;
         let wrong = |e: tch::TchError| torch_error(name, e).path(&self.path);
         let shape = signed(&layout.shape);
@@ -27,7 +27,7 @@ impl TorchFile {
         if numel == spec.numel && spec.users == 1 && is_row_major(layout) {
             return storage.f_view(&shape[..]).map_err(wrong);
         }
-        // A copy: a small view does not keep a big storage in memory.
+        // A copy, so that a small view does not keep a big storage in memory.
         let offset = (spec.part.0 + layout.offset).cast_signed();
         let copy = || {
             let view = storage.f_as_strided(&shape, signed(&layout.strides), offset)?;
@@ -38,13 +38,13 @@ impl TorchFile {
         copy().map_err(wrong)
     }
 
-    /// Layout, type and number of elements of a tensor that lies within its storage; else what is wrong with it.
+    /// Layout, type and number of elements of a tensor within its storage; else what is wrong with it.
     fn checked(&self, tensor: u32) -> std::result::Result<(&Layout, tch::Kind, u64), String> {
         let tensor = self.arena.tensor(tensor);
         let Some(layout) = &tensor.layout else {
             return Err(match self.arena.blame(tensor.args) {
-                Some(class) => format!("it needs what {class} would make, which is kept as data and never run"),
-                None => "its storage, offset, shape and strides are not what they should be".into(),
+                Some(class) => format!("it needs an object of {class}, which is kept as data and never run"),
+                None => "its storage, offset, shape or strides are invalid".into(),
             });
         };
         let storage = self.arena.storage(layout.storage);
@@ -55,7 +55,7 @@ impl TorchFile {
         let key = String::from_utf8_lossy(self.arena.bytes_of(storage.key));
         let there = self.container.borrow().length_of(&key)?;
         if storage.numel.checked_mul(size) != Some(there) {
-            return Err(format!("{} elements of {size} bytes are promised, {there} bytes are there", storage.numel));
+            return Err(format!("it promises {} elements of {size} bytes, but {there} bytes are there", storage.numel));
         }
         let (start, length) = storage.part;
         let inside = start.checked_add(length).is_some_and(|end| end <= storage.numel);
@@ -75,7 +75,7 @@ impl TorchFile {
         {
             return Ok(tensor.shallow_clone());
         }
-        // What was kept goes before the next one comes.
+        // The kept storage is freed before the next one is read.
         *self.shared.borrow_mut() = None;
         let storage = self.arena.storage(number);
         let key = String::from_utf8_lossy(self.arena.bytes_of(storage.key));

@@ -1,7 +1,7 @@
 //! Writes .pth files that Python opens: a pickle of protocol 2 inside a stored zip (spec G.5).
 //!
-//! Streamed tensor by tensor, so that a checkpoint of 1.3 GB needs no second copy in memory. The bytes depend on the value
-//! alone: no name, no time.
+//! Streams tensor by tensor, so that a checkpoint of 1.3 GB needs no second copy in memory. The bytes depend only on the
+//! value: no name, no time.
 
 use super::dtype::storage_class;
 use crate::{Error, Result, files};
@@ -11,7 +11,7 @@ use tch::Tensor;
 use zip::CompressionMethod::Stored;
 use zip::write::{SimpleFileOptions, ZipWriter};
 
-/// What a written file holds; Python sees the type named in brackets.
+/// The content of a written file; the type in Python is in brackets.
 #[derive(Debug)]
 pub enum Value {
     None,
@@ -64,7 +64,7 @@ pub fn write(path: &Path, value: &Value) -> Result<()> {
 }
 
 fn write_zip(writer: impl Write + Seek, pickle: &[u8], storages: &[&Tensor]) -> io::Result<()> {
-    // torch.load(mmap=True) wants storages on 64-byte boundaries.
+    // torch.load(mmap=True) needs storages on 64-byte boundaries.
     let options = SimpleFileOptions::default().compression_method(Stored).with_alignment(64);
     let mut zip = ZipWriter::new(writer);
     let mut entry = |name: &str, bytes: &[u8]| -> io::Result<()> {

@@ -289,8 +289,8 @@ fn streams_that_contradict_themselves_are_refused() {
 
     let refused = |bytes: Vec<u8>| Scratch::new(&bytes).refused();
     assert!(refused(stream(&four(), &[("0", 5, &FOUR)])).contains("5 elements"));
-    assert!(refused(stream(&four(), &[("1", 4, &FOUR)])).contains("not known"));
-    assert!(refused(stream(&four(), &[("0", 4, &FOUR), ("0", 4, &FOUR)])).contains("twice"));
+    assert!(refused(stream(&four(), &[("1", 4, &FOUR)])).contains("unknown"));
+    assert!(refused(stream(&four(), &[("0", 4, &FOUR), ("0", 4, &FOUR)])).contains("a duplicate"));
     assert!(refused(stream_head(true)).contains("left"));
     assert!(refused([stream_head(false), four()].concat()).contains("little-endian"));
     assert!(refused(Pickle::new(2).int(5).stop()).contains("magic number"));

@@ -65,7 +65,7 @@ fn asking_for_what_a_call_would_make_names_the_call() {
 fn tensors_that_claim_too_much_are_refused_and_say_why() {
     for (name, why) in [
         ("bad_bounds.pth", "reaches beyond its storage of 4 elements"),
-        ("bad_key.pth", "no plain name"),
+        ("bad_key.pth", "not a plain name"),
         ("bomb_tensor.pth", "more than its file can hold"),
     ] {
         let file = torchfile::read(&checkpoint(name)).unwrap();
