@@ -12,7 +12,7 @@
 //!
 //! Outputs are verified on every lookup: damage is a miss with a warning, never a wrong result. One rename of its folder
 //! publishes an entry, so two processes may make the same one at the same time. Nothing is synced, which took a
-//! quarter of a thread's time: an entry that a power cut damaged is detected and made again. One sync makes the links in logs/
+//! quarter of a thread's time: an entry that a power cut damaged is detected and rebuilt. One sync makes the links in logs/
 //! durable before the file list that names them is written.
 
 use crate::files::{self, Lock};
@@ -115,7 +115,7 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// The output called `name`. Errors: `data.damaged` if there is none of that name.
+    /// The output called `name`. Errors: `data.damaged` if it does not exist.
     pub fn object(&self, name: &str) -> Result<Object> {
         match self.record.files.get(name) {
             Some(output) => Ok(Object { path: self.folder.join(name), digest: output.sha256.clone() }),
@@ -336,7 +336,7 @@ impl Cache {
             Lookup::Miss(pending) => pending,
         };
         if let Some(damage) = pending.damage() {
-            task.warn(format!("a cached result of stage {} is damaged and will be made again: {damage}", key.stage()));
+            task.warn(format!("a cached result of stage {} is damaged and will be rebuilt: {damage}", key.stage()));
         }
         let notes = files::unsynced(|| make(&pending))?;
         Ok((pending.commit(notes)?, Origin::Made))
@@ -481,7 +481,7 @@ pub fn place(object: &Object, target: &Path) -> Result<()> {
     files::write_with(target, |w| std::io::copy(&mut source, w)).map(drop)
 }
 
-/// True if `target` is a hard link to the cached file. False may also mean that it cannot be told on this system.
+/// True if `target` is a hard link to the cached file. False may also mean that this system cannot detect it.
 #[cfg(unix)]
 pub fn is_linked(object: &Object, target: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
@@ -491,7 +491,7 @@ pub fn is_linked(object: &Object, target: &Path) -> bool {
     }
 }
 
-/// True if `target` is a hard link to the cached file. False may also mean that it cannot be told on this system.
+/// True if `target` is a hard link to the cached file. False may also mean that this system cannot detect it.
 #[cfg(not(unix))]
 pub fn is_linked(_object: &Object, _target: &Path) -> bool {
     false

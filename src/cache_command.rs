@@ -129,7 +129,7 @@ fn verify(terminal: &Terminal, task: &Task, cache: &Cache, percent: f64) -> Resu
         return Ok(());
     }
     Err(Error::new(Kind::DataDamaged, format!("{} of {} entries are damaged", tally.damaged.len(), tally.entries))
-        .hint("nothing is lost: damaged entries are made again when they are needed"))
+        .hint("nothing is lost: damaged entries are rebuilt when they are needed"))
 }
 
 fn removed(terminal: &Terminal, tally: &Tally) {

@@ -56,7 +56,7 @@ pub fn no_torch(path: &Path) -> Option<Found> {
     file(path).filter(|found| found.what != What::PyTorch)
 }
 
-/// The kind of a file that is not a retrieval index, likewise.
+/// The same for a file that is not a retrieval index.
 pub fn no_index(path: &Path) -> Option<Found> {
     file(path).filter(|found| found.what != What::Index)
 }
@@ -273,9 +273,8 @@ fn shown(text: &str) -> String {
 pub fn network(entries: &[String], names: &[&str]) -> Option<Found> {
     let has = |part: &str| names.iter().any(|name| name.contains(part));
     let entry = |key: &str| entries.iter().any(|entry| entry == key);
-    let asset = |what: &str| {
-        Found::new(format!("is {what}"), format!("it belongs in assets/, where rvc-run finds it; {VOICE}"))
-    };
+    let asset =
+        |what: &str| Found::new(format!("is {what}"), format!("put it into assets/, where rvc-run finds it; {VOICE}"));
     let foreign =
         |program: &str| Found::new(format!("is a voice of {program}"), format!("only {program} can use it; {VOICE}"));
     if has("enc_p.emb_phone.") {

@@ -149,7 +149,7 @@ impl Kernel {
     fn draw(self, n: usize, random: &mut Random) -> f64 {
         match self {
             Kernel::Near { middle, width } => {
-                // At least a third of a kernel lies in the range, so this ends soon.
+                // At least a third of a kernel is in the range, so this ends soon.
                 let drawn = std::iter::repeat_with(|| middle + width * random.normal());
                 drawn.take(1000).find(|x| (0.0..1.0).contains(x)).unwrap_or(middle)
             }
@@ -192,7 +192,7 @@ fn widths(places: &[f64]) -> Vec<f64> {
     widths
 }
 
-/// The part of a normal distribution that lies below `z`.
+/// The part of a normal distribution below `z`.
 ///
 /// Source: Abramowitz and Stegun, Handbook of Mathematical Functions, 7.1.26; off by at most 1.5e-7.
 fn below(z: f64) -> f64 {

@@ -584,8 +584,8 @@ fn refused(name: &str, bytes: &[u8], kind: Kind, word: &str) {
 #[test]
 fn what_is_no_sound_file_is_refused_with_its_path() {
     refused("empty.wav", b"", Kind::AudioEmpty, "empty");
-    refused("text.wav", b"this is a shopping list, not a sound\n", Kind::AudioDecode, "no sound file");
-    refused("zeros.mp3", &[0; 5000], Kind::AudioDecode, "no sound file");
+    refused("text.wav", b"this is a shopping list, not a sound\n", Kind::AudioDecode, "not a readable sound file");
+    refused("zeros.mp3", &[0; 5000], Kind::AudioDecode, "not a readable sound file");
     let error = io::load(Path::new("no/such/file.wav")).unwrap_err();
     assert_eq!(error.kind(), Kind::NotFound);
     let folder = tempfile::tempdir().unwrap();

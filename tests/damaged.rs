@@ -155,7 +155,7 @@ fn a_claim_of_many_channels_takes_no_memory_for_them() {
     let (clean, enough, _) = read(1);
     assert!(clean.is_ok());
     // With 65535 the reader itself gives up, over the bytes of a frame.
-    for (channels, why) in [(129, "129 channels, more than 128"), (0x7f01, "32513 channels"), (u16::MAX, "gave up")] {
+    for (channels, why) in [(129, "129 channels, but at most 128"), (0x7f01, "32513 channels"), (u16::MAX, "gave up")] {
         let (loaded, memory, _) = read(channels);
         let error = loaded.unwrap_err();
         assert!(error.message().contains(why), "{error}");

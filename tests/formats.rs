@@ -289,7 +289,7 @@ fn what_nothing_can_read_is_named_with_both_reasons() {
         std::fs::write(&path, content).unwrap();
         let error = io::load(&path).unwrap_err();
         assert_eq!(error.kind(), Kind::AudioDecode, "{name}: {error}");
-        assert!(error.message().contains("is no sound file that can be read"), "{name}: {error}");
+        assert!(error.message().contains("is not a readable sound file"), "{name}: {error}");
         assert!(error.hint_text().unwrap().contains("ffmpeg"), "{name}: {error}");
     }
 }

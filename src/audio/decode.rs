@@ -49,7 +49,7 @@ pub(super) fn decode(path: &Path) -> Result<Loaded> {
         Err(Failure::Unknown(e)) => match by_ffmpeg(path) {
             Ok(ByFfmpeg::Loaded(loaded)) => loaded,
             Ok(ByFfmpeg::Damaged(error)) => return Err(error),
-            Ok(ByFfmpeg::Absent) => return Err(e.also("or install ffmpeg: then it is read as it is")),
+            Ok(ByFfmpeg::Absent) => return Err(e.also("or install ffmpeg, which can read it")),
             Err(why) => return Err(e.also(why)),
         },
         Err(Failure::Broken { error, seconds }) => match by_ffmpeg(path) {
@@ -102,7 +102,7 @@ fn read_otherwise(error: &Error, path: &Path, seconds: f64) -> Notice {
 }
 
 fn headerless(path: &Path) -> Failure {
-    let message = format!("{} is sound without a header, which is not decoded here", path.display());
+    let message = format!("{} is sound without a header, which rvc-run cannot decode", path.display());
     Failure::Unknown(error(path, message).hint(REENCODE))
 }
 
@@ -115,7 +115,7 @@ fn open(path: &Path) -> Result<File> {
     }
     if meta.len() == 0 {
         let message = format!("{} is empty (0 bytes)", path.display());
-        return Err(Error::new(Kind::AudioEmpty, message).path(path).hint("copy it again from where it came from"));
+        return Err(Error::new(Kind::AudioEmpty, message).path(path).hint("copy it again from its source"));
     }
     File::open(path).map_err(|e| Error::io("open", path, e))
 }
@@ -369,7 +369,7 @@ fn check_length(path: &Path, n_samples: u64, sample_rate: u32) -> Result<()> {
 
 fn cut_off(path: &Path, part: &Part, Cut { held, promised }: Cut) -> Failure {
     let error = damaged(path, &format!("it ends after {held:.2} of {promised:.2} s"))
-        .hint(format!("copy it again from where it came from; {REENCODE}"));
+        .hint(format!("copy it again from its source; {REENCODE}"));
     // Packets that our reader could not make out may be there.
     if part.is_all_packets { Failure::Broken { error, seconds: promised } } else { Failure::Final(error) }
 }
@@ -404,9 +404,11 @@ fn start(path: &Path, file: Splice) -> Decoding<Source> {
     }
     let channels = parameters.channels.as_ref().map_or(0, Channels::count);
     if channels > MOST_CHANNELS {
-        return Err(
-            damaged(path, &format!("it says that it has {channels} channels, more than {MOST_CHANNELS}")).into()
-        );
+        return Err(damaged(
+            path,
+            &format!("its header has {channels} channels, but at most {MOST_CHANNELS} are allowed"),
+        )
+        .into());
     }
     let decoder = if parameters.codec == CODEC_ID_OPUS {
         opus::Decoder::new(parameters).map(|decoder| Box::new(decoder) as Box<dyn AudioDecoder>)
@@ -480,7 +482,7 @@ fn damaged(path: &Path, why: &str) -> Error {
 }
 
 fn not_sound(path: &Path, why: &str) -> Failure {
-    let error = error(path, format!("{} is no sound file that can be read ({why})", path.display()));
+    let error = error(path, format!("{} is not a readable sound file ({why})", path.display()));
     let hint = format!("wav, flac, mp3, m4a, ogg, opus, webm and aiff can be read; {REENCODE}");
     Failure::Unknown(error.hint(hint))
 }

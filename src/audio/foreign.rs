@@ -86,7 +86,7 @@ pub(super) fn to_wav(path: &Path) -> Result<Foreign> {
         let message = format!("{} is damaged after {sound:.1} of {all:.1} s (ffmpeg: {fault})", path.display());
         let error = Error::new(Kind::AudioDecode, message).path(path);
         return Ok(Foreign::Damaged(
-            error.hint("copy it again from where it came from; if it plays, cut out what is damaged"),
+            error.hint("copy it again from its source; if it plays, cut out the damaged part"),
         ));
     }
     let behind = if all - sound < 0.005 { "" } else { "; the rest is used as ffmpeg reads it" };
@@ -168,7 +168,7 @@ impl Attempt {
     fn sound(self, mut notices: Vec<Notice>) -> Foreign {
         let sound = self.seconds();
         if let Some(promised) = self.promised.filter(|promised| promised - sound > MISSING_SECONDS) {
-            let message = format!("it says that it lasts {promised:.2} s, but its sound ends after {sound:.2} s");
+            let message = format!("its header promises {promised:.2} s, but its sound ends after {sound:.2} s");
             notices.push(Notice { code: "length.less", message, seconds: promised - sound });
         }
         let mut wav = self.wav;

@@ -97,14 +97,14 @@ impl Mixdown {
             let (other, inverted) = (SIDES[1 - side], seconds(self.alone.inverted[side]));
             if inverted > 0.0 {
                 let message = format!(
-                    "its channels are phase-inverted for {inverted:.2} s, so that their mix would be silent; the {name} one alone is used there"
+                    "its channels are phase-inverted for {inverted:.2} s, so that their mix would be silent; only the {name} one is used there"
                 );
                 notices.push(Notice { code: "channels.inverted", message, seconds: inverted });
             }
             let dead = seconds(self.alone.dead[side]);
             if dead > 0.0 {
                 let message =
-                    format!("its {other} channel is silent for all of its {dead:.2} s; the {name} one alone is used");
+                    format!("its {other} channel is silent for all of its {dead:.2} s; only the {name} one is used");
                 notices.push(Notice { code: "channels.dead", message, seconds: dead });
             }
         }

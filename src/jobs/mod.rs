@@ -167,7 +167,7 @@ pub struct SlurmOptions {
     pub extra: Vec<String>,
     /// Seconds between two looks at the queue.
     pub poll_seconds: f64,
-    /// Where sbatch, squeue, scontrol and scancel are. None: on the PATH.
+    /// The folder of sbatch, squeue, scontrol and scancel. None: on the PATH.
     #[serde(skip)]
     pub programs: Option<PathBuf>,
 }
@@ -196,7 +196,7 @@ pub enum Status {
     /// Exit 3: done, with items of its input left out.
     DoneWithSkipped,
     Failed,
-    /// Stopped on request; the next call goes on with it.
+    /// Stopped on request; the next call continues it.
     Cancelled,
     /// Never started: a job that it needs did not succeed, or another failed and `keep_going` is off.
     Skipped,

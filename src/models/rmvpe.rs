@@ -108,7 +108,7 @@ impl Rmvpe {
     }
 
     /// The log-mel of clips, each followed by zeros up to a multiple of [`FRAME_MULTIPLE`] frames. The network sees
-    /// those zeros, so only clips padded to the same length get the same numbers in a batch as alone.
+    /// those zeros, so only clips padded to the same length get the same numbers in every batch.
     ///
     /// Shapes: clips of [`Rmvpe::shortest`] samples or more -> [batch, 128, frames]
     /// Source: spec B.4; the zeros are RVC's, Applio mirrors there instead

@@ -80,7 +80,7 @@ impl Encoder {
     }
 
     fn forward(&self, xs: &Tensor, mask: &Tensor) -> Tensor {
-        // A pair of frames counts if both lie within the length.
+        // A pair of frames counts if both are within the length.
         let masked = (mask.unsqueeze(2) * mask.unsqueeze(3)).to_kind(Kind::Bool).logical_not();
         let mut xs = xs * mask;
         for i in 0..self.attn_layers.len() {

@@ -719,12 +719,12 @@ const FLAGS: [&str; 13] = [
     "30",
     "--max-filesize",
     MAX_FILE,
-    // The best audio-only format; a video if there is none.
+    // The best audio-only format, else a video.
     "--format",
     "ba/b",
 ];
 
-/// The only finished file in a folder; None if there is none or more than one.
+/// The only finished file in a folder; None unless there is exactly one.
 fn the_file(folder: &Path) -> Option<PathBuf> {
     let is_finished = |path: &PathBuf| {
         let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();

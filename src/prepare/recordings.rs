@@ -7,7 +7,7 @@ use crate::task::Task;
 use crate::{Error, Kind, Result};
 use std::path::{Path, PathBuf};
 
-/// Deepest nesting of folders in a speaker's folder; deeper ones are reported and not read. Nobody has so many, and the recursion needs a limit.
+/// Deepest nesting of folders in a speaker's folder; deeper ones are reported and not read. Nobody has more, and the recursion needs a limit.
 const MOST_DEPTH: usize = 32;
 /// Rows of RVC's speaker table (`spk_embed_dim`, spec D.2).
 const MOST_SPEAKERS: usize = 109;

@@ -27,8 +27,8 @@ fn found(workspace: &Workspace, voice: &str, folder: &Path) -> Result<recordings
     Ok(found)
 }
 
-/// The least disk space that the clips and features of the recordings in `folder` need: none if the voice was prepared before and
-/// its files are in the cache, or if there is no folder because links are still to be fetched to data/<voice>.
+/// The least disk space that the clips and features of the recordings in `folder` need. No space for a voice that was prepared before,
+/// whose files are in the cache, nor without a folder, if links are still to be fetched to data/<voice>.
 ///
 /// Errors: as [`recordings`].
 pub fn needs(workspace: &Workspace, voice: &str, folder: Option<&Path>, config: &Config) -> Result<Vec<Need>> {

@@ -509,7 +509,7 @@ impl Names {
     }
 }
 
-/// Adds the clips of one recording, or returns why there are none.
+/// Adds the clips of one recording, or returns why it has no clips.
 fn add(
     clips: &mut Clips,
     losses: &mut Losses,

@@ -34,7 +34,7 @@ pub struct Series {
     /// Index of its colour.
     pub colour: usize,
     pub dashed: bool,
-    /// A note about values that are not finite; empty if there are none.
+    /// A note about values that are not finite; empty if all are.
     pub note: String,
     /// Steps, minutes and values; a value that is not finite breaks the line.
     #[serde(skip)]

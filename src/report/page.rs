@@ -28,7 +28,7 @@ pub const SELF_TEST: [(&str, &str, &str, &str); 6] = [
     ("f0_rmse_cents", "cents", "lower", "error of the pitch where both are voiced"),
     ("voicing_error", "", "lower", "share of frames voiced in only one of both"),
     ("loudness_difference", "dB", "nearest to 0", "louder (+) or quieter (−) than the original"),
-    ("content_distance", "", "lower", "difference of what is said, by the content features"),
+    ("content_distance", "", "lower", "difference of the words, by the content features"),
 ];
 
 /// The data of run.html.

@@ -6,7 +6,7 @@
 //!     u8 0  u64 0                                                   no direct map
 //!     "ilar" u64 cells  u64 4 * dim
 //!         "full" u64 cells  u64[cells]                              the size of each cell, or, if at most half of them
-//!         "sprs" u64 2 * k  (u64 cell, u64 size)[k]                 have any vector, of those alone
+//!         "sprs" u64 2 * k  (u64 cell, u64 size)[k]                 have any vector, only of those
 //!     for each cell that has any: f32[size * dim]  i64[size]        vectors, numbers
 //!
 //! header: i32 dim  i64 n  i64 2^20  i64 2^20  u8 is_trained  i32 metric          all numbers little endian
@@ -189,7 +189,7 @@ impl Input {
                 let name = if metric == 0 { "inner product".to_owned() } else { format!("no. {metric}") };
                 Err(format!("{what} has the metric {name}, but L2 is needed").into())
             }
-            (Ok(1..), Ok(_)) => Err(format!("{what} is not trained").into()),
+            (Ok(1..), Ok(_)) => Err(format!("{what} has not been trained").into()),
             _ => Err(format!("{what} promises {n} vectors of {dim} values").into()),
         }
     }

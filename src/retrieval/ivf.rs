@@ -97,7 +97,7 @@ impl Index {
     }
 }
 
-/// The share of each neighbour in the mean; all 0 if there is none.
+/// The share of each neighbour in the mean; all 0 without neighbours.
 fn weights(ids: &[i64], distances: &[f32]) -> [f32; NEIGHBOURS] {
     // In float64 the smallest float32 distance above 0 still has a finite weight.
     let exact = distances[0] == 0.0;

@@ -101,7 +101,7 @@ impl Index {
 }
 
 /// The index with vectors for RVC's trained_..., which holds only the centres: added_... beside it. `path` itself if it has another
-/// name, or if there is none.
+/// name, or if it does not exist.
 fn added(path: &Path) -> std::path::PathBuf {
     let name = path.file_name().and_then(|name| name.to_str());
     let added =

@@ -65,7 +65,7 @@ pub(super) fn open(mut file: File) -> Step<(Container, Arena, Id)> {
 }
 
 impl Container {
-    /// The length of a storage. Errors, in words, if there is none of that key.
+    /// The length of a storage. Errors, as a message, if the key does not exist.
     pub fn length_of(&self, key: &str) -> Result<u64, String> {
         // A key becomes part of a name in the zip; torch's are numbers.
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
@@ -133,7 +133,7 @@ fn open_zip(file: File, length: u64, begin: Option<u64>, arena: &mut Arena) -> S
     Ok((Container::Zip { archive, root, length }, value))
 }
 
-/// "archive/", the folder of data.pkl; empty if it lies at the top.
+/// "archive/", the folder of data.pkl; empty if it is at the top.
 fn zip_root<R: Read + Seek>(archive: &ZipArchive<R>) -> Step<String> {
     let root_of = |name: &str| {
         let root = name.strip_suffix("data.pkl")?;

@@ -58,7 +58,7 @@ struct Directory {
 }
 
 impl Directory {
-    /// Of an end record at place `at`; None if there is none.
+    /// From an end record at position `at`, if it is one.
     fn of(tail: &[u8], at: usize) -> Option<Self> {
         let record = tail.get(at..at + END_BYTES).filter(|record| record.starts_with(END))?;
         let comment = usize::from(u16::from_le_bytes(record[20..22].try_into().ok()?));
@@ -69,7 +69,7 @@ impl Directory {
         Self::of_zip64(tail, at).or_else(|| Some(Self { end: at, size: short(12)?, offset: short(16)? }))
     }
 
-    /// Of the zip64 record before the end record at place `at`, if there is one.
+    /// From the zip64 record before the end record at position `at`, if there is one.
     fn of_zip64(tail: &[u8], at: usize) -> Option<Self> {
         let locator = at.checked_sub(LOCATOR_64_BYTES)?;
         let end = locator.checked_sub(END_64_BYTES)?;

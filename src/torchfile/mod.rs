@@ -153,7 +153,7 @@ impl TorchFile {
 
     /// All tensors below `prefix` ("model"; "" for the root), by the rest of their names.
     ///
-    /// Errors: as [`TorchFile::tensor`]; also if there are none, or if their total exceeds what the file can hold.
+    /// Errors: as [`TorchFile::tensor`]; also without any, or if their total exceeds what the file can hold.
     pub fn state_dict(&self, prefix: &str) -> Result<BTreeMap<String, Tensor>> {
         let wanted: Vec<(&Named, &str)> =
             self.tensors.iter().filter_map(|t| below(prefix, &t.name).map(|rest| (t, rest))).collect();

@@ -100,7 +100,7 @@ impl TorchFile {
                 too_long = true;
                 return;
             }
-            // SAFETY: the tensor is ours alone, contiguous, on the CPU and of `size` bytes, of which `done` are written and
+            // SAFETY: nobody else has the tensor, it is contiguous, on the CPU and of `size` bytes, of which `done` are written and
             // `piece.len()` more fit, as checked; a piece of another buffer does not overlap it. Any bytes are valid elements.
             unsafe { std::ptr::copy_nonoverlapping(piece.as_ptr(), target.add(done), piece.len()) };
             done += piece.len();

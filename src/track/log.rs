@@ -123,7 +123,7 @@ impl Log {
     }
 }
 
-/// The record goes on to MLflow, TensorBoard and the report, so passwords are removed from addresses in settings and warnings.
+/// The record is sent to MLflow, TensorBoard and the report, so passwords are removed from addresses in settings and warnings.
 fn without_passwords(value: &mut Value) {
     match value {
         Value::String(text) => {

@@ -114,8 +114,8 @@ impl Run {
         Ok(Self::begin("resume", opening, task, workspace, name, log, params, options))
     }
 
-    /// If `resuming`, reopens the run in which the voice `name` is trained (see [`keep`]), or its newest; else, or if there is
-    /// none, starts a new run. The simple rule for recipes: a training that resumes from a checkpoint continues the record of that
+    /// If `resuming`, reopens the run in which the voice `name` is trained (see [`keep`]), or its newest; else, or without
+    /// such a run, starts a new one. The simple rule for recipes: a training that resumes from a checkpoint continues the record of that
     /// training.
     pub fn open(
         task: &Task,

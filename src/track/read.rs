@@ -55,7 +55,7 @@ impl Record {
         self.start["params"]["best_metric"].as_str().unwrap_or("loss_mel")
     }
 
-    /// A message about damage in the file; None if there is none.
+    /// A message about damage in the file, if any.
     pub fn damage(&self) -> Option<String> {
         match self.damaged {
             0 if self.sessions.is_empty() => Some("nothing is recorded in it".to_owned()),

@@ -581,7 +581,7 @@ fn read_records(mut from: impl Read, mut each: impl FnMut(&[u8])) -> std::io::Re
     }
 }
 
-/// A CRC that may itself lie inside bytes that have a CRC. Source: TFRecord's masking.
+/// A CRC that may itself be inside bytes that have a CRC. Source: TFRecord's masking.
 fn masked_crc(bytes: &[u8]) -> u32 {
     crc32c(bytes).rotate_right(15).wrapping_add(0xA282_EAD8)
 }
@@ -635,7 +635,7 @@ mod tests {
         written
     }
 
-    /// Ends the process properly, and begins another; whether it goes on where this one stopped.
+    /// Ends the process properly, and begins another; whether it continues where this one stopped.
     fn next_process(mut target: TensorBoard, workspace: &Workspace) -> (TensorBoard, bool) {
         target.close().unwrap();
         let mut next = TensorBoard::new(workspace, "run");
@@ -789,7 +789,7 @@ mod tests {
         let (_keep, workspace) = workspace();
         let mut target = TensorBoard::new(&workspace, "run");
         target.open(&Value::Null, false).unwrap();
-        // Where the folder belongs lies a file.
+        // A file is in the place of the folder.
         files::write(&folder(&workspace), "in the way").unwrap();
         let points = [sample("loss_gen", 5, 1000, 1.0)];
         assert!(target.points(&points, true).is_err());

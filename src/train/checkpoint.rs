@@ -2,7 +2,7 @@
 //! the manifest with their digests, written last.
 //!
 //! A pair without a manifest whose digests verify is not trusted. Opening takes the newest pair that verifies and
-//! reports those that it skipped; it never starts over by itself if something was trained.
+//! reports those that it skipped; it never starts over without --fresh if something was trained.
 //! Source: spec G.1, G.2; reliability notes 1.4.
 
 use crate::config::Config;
@@ -465,7 +465,7 @@ pub(super) fn load_pair(g: &Path, d: &Path, engine: &mut Engine) -> Result<Layou
     Ok(layout)
 }
 
-/// Moves all checkpoints of a folder, config.json and train.log into a new folder `replaced_<n>` in it; None if there are none.
+/// Moves all checkpoints of a folder, config.json and train.log into a new folder `replaced_<n>` in it; None without any.
 ///
 /// Errors: `file.write`.
 pub fn set_aside(logs: &Path) -> Result<Option<PathBuf>> {

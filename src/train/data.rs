@@ -504,7 +504,7 @@ impl Dataset {
 
     /// Removes clips for validation, about `fraction` of the sound, and returns them as a separate set.
     ///
-    /// It takes whole recordings, since neighbouring clips overlap and share room and mood: training never hears held-out sound. The
+    /// It takes whole recordings, since neighbouring clips overlap and share room and mood: training never gets held-out sound. The
     /// choice depends only on `seed` and the recordings' numbers. Of a single recording it takes the end, and the clip before it is
     /// in neither set. Silent clips are never taken and do not count.
     ///

@@ -34,7 +34,7 @@ pub struct Pair {
     pub learning_rate: Option<f64>,
 }
 
-/// The pair that has been trained furthest, unless `ours` already continues it; None if there is none.
+/// The pair that has been trained furthest, if any, unless `ours` already continues it.
 ///
 /// Each unusable pair is a warning. Errors: `file.read`; `checkpoint.damaged` if there is nothing else to resume from.
 pub fn newest(task: &Task, logs: &Path, ours: Option<&Manifest>) -> Result<Option<Pair>> {

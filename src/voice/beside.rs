@@ -12,7 +12,7 @@ use crate::files;
 use serde_json::Value as Json;
 use std::path::{Path, PathBuf};
 
-/// The facts in an experiment's folder; a missing one is None.
+/// The facts in an experiment's folder, each None if missing.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Beside {
     /// "zero" or "interpolate".
@@ -50,7 +50,7 @@ pub fn fills_unvoiced(config: &Json) -> Option<bool> {
     Some(data.get("sample_rate").is_none() && !train.contains_key("fp16_run"))
 }
 
-/// The folder of a voice's experiment, found by the file's name; None if there is none.
+/// The folder of a voice's experiment, if any, found by the file's name.
 pub fn experiment(voice: &Path) -> Option<PathBuf> {
     let folder = voice.parent()?;
     // Other folders have a config.json too; a folder with a training has a list of clips, or checkpoints.

@@ -9,7 +9,7 @@ use crate::{Error, Kind, Result, torchfile};
 use std::path::Path;
 
 /// Writes the voice of a G_ checkpoint of RVC, Applio or rvc-run to `out`. Rate, version and pitch come from the weights;
-/// `info` is the text in the voice, "<iteration>epoch" if it is None.
+/// `info` is the text in the voice, "<iteration>epoch" by default.
 ///
 /// A checkpoint does not record the methods of its training; they come from the config.json and model_info.json beside it.
 ///

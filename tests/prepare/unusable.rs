@@ -138,7 +138,7 @@ fn what_to_do_is_said_with_what_is_skipped_and_only_once() {
     let of = |name: &str| warnings.iter().find(|w| w.starts_with(&format!("{name} is skipped: "))).unwrap().clone();
     assert!(of("damaged.flac").contains("; if it plays elsewhere, convert it"), "{warnings:?}");
     assert!(of("damaged2.flac").contains("damaged") && !of("damaged2.flac").contains("convert it"), "{warnings:?}");
-    assert!(of("empty.wav").ends_with("; copy it again from where it came from"), "{warnings:?}");
+    assert!(of("empty.wav").ends_with("; copy it again from its source"), "{warnings:?}");
     let rows: Vec<_> = clips.table.iter().filter_map(|row| row.hint.as_deref()).collect();
     assert_eq!(rows.len(), 3, "each row has its own: {rows:?}");
     let report = survey::of_clips(&room.task, &clips).unwrap();

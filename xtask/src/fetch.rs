@@ -38,11 +38,11 @@ pub fn nvidia_gpu_is_here() -> bool {
     list.is_ok_and(|output| output.status.success() && output.stdout.starts_with(b"GPU "))
 }
 
-/// Fetches `set` into the checkout's .libtorch/. With `anew`, one that is already there is replaced.
-pub fn fetch(checkout: &Path, set: Set, anew: bool) -> Outcome<Libtorch> {
+/// Fetches `set` into the checkout's .libtorch/. With `again`, one that is already there is replaced.
+pub fn fetch(checkout: &Path, set: Set, again: bool) -> Outcome<Libtorch> {
     let installer = Installer::find()?;
     let _lock = lock(checkout)?;
-    if !anew && let Some(found) = from_checkout(checkout)? {
+    if !again && let Some(found) = from_checkout(checkout)? {
         return Ok(found); // Another xtask fetched it while this one waited.
     }
     let (whole, part) = (checkout.join(".libtorch"), checkout.join(".libtorch.part"));

@@ -52,7 +52,7 @@ impl Libtorch {
         if !root.join("include").is_dir() {
             return Err("has no include/ folder".into());
         }
-        let version = version(root).ok_or("does not tell its version (no version.py, no build-version)")?;
+        let version = version(root).ok_or("has no version (no version.py, no build-version)")?;
         if !is_wanted(&version) {
             return Err(format!("is version {version}, but {WANTED} is needed"));
         }

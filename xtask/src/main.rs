@@ -29,7 +29,7 @@ cargo xtask: builds, runs, tests and measures rvc-run
                                    cargo's own command with libtorch set
   cargo xtask libtorch             print the folder of the libtorch in use, fetching it if there is none;
                                    for other tools:  export LIBTORCH=$(cargo xtask libtorch)
-  cargo xtask fetch [--cpu|--gpu]  fetch libtorch (anew) into .libtorch/; without a flag: --gpu if an NVIDIA GPU is here
+  cargo xtask fetch [--cpu|--gpu]  fetch libtorch (again) into .libtorch/; without a flag: --gpu if an NVIDIA GPU is here
 
 libtorch 2.11 is taken from the first of:
   1. LIBTORCH                      a folder with lib/ and include/, such as .../site-packages/torch
@@ -110,7 +110,7 @@ fn install() -> Outcome {
     let user = std::env::var_os("HOME").or_else(|| std::env::var_os("USERPROFILE")).map(PathBuf::from);
     let bin = home
         .or_else(|| user.map(|folder| folder.join(".cargo")))
-        .ok_or("cannot tell where programs go: set CARGO_INSTALL_ROOT to a folder; rvc-run goes into its bin/")?
+        .ok_or("the folder for programs is unknown: set CARGO_INSTALL_ROOT to a folder; rvc-run goes into its bin/")?
         .join("bin");
     let target = bin.join(program.file_name().unwrap_or("rvc-run".as_ref()));
     // Copied beside and renamed: a running rvc-run keeps its old file.

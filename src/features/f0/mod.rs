@@ -121,7 +121,7 @@ impl Extractor {
     pub fn with_threshold(mut self, threshold: f64) -> Result<Self> {
         if threshold > 0.0 {
             let Engine::Network(network) = &mut self.engine else {
-                return Err(Error::new(Kind::ConfigValue, "a threshold of f0 is for networks alone"));
+                return Err(Error::new(Kind::ConfigValue, "f0_threshold works only with pitch networks"));
             };
             network.set_threshold(threshold as f32);
             self.threshold = Some(threshold as f32);

@@ -44,7 +44,7 @@ fn folder_run_id(id: &str) -> String {
 }
 
 impl Place {
-    /// The place of a `--tracking-uri`: "" is the workspace's tracking/mlruns, "none" is None.
+    /// The place of a `--tracking-uri`: "" is the workspace's tracking/mlruns, "none" gives None.
     ///
     /// * `variable` reads an environment variable: tokens come from MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME and
     ///   MLFLOW_TRACKING_PASSWORD.
@@ -455,8 +455,8 @@ mod tests {
         };
         assert_eq!(url, "http://host:5000/base");
         assert_ne!(access, Access::default());
-        let told = parse("postgresql://mlflow:hunter2@db/mlflow").unwrap_err().to_string();
-        assert!(!told.contains("hunter2") && told.contains("postgresql"), "{told}");
+        let shown = parse("postgresql://mlflow:hunter2@db/mlflow").unwrap_err().to_string();
+        assert!(!shown.contains("hunter2") && shown.contains("postgresql"), "{shown}");
         assert_eq!(parse("http://host/?token=hunter2").unwrap_err().kind(), Kind::Usage);
         let Some(Place::Server { url, .. }) = parse("HTTP://anna:a/b@host:5000").unwrap() else { panic!() };
         assert_eq!(url, "http://host:5000");

@@ -62,10 +62,10 @@ impl Access {
         let (host, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
         let url = format!("{}://{host}{}", scheme.to_ascii_lowercase(), path.trim_end_matches('/'));
         if url.contains(['?', '#']) {
-            let told = url.split(['?', '#']).next().unwrap_or_default();
+            let shown = url.split(['?', '#']).next().unwrap_or_default();
             return Err(Error::new(
                 Kind::Usage,
-                format!("the address {told} contains ? or #, which a tracking server's address must not"),
+                format!("the address {shown} contains ? or #, which a tracking server's address must not"),
             )
             .hint("put a token into MLFLOW_TRACKING_TOKEN"));
         }

@@ -47,7 +47,7 @@ impl Means {
 impl Trainer {
     /// The first clip of the data set as the current generator speaks it, from the clip's own content and pitch.
     ///
-    /// Draws of its own: every step seeds anew, so the training does not change by it.
+    /// Draws its own random numbers: every step sets its seed, so the training is not affected.
     /// Errors: `data.*` if the clip cannot be read any more; `device.memory`, `torch`; after `train.not_finite` that error again.
     pub fn sample(&mut self) -> Result<Audio> {
         self.usable()?;
@@ -63,7 +63,7 @@ impl Trainer {
     /// `judge` adds its numbers, means over the clips that it judged, weighted by length. If the generator is averaged (`ema_decay`), the
     /// average is validated too; the names of its numbers end in `_ema`.
     ///
-    /// Draws of its own: every step seeds anew, so the training does not change by it.
+    /// Draws its own random numbers: every step sets its seed, so the training is not affected.
     /// Errors: `data.*` if a clip cannot be read any more; `cancelled`; `device.memory`, `torch`; after `train.not_finite` that error again.
     pub fn validate(&mut self, task: &Task, held: &mut Dataset, judge: Option<&Judge>) -> Result<Metrics> {
         self.usable()?;
