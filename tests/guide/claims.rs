@@ -12,7 +12,7 @@ const OTHERS: &[&str] = &["mkdir", "cp", "ls", "cd", "git", "pip", "mlflow", "te
 const FOREIGN_FLAGS: &[&str] = &["--save-freq"];
 
 /// Words of commands that stand for what a person chooses.
-const PLACEHOLDERS: &[&str] = &["RECIPE", "NAME"];
+const PLACEHOLDERS: &[&str] = &["RECIPE", "NAME", "DIR"];
 
 /// A piece of a page in monospaced letters.
 enum Code {
