@@ -9,7 +9,7 @@ use std::path::Path;
 const OTHERS: &[&str] = &["mkdir", "cp", "ls", "cd", "git", "pip", "mlflow", "tensorboard"];
 
 /// Flags in the pages that are other programs' own.
-const FOREIGN_FLAGS: &[&str] = &["--save-freq"];
+const FOREIGN_FLAGS: &[&str] = &["--save-freq", "--total_epoch", "--save_every_epoch"];
 
 /// Words of commands that stand for what a person chooses.
 const PLACEHOLDERS: &[&str] = &["RECIPE", "NAME", "DIR"];
