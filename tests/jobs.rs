@@ -813,6 +813,24 @@ fn slurm_runs_the_same_jobs_with_the_same_outcomes() {
 }
 
 #[test]
+fn a_recipe_without_a_file_is_one_word_of_the_command_and_known_by_its_text() {
+    for on_slurm in [false, true] {
+        let place = Place::new();
+        let cluster = fake_cluster(&place);
+        let body = place.recipe("body.sh", r#"printf '%s\n' "$1" >>"$dir/ran"; report '{"exit":0}'"#);
+        let program = place.path("program");
+        std::fs::write(&program, format!("#!/bin/sh\n{}", std::fs::read_to_string(body).unwrap())).unwrap();
+        std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+        let options = Options { program: Some(program), ..if on_slurm { cluster } else { place.options() } };
+        let named = "recipes/train_voice.rhai (built in)";
+        let with = |text: &str| [Job { text: Some(text.into()), ..job("anna", Path::new(named), &["anna"]) }];
+        let reused = ["first", "first", "second"].map(|text| run(&with(text), &options)[0].reused);
+        assert_eq!(reused, [false, true, false]);
+        assert_eq!(place.lines("ran"), [named, named], "on Slurm: {on_slurm}");
+    }
+}
+
+#[test]
 fn slurm_jobs_are_found_again_by_a_controller_that_was_killed() {
     disturb(12, 600, |place| {
         fake_cluster(place);

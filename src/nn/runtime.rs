@@ -113,7 +113,9 @@ pub fn advice(gpu: &Gpu) -> &'static str {
         Gpu::NoCudaBuild if cfg!(windows) => {
             "set LIBTORCH to a libtorch 2.11 with CUDA from pytorch.org and build again"
         }
-        Gpu::NoCudaBuild | Gpu::NotLoadable(_) => "`cargo xtask fetch --gpu` fetches libtorch with all CUDA libraries",
+        Gpu::NoCudaBuild | Gpu::NotLoadable(_) => {
+            "`cargo xtask fetch --gpu` fetches libtorch with all CUDA libraries; for rvc-run from a wheel, install torch 2.11 with CUDA"
+        }
         Gpu::NoDevice => {
             "compare `nvidia-smi` and CUDA_VISIBLE_DEVICES; libtorch 2.11 needs a driver for CUDA 13 (580 or newer)"
         }
