@@ -165,7 +165,7 @@ fn read_job(session: &Session, job: &Dynamic) -> Result<Job> {
     fields.insert("recipe".into(), json!(recipe));
     let job: Job = given::read(&fields, "a job", "a field").map_err(of_job)?;
     let makes = job.makes.iter().map(|path| session.workspace().path(path)).collect();
-    Ok(Job { args, env, makes, text, ..job })
+    Ok(Job { text, args, env, makes, ..job })
 }
 
 /// How a job's command line names its recipe, so that any folder will do: a file by its absolute path, one of the program by its name there. The
