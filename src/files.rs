@@ -483,7 +483,7 @@ mod tests {
         let long = "安".repeat(MOST_VOICE_BYTES / 3 + 1);
         for (name, why) in [
             ("", "empty"),
-            ("a/b", "/ parts"),
+            ("a/b", "/ separates"),
             ("a\\b", "\\ is read"),
             ("a|b", "| separates the fields"),
             ("a\nb", "control character \\n"),
@@ -509,10 +509,10 @@ mod tests {
             ("a*", "allows no *"),
             ("anna.", "drops spaces and dots"),
             ("anna ", "drops spaces and dots"),
-            ("CON", "keeps CON"),
-            ("nul.mine", "keeps NUL"),
-            ("Com7", "keeps COM7"),
-            ("LPT1 .x", "keeps LPT1"),
+            ("CON", "reserves CON"),
+            ("nul.mine", "reserves NUL"),
+            ("Com7", "reserves COM7"),
+            ("LPT1 .x", "reserves LPT1"),
         ] {
             let fault = name_fault(name, MOST_VOICE_BYTES, true).unwrap_or_else(|| panic!("{name:?} passes"));
             assert!(fault.contains(why), "{name:?}: {fault}");
