@@ -333,7 +333,8 @@ fn the_flags_functions_files_variables_and_errors_that_the_pages_name_exist() {
             } else if ["tests/", "recipes/", "stdlib/", "src/", "xtask/"].iter().any(|folder| first.starts_with(folder))
             {
                 let stands = first.contains("...")
-                    || first.contains(|c: char| c.is_ascii_uppercase()) && !first.ends_with(".md");
+                    || first.contains(|c: char| c.is_ascii_uppercase())
+                        && Path::new(first).extension().is_none_or(|e| e != "md");
                 stands || checkout().join(first).exists() || checkout().join(format!("{first}.rhai")).exists()
             } else if first.contains('_') && first.chars().all(|c| c.is_ascii_uppercase() || c == '_') {
                 sources.contains(first)
