@@ -405,8 +405,7 @@ fn the_report_survives_json_and_has_a_terminals_view() {
     assert_eq!((rows[0][0].as_str(), rows[0][1].as_str(), rows[0][3].as_str()), ("good.wav", "6.0", "48000"));
     let lines = report.lines();
     println!("{:?}\n{rows:#?}\n{lines:#?}\n{:#?}", Survey::COLUMNS, report.findings);
-    for part in ["3 recordings, 16.0 s", "5 clips of 14.5 s", "f0: 220 to 230 Hz", "the same recording: good.wav, copy"]
-    {
+    for part in ["3 recordings, 16.0 s", "5 clips, 14.5 s", "f0: 220 to 230 Hz", "the same recording: good.wav, copy"] {
         assert!(lines.iter().any(|line| line.contains(part)), "{part}");
     }
     assert!(lines.iter().any(|line| line.starts_with("not usable: text.wav: ")));
