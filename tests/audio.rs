@@ -271,25 +271,66 @@ fn check_resampled(name: &str, actual: &[f32], expected: &[f64]) {
     assert!(worst < RESAMPLED_ATOL, "{name}: {worst:e}");
 }
 
-const RATES: [u32; 9] = [8000, 11025, 16000, 22050, 32000, 40000, 44100, 48000, 96000];
+/// Rates of recordings, and rates that they are resampled to.
+const RATES: [u32; 12] = [8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 88200, 96000, 192_000];
+const WANTED_RATES: [u32; 4] = [16000, 32000, 40000, 48000];
+
+/// By how many samples `actual` lags behind `expected`, both sines of 1 kHz.
+fn delay(actual: &[f64], expected: &[f64], rate: u32) -> f64 {
+    let phase = |samples: &[f64]| {
+        let wave = |i: usize| (i as f64 / f64::from(rate) * 1000.0 * std::f64::consts::TAU).sin_cos();
+        let sum = |(a, b): (f64, f64), (i, x): (usize, &f64)| (a + x * wave(i).0, b + x * wave(i).1);
+        let (sin, cos) = samples.iter().enumerate().fold((0.0, 0.0), sum);
+        cos.atan2(sin)
+    };
+    (phase(expected) - phase(actual)) / (1000.0 * std::f64::consts::TAU) * f64::from(rate)
+}
 
 #[test]
 fn resampling_keeps_duration_and_position_at_every_ratio() {
     // A sine at 1 kHz has no excuse at any ratio: where half a sample of delay would be an error of 3e-2 and more.
     const ATOL: f64 = 2e-6;
+    /// In samples.
+    const DELAY_ATOL: f64 = 1e-5;
     // The filter's reach beyond the ends, in samples of the lower rate.
-    const ENDS: usize = 92;
+    const ENDS: usize = 220;
     let sine = |i: usize, rate: u32| (i as f64 / f64::from(rate) * 1000.0 * std::f64::consts::TAU + 0.3).sin();
     for from in RATES {
-        for to in RATES {
+        for to in WANTED_RATES {
             let n = (from / 4 + 7) as usize;
             let samples: Vec<f64> = (0..n).map(|i| sine(i, from)).collect();
             let resampled = resample::resample(&samples, from, to);
             assert_eq!(resampled.len(), (n * to as usize).div_ceil(from as usize), "{from} to {to}");
             let ends = ENDS * (to as usize).div_ceil(to.min(from) as usize);
             let inside = ends..resampled.len() - ends;
-            let worst = largest_difference(wide(&resampled[inside.clone()]), inside.map(|i| sine(i, to)));
+            let expected: Vec<f64> = inside.clone().map(|i| sine(i, to)).collect();
+            let actual: Vec<f64> = wide(&resampled[inside]).collect();
+            let worst = largest_difference(actual.iter().copied(), expected.iter().copied());
+            let delay = delay(&actual, &expected, to);
+            println!("{from} to {to}: {worst:.1e}, delay {delay:.7} samples");
             assert!(worst < ATOL, "{from} to {to}: {worst:e}");
+            assert!(delay.abs() < DELAY_ATOL, "{from} to {to}: {delay}");
+        }
+    }
+}
+
+#[test]
+fn the_first_and_the_last_sample_stay_in_place() {
+    // A click in the first sample has its peak there at any ratio; one in the last sample, where it would be.
+    for from in RATES {
+        for to in WANTED_RATES.into_iter().filter(|to| *to != from) {
+            let mut clicks = vec![0.0f32; from as usize / 4];
+            let last = clicks.len() - 1;
+            (clicks[0], clicks[last]) = (1.0, 1.0);
+            let resampled = resample::resample(&clicks, from, to);
+            let loudest = |range: std::ops::Range<usize>| {
+                range.max_by(|a, b| resampled[*a].abs().total_cmp(&resampled[*b].abs())).unwrap()
+            };
+            let middle = resampled.len() / 2;
+            assert_eq!(loudest(0..middle), 0, "{from} to {to}");
+            let expected = (last as f64 * f64::from(to) / f64::from(from)).min(resampled.len() as f64 - 1.0);
+            let found = loudest(middle..resampled.len()) as f64;
+            assert!((found - expected).abs() <= 0.51, "{from} to {to}: {found}, not {expected}");
         }
     }
 }
@@ -310,7 +351,10 @@ fn a_nan_spoils_only_its_neighbourhood_when_resampled() {
     samples[20000] = f32::NAN;
     let resampled = resample::resample(&samples, 40000, 16000);
     let spoiled: Vec<usize> = (0..resampled.len()).filter(|i| resampled[*i].is_nan()).collect();
-    assert!(spoiled[0] > 8000 - 100 && spoiled[spoiled.len() - 1] < 8000 + 100);
+    // The filter has 220 samples.
+    assert_eq!(spoiled, (8000 - 110..=8000 + 110).collect::<Vec<_>>());
+    let whole = resample::resample(&[vec![f64::INFINITY; 1000], vec![1e300; 1000]].concat(), 44101, 40000);
+    assert!(whole.iter().all(|x| x.is_nan()));
 }
 
 #[test]

@@ -82,7 +82,7 @@ fn near(actual: Option<f64>, expected: f64, tolerance: f64, what: &str) {
 
 // --- Bandwidth ------------------------------------------------------------------------------------------------------
 
-/// Two bands, and the transition of the resampler, which passes 0.91 of the lower Nyquist frequency.
+/// Two bands, and the transition of the resampler, which passes 0.95 of the lower Nyquist frequency.
 const BANDWIDTH_HZ: f64 = 500.0;
 
 #[test]

@@ -27,9 +27,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
 /// Raise this with every change in audio/ that can change a sample of a decoded recording.
-pub(super) const DECODE_VERSION: u32 = 4;
+pub(super) const DECODE_VERSION: u32 = 5;
 /// Raise this with every change in audio/ that can change a sample of a clip, given the same recording.
-const VERSION: u32 = 4;
+const VERSION: u32 = 5;
 /// Digits of the key in a clip's name: with 1000 recordings the chance that two share them is one in two million;
 /// then the second one gets all 64.
 const NAME_DIGITS: usize = 10;
