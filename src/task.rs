@@ -109,7 +109,8 @@ impl Task {
     pub fn stage(&self, name: impl Into<String>, total: u64) -> Stage {
         let name = name.into();
         self.emit(&Event::Begin { stage: name.clone(), total });
-        Stage { task: self.clone(), name, done: 0, ended: false }
+        let span = tracing::info_span!("stage", name);
+        Stage { task: self.clone(), name, span, done: 0, ended: false }
     }
 
     /// `f` applied to each item by the worker pool, with progress and cancel; results are in the order of the items.
@@ -129,10 +130,12 @@ impl Task {
         let mut results: Vec<Option<Result<R>>> = Vec::new();
         results.resize_with(items.len(), || None);
         let mut progress = self.stage(stage, items.len() as u64);
+        let span = progress.span.clone();
         std::thread::scope(|scope| {
             for _ in 0..workers {
-                let (send, next, stop, f) = (send.clone(), &next, &stop, &f);
+                let (send, next, stop, f, span) = (send.clone(), &next, &stop, &f, &span);
                 scope.spawn(move || {
+                    let _in_stage = span.enter();
                     while !stop.load(Ordering::Relaxed) && !self.is_cancelled() {
                         let i = next.fetch_add(1, Ordering::Relaxed);
                         let Some(item) = items.get(i) else { break };
@@ -219,11 +222,17 @@ pub fn catch<T>(f: impl FnOnce() -> T) -> std::result::Result<T, String> {
 pub struct Stage {
     task: Task,
     name: String,
+    span: tracing::Span,
     done: u64,
     ended: bool,
 }
 
 impl Stage {
+    /// Log records of this thread name the stage until the guard is dropped.
+    pub fn enter(&self) -> tracing::span::EnteredSpan {
+        self.span.clone().entered()
+    }
+
     /// Adds `by` finished units; `note` is shown live.
     pub fn advance(&mut self, by: u64, note: impl Into<String>) {
         self.done += by;

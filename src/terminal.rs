@@ -7,14 +7,14 @@
 //! {"event":"begin","stage":"slicing","total":12}                          total 0: unknown
 //! {"event":"progress","stage":"slicing","done":3,"note":"","eta":1.5}     at most ten a second per stage; eta in seconds
 //! {"event":"end","stage":"slicing","done":12,"summary":"","seconds":2.1}
-//! {"event":"info","text":..}  {"event":"warning","text":..}  {"event":"log","level":"debug","target":..,"text":..}
+//! {"event":"info","text":..}  {"event":"warning","text":..}
+//! {"event":"log","level":"debug","target":..,"text":..,"spans":{"run":..,"stage":..,"file":..}}     details, and what they are about
 //! {"event":"print","text":..}                                             a line of result
 //! {"event":"error","code":"data.empty","message":..,"place":{"file":..,"line":..,"column":..},"notes":[..],"hint":..}
 //! {"event":"exit","code":0,"warnings":0,"seconds":130.2}                  the last line
 //! ```
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use log::{Level, LevelFilter, Log, Metadata, Record};
 use rvc_run::duration;
 use rvc_run::script::Diagnostic;
 use rvc_run::script::params::Opening;
@@ -24,8 +24,16 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
+use tracing::field::{Field, Visit};
+use tracing::level_filters::LevelFilter;
+use tracing::{Level, Subscriber, span};
+use tracing_log::{AsLog, LogTracer, NormalizeEvent};
+use tracing_subscriber::filter::EnvFilter;
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+use tracing_subscriber::registry::{LookupSpan, Registry};
+use tracing_subscriber::reload;
 
 /// Time between two lines of one stage where there are no bars.
 const LINE_INTERVAL: Duration = Duration::from_secs(10);
@@ -45,7 +53,8 @@ pub struct Terminal {
     colour: bool,
     began: Instant,
     json: AtomicBool,
-    filter: RwLock<env_filter::Filter>,
+    /// Which records are shown; empty until [`Terminal::listen`].
+    filter: OnceLock<reload::Handle<EnvFilter, Registry>>,
     warnings: AtomicUsize,
     stages: Mutex<BTreeMap<String, Stage>>,
     /// What the machine does, shown behind the notes of long stages.
@@ -68,7 +77,7 @@ impl Terminal {
             colour: terminal && std::env::var_os("NO_COLOR").is_none(),
             began: Instant::now(),
             json: AtomicBool::new(false),
-            filter: RwLock::new(filter(false, 0)),
+            filter: OnceLock::new(),
             warnings: AtomicUsize::new(0),
             stages: Mutex::default(),
             status: Mutex::default(),
@@ -77,17 +86,21 @@ impl Terminal {
 
     /// Takes over what the libraries and the engine log.
     pub fn listen(self: &Arc<Self>) {
+        let (filter, handle) = reload::Layer::new(filter(false, 0));
+        let subscriber = Registry::default().with(filter).with(Records(self.clone()));
         // Only a second call could fail.
-        if log::set_boxed_logger(Box::new(Ear(self.clone()))).is_ok() {
-            self.tell_log_crate();
+        if tracing::subscriber::set_global_default(subscriber).is_ok() && LogTracer::init().is_ok() {
+            self.filter.get_or_init(|| handle);
+            limit_log_crate();
         }
     }
 
     /// What is shown: `quiet` only results, warnings and errors; `verbose` 1 also the engine's details, 2 those of libraries
     /// too. Without both, RUST_LOG says.
     pub fn set_level(&self, quiet: bool, verbose: u8) {
-        *self.filter.write().unwrap_or_else(PoisonError::into_inner) = filter(quiet, verbose);
-        self.tell_log_crate();
+        // The subscriber lives as long as the process.
+        let _ = self.filter.get().map(|shown| shown.reload(filter(quiet, verbose)));
+        limit_log_crate();
     }
 
     pub fn set_json(&self, json: bool) {
@@ -95,15 +108,6 @@ impl Terminal {
         if let Some(bars) = self.bars.as_ref().filter(|_| json) {
             bars.set_draw_target(ProgressDrawTarget::hidden());
         }
-    }
-
-    fn tell_log_crate(&self) {
-        log::set_max_level(self.filter.read().unwrap_or_else(PoisonError::into_inner).filter());
-    }
-
-    fn shows(&self, level: Level) -> bool {
-        let metadata = Metadata::builder().level(level).target(OWN).build();
-        self.filter.read().unwrap_or_else(PoisonError::into_inner).enabled(&metadata)
     }
 
     fn is_json(&self) -> bool {
@@ -131,7 +135,7 @@ impl Terminal {
     pub fn opening(&self, opening: &Opening) {
         match opening.line() {
             Some(_) if self.is_json() => object(&opening.to_json()),
-            Some(line) if self.shows(Level::Info) => self.tell(&line),
+            Some(line) if shows(Level::INFO) => self.tell(&line),
             _ => {}
         }
     }
@@ -147,7 +151,7 @@ impl Terminal {
             place.text = visible(&place.text);
         }
         // With -v also where in the script something came up that is not its fault.
-        self.write(&shown.render(self.colour, self.shows(Level::Debug)));
+        self.write(&shown.render(self.colour, shows(Level::DEBUG)));
     }
 
     fn write(&self, lines: &str) {
@@ -174,11 +178,11 @@ impl Terminal {
                 self.warnings.fetch_add(1, Ordering::Relaxed);
                 if self.is_json() {
                     object(&json!({ "event": "warning", "text": text }));
-                } else if self.shows(Level::Warn) {
+                } else if shows(Level::WARN) {
                     self.tell(&format!("warning: {text}"));
                 }
             }
-            _ if !self.shows(Level::Info) => {}
+            _ if !shows(Level::INFO) => {}
             Event::Info(text) => self.tell(text),
             Event::Begin { stage, total } => self.begin(stage, *total),
             Event::Progress { stage, done, note } => self.progress(stage, *done, note),
@@ -198,7 +202,7 @@ impl Terminal {
 
     /// Prints a line for stages that began a while ago and have none yet; call it regularly.
     pub fn tick(&self) {
-        if self.bars.is_some() || self.is_json() || !self.shows(Level::Info) {
+        if self.bars.is_some() || self.is_json() || !shows(Level::INFO) {
             return;
         }
         let mut lines = Vec::new();
@@ -314,43 +318,96 @@ impl Stage {
 }
 
 /// Passes on what the engine and the libraries log.
-struct Ear(Arc<Terminal>);
+struct Records(Arc<Terminal>);
 
-impl Log for Ear {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        self.0.filter.read().unwrap_or_else(PoisonError::into_inner).enabled(metadata)
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Records {
+    fn on_new_span(&self, attributes: &span::Attributes<'_>, id: &span::Id, context: Context<'_, S>) {
+        let mut about = Text::default();
+        attributes.record(&mut about);
+        if let Some(span) = context.span(id) {
+            span.extensions_mut().insert(about);
+        }
     }
 
-    fn log(&self, record: &Record<'_>) {
-        if !self.enabled(record.metadata()) {
-            return;
-        }
-        let (level, target, text) =
-            (record.level().as_str().to_lowercase(), record.target(), record.args().to_string());
+    fn on_event(&self, event: &tracing::Event<'_>, context: Context<'_, S>) {
+        let of_library = event.normalized_metadata();
+        let metadata = of_library.as_ref().unwrap_or_else(|| event.metadata());
+        let (level, target) = (metadata.level().as_str().to_lowercase(), metadata.target());
+        let mut text = Text::default();
+        event.record(&mut text);
+        let scope = context.event_scope(event).into_iter().flat_map(tracing_subscriber::registry::Scope::from_root);
+        let spans: Vec<(&str, String)> =
+            scope.filter_map(|span| Some((span.name(), span.extensions().get::<Text>()?.0.clone()))).collect();
         if self.0.is_json() {
-            return object(&json!({ "event": "log", "level": level, "target": target, "text": text }));
+            let spans: serde_json::Map<String, Value> =
+                spans.into_iter().map(|(name, about)| (name.to_owned(), about.into())).collect();
+            return object(
+                &json!({ "event": "log", "level": level, "target": target, "text": text.0, "spans": spans }),
+            );
         }
-        self.0.tell(&format!("{level} {target}: {text}"));
+        let about: Vec<String> = spans.iter().map(|(name, about)| format!("{name} {about}")).collect();
+        let about = if about.is_empty() { String::new() } else { format!(" ({})", about.join(", ")) };
+        self.0.tell(&format!("{level} {target}{about}: {}", text.0));
     }
-
-    fn flush(&self) {}
 }
 
-/// What is shown by `-q`, `-v`, `-vv`, else by RUST_LOG, else by default: progress, and libraries only when they warn of nothing.
-fn filter(quiet: bool, verbose: u8) -> env_filter::Filter {
-    let mut builder = env_filter::Builder::new();
-    let told = std::env::var("RUST_LOG").ok().filter(|text| !quiet && verbose == 0 && !text.is_empty());
-    if let Some(text) = told {
-        // Words that it does not know are left out, as in every program that reads this variable.
-        return builder.filter_level(LevelFilter::Info).parse(&text).build();
+/// A record's message, or what a span is about.
+#[derive(Default)]
+struct Text(String);
+
+impl Text {
+    fn add(&mut self, field: &Field, value: &str) {
+        // Where a library's record was written, which `log` hands on beside its message.
+        if field.name().starts_with("log.") {
+            return;
+        }
+        if !self.0.is_empty() {
+            self.0.push(' ');
+        }
+        self.0.push_str(value);
     }
-    let (own, others) = match (quiet, verbose) {
-        (true, _) => (LevelFilter::Warn, LevelFilter::Off),
-        (_, 0) => (LevelFilter::Info, LevelFilter::Off),
-        (_, 1) => (LevelFilter::Debug, LevelFilter::Off),
-        _ => (LevelFilter::Trace, LevelFilter::Debug),
+}
+
+impl Visit for Text {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.add(field, value);
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        self.add(field, &format!("{value:?}"));
+    }
+}
+
+/// Whether the program's own records of a level are shown; progress and warnings follow it.
+fn shows(level: Level) -> bool {
+    match level {
+        Level::DEBUG => tracing::enabled!(target: OWN, Level::DEBUG),
+        Level::INFO => tracing::enabled!(target: OWN, Level::INFO),
+        Level::WARN => tracing::enabled!(target: OWN, Level::WARN),
+        Level::ERROR => tracing::enabled!(target: OWN, Level::ERROR),
+        _ => tracing::enabled!(target: OWN, Level::TRACE),
+    }
+}
+
+/// Spares libraries the work on records that nobody will see.
+fn limit_log_crate() {
+    tracing_log::log::set_max_level(LevelFilter::current().as_log());
+}
+
+/// What is shown by `-q`, `-v`, `-vv`, else by RUST_LOG, else by default: progress, and nothing of libraries.
+fn filter(quiet: bool, verbose: u8) -> EnvFilter {
+    let environment = std::env::var("RUST_LOG").ok().filter(|text| !quiet && verbose == 0 && !text.is_empty());
+    let levels = match (environment, quiet, verbose) {
+        // Of two words about the same, the later one counts.
+        (Some(text), ..) => format!("info,{text}"),
+        (_, true, _) => format!("off,{OWN}=warn"),
+        (_, _, 0) => format!("off,{OWN}=info"),
+        (_, _, 1) => format!("off,{OWN}=debug"),
+        _ => format!("debug,{OWN}=trace"),
     };
-    builder.filter_level(others).filter_module(OWN, own).build()
+    // Words that cannot be read are left out, as in every program that reads this variable.
+    let words = levels.split(',').filter_map(|word| word.trim().parse().ok());
+    words.fold(EnvFilter::default(), EnvFilter::add_directive)
 }
 
 /// Text without control sequences: file names, tags and servers' answers may hold anything.

@@ -35,6 +35,21 @@ impl Place {
         place
     }
 
+    /// A recording of anna, and cut.rhai, which cuts it.
+    fn add_recording(&self) {
+        std::fs::create_dir_all(self.path("data/anna")).unwrap();
+        let spec = hound::WavSpec {
+            channels: 1,
+            sample_rate: 16000,
+            bits_per_sample: 16,
+            sample_format: hound::SampleFormat::Int,
+        };
+        let mut wav = hound::WavWriter::create(self.path("data/anna/a.wav"), spec).unwrap();
+        (0..32000).for_each(|i| wav.write_sample(((f64::from(i) * 0.08).sin() * 9000.0) as i16).unwrap());
+        wav.finalize().unwrap();
+        std::fs::write(self.path("cut.rhai"), "//! Cuts.\nprepare::slices(\"anna\", \"data/anna\", #{});\n").unwrap();
+    }
+
     fn run(&self, arguments: &[&str], rust_log: Option<&str>) -> Ended {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rvc-run"));
         command.args(arguments).current_dir(self.0.path()).stdin(Stdio::null());
@@ -106,17 +121,7 @@ fn json_says_where_a_recipe_failed() {
 #[test]
 fn json_tells_stages_with_their_progress() {
     let place = Place::new();
-    std::fs::create_dir_all(place.path("data/anna")).unwrap();
-    let spec = hound::WavSpec {
-        channels: 1,
-        sample_rate: 16000,
-        bits_per_sample: 16,
-        sample_format: hound::SampleFormat::Int,
-    };
-    let mut wav = hound::WavWriter::create(place.path("data/anna/a.wav"), spec).unwrap();
-    (0..32000).for_each(|i| wav.write_sample(((f64::from(i) * 0.08).sin() * 9000.0) as i16).unwrap());
-    wav.finalize().unwrap();
-    std::fs::write(place.path("cut.rhai"), "//! Cuts.\nprepare::slices(\"anna\", \"data/anna\", #{});\n").unwrap();
+    place.add_recording();
     let objects = place.run(&["--json", "cut.rhai"], None).objects();
     let of = |event: &str| {
         objects.iter().filter(|object| object["event"] == event && object["stage"] == "slicing").collect::<Vec<_>>()
@@ -135,6 +140,24 @@ fn quiet_leaves_results_and_warnings_and_verbose_adds_details() {
     let verbose = place.run(&["-v", "tell.rhai"], None);
     assert!(verbose.err.contains("debug rvc_run::track"), "{}", verbose.err);
     assert_eq!(place.run(&["-v", "-q", "tell.rhai"], None).code, 2);
+}
+
+#[test]
+fn records_name_what_they_are_about_those_of_libraries_too() {
+    let place = Place::new();
+    place.add_recording();
+    let ended = place.run(&["-vv", "cut.rhai"], None);
+    let about = "(run cut.rhai, stage slicing, file data/anna/a.wav): ";
+    let by = |target: &str| ended.err.lines().any(|line| line.starts_with(target) && line.contains(about));
+    assert!(by("debug symphonia") || by("trace symphonia"), "{}", ended.err);
+    // Another place: here the slices are in the cache.
+    let place = Place::new();
+    place.add_recording();
+    let objects = place.run(&["--json", "cut.rhai"], Some("debug")).objects();
+    let record = objects.iter().find(|object| object["event"] == "log" && object["spans"]["file"].is_string());
+    let record = record.unwrap_or_else(|| panic!("{objects:?}"));
+    assert_eq!(record["spans"]["file"], "data/anna/a.wav");
+    assert_eq!((&record["spans"]["run"], &record["level"]), (&"cut.rhai".into(), &"debug".into()));
 }
 
 #[test]

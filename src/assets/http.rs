@@ -115,6 +115,7 @@ impl Client {
     ) -> std::result::Result<(), Trouble> {
         let start = part.bytes();
         let mut stage = task.stage(stage, end.known.map_or(0, |known| known - start));
+        let _in_stage = stage.enter();
         let mut reader = body.as_reader();
         let (began, mut window, mut at_window) = (Instant::now(), Instant::now(), start);
         let mut piece = vec![0u8; PIECE];

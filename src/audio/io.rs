@@ -37,6 +37,7 @@ pub fn load(path: &Path) -> Result<Audio> {
 ///
 /// Errors: as [`load`].
 pub fn load_with_notices(path: &Path) -> Result<Loaded> {
+    let _in_file = tracing::info_span!("file", path = %path.display()).entered();
     decode::decode(path)
 }
 

@@ -193,6 +193,7 @@ impl Converter {
         let margin = (rate as usize) * settings.chunking.x_pad;
         let place = |sample: usize| (sample as u64 * rate as u64).div_ceil(u64::from(RATE)) as usize;
         let mut progress = task.stage("convert", chunks.len() as u64);
+        let _in_stage = progress.enter();
         let mut made: Vec<f32> = Vec::with_capacity(place(heard.samples()));
         // RVC's length; loudness is measured over it.
         let mut kept = 0;

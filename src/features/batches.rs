@@ -35,13 +35,16 @@ pub(super) fn in_batches<C: Sync, F: Send, R: Send>(
     let sizes: Vec<usize> = clips.iter().map(size).collect();
     let groups = groups(&sizes, most);
     let mut progress = task.stage(stage, clips.len() as u64);
+    let _in_stage = progress.enter();
+    let span = tracing::Span::current();
     let stop = AtomicBool::new(false);
     let results: Mutex<Vec<Option<Result<R>>>> = Mutex::new(clips.iter().map(|_| None).collect());
     let computed = std::thread::scope(|scope| {
         let (send_group, groups_in) = crossbeam_channel::bounded::<Vec<(usize, Result<Vec<f32>>)>>(1);
         let (send_clip, clips_in) = crossbeam_channel::bounded::<(usize, Result<F>)>(task.threads() * 2);
-        let (load, done, stop, results, groups) = (&load, &done, &stop, &results, &groups);
+        let (load, done, stop, results, groups, span) = (&load, &done, &stop, &results, &groups, &span);
         scope.spawn(move || {
+            let _in_stage = span.enter();
             for group in groups {
                 let loaded = group.iter().map(|&i| (i, load(&clips[i]))).collect();
                 if stop.load(Ordering::Relaxed) || send_group.send(loaded).is_err() {
@@ -52,6 +55,7 @@ pub(super) fn in_batches<C: Sync, F: Send, R: Send>(
         for _ in 0..task.threads() {
             let clips_in = clips_in.clone();
             scope.spawn(move || {
+                let _in_stage = span.enter();
                 for (i, feature) in clips_in {
                     let result = done(&clips[i], feature);
                     if result.is_err() {

@@ -89,6 +89,7 @@ impl Frames {
         let mut random = SplitMix::new(setup.seed, "reduction");
         let mut batches = MiniBatch::new(self.some(setup.task, random.sample(self.n, k))?, self.dim);
         let mut stage = setup.task.stage("index: reducing frames", self.n as u64);
+        let _in_stage = stage.enter();
         let mut rows = Vec::new();
         for clip in random.sample(self.clips.len(), self.clips.len()) {
             rows.extend(self.clips[clip].rows(self.dim)?);

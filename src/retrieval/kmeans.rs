@@ -32,6 +32,7 @@ pub(super) fn cells(setup: &Setup, rows: &[f32], dim: usize, k: usize) -> Result
         centres.extend_from_slice(&rows[row * dim..][..dim]);
     }
     let mut stage = setup.task.stage("index", (ITERATIONS + 1) * n as u64);
+    let _in_stage = stage.enter();
     let mut nearest = assign(setup, &mut stage, rows, &centres, dim)?;
     for _ in 0..ITERATIONS {
         move_to_means(&mut centres, rows, dim, &nearest);

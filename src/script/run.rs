@@ -72,6 +72,7 @@ pub fn run(host: &Host, recipe: &Recipe, arguments: Map) -> Outcome {
     host.session.set_layers(params::layers(&recipe.params, &host.session.call().typed));
     host.session.set_arguments(arguments);
     host.session.set_recipe(&recipe.source, &recipe.text);
+    let _in_run = tracing::info_span!("run", recipe = recipe.source).entered();
     let code = match host.engine.run_ast_with_scope(&mut Scope::new(), &ast) {
         Ok(()) => host.session.exit_code(),
         Err(error) => ending(host, &natives, &recipe.source, &error, &mut found),

@@ -202,7 +202,7 @@ impl Follower {
             self.target.points(some, doubtful).inspect_err(|_| self.doubt(end))?;
         }
         if end > self.offset {
-            log::debug!("{}: {} points delivered", self.target.name(), points.len());
+            tracing::debug!("{}: {} points delivered", self.target.name(), points.len());
             self.delivered += points.len();
             points.clear();
             self.commit(end)?;

@@ -523,7 +523,8 @@ impl Trainer {
         }
         let epochs_left = (self.config.epochs - epoch).max(0) as usize;
         let steps_left = batches.len() * (epochs_left + 1) - first;
-        self.progress.get_or_insert_with(|| task.stage("training", steps_left as u64));
+        let _in_stage = self.progress.get_or_insert_with(|| task.stage("training", steps_left as u64)).enter();
+        let _in_epoch = tracing::info_span!("epoch", number = epoch).entered();
         let start = Instant::now();
         let mut longest = Duration::ZERO;
         for (i, ids) in batches.iter().enumerate().skip(first) {
@@ -578,7 +579,7 @@ impl Trainer {
         self.position.step_in_epoch += 1;
         metrics.push(("learning_rate", rate));
         let seconds = start.elapsed().as_secs_f64();
-        log::trace!("step {step}: {seconds:.4} s, {:?}", outcome.times);
+        tracing::trace!("step {step}: {seconds:.4} s, {:?}", outcome.times);
         let windows = ids.len() as f64 * self.config.segment_seconds();
         metrics.extend(SPEEDS.into_iter().zip([1.0 / seconds, windows / seconds]));
         if step % self.config.log_interval == 0 {
@@ -640,7 +641,7 @@ impl Trainer {
         }
         let start = Instant::now();
         checkpoint::write(&self.logs, &self.engine, &self.layout, manifest)?;
-        log::debug!("checkpoint of epoch {epoch} written in {:.3} s", start.elapsed().as_secs_f64());
+        tracing::debug!("checkpoint of epoch {epoch} written in {:.3} s", start.elapsed().as_secs_f64());
         self.saved = Some(self.position);
         Ok(())
     }

@@ -173,7 +173,7 @@ impl Server {
         for wait in WAITS {
             match self.call_once(method.clone(), path, body) {
                 Err(refusal) if refusal.passes() && (refusal.did_nothing() || may_repeat(path, body)) => {
-                    log::debug!("{path}: {}; asked again", refusal.message);
+                    tracing::debug!("{path}: {}; asked again", refusal.message);
                     std::thread::sleep(wait);
                 }
                 answer => return answer,
@@ -183,7 +183,7 @@ impl Server {
     }
 
     fn call_once(&self, method: Method, path: &str, body: Option<&Value>) -> std::result::Result<Value, Refusal> {
-        log::trace!("{method} {}/{path}", self.url);
+        tracing::trace!("{method} {}/{path}", self.url);
         let request = self.request(method, &format!("/api/2.0/mlflow/{path}"));
         let text = body.map(Value::to_string).unwrap_or_default();
         let agent = &self.agent;

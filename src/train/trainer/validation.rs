@@ -69,6 +69,7 @@ impl Trainer {
         self.usable()?;
         let clips = held.len() as u64 * if self.engine.average.is_some() { 2 } else { 1 };
         let mut stage = task.stage("validation", clips);
+        let _in_stage = stage.enter();
         let mut metrics = self.judgement(task, held, judge, &mut stage)?;
         if let Some(average) = &self.engine.average {
             let averaged = average.standing_in(|| self.judgement(task, held, judge, &mut stage))?;
