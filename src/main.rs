@@ -9,6 +9,7 @@ mod track_command;
 mod ui_command;
 
 use clap::{Arg, ArgMatches, Command};
+use crossbeam::channel::{self, RecvTimeoutError};
 use rvc_run::address::without_password;
 use rvc_run::assets::Store;
 use rvc_run::config::idle;
@@ -31,7 +32,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::{Arc, OnceLock, mpsc};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use terminal::Terminal;
 
@@ -66,7 +67,7 @@ static SIGNALS: OnceLock<Signals> = OnceLock::new();
 fn main() -> ExitCode {
     let terminal = Arc::new(Terminal::new());
     terminal.listen();
-    let (send, receive) = mpsc::channel();
+    let (send, receive) = channel::bounded(1);
     let shown = terminal.clone();
     // Scripts are parsed and run on a thread with a big stack; this one stays free to answer signals.
     let thread = std::thread::Builder::new().name("script".into()).stack_size(run::STACK_BYTES).spawn(move || {
@@ -87,8 +88,8 @@ fn main() -> ExitCode {
                 return ExitCode::from(code);
             }
             // The thread ended without a code: it panicked, and Rust has printed why.
-            Err(mpsc::RecvTimeoutError::Disconnected) => return ExitCode::from(FAILED),
-            Err(mpsc::RecvTimeoutError::Timeout) => {
+            Err(RecvTimeoutError::Disconnected) => return ExitCode::from(FAILED),
+            Err(RecvTimeoutError::Timeout) => {
                 gauge.show(&terminal);
                 terminal.tick();
             }

@@ -126,15 +126,15 @@ impl Task {
         let workers = self.threads.min(items.len()).max(1);
         let next = AtomicUsize::new(0);
         let stop = AtomicBool::new(false);
-        let (send, receive) = crossbeam_channel::unbounded::<(usize, Result<R>)>();
+        let (send, receive) = crossbeam::channel::unbounded::<(usize, Result<R>)>();
         let mut results: Vec<Option<Result<R>>> = Vec::new();
         results.resize_with(items.len(), || None);
         let mut progress = self.stage(stage, items.len() as u64);
         let span = progress.span.clone();
-        std::thread::scope(|scope| {
+        crossbeam::scope(|scope| {
             for _ in 0..workers {
                 let (send, next, stop, f, span) = (send.clone(), &next, &stop, &f, &span);
-                scope.spawn(move || {
+                scope.spawn(move |_| {
                     let _in_stage = span.enter();
                     while !stop.load(Ordering::Relaxed) && !self.is_cancelled() {
                         let i = next.fetch_add(1, Ordering::Relaxed);
@@ -154,7 +154,8 @@ impl Task {
                 results[i] = Some(result);
                 progress.advance(1, "");
             }
-        });
+        })
+        .expect("workers return their errors");
         // A failed item comes before items that were never started, so its error is the one returned.
         if let Some(i) = results.iter().position(|r| matches!(r, Some(Err(_)))) {
             return Err(results.swap_remove(i).and_then(Result::err).unwrap_or_else(Error::cancelled));

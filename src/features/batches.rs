@@ -39,11 +39,11 @@ pub(super) fn in_batches<C: Sync, F: Send, R: Send>(
     let span = tracing::Span::current();
     let stop = AtomicBool::new(false);
     let results: Mutex<Vec<Option<Result<R>>>> = Mutex::new(clips.iter().map(|_| None).collect());
-    let computed = std::thread::scope(|scope| {
-        let (send_group, groups_in) = crossbeam_channel::bounded::<Vec<(usize, Result<Vec<f32>>)>>(1);
-        let (send_clip, clips_in) = crossbeam_channel::bounded::<(usize, Result<F>)>(task.threads() * 2);
+    let computed = crossbeam::scope(|scope| {
+        let (send_group, groups_in) = crossbeam::channel::bounded::<Vec<(usize, Result<Vec<f32>>)>>(1);
+        let (send_clip, clips_in) = crossbeam::channel::bounded::<(usize, Result<F>)>(task.threads() * 2);
         let (load, done, stop, results, groups, span) = (&load, &done, &stop, &results, &groups, &span);
-        scope.spawn(move || {
+        scope.spawn(move |_| {
             let _in_stage = span.enter();
             for group in groups {
                 let loaded = group.iter().map(|&i| (i, load(&clips[i]))).collect();
@@ -54,7 +54,7 @@ pub(super) fn in_batches<C: Sync, F: Send, R: Send>(
         });
         for _ in 0..task.threads() {
             let clips_in = clips_in.clone();
-            scope.spawn(move || {
+            scope.spawn(move |_| {
                 let _in_stage = span.enter();
                 for (i, feature) in clips_in {
                     let result = done(&clips[i], feature);
@@ -92,7 +92,8 @@ pub(super) fn in_batches<C: Sync, F: Send, R: Send>(
         stop.store(true, Ordering::Relaxed);
         drop(groups_in);
         outcome
-    });
+    })
+    .expect("reader and workers return their errors");
     let results = results.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     let mut values = Vec::with_capacity(results.len());
     for result in results {

@@ -7,7 +7,7 @@ use super::record::{self, Ending, Files, Record, Report};
 use super::{Options, RESULT_VARIABLE, Status, TICK};
 use crate::task::{Stage, Task};
 use crate::{Error, Kind, Result};
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam::channel::{Receiver, Sender};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -33,7 +33,7 @@ pub(super) fn run(task: &Task, options: &Options, board: &mut Board<'_>) -> Resu
     let slots = slots(options, std::env::var(VISIBLE).ok().as_deref())?;
     refuse_slurms(board, 0)?;
     wait_for_orphans(task, options, board)?;
-    let (send, receive) = crossbeam_channel::unbounded();
+    let (send, receive) = crossbeam::channel::unbounded();
     let busy = vec![false; slots.len()];
     let known = board.len();
     let mut pool = Pool { task, options, board, program, busy, slots, running: Vec::new(), send, known };

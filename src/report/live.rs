@@ -2,9 +2,10 @@
 
 use crate::files::Workspace;
 use crate::task::Task;
+use crossbeam::channel::{self, Sender};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Writes the report of one run on request.
 pub struct Live {
@@ -13,7 +14,7 @@ pub struct Live {
 }
 
 struct Worker {
-    requests: mpsc::Sender<()>,
+    requests: Sender<()>,
     thread: std::thread::JoinHandle<()>,
 }
 
@@ -84,7 +85,7 @@ impl Live {
 
 impl Worker {
     fn start(page: &Arc<Page>, task: &Task) -> Option<Self> {
-        let (requests, receive) = mpsc::channel();
+        let (requests, receive) = channel::unbounded();
         let (page, task) = (page.clone(), task.clone());
         let work = move || {
             while receive.recv().is_ok() {

@@ -37,13 +37,15 @@ pub struct Outcome {
 
 /// Runs `f` on a thread with a stack that fits scripts.
 pub fn on_big_stack<T: Send>(f: impl FnOnce() -> T + Send) -> crate::Result<T> {
-    std::thread::scope(|scope| {
-        let thread =
-            std::thread::Builder::new().name("script".into()).stack_size(STACK_BYTES).spawn_scoped(scope, f).map_err(
-                |e| crate::Error::new(crate::Kind::Internal, format!("cannot start a thread: {e}")).source(e),
-            )?;
-        thread.join().map_err(|_| crate::Error::new(crate::Kind::Internal, "the script thread panicked"))
+    let panicked = || crate::Error::new(crate::Kind::Internal, "the script thread panicked");
+    crossbeam::scope(|scope| {
+        let builder = scope.builder().name("script".into()).stack_size(STACK_BYTES);
+        let thread = builder
+            .spawn(|_| f())
+            .map_err(|e| crate::Error::new(crate::Kind::Internal, format!("cannot start a thread: {e}")).source(e))?;
+        thread.join().map_err(|_| panicked())
     })
+    .map_err(|_| panicked())?
 }
 
 /// Reads the parameters of a script. Errors: every mistake in it and in what it imports.

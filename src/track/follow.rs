@@ -13,11 +13,11 @@
 use crate::error::{Error, Result};
 use crate::files::{self, Lock};
 use crate::task::Task;
+use crossbeam::channel::{self, Receiver, RecvTimeoutError, Sender};
 use serde_json::{Value, json};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -249,14 +249,14 @@ fn samples(line: &Value) -> Vec<Sample> {
 
 enum Message {
     /// Deliver everything now, then reply.
-    Flush(mpsc::Sender<bool>),
+    Flush(Sender<bool>),
 }
 
 /// A follower on its own thread, until this value is dropped.
 pub(super) struct Thread {
     name: String,
     task: Task,
-    messages: Option<mpsc::Sender<Message>>,
+    messages: Option<Sender<Message>>,
     handle: Option<JoinHandle<()>>,
 }
 
@@ -265,7 +265,7 @@ impl Thread {
     pub fn start(task: &Task, log: &Path, folder: &Path, target: Box<dyn Target>) -> Option<Self> {
         let name = target.name();
         let started = Follower::open(log, folder, target).and_then(|follower| {
-            let (send, receive) = mpsc::channel();
+            let (send, receive) = channel::unbounded();
             let told = task.clone();
             std::thread::Builder::new()
                 .name("track".into())
@@ -286,7 +286,7 @@ impl Thread {
 
     /// Waits until the whole log has arrived, with a time limit. Reports once if anything is left.
     pub fn flush(&self) -> bool {
-        let (send, receive) = mpsc::channel();
+        let (send, receive) = channel::unbounded();
         let asked = self.messages.as_ref().is_some_and(|messages| messages.send(Message::Flush(send)).is_ok());
         let arrived = asked && self.wait(&receive);
         if !arrived {
@@ -295,7 +295,7 @@ impl Thread {
         arrived
     }
 
-    fn wait(&self, answer: &mpsc::Receiver<bool>) -> bool {
+    fn wait(&self, answer: &Receiver<bool>) -> bool {
         let began = Instant::now();
         loop {
             match answer.recv_timeout(Duration::from_millis(200)) {
@@ -325,7 +325,7 @@ impl Drop for Thread {
 
 const CATCH_UP: &str = "nothing is lost: `rvc-run track sync` sends the rest";
 
-fn follow(mut follower: Follower, task: &Task, messages: &mpsc::Receiver<Message>) {
+fn follow(mut follower: Follower, task: &Task, messages: &Receiver<Message>) {
     let mut failures = 0;
     let mut wait = Duration::ZERO;
     loop {

@@ -2,7 +2,7 @@
 
 use super::log::Log;
 use super::machine::Machine;
-use std::sync::mpsc::{self, RecvTimeoutError};
+use crossbeam::channel::{self, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -12,7 +12,7 @@ const FIRST: Duration = Duration::from_secs(1);
 
 pub(super) struct Sampler {
     machine: Arc<Mutex<Machine>>,
-    stop: Option<mpsc::Sender<()>>,
+    stop: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -21,7 +21,7 @@ impl Sampler {
     /// (Unix seconds), so that a resumed run continues to the right.
     pub fn start(machine: Machine, log: &Arc<Log>, started: f64, interval: Duration) -> Self {
         let machine = Arc::new(Mutex::new(machine));
-        let (stop, stopped) = mpsc::channel();
+        let (stop, stopped) = channel::bounded(0);
         let (measured, log) = (machine.clone(), log.clone());
         // Without a thread there are no samples, which is no reason to stop a training.
         let thread = std::thread::Builder::new().name("sampler".into()).spawn(move || {
