@@ -3,6 +3,8 @@
 //! Written: format 1.0, C order, little endian, a header of 128 bytes, the whole file or none of it.
 //! Read: formats 1 to 3 of the same element types, also RVC's int32 pitch (its mute files, and any file made on
 //! Windows). Any other content is an error with the file's path; no content can cause a panic.
+//!
+//! Written here: crate npyz would take over the header, not the checks of shape and size, nor the whole-or-nothing writing.
 
 use crate::{Error, Kind, Result, files};
 use std::io::Write;

@@ -5,6 +5,8 @@
 //!
 //! Source: Microsoft's "Multimedia Programming Interface and Data Specifications 1.0" (RIFF), EBU Tech 3306 (RF64), Apple's
 //! "Audio Interchange File Format" 1.3.
+//!
+//! Written here: crate hound trusts the sizes in the header, which is what this file must not do.
 
 use super::part::{Division, Part, Promise};
 use super::splice::{Peek, Piece};

@@ -1,4 +1,6 @@
 //! One child process: in its own process group, signalled to stop when its parent dies, with a lock that lives as long as it does.
+//!
+//! Written here: crate process-wrap makes the group, but not the lock that the child inherits, nor the signal when the parent dies.
 
 use std::fs::File;
 use std::path::Path;

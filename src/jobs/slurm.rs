@@ -11,6 +11,8 @@
 //! under a name chosen first, so the successor of a killed controller finds its jobs in the queue.
 //!
 //! No user input (names, arguments, variables, folders) reaches a shell unquoted; see [`shell::quote`].
+//!
+//! Written here: crate slurm reads the accounting through libslurm, which has to be there to build; sbatch and squeue always are.
 
 use super::board::{Board, Ended};
 use super::plan::{self, Planned};

@@ -1,5 +1,7 @@
 //! Curves: metrics grouped into charts, reduced so that a page stays small, as data for the page's script and as pictures
 //! for pages without scripts.
+//!
+//! Written here: crates plotters and charming draw whole charts; a page needs data for its script, works offline and stays light.
 
 use super::text;
 use crate::track::{Point, Record};

@@ -11,6 +11,8 @@
 //! ```
 //!
 //! Source: spec H; FAISS (Johnson, Douze, Jégou 2017) for the structure.
+//!
+//! Written here: crate faiss binds the C++ library, with BLAS and OpenMP to build and to ship, for one kind of index.
 
 mod build;
 mod centres;

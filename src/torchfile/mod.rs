@@ -11,6 +11,8 @@
 //!
 //! A foreign file is only data: libtorch's own loaders never see it, its names are never looked up, its calls never made. The
 //! memory for opening a file is limited by its size (its length and some 40 MB); storages are read one at a time.
+//!
+//! Written here: the crates for it (pytorch-reader, candle-core) only read, and what opening a foreign file costs has to be bounded.
 
 mod arena;
 mod calls;

@@ -13,6 +13,9 @@
 //! training does not repeat (system/..., whose steps are seconds; those measured before the training resumed) are
 //! therefore written again after it.
 //! Source: TensorFlow's event.proto, summary.proto and TFRecord format; tried with TensorBoard 2.21. Tags are RVC's.
+//!
+//! Written here: crates tboard and tensorboard-rs write records, but what is hard is above them: what is written again, and a
+//! file whose last record is torn.
 
 use super::artifact;
 use super::follow::{Outcome, Sample, Target};

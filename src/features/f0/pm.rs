@@ -7,6 +7,8 @@
 //! For each frame: subtract the local mean, multiply by a Hanning window of three of the longest periods, take the
 //! autocorrelation, and divide it by the window's own. Its local maxima are the candidates, placed between samples by
 //! sinc interpolation. A Viterbi path then weighs strength against octave jumps and changes of voicing.
+//!
+//! Written here: crate pitch-detection has an autocorrelation of its own, not Praat's, and RVC's numbers are Praat's.
 
 use super::{F0_MAX, F0_MIN, HOP_LENGTH, SAMPLE_RATE};
 use realfft::num_complex::Complex;

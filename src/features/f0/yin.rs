@@ -2,6 +2,8 @@
 //!
 //! Source   A. de Cheveigné & H. Kawahara, "YIN, a fundamental frequency estimator for speech and music", J. Acoust. Soc.
 //!          Am. 111 (2002). All six steps; the paper leaves voicing open, ours is the last constant below.
+//!
+//! Written here: crate pitch-detection leaves out the paper's sixth step, crate pyin is another method.
 
 use super::{F0_MAX, F0_MIN, HOP_LENGTH, SAMPLE_RATE};
 use realfft::num_complex::Complex;

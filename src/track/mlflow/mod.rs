@@ -2,6 +2,8 @@
 //!
 //! Source: MLflow 3.17's REST API and file store, tested with that version. Names and limits are theirs: keys of letters,
 //! digits and `_-. :/`, at most 250 characters; param values of 6000, tag values of 8000.
+//!
+//! Written here: crate mlflow_rs has no file store, and a request that must arrive exactly once needs its own retries.
 
 mod folder;
 mod server;
