@@ -135,7 +135,7 @@ pub struct Config {
     #[schemars(extend("enum" = ["default", "none"], "path" = ["pth", "pt"], "group" = "model", "common" = true))]
     pub pretrained_g: String,
     /// discriminator to start from: default (RVC's), none, or a .pth file
-    #[schemars(extend("enum" = ["default", "none"], "path" = ["pth", "pt"], "group" = "model", "common" = true))]
+    #[schemars(extend("enum" = ["default", "none"], "path" = ["pth", "pt"], "group" = "model"))]
     pub pretrained_d: String,
     /// order of the parameters in G_ and D_ files: RVC's, Applio's, or that of the checkpoint to resume (auto)
     ///
@@ -143,7 +143,7 @@ pub struct Config {
     #[schemars(extend("group" = "training"))]
     pub checkpoint_order: CheckpointOrder,
     /// size of the networks: RVC's, or few channels for tests and demos (tiny)
-    #[schemars(extend("enum" = ["full", "tiny"], "group" = "model", "remakes" = ["model"], "common" = true))]
+    #[schemars(extend("enum" = ["full", "tiny"], "group" = "model", "remakes" = ["model"]))]
     pub preset: String,
     /// passes over the data (500 recommended)
     #[schemars(range(min = 1, max = 1_000_000), extend("group" = "training", "common" = true, "aliases" = ["total_epoch"], "shared" = true))]

@@ -196,7 +196,7 @@ fn sync(terminal: &Terminal, workspace: &Workspace, task: &Task, common: &Common
     for one in done {
         match one.error {
             None => {
-                terminal.print(&format!("{}: complete at {} ({} points sent or checked)", one.run, one.to, one.points))
+                terminal.print(&format!("{}: complete at {} ({} points sent or checked)", one.run, one.to, one.points));
             }
             Some(error) if error.kind() == Kind::Locked => {
                 terminal.print(&format!("{}: skipped, the running training sends it to {} itself", one.run, one.to));

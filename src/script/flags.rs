@@ -1,6 +1,6 @@
 //! Parameters as command-line flags: one clap command for each recipe, made at run time.
 
-use super::params::{self, Kind, Param, shown};
+use super::params::{self, Kind, Param, Stands, shown};
 use clap::builder::{RangedU64ValueParser, ValueParser};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use serde_json::Value;
@@ -74,6 +74,7 @@ pub fn common() -> [Arg; 8] {
             .value_name("N")
             .value_parser(RangedU64ValueParser::<usize>::new().range(1..=MOST_THREADS))
             .help("worker threads, 1 to 1024 [default: one for each core, fewer while other programs keep them busy]")
+            .hide_short_help(true)
             .help_heading(COMMON_HEADING),
         Arg::new("quiet")
             .short('q')
@@ -87,21 +88,25 @@ pub fn common() -> [Arg; 8] {
             .action(ArgAction::Count)
             .conflicts_with("quiet")
             .help("also the engine's details; -vv those of libraries too (RUST_LOG chooses finer)")
+            .hide_short_help(true)
             .help_heading(COMMON_HEADING),
         Arg::new("json")
             .long("json")
             .action(ArgAction::SetTrue)
             .help("for programs: one JSON object a line on standard output, instead of text")
+            .hide_short_help(true)
             .help_heading(COMMON_HEADING),
         Arg::new("tracking-uri")
             .long("tracking-uri")
             .value_name("URI")
             .help("where MLflow keeps the runs: http://HOST:PORT, a folder, or none [default: MLFLOW_TRACKING_URI, else tracking/mlruns]")
+            .hide_short_help(true)
             .help_heading(COMMON_HEADING),
         Arg::new("experiment")
             .long("experiment")
             .value_name("NAME")
             .help("MLflow's experiment for the runs [default: MLFLOW_EXPERIMENT_NAME, else rvc-run]")
+            .hide_short_help(true)
             .help_heading(COMMON_HEADING),
         Arg::new("parent")
             .long("parent")
@@ -114,26 +119,37 @@ pub fn common() -> [Arg; 8] {
 
 /// The command line of a recipe. `name` is how it was called, `doc` its `//!` text.
 pub fn command(name: &str, doc: &str, params: &[Param]) -> Command {
-    let first = doc.lines().next().unwrap_or_default().to_owned();
+    let text = unwrapped(doc);
+    let first = text.lines().next().unwrap_or_default().to_owned();
     let mut command = Command::new(name.to_owned())
         .bin_name(format!("rvc-run {name}"))
         .no_binary_name(true)
         .about(first)
-        .long_about(doc.to_owned())
+        .long_about(text)
         .disable_version_flag(true)
         .next_line_help(false)
         .args_override_self(true);
+    let is_hidden = |param: &Param| !param.common && !param.positional;
+    let hidden = params.iter().filter(|param| is_hidden(param)).count();
+    if hidden > 0 {
+        let grouped = params.iter().any(|param| matches!(param.stands, Stands::Setting { .. }));
+        let settings = if grouped { "; `rvc-run settings NAME` explains a setting" } else { "" };
+        command = command.after_help(format!("{hidden} more flags with --help{settings}")).after_long_help("");
+    }
     for param in params {
-        command = command.arg(argument(param));
+        let placed = |arg: Arg| match heading(param) {
+            Some(heading) => arg.help_heading(heading).hide_short_help(is_hidden(param)),
+            None => arg.hide_short_help(is_hidden(param)),
+        };
+        command = command.arg(placed(argument(param)));
         if param.kind == Kind::Flag && param.value == Some(Value::Bool(true)) {
             let flag = dashed(&param.name);
-            command = command.arg(
-                Arg::new(format!("no-{flag}"))
-                    .long(format!("no-{flag}"))
-                    .action(ArgAction::SetTrue)
-                    .overrides_with(param.name.clone())
-                    .help(format!("the opposite of --{flag}")),
-            );
+            let opposite = Arg::new(format!("no-{flag}"))
+                .long(format!("no-{flag}"))
+                .action(ArgAction::SetTrue)
+                .overrides_with(param.name.clone())
+                .help(format!("the opposite of --{flag}"));
+            command = command.arg(placed(opposite));
         }
     }
     command.args(common())
@@ -245,6 +261,42 @@ fn help(param: &Param) -> String {
     parts.join(" ")
 }
 
+/// The heading of a flag: its group, with a capital letter. A parameter without a group is among clap's own options.
+fn heading(param: &Param) -> Option<String> {
+    if param.positional {
+        return None;
+    }
+    let mut letters = param.group.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect())
+}
+
+/// A text with each paragraph as one line, so that it is wrapped once, at the terminal's width. Lines that begin with a blank or a list's mark stay.
+fn unwrapped(text: &str) -> String {
+    let mut made = String::new();
+    let mut joins = false;
+    for line in text.lines() {
+        let line = line.trim_end();
+        let stays = line.is_empty() || line.starts_with([' ', '*', '-', '|', '#', '`']);
+        if !made.is_empty() {
+            made.push(if joins && !stays { ' ' } else { '\n' });
+        }
+        made.push_str(line);
+        joins = !line.is_empty();
+    }
+    made
+}
+
 fn dashed(name: &str) -> String {
     name.replace('_', "-")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paragraphs_are_lines_and_lists_stay() {
+        let doc = "First line.\n\nReads a\nand b:\n\n* one\n* two\n  more\n\nThe\nend.";
+        assert_eq!(unwrapped(doc), "First line.\n\nReads a and b:\n\n* one\n* two\n  more\n\nThe end.");
+    }
 }

@@ -27,7 +27,7 @@ const SECONDS: f64 = 0.5;
 const ROUNDS: usize = 3;
 
 fn main() -> ExitCode {
-    common::run(options(), bench)
+    common::run(options(), |python| bench(python.as_deref()))
 }
 
 fn options() -> Result<Option<String>, String> {
@@ -39,7 +39,7 @@ fn options() -> Result<Option<String>, String> {
     }
 }
 
-fn bench(python: &Option<String>) -> Result<(), String> {
+fn bench(python: Option<&str>) -> Result<(), String> {
     println!(
         "| ratio | by | delay, samples | ripple, dB | at 0.914 | at 0.95 | at 0.97, dB | aliases, dB | noise, dB | ms a second |"
     );
