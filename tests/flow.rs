@@ -170,7 +170,7 @@ fn a_second_run_skips_preprocessing_and_resumes() {
 
 /// Fails unless the console of a training in its second process says the times and sentences of its page.
 fn console_and_page_agree(workspace: &Workspace, console: &str) {
-    assert!(console.contains("train_voice anna: epochs 2, batch_size 2, save_every 1, "), "{console}");
+    assert!(console.contains("preset tiny, epochs 2, batch_size 2, save_every 1 (defaults otherwise)"), "{console}");
     let row = |name: &str| {
         let line = console.lines().find_map(|line| line.strip_prefix(name).filter(|rest| rest.starts_with("  ")));
         line.unwrap_or_else(|| panic!("no {name} in\n{console}")).trim()

@@ -104,17 +104,6 @@ const RULES: &[Rule] = &[
         refused: false,
     },
     Rule {
-        settings: &["feature_precision"],
-        value: None,
-        with: &[
-            ("content_encoder", When::IsNot(&["mel"])),
-            ("f0_method", When::Is(&["rmvpe", "fcpe", "crepe", "crepe-tiny"])),
-        ],
-        why: "neither the encoder nor the tracker is a network",
-        hint: "leave it out",
-        refused: false,
-    },
-    Rule {
         settings: &["min_epochs", "eta"],
         value: None,
         with: &[("search", When::Is(&["halving", "asha"]))],
@@ -261,11 +250,6 @@ mod tests {
             (json!({ "overlap_seconds": 0.5 }), json!({ "slicing": "none" }), json!({ "slicing": "fixed" })),
             (json!({ "min_slice_seconds": 1.0 }), json!({ "slicing": "none" }), json!({ "slicing": "automatic" })),
             (json!({ "pretrained_g": "default" }), json!({ "preset": "tiny" }), json!({ "preset": "full" })),
-            (
-                json!({ "feature_precision": "bf16" }),
-                json!({ "content_encoder": "mel", "f0_method": "pm" }),
-                json!({ "content_encoder": "mel", "f0_method": "rmvpe" }),
-            ),
             (json!({ "eta": 4 }), json!({ "search": "tpe" }), json!({ "search": "asha" })),
             (json!({ "slurm": "{\"gpus\": 1}" }), json!({ "backend": "local" }), json!({ "backend": "slurm" })),
             (

@@ -25,7 +25,7 @@ fn a_flag_without_what_it_needs_is_refused_or_said_and_counts_with_it() {
         (&["--slicing=none", "--overlap-seconds=0.5"], "--overlap-seconds 0.5 has no effect"),
         (
             &["--feature-precision=bf16", "--content-encoder=mel", "--f0-method=pm"],
-            "--feature-precision bf16 has no effect",
+            "feature_precision bf16 has no effect: neither content_encoder mel nor f0_method pm is a network",
         ),
     ] {
         let encoder: &[&str] = if flags.contains(&"--content-encoder=mel") { &[] } else { &["--content-encoder=mel"] };

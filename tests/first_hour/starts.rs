@@ -38,12 +38,10 @@ fn a_start_that_fails_leaves_no_run_behind() {
         ("asset.missing", "anna", &["--f0-method=rmvpe"]),
         ("asset.missing", "anna", &["--content-encoder=hubert_base"]),
         ("file.not_found", "anna", &["--pretrained-g=nowhere.pth"]),
-        ("file.disk_full", "anna", &["--epochs=1000000000", "--keep-last=0"][..1]),
+        ("file.disk_full", "anna", &["--epochs=1000000"]),
         ("config.value", "anna", &["--budget=soon"]),
     ] {
-        let epochs =
-            if flags.iter().any(|flag| flag.starts_with("--epochs=")) { "--epochs=1000000" } else { "--epochs=1" };
-        refused(&workspace, code, &[], "train_voice", &[&tiny(voice, flags)[..], &[epochs]].concat());
+        refused(&workspace, code, &[], "train_voice", &[&tiny(voice, &["--epochs=1"])[..], flags].concat());
     }
     if tch::Cuda::is_available() {
         support::skipped("the start without a GPU: this machine has one");
