@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 const CLEAN: &[&str] = &[
     "README.md",
     "src/guide",
-    "recipes/README.md",
+    "recipes",
     "stdlib/README.md",
     "src/address.rs",
     "src/assets",
