@@ -456,12 +456,12 @@ fn a_sweep_without_a_result_says_so_and_fails() {
         // A misspelt objective is found by the first trial, not by all.
         let sweep = cheap(&[search]);
         let text = ended_with(1, &start_cheap(&sweep).arg("--objective=scroe").output().unwrap());
-        assert!(text.contains("is scroe, which its trials do not tell") && text.contains("score"), "{text}");
+        assert!(text.contains("is scroe, which its trials do not report") && text.contains("score"), "{text}");
         assert_eq!(states(&sweep.0).iter().filter(|(_, s)| s.contains(r#""status":"done""#)).count(), 1, "{text}");
 
         // All of them diverge.
         let text = ended_with(1, &start_cheap(&cheap(&[search])).args(["--low=0.9", "--count=3"]).output().unwrap());
-        assert!(text.contains("no trial of sweep s came to a result; t01: diverged"), "{text}");
+        assert!(text.contains("no trial of sweep s has a result; t01: diverged"), "{text}");
     }
 }
 
@@ -554,7 +554,7 @@ fn a_training_judges_itself_on_recordings_that_it_never_heard_and_keeps_the_best
     let whole = workspace.json("logs/anna/validation.json");
     std::fs::write(&path, serde_json::Value::from(&whole.as_array().unwrap()[..3]).to_string()).unwrap();
     let text = ended_with(0, &workspace.run("train_voice", &[&more[..], &TINY[..], &arguments[2..]].concat()));
-    assert!(text.contains("epoch 4/4 is judged, which was cut off before: validation_content_distance "), "{text}");
+    assert!(text.contains("epoch 4/4 is judged, which was interrupted before: validation_content_distance "), "{text}");
     assert_eq!(workspace.json("logs/anna/validation.json"), whole);
     // With other clips held out, the voice was trained on those that would judge it.
     std::fs::write(&path, "[]").unwrap();

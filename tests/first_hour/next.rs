@@ -95,16 +95,16 @@ fn a_voice_says_that_it_has_not_heard_what_was_added_and_the_command_that_it_nam
     ended_with(0, &workspace.train(&["--epochs=1"]));
     workspace.record("anna", "b.wav", 3.0, 220.0);
     let text = ended_with(0, &workspace.train(&["--epochs=1"]));
-    assert!(text.contains("has not heard"), "{text}");
+    assert!(text.contains("is not trained on the current clips"), "{text}");
     let again = runs(&workspace, &row(&text, "train longer"));
     assert_eq!(epochs(&again), [2]);
-    assert!(!again.contains("has not heard"), "{again}");
+    assert!(!again.contains("is not trained on the current clips"), "{again}");
     // Trained on, nothing is said any more; nor where something was taken away and trained without.
-    assert!(!text_of_next(&workspace, &["--epochs=2"]).contains("has not heard"));
+    assert!(!text_of_next(&workspace, &["--epochs=2"]).contains("is not trained on the current clips"));
     std::fs::remove_file(workspace.path("data/anna/b.wav")).unwrap();
     assert!(
-        text_of_next(&workspace, &["--epochs=2"]).contains("has not heard"),
-        "other clips: the voice heard the old ones"
+        text_of_next(&workspace, &["--epochs=2"]).contains("is not trained on the current clips"),
+        "other clips: the voice was trained on the old ones"
     );
 }
 

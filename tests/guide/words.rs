@@ -10,7 +10,7 @@ const CLEAN: &[&str] = &[
     "README.md",
     "src/guide",
     "recipes",
-    "stdlib/README.md",
+    "stdlib",
     "src/address.rs",
     "src/assets",
     "src/assets_command.rs",
