@@ -118,7 +118,7 @@ pub struct Config {
     /// RVC's architecture: v2 has content of 768 values, v1 of 256
     #[schemars(extend("enum" = ["v1", "v2"], "group" = "features", "remakes" = ["content", "model"], "flag" = "rvc_version"))]
     pub version: String,
-    /// pitch in the voice; --no-f0 makes a voice without, for speech, not for singing
+    /// whether the voice has pitch: --no-f0 makes one without, for speech, not for singing
     #[schemars(extend("group" = "features", "remakes" = ["f0", "model"], "off" = "no_f0"))]
     pub if_f0: bool,
     /// sine source of the vocoder: RVC of November 2024 and Applio, or RVC of July 2026

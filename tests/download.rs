@@ -507,7 +507,7 @@ fn the_recipe_fetches_cuts_reports_and_its_exit_code_tells_of_links_that_failed(
         serde_json::from_str(&files::read_text(&bench.root.path().join("logs/anna/dataset.json")).unwrap()).unwrap();
     assert_eq!(report["totals"]["seconds"].as_f64(), Some(7.5), "{report}");
     assert_eq!(report["duplicates"][0].as_array().map(Vec::len), Some(3));
-    assert!(text.contains("there are") && text.contains("but at least 100 are required"), "{text}");
+    assert!(text.contains("there are") && text.contains("but at least 100 are recommended"), "{text}");
     // Nothing is fetched twice; a limit of the user's refuses, with the report written all the same.
     let calls = bench.fake.calls().len();
     let refused = printed(&bench.recipe(&words("--urls http://a/1 --duration 2.5 --refuse-below 300")), 1);

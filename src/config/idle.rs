@@ -67,7 +67,7 @@ const RULES: &[Rule] = &[
         settings: &["target_program"],
         value: None,
         with: &[("content_encoder", When::IsNot(&["mel"]))],
-        why: "no other program hears through the content encoder mel",
+        why: "no other program has the content encoder mel",
         hint: "leave it out, or take --content-encoder hubert_base",
         refused: false,
     },

@@ -586,9 +586,9 @@ impl Gates {
         let mut below = |what: &str, value: f64, gates: [(&str, Severity, Option<f64>); 2]| {
             let broken = gates.into_iter().find_map(|(gate, severity, allowed)| {
                 let allowed = allowed.filter(|allowed| value < *allowed)?;
-                // Rounded down, or 299.96 would read as the required 300.
+                // Rounded down, or 299.96 would read as the recommended 300.
                 let shown = (value * 10.0).floor() / 10.0;
-                let message = format!("there are {shown} {what}, but at least {allowed} are required");
+                let message = format!("there are {shown} {what}, but at least {allowed} are recommended");
                 Some(Finding::new(severity, gate, message, value, allowed, "add recordings of the voice"))
             });
             findings.extend(broken);

@@ -28,13 +28,13 @@ fn the_second_run_makes_nothing_and_writes_nothing() {
 }
 
 #[test]
-fn a_number_format_that_changes_nothing_is_told_and_makes_nothing_again() {
+fn a_number_format_without_effect_is_a_warning_and_reruns_nothing() {
     let room = five();
     room.run();
     let ran = room.try_run(&Config { feature_precision: "bf16".into(), ..config() }).unwrap();
     assert_eq!(ran.done(), (0, 0, 0));
     let warnings = room.warnings();
-    assert!(warnings.len() == 1 && warnings[0].starts_with("feature_precision bf16 changes nothing"), "{warnings:?}");
+    assert!(warnings.len() == 1 && warnings[0].starts_with("feature_precision bf16 has no effect"), "{warnings:?}");
 }
 
 #[test]
