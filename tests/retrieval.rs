@@ -286,7 +286,7 @@ fn every_lie_in_a_file_is_named_and_takes_no_memory() {
         (4, &[255, 255, 255, 127], "of 2147483647 values"),
         (8, huge, "promises -1 vectors"),
         (8, big, "its cells have 90"),
-        (32, &[0], "not trained"),
+        (32, &[0], "has not been trained"),
         (33, &[0; 4], "inner product"),
         (33, &[2, 0, 0, 0], "metric no. 2"),
         (37, &[0; 8], "0 cells"),
