@@ -52,7 +52,7 @@ fn a_list_without_usable_clips_and_a_broken_list_are_errors() {
     let error = dataset(&Task::silent(), room.root(), room.list(), &config(json!({}))).err().unwrap();
     assert_eq!(error.kind(), Kind::DataEmpty);
     let lists = [
-        ("a.wav|b.npy\n", true, "line 1: 2 fields"),
+        ("a.wav|b.npy\n", true, "line 1: it has 2 fields"),
         ("a.wav|b.npy|3\n", true, "line 1: it has no pitch"),
         ("a.wav|b.npy|c.npy|d.npy|3\n", false, "line 1: it has pitch"),
     ];

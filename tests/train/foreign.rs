@@ -383,15 +383,15 @@ fn broken_rows_and_rows_that_lead_out_of_the_experiment_are_left_out_and_named()
     let rest = "logs/old/extracted/0_0.npy|logs/old/f0/0_0.wav.npy|logs/old/f0_voiced/0_0.wav.npy|0";
     let bad = [
         ("logs/old/sliced_audios/0_0.wav|two".to_owned(), "2 fields"),
-        (format!("logs/old/sliced_audios/gone.wav|{rest}"), "gone.wav is not there"),
+        (format!("logs/old/sliced_audios/gone.wav|{rest}"), "gone.wav does not exist"),
         (format!("logs/old/../old/sliced_audios/0_0.wav|{rest}"), "leads out of"),
         (format!("logs/old/sliced_audios/..|{rest}"), "leads out of"),
-        (format!("/etc/passwd|{rest}"), "no path of an experiment"),
-        (format!("/etc/ssl/certs/x.wav|{rest}"), "in no folder"),
+        (format!("/etc/passwd|{rest}"), "is not a path in an experiment"),
+        (format!("/etc/ssl/certs/x.wav|{rest}"), "is in a folder that neither"),
         (format!("logs/other/sliced_audios/0_0.wav|{rest}"), "leads out of"),
         (format!("logs/old/sliced_audios/link.wav|{rest}"), "link that leads out"),
-        (format!("logs/old/f0/0_0.wav.npy|{rest}"), "stands where"),
-        (format!("logs/mute/sliced_audios/mute40000.wav|{rest}"), "pairs silence"),
+        (format!("logs/old/f0/0_0.wav.npy|{rest}"), "in the place of one of"),
+        (format!("logs/mute/sliced_audios/mute40000.wav|{rest}"), "combines silence with a clip"),
         (format!("logs/old/sliced_audios/0_0.wav|{}", rest.replace("|0", "|who")), "speaker"),
     ];
     let list = std::fs::read_to_string(old.join("filelist.txt")).unwrap();
