@@ -323,7 +323,7 @@ fn a_sweep_that_is_killed_again_and_again_ends_as_the_undisturbed_one() {
     let settings = SWEEP.iter().find(|word| word.starts_with('{')).unwrap();
     let again = ["anna", "--trial", &best, "--epochs=2", "--base", settings];
     let text = ended_with(1, &disturbed.run("sweep_trial", &again));
-    assert!(text.contains("is trained to epoch 4 already, past the 2"), "{text}");
+    assert!(text.contains("is trained to epoch 4 already, past the requested 2"), "{text}");
 }
 
 /// A trial that trains nothing: what it comes to follows from the settings that its folder was begun with and its epochs. One in five diverges.
