@@ -107,7 +107,7 @@ impl Manifest {
         }
         // A span that would begin at the next epoch has trained nothing.
         spans.retain(|span| span.from_epoch < self.next.epoch.max(2));
-        if spans.last().is_some_and(|span| span.data_digest != data_digest) {
+        if spans.last().is_none_or(|span| span.data_digest != data_digest) {
             spans.push(DataSpan { from_epoch: self.next.epoch, data_digest: data_digest.to_owned() });
         }
         spans

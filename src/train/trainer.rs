@@ -295,6 +295,8 @@ impl Trainer {
     fn import(&mut self, task: &Task, pair: &Pair, ours: Option<&Manifest>) -> Result<()> {
         let (position, layout) = pair.load(&mut self.engine)?;
         self.position = position;
+        // Which clips the other program trained on is unknown.
+        self.lineage = vec![self.clips_from(position.epoch)];
         if let Some(ours) = ours {
             self.base = ours.base.clone();
             self.lineage = ours.lineage_with(self.data.digest());
@@ -470,12 +472,16 @@ impl Trainer {
         (!known.is_empty()).then_some(Metrics(known))
     }
 
-    /// The clips that the epochs were and will be trained on, oldest first.
+    /// The clips that the epochs were and will be trained on, oldest first. After an import it begins with the first epoch trained here.
     pub fn lineage(&self) -> Vec<checkpoint::DataSpan> {
         if !self.lineage.is_empty() {
             return self.lineage.clone();
         }
-        vec![checkpoint::DataSpan { from_epoch: 1, data_digest: self.data.digest().to_owned() }]
+        vec![self.clips_from(1)]
+    }
+
+    fn clips_from(&self, epoch: i64) -> checkpoint::DataSpan {
+        checkpoint::DataSpan { from_epoch: epoch, data_digest: self.data.digest().to_owned() }
     }
 
     pub fn dataset(&self) -> &Dataset {

@@ -615,6 +615,8 @@ fn rows_of_speakers_are_those_of_the_weights_whatever_config_json_says() {
         for settings in [resumed, config(json!({}))] {
             let mut trainer = room.open(&Task::silent(), &settings, false).unwrap();
             assert_eq!((trainer.next_epoch(), trainer.config().spk_embed_dim), (2, rows));
+            let begins: Vec<i64> = trainer.lineage().iter().map(|span| span.from_epoch).collect();
+            assert_eq!(begins, [2], "nobody knows the clips of the other program");
             trainer.save_voice(&room.path("voice.pth")).unwrap();
             let voice = torchfile::read(&room.path("voice.pth")).unwrap();
             assert_eq!(voice.int(&["config", "15"]), Some(rows));
