@@ -1,4 +1,4 @@
-//! Every setting of the flow, declared once: name, type, default, range or choices, unit, group, help, what is made again.
+//! Every setting of the flow, declared once: name, type, default, range or choices, unit, group, help, what a change reruns.
 //!
 //! Flags, `--help`, `rvc-run settings`, `rvc-run docs`, the checks here and "did you mean" are made from the declaration, the struct
 //! [`Config`]. A recipe builds a map of settings; [`Config::from_json`] turns it into this struct and refuses
@@ -221,6 +221,14 @@ pub fn settings() -> &'static [Setting] {
 /// The setting of this name.
 pub fn setting(name: &str) -> Option<&'static Setting> {
     settings().iter().find(|setting| setting.name == name)
+}
+
+/// The setting that people mean by its name, the name of its flag or an alias, with underscores or dashes; and whether a true value then turns
+/// it off, as `no_f0` does.
+pub fn setting_called(word: &str) -> Option<(&'static Setting, bool)> {
+    let wanted = word.replace('-', "_");
+    let by_flag = |one: &&Setting| one.flag == wanted || one.aliases.contains(&wanted);
+    setting(&wanted).map(|one| (one, false)).or_else(|| settings().iter().find(by_flag).map(|one| (one, one.inverted)))
 }
 
 /// What [`Config::default`] has, as JSON.

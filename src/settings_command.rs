@@ -3,7 +3,7 @@
 use super::terminal::Terminal;
 use clap::{Arg, ArgMatches, Command};
 use rvc_run::config::settings::{Kind as Type, Setting, shown};
-use rvc_run::config::{setting, settings};
+use rvc_run::config::{setting_called, settings};
 use rvc_run::error::nearest;
 use rvc_run::{Error, Kind, Result};
 
@@ -23,11 +23,9 @@ pub fn run(terminal: &Terminal, given: &ArgMatches) -> Result<()> {
 
 /// The setting of a name, a flag or an alias, with underscores or dashes.
 fn find(name: &str) -> Result<&'static Setting> {
-    let wanted = name.replace('-', "_");
-    let is_wanted = |one: &&Setting| one.flag == wanted || one.aliases.contains(&wanted);
-    setting(&wanted).or_else(|| settings().iter().find(is_wanted)).ok_or_else(|| {
+    setting_called(name).map(|(one, _)| one).ok_or_else(|| {
         let error = Error::new(Kind::Usage, format!("there is no setting {name:?}"));
-        match nearest(&wanted, settings().iter().map(|one| one.name.as_str())) {
+        match nearest(&name.replace('-', "_"), settings().iter().map(|one| one.name.as_str())) {
             Some(near) => error.hint(format!("did you mean {near}?")),
             None => error.hint("rvc-run settings lists all of them"),
         }
@@ -49,7 +47,7 @@ fn all(terminal: &Terminal) {
         }
         terminal.print(&format!("  {:<names$}  {:<values$}  {}", one.name, shown(&one.default), one.help));
     }
-    terminal.print("\nrvc-run settings NAME shows what is allowed and what is made again. A flag or --set NAME=VALUE changes a setting.");
+    terminal.print("\nrvc-run settings NAME shows what is allowed and what a change reruns. A flag or --set NAME=VALUE changes a setting.");
 }
 
 fn one(terminal: &Terminal, one: &Setting) {
@@ -69,7 +67,7 @@ fn one(terminal: &Terminal, one: &Setting) {
         ("allowed", allowed),
         ("unit", one.unit.clone()),
         ("group", one.group.clone()),
-        ("made again", one.remade()),
+        ("reruns", one.remade()),
         ("flag", flags.join(", ")),
     ] {
         if !value.is_empty() {

@@ -453,12 +453,12 @@ fn settings_are_listed_and_each_is_explained() {
         "epochs: passes over the data",
         "default     300",
         "between 1 and 1000000",
-        "nothing: training goes on",
+        "nothing, training continues",
         "--epochs, --total-epoch",
     ] {
         assert!(one.out.contains(part), "{part:?} is missing in\n{}", one.out);
     }
-    assert!(run(&["settings", "slice_seconds"]).out.contains("made again  clips, features"));
+    assert!(run(&["settings", "slice_seconds"]).out.contains("reruns      clips, features"));
     let wrong = run(&["settings", "learning_rat"]);
     assert_eq!(wrong.code, 2);
     assert!(wrong.err.contains("did you mean learning_rate?"), "{}", wrong.err);

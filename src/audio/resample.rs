@@ -89,7 +89,7 @@ impl Ratio {
         (n_samples as u64 * self.up as u64).div_ceil(self.down as u64) as usize
     }
 
-    /// How often the ratio fits into a block of the FFT resampler; none if the block would be too long.
+    /// How often the ratio fits into a block of the FFT resampler; `None` for a block that would be too long.
     fn parts(self) -> Option<usize> {
         let (low, high) = (self.up.min(self.down), self.up.max(self.down));
         let parts = FILTER.div_ceil(low);

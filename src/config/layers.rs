@@ -6,7 +6,7 @@
 //!
 //! A flag that was not typed overrides nothing.
 
-use crate::config::{Config, presets, setting, settings};
+use crate::config::{Config, presets, setting_called};
 use crate::{Error, Kind, Result};
 use serde_json::{Map, Value};
 
@@ -85,8 +85,7 @@ pub fn turned(value: &Value, inverted: bool) -> Value {
 fn by_name(given: &Map<String, Value>) -> Result<Map<String, Value>> {
     let mut all = Map::new();
     for (key, value) in given {
-        let known = settings().iter().find(|one| one.flag == *key && setting(key).is_none());
-        let (name, inverted) = known.map_or((key.as_str(), false), |one| (one.name.as_str(), one.inverted));
+        let (name, inverted) = setting_called(key).map_or((key.as_str(), false), |(one, off)| (one.name.as_str(), off));
         all.insert(name.to_owned(), turned(value, inverted));
     }
     // Unknown names are refused now, wherever the map goes.

@@ -5,7 +5,7 @@
 //! type, range(..)      kind, limits
 //! extend("enum")       limits.one_of           extend("path")      a path may stand there instead; as a bare name if it ends so
 //! extend("group")      clips, features, model, training, tracking, machine
-//! extend("unit")       after the value         extend("remakes")   what is made again when it changes; none: training goes on
+//! extend("unit")       after the value         extend("remakes")   what a change reruns; empty: training continues
 //! extend("common")     shown by -h             extend("shared")    one value for all trials of a sweep
 //! extend("aliases")    other names of the flag extend("flag")      name of the flag, where it is not the setting's
 //! extend("off")        name of a flag that turns it off            extend("devices")   the flag may name GPUs: --gpu 0,1
@@ -104,7 +104,7 @@ pub struct Setting {
     /// "Hz", "seconds"; may be empty.
     pub unit: String,
     pub group: String,
-    /// What is made again when it changes.
+    /// What a change reruns; empty: training continues with it.
     pub remakes: Vec<String>,
     /// Whether it is among those that people use most.
     pub common: bool,
@@ -211,9 +211,9 @@ impl Setting {
         !self.shared && self.group != "clips" && self.group != "features"
     }
 
-    /// What is made again when the setting changes, in words.
+    /// What a change of the setting reruns, in words.
     pub fn remade(&self) -> String {
-        if self.remakes.is_empty() { "nothing: training goes on".into() } else { self.remakes.join(", ") }
+        if self.remakes.is_empty() { "nothing, training continues".into() } else { self.remakes.join(", ") }
     }
 }
 

@@ -44,7 +44,7 @@ fn settings(text: &mut String) {
     let _ = write!(
         text,
         "\n## settings\n\nWhat `config::of` returns and `config::check` takes; on the command line a flag each, or `--set name=value`.\n\n\
-         | setting | default | allowed | meaning | made again |\n|---|---|---|---|---|\n"
+         | setting | default | allowed | meaning | reruns |\n|---|---|---|---|---|\n"
     );
     for one in config::settings() {
         let limits = [one.limits.choices(), one.limits.range()].into_iter().find(|text| !text.is_empty());

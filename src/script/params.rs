@@ -14,7 +14,7 @@ use super::library;
 use crate::address::without_password;
 use crate::config::layers::{Layers, Named, turned};
 use crate::config::settings::{Limits, Setting, same};
-use crate::config::{setting, settings};
+use crate::config::{setting, setting_called, settings};
 use crate::error::nearest;
 use rhai::{AST, Expr, Map, Position, Stmt};
 use serde_json::{Number, Value};
@@ -207,11 +207,9 @@ fn devices(text: &str) -> Result<Value, String> {
 /// The setting of a "NAME=VALUE", and its value.
 fn assignment(text: &str) -> Result<(&'static Setting, Value), String> {
     let (name, given) = text.split_once('=').ok_or_else(|| "must be NAME=VALUE, such as c_mel=40".to_owned())?;
-    let wanted = name.trim().trim_start_matches('-').replace('-', "_");
-    let found = setting(&wanted).map(|one| (one, false));
-    let found = found.or_else(|| settings().iter().find(|one| one.flag == wanted).map(|one| (one, one.inverted)));
-    let Some((one, inverted)) = found else {
-        let near = nearest(&wanted, settings().iter().map(|one| one.name.as_str()));
+    let wanted = name.trim().trim_start_matches('-');
+    let Some((one, inverted)) = setting_called(wanted) else {
+        let near = nearest(&wanted.replace('-', "_"), settings().iter().map(|one| one.name.as_str()));
         let near =
             near.map_or_else(|| "`rvc-run settings` lists all".to_owned(), |near| format!("did you mean {near}?"));
         return Err(format!("there is no setting {name}; {near}"));

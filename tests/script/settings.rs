@@ -89,6 +89,8 @@ fn a_setting_is_typed_as_it_is_spoken_of() {
     );
     let config = configured(ALL, &["--set", "if_f0=false", "--set", "version=v1", "--save-every-epoch=5"]).unwrap();
     assert_eq!((config.if_f0, config.version.as_str(), config.save_every), (false, "v1", 5));
+    let config = configured(ALL, &["--set", "total-epoch=7", "--set", "no_f0=true"]).unwrap();
+    assert_eq!((config.epochs, config.if_f0), (7, false));
     let config = configured(ALL, &["--f0method=pm", "--embedder-model=mel"]).unwrap();
     assert_eq!((config.f0_method.as_str(), config.content_encoder.as_str()), ("pm", "mel"));
     for (arguments, said) in [
