@@ -6,12 +6,16 @@
 use crate::assets::store::fetch_command;
 use crate::assets::{self, Store};
 use crate::nn::runtime::{self, Gpu};
-use crate::{files, memory};
+use crate::{files, memory, process};
 use std::fmt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::time::Duration;
 use sysinfo::System;
 use tch::{Device, Kind, Tensor};
+
+/// How long a program may take to print its version; Python with many packages takes seconds.
+const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+const MOST_OUTPUT: u64 = 64 << 10;
 
 /// The state of one line of the report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -319,10 +323,12 @@ fn downloader() -> Line {
     Line::missing("yt-dlp", "not on the PATH, and not available through uvx or python (optional)", advice)
 }
 
-/// The output of a program that exits successfully.
+/// The output of a program that exits successfully, in time.
 fn output(program: &str, args: &[&str]) -> Option<String> {
-    let output = Command::new(program).args(args).stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
-    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    let mut command = process::quiet(program);
+    command.args(args);
+    let output = process::output(command, None, ANSWER_LIMIT, MOST_OUTPUT).ok()?;
+    output.success().map(|text| text.trim().to_owned())
 }
 
 #[cfg(test)]

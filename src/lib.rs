@@ -14,7 +14,7 @@
 //! nn  torchfile  npy          libtorch helpers, spectra; PyTorch files; NumPy files
 //! audio  cache  track  assets  jobs   sound; content-addressed stages; run record; pretrained files; child runs: local slots and GPUs, Slurm
 //! config                      every setting of the flow, its default and its range
-//! search  room  eject         where to look next among settings; whether what will be written fits on its disk; the program's scripts into a workspace
+//! search  room  eject  process    where to look next among settings; whether what will be written fits on its disk; the program's scripts into a workspace; other programs, with all that they start
 //! files  task  memory  address  duration  given  shell  recognise  shown   whole-or-not-at-all files, workspace paths; cancel, progress, worker pool; memory of the process; addresses and lengths of time as they are shown; JSON into structs; words of a shell; what a file is; foreign text as it is shown
 //! text  shipped  guide        bytes of any program and system as text; the scripts and the speech that the program carries; the guides, one topic each
 //! error                       Error, Kind, Result
@@ -42,6 +42,7 @@ pub mod models;
 pub mod nn;
 pub mod npy;
 pub mod prepare;
+pub mod process;
 pub mod recognise;
 pub mod report;
 pub mod retrieval;

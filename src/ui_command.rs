@@ -4,6 +4,7 @@ use super::terminal::Terminal;
 use super::track_command::{self, variable};
 use clap::{Arg, ArgMatches, Command};
 use rvc_run::files::Workspace;
+use rvc_run::process::Group;
 use rvc_run::script::flags::Common;
 use rvc_run::task::Task;
 use rvc_run::track;
@@ -12,7 +13,7 @@ use rvc_run::{Error, Kind, Result};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command as Process, Stdio};
+use std::process::{Command as Process, Stdio};
 use std::time::{Duration, Instant};
 
 /// How often a running `ui` checks whether to stop, and a starting one whether MLflow answers.
@@ -21,8 +22,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 const ANSWERS_WITHIN: Duration = Duration::from_mins(10);
 /// Time limit of a request to MLflow.
 const QUESTION: Duration = Duration::from_secs(2);
-/// How long MLflow and its workers may take to end.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// `rvc-run ui`.
 pub fn command() -> Command {
@@ -149,19 +148,15 @@ fn mlflow(folder: &Path, port: u16) -> Result<Process> {
         .env("MLFLOW_ALLOW_FILE_STORE", "true")
         .env_remove("MLFLOW_TRACKING_URI")
         .stdin(Stdio::null());
-    // Its own group: its workers end with it, and we pass on a Ctrl-C in the terminal.
-    #[cfg(unix)]
-    std::os::unix::process::CommandExt::process_group(&mut process, 0);
     Ok(process)
 }
 
 /// A running MLflow; dropping this value ends it and its workers.
-struct Server(Child);
+struct Server(Group);
 
 impl Server {
-    fn start(mut command: Process) -> Result<Self> {
-        command
-            .spawn()
+    fn start(command: Process) -> Result<Self> {
+        Group::start(command)
             .map(Self)
             .map_err(|e| Error::new(Kind::NotFound, format!("MLflow cannot be started: {e}")).source(e))
     }
@@ -197,30 +192,6 @@ impl Server {
             std::thread::sleep(LOOK_EVERY);
         }
         Ok(true)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        #[cfg(unix)]
-        {
-            use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
-            let group = Pid::from_child(&self.0);
-            // They fail only if no process is left.
-            let _ = kill_process_group(group, Signal::TERM);
-            let deadline = Instant::now() + PATIENCE;
-            while Instant::now() < deadline {
-                // Waited for, or it would count as one of the group forever.
-                let _ = self.0.try_wait();
-                if test_kill_process_group(group).is_err() {
-                    return;
-                }
-                std::thread::sleep(LOOK_EVERY);
-            }
-            let _ = kill_process_group(group, Signal::KILL);
-        }
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }
 

@@ -7,6 +7,7 @@ use rvc_run::audio::slice::{self, Reason};
 use rvc_run::audio::{Audio, filter, io, resample};
 use rvc_run::config::Config;
 use rvc_run::config::choices::Numbering;
+use rvc_run::task::Task;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use support::{Golden, golden_path};
@@ -729,7 +730,7 @@ fn a_channel_that_is_turned_over_or_dead_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.wav");
         std::fs::write(&path, pcm_wav(1, 2, 48000, 16, &bytes_16(&frames))).unwrap();
-        let loaded = io::load_with_notices(&path).unwrap();
+        let loaded = io::load_with_notices(&Task::new(1, |_| {}), &path).unwrap();
         let notices: Vec<(&str, f64)> = loaded.notices.iter().map(|notice| (notice.code, notice.seconds)).collect();
         assert_eq!(notices, [(code, 1.0)]);
         let expected: Vec<f32> = (0..48000).map(|i| f32::from(tone(i)) / 32768.0 * gain).collect();

@@ -3,6 +3,7 @@
 
 use rvc_run::Kind;
 use rvc_run::audio::{Audio, io};
+use rvc_run::task::Task;
 use std::fmt::Write;
 use std::path::Path;
 use std::process::Command;
@@ -264,7 +265,7 @@ fn where_our_decoder_stops_early_ffmpeg_is_asked_and_that_is_said() {
     let path = folder.path().join("more.flac");
     let bytes = std::fs::read(folder.path().join("whole.flac")).unwrap();
     std::fs::write(&path, [&bytes[..], &[0x5a; 5000]].concat()).unwrap();
-    let loaded = io::load_with_notices(&path).unwrap();
+    let loaded = io::load_with_notices(&Task::new(1, |_| {}), &path).unwrap();
     assert_eq!(loaded.audio, whole);
     assert!(loaded.by_ffmpeg);
     let notice = loaded.notices.iter().find(|notice| notice.code == "decode.by_ffmpeg").unwrap();
@@ -530,7 +531,7 @@ fn compare(folder: &Path, row: &Row) -> Option<(String, bool)> {
     }
     std::fs::write(&path, &bytes).unwrap();
     let name = format!("{} | {} {}", row.name, row.codec, row.flags.join(" "));
-    let loaded = io::load_with_notices(&path);
+    let loaded = io::load_with_notices(&Task::new(1, |_| {}), &path);
     let rate = loaded.as_ref().map_or(AT, |loaded| loaded.audio.sample_rate);
     let ffmpeg = by_ffmpeg(&path, rate);
     let ffmpeg_seconds = ffmpeg.len() as f64 / f64::from(rate);
@@ -653,7 +654,7 @@ fn what_ffmpeg_reads_is_a_recording_whatever_it_is_called() {
         if !io::is_audio(&path) {
             wrong.push(format!("{name} ({made}) is not taken"));
         }
-        match io::load_with_notices(&path) {
+        match io::load_with_notices(&Task::new(1, |_| {}), &path) {
             Ok(loaded) => {
                 let (seconds, rate_now) = (loaded.audio.seconds(), loaded.audio.sample_rate);
                 let like = likeness(Audio { samples: speechlike(rate), sample_rate: rate }, loaded.audio);
@@ -693,12 +694,12 @@ fn a_last_packet_that_is_cut_off_costs_no_more_than_itself() {
         let bytes = std::fs::read(&path).unwrap();
         let whole = io::load(&path).unwrap().seconds();
         std::fs::write(&path, &bytes[..bytes.len() - 37]).unwrap();
-        let cut = io::load_with_notices(&path).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let cut = io::load_with_notices(&Task::new(1, |_| {}), &path).unwrap_or_else(|e| panic!("{name}: {e}"));
         println!("{name}: {:.3} of {whole:.3} s, {:?}", cut.audio.seconds(), cut.notices);
         assert!(whole - cut.audio.seconds() < 0.2, "{name}: {} of {whole} s", cut.audio.seconds());
         // Half of it is gone: that is said wherever the file says how long it was.
         std::fs::write(&path, &bytes[..bytes.len() / 2 + 13]).unwrap();
-        if let Ok(half) = io::load_with_notices(&path) {
+        if let Ok(half) = io::load_with_notices(&Task::new(1, |_| {}), &path) {
             println!("{name}: {:.3} of {whole:.3} s, {:?}", half.audio.seconds(), half.notices);
             assert!((half.audio.seconds() - whole / 2.0).abs() < 1.1, "{name}: {}", half.audio.seconds());
             let said: Vec<&str> = half.notices.iter().map(|notice| notice.code).collect();
@@ -722,7 +723,7 @@ fn damage_in_the_middle_is_not_taken_for_the_end() {
         let middle = bytes.len() / 2;
         bytes[middle..middle + 400].iter_mut().enumerate().for_each(|(i, byte)| *byte = (i * 73 + 41) as u8);
         std::fs::write(&path, bytes).unwrap();
-        match io::load_with_notices(&path) {
+        match io::load_with_notices(&Task::new(1, |_| {}), &path) {
             Err(e) => {
                 println!("{name}: {e}");
                 let said = format!("{} {}", e.message(), e.hint_text().unwrap_or_default());

@@ -674,6 +674,8 @@ fn a_job_whose_file_is_gone_is_run_again() {
 
 const SBATCH: &str = r#"#!/bin/sh
 fake=$(dirname "$0")/../fake
+# Jobs outlive sbatch, which runs in a group of its own that ends with it.
+[ -n "$FAKE_SESSION" ] || FAKE_SESSION=1 exec setsid --wait "$0" "$@"
 array= name= needs=
 for arg; do case $arg in
     --array=*) array=${arg#--array=}; array=${array%%%*} ;;

@@ -23,6 +23,11 @@ const BANS: &[Ban] = &[
         why: "only main prints or exits",
     },
     Ban {
+        words: &[".spawn()", ".output()", "process_group("],
+        allowed: &["process"],
+        why: "other programs run through process: in a group that ends with them, within a time limit",
+    },
+    Ban {
         words: &["fs::write", "File::create"],
         allowed: &["files"],
         why: "files appear whole or not at all: write through files::write_with",

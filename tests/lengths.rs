@@ -5,6 +5,7 @@
 
 use rvc_run::audio::loaded::Loaded;
 use rvc_run::audio::{Audio, io};
+use rvc_run::task::Task;
 use rvc_run::{Kind, Result};
 use std::path::Path;
 
@@ -18,7 +19,7 @@ fn try_load(name: &str, bytes: &[u8]) -> Result<Loaded> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(name);
     std::fs::write(&path, bytes).unwrap();
-    io::load_with_notices(&path)
+    io::load_with_notices(&Task::new(1, |_| {}), &path)
 }
 
 #[track_caller]

@@ -14,7 +14,8 @@ use super::mixdown::Mixdown;
 use super::part::Part;
 use super::splice::Splice;
 use super::{Audio, container, divide, foreign, opus};
-use crate::{Error, Kind, Result, task};
+use crate::task::{self, Task};
+use crate::{Error, Kind, Result};
 use std::fs::File;
 use std::ops::Range;
 use std::path::Path;
@@ -38,25 +39,27 @@ const MAX_SAMPLES: u64 = MAX_SECONDS * 48000;
 
 const REENCODE: &str = "if it plays elsewhere, convert it, for instance: ffmpeg -i RECORDING -c:a flac NEW.flac";
 
-/// The sound of a regular file, mixed down to mono, at its own rate.
-pub(super) fn decode(path: &Path) -> Result<Loaded> {
+/// The sound of a regular file, mixed down to mono, at its own rate. `task` cancels only the run of ffmpeg, if it needs one.
+pub(super) fn decode(path: &Path, task: Option<&Task>) -> Result<Loaded> {
     let file = open(path)?;
     // What has no header may look like anything.
     let decoded = if foreign::raw_format(path).is_some() { Err(headerless(path)) } else { decode_safely(path, &file) };
     let loaded = match decoded {
         Ok((audio, notices)) => Loaded { audio, by_ffmpeg: false, notices },
         Err(Failure::Final(e)) => return Err(e),
-        Err(Failure::Unknown(e)) => match by_ffmpeg(path) {
+        Err(Failure::Unknown(e)) => match by_ffmpeg(path, task) {
             Ok(ByFfmpeg::Loaded(loaded)) => loaded,
             Ok(ByFfmpeg::Damaged(error)) => return Err(error),
             Ok(ByFfmpeg::Absent) => return Err(e.also("or install ffmpeg, which can read it")),
+            Err(why) if why.kind() == Kind::Cancelled => return Err(why),
             Err(why) => return Err(e.also(why)),
         },
-        Err(Failure::Broken { error, seconds }) => match by_ffmpeg(path) {
+        Err(Failure::Broken { error, seconds }) => match by_ffmpeg(path, task) {
             Ok(ByFfmpeg::Loaded(mut loaded)) if loaded.audio.seconds() + MISSING_SECONDS >= seconds => {
                 loaded.notices.push(read_otherwise(&error, path, loaded.audio.seconds()));
                 loaded
             }
+            Err(why) if why.kind() == Kind::Cancelled => return Err(why),
             _ => return Err(error),
         },
     };
@@ -77,8 +80,8 @@ enum ByFfmpeg {
     Absent,
 }
 
-fn by_ffmpeg(path: &Path) -> Result<ByFfmpeg> {
-    let (wav, odd) = match foreign::to_wav(path)? {
+fn by_ffmpeg(path: &Path, task: Option<&Task>) -> Result<ByFfmpeg> {
+    let (wav, odd) = match foreign::to_wav(path, task)? {
         Foreign::Sound(wav, odd) => (wav, odd),
         Foreign::Damaged(error) => return Ok(ByFfmpeg::Damaged(error)),
         Foreign::Absent => return Ok(ByFfmpeg::Absent),

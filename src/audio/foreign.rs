@@ -12,14 +12,15 @@
 //! ```
 
 use super::loaded::Notice;
+use crate::process;
+use crate::task::Task;
 use crate::{Error, Kind, Result};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Containers that hold sound themselves. Not in it: concat, hls, image2 and others that name further files, and those of bare
 /// samples, whose rate would be a guess.
@@ -29,8 +30,8 @@ const CONTAINERS: &str = "aac,ac3,adx,aiff,amr,amrnb,amrwb,ape,asf,au,avi,caf,ds
 const RAW: [(&str, &str); 5] = [("g722", "g722"), ("722", "g722"), ("g729", "g729"), ("gsm", "gsm"), ("sln", "sln")];
 /// Longest that a recording may take; four hours of sound take under a minute.
 const LIMIT: Duration = Duration::from_mins(15);
-/// Between two looks whether it has ended.
-const POLL: Duration = Duration::from_millis(5);
+/// Longest that its version may take.
+const VERSION_LIMIT: Duration = Duration::from_secs(20);
 /// A little over the longest recording that is taken, which is refused afterwards: nothing fills the disk.
 const SECONDS: &str = "14401";
 /// Most of its complaint that is shown, and most of all it says that is read.
@@ -57,8 +58,9 @@ pub(super) fn version() -> Option<&'static str> {
     static VERSION: OnceLock<Option<String>> = OnceLock::new();
     let ask = || {
         let program = which::which("ffmpeg").ok()?;
-        let output = Command::new(program).arg("-version").stdin(Stdio::null()).output().ok()?;
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let mut command = process::quiet(program);
+        command.arg("-version");
+        let text = process::output(command, None, VERSION_LIMIT, MOST_SAID).ok()?.success()?;
         text.strip_prefix("ffmpeg version ")?.split_whitespace().next().map(str::to_owned)
     };
     VERSION.get_or_init(ask).as_deref()
@@ -72,12 +74,12 @@ pub(super) fn raw_format(path: &Path) -> Option<&'static str> {
 
 /// The first sound track of a file as a wav.
 ///
-/// Errors: `audio.decode` with ffmpeg's reason if it cannot read the file; `file.write` if there is no room for the wav.
-pub(super) fn to_wav(path: &Path) -> Result<Foreign> {
+/// Errors: `audio.decode` with ffmpeg's reason if it cannot read the file; `file.write` if there is no room for the wav; `cancelled`.
+pub(super) fn to_wav(path: &Path, task: Option<&Task>) -> Result<Foreign> {
     let Ok(program) = which::which("ffmpeg") else { return Ok(Foreign::Absent) };
-    let strict = Attempt::run(&program, path, true)?;
+    let strict = Attempt::run(&program, path, task, true)?;
     let Some(fault) = &strict.fault else { return Ok(strict.sound(Vec::new())) };
-    let lenient = Attempt::run(&program, path, false)?;
+    let lenient = Attempt::run(&program, path, task, false)?;
     if let Some(fault) = &lenient.fault {
         return Err(failed(path, fault));
     }
@@ -110,40 +112,26 @@ struct Attempt {
 
 impl Attempt {
     /// `strict`: it ends at the first fault.
-    fn run(program: &Path, path: &Path, strict: bool) -> Result<Self> {
+    fn run(program: &Path, path: &Path, task: Option<&Task>, strict: bool) -> Result<Self> {
         let temporary = || tempfile::tempfile().map_err(|e| Error::io("write", &std::env::temp_dir(), e));
         let (wav, mut said) = (temporary()?, temporary()?);
         let handle = |file: &File| file.try_clone().map_err(|e| Error::io("write", &std::env::temp_dir(), e));
-        let mut command = Command::new(program);
+        let mut command = process::quiet(program);
         command.args(["-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+info"]);
         command.args(strict.then_some("-xerror"));
         command.args(["-protocol_whitelist", "file", "-format_whitelist", CONTAINERS]);
         if let Some(format) = raw_format(path) {
             command.args(["-f", format]);
         }
-        let mut child = command
+        command
             .arg("-i")
             .arg(input(path))
             .args(["-map", "0:a:0", "-t", SECONDS, "-c:a", "pcm_f32le", "-bitexact", "-f", "wav", "pipe:1"])
-            .stdin(Stdio::null())
             .stdout(handle(&wav)?)
-            .stderr(handle(&said)?)
-            .spawn()
-            .map_err(|e| failed(path, &e.to_string()))?;
-        let start = Instant::now();
-        let status = loop {
-            match child.try_wait() {
-                Ok(Some(status)) => break status,
-                Ok(None) if start.elapsed() < LIMIT => std::thread::sleep(POLL),
-                ended => {
-                    // What cannot be ended is gone.
-                    let _ = child.kill();
-                    let _ = child.wait();
-                    let why = ended.err().map_or_else(|| "it takes too long".to_owned(), |e| e.to_string());
-                    return Err(failed(path, &why));
-                }
-            }
-        };
+            .stderr(handle(&said)?);
+        let status =
+            process::run(command, task, LIMIT).map_err(|e| e.into_error(|why| failed(path, &why.to_string())))?;
+        // Its beginning, where the header is.
         let mut text = Vec::new();
         said.seek(SeekFrom::Start(0))
             .and_then(|_| said.take(MOST_SAID).read_to_end(&mut text))

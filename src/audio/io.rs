@@ -2,6 +2,7 @@
 
 use super::loaded::Loaded;
 use super::{Audio, decode, foreign, recording};
+use crate::task::Task;
 use crate::{Error, Kind, Result, files};
 use std::io::Write;
 use std::path::Path;
@@ -30,15 +31,19 @@ pub fn is_audio(path: &Path) -> bool {
 ///
 /// Source: spec A.2. RVC resamples in the same ffmpeg call; here that is [`Audio::at_rate`].
 pub fn load(path: &Path) -> Result<Audio> {
-    Ok(load_with_notices(path)?.audio)
+    Ok(load_in_task(path, None)?.audio)
 }
 
 /// As [`load`], with how it was read and what is odd about it.
 ///
-/// Errors: as [`load`].
-pub fn load_with_notices(path: &Path) -> Result<Loaded> {
+/// Errors: as [`load`]; `cancelled` if the task is cancelled while ffmpeg runs, which may take minutes.
+pub fn load_with_notices(task: &Task, path: &Path) -> Result<Loaded> {
+    load_in_task(path, Some(task))
+}
+
+fn load_in_task(path: &Path, task: Option<&Task>) -> Result<Loaded> {
     let _in_file = tracing::info_span!("file", path = %path.display()).entered();
-    decode::decode(path)
+    decode::decode(path, task)
 }
 
 /// Whether [`load`] refuses a recording of so many samples.

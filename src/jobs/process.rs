@@ -1,6 +1,6 @@
 //! One child process: in its own process group, signalled to stop when its parent dies, with a lock that lives as long as it does.
 //!
-//! Written here: crate process-wrap makes the group, but not the lock that the child inherits, nor the signal when the parent dies.
+//! The group is [`crate::process`]'s; the lock that the child inherits and the signal when its parent dies are written here.
 
 use std::fs::File;
 use std::path::Path;
@@ -46,6 +46,7 @@ pub(super) use other::{Child, kill_holders};
 #[cfg(unix)]
 mod unix {
     use super::Hold;
+    use crate::process::Group;
     use rustix::io::{FdFlags, fcntl_setfd};
     use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
     use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -53,11 +54,7 @@ mod unix {
     use std::process::Command;
 
     /// A running child. Dropping it before [`Child::end`] kills the child with its group.
-    pub struct Child {
-        process: std::process::Child,
-        group: Pid,
-        ended: bool,
-    }
+    pub struct Child(Option<Group>);
 
     impl Child {
         /// Starts `command` in its own process group; after its end calls `gone` from another thread.
@@ -66,7 +63,6 @@ mod unix {
         pub fn start(mut command: Command, hold: &Hold, gone: impl FnOnce() + Send + 'static) -> std::io::Result<Self> {
             let lock = hold.0.try_clone()?;
             let parent = rustix::process::getpid();
-            command.process_group(0);
             let prepare = move || {
                 // Only in the child: if the parent set it, every program that another thread starts now would inherit it.
                 fcntl_setfd(&lock, FdFlags::empty())?;
@@ -75,13 +71,14 @@ mod unix {
             // SAFETY: between fork and exec only async-signal-safe calls are allowed; these are three system calls (fcntl,
             // prctl, getppid) without memory allocation, locks or panics.
             unsafe { command.pre_exec(prepare) };
-            let process = command.spawn()?;
-            let group = Pid::from_child(&process);
-            let child = Self { process, group, ended: false };
+            let group = Group::start(command)?;
+            let process = i32::try_from(group.id()).ok().and_then(Pid::from_raw);
+            let child = Self(Some(group));
             std::thread::Builder::new().name("job".into()).stack_size(64 << 10).spawn(move || {
                 // NOWAIT leaves the child a zombie, so that its number is not reused while it may be signalled.
                 let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-                while matches!(rustix::process::waitid(WaitId::Pid(group), options), Err(rustix::io::Errno::INTR)) {}
+                let wait = |process| rustix::process::waitid(WaitId::Pid(process), options);
+                while process.is_some_and(|process| matches!(wait(process), Err(rustix::io::Errno::INTR))) {}
                 gone();
             })?;
             Ok(child)
@@ -89,35 +86,26 @@ mod unix {
 
         /// Asks the child and its children to stop.
         pub fn interrupt(&self) {
-            self.signal(Signal::INT);
+            self.0.as_ref().inspect(|group| group.interrupt());
         }
 
-        pub fn kill(&self) {
-            self.signal(Signal::KILL);
-        }
-
-        fn signal(&self, signal: Signal) {
-            // It fails only if no process is left.
-            let _ = rustix::process::kill_process_group(self.group, signal);
+        pub fn kill(&mut self) {
+            self.0.as_mut().map(Group::kill);
         }
 
         /// The exit code or the signal of a child that has exited. Kills the processes that it left behind.
         pub fn end(mut self) -> std::io::Result<Result<i32, i32>> {
-            self.sweep()
-        }
-
-        fn sweep(&mut self) -> std::io::Result<Result<i32, i32>> {
-            self.ended = true;
-            self.kill();
-            let status = self.process.wait()?;
+            let group = self.0.take().ok_or(std::io::ErrorKind::NotFound)?;
+            let status = group.end()?;
             Ok(status.code().ok_or_else(|| status.signal().unwrap_or_default()))
         }
     }
 
     impl Drop for Child {
         fn drop(&mut self) {
-            if !self.ended {
-                let _ = self.sweep();
+            // At once: it was asked to stop before, or its controller fails.
+            if let Some(group) = self.0.take() {
+                let _ = group.end();
             }
         }
     }
@@ -170,7 +158,7 @@ mod other {
             match *self {}
         }
 
-        pub fn kill(&self) {
+        pub fn kill(&mut self) {
             match *self {}
         }
 

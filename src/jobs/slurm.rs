@@ -20,6 +20,7 @@ use super::process::Hold;
 use super::record::{self, CANCELLED, Ending, Record, Ticket, WITH_SKIPPED, WRONG_USE};
 use super::{Options, RESULT_VARIABLE, Status, TICK, local};
 use crate::files;
+use crate::process::{self, Failure, Output};
 use crate::shell;
 use crate::task::Task;
 use crate::{Error, Kind, Result};
@@ -28,7 +29,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Polls of the queue before a job that left it without an exit file is given up. A shared folder shows files late.
@@ -37,6 +38,10 @@ const GRACE_LOOKS: u32 = 6;
 const SOON: Duration = Duration::from_secs(1);
 /// How long Slurm may take to end cancelled jobs (its own KillWait is 30 s).
 const KILL_PATIENCE: Duration = Duration::from_secs(90);
+/// How long one of its commands may take; each has time limits of its own, of a minute and less.
+const ANSWER_LIMIT: Duration = Duration::from_mins(5);
+/// Most that is read of what a command prints: the queue of a million jobs.
+const MOST_OUTPUT: u64 = 64 << 20;
 
 pub(super) fn run(task: &Task, options: &Options, board: &mut Board<'_>) -> Result<()> {
     let folder = std::path::absolute(&options.folder).map_err(|e| Error::io("find", &options.folder, e))?;
@@ -95,23 +100,33 @@ impl Tools {
 
     fn call_with(program: &Path, args: impl IntoIterator<Item = impl AsRef<OsStr>>, input: Stdio) -> Result<Output> {
         // Slurm's output is parsed, so it must be in English and in the plain format.
-        let mut command = Command::new(program);
+        let mut command = process::quiet(program);
         command.args(args).stdin(input).env("LC_ALL", "C");
         for variable in ["SQUEUE_FORMAT", "SQUEUE_STATES", "SLURM_CLUSTERS"] {
             command.env_remove(variable);
         }
-        command.output().map_err(|e| Error::io("run", program, e))
+        // Not with the task: jobs are also cancelled after it was.
+        process::output(command, None, ANSWER_LIMIT, MOST_OUTPUT).map_err(|failure| match failure {
+            Failure::System(e) => Error::io("run", program, e),
+            other => Error::new(Kind::Network, format!("{}: {other}", program.display())).path(program).hint(
+                "look with squeue whether the cluster answers, and run again: jobs that were submitted are found",
+            ),
+        })
     }
 
     /// State and reason of each job in the queue, by number; None if the queue does not answer.
     fn queue(&self, filter: &str) -> Result<Option<HashMap<String, (String, String)>>> {
-        let output = Self::call(&self.squeue, ["--noheader", "--array", "--format=%i|%T|%r", filter])?;
+        let output = match Self::call(&self.squeue, ["--noheader", "--array", "--format=%i|%T|%r", filter]) {
+            Err(e) if e.kind() == Kind::Network => return Ok(None),
+            other => other?,
+        };
         // All of them may have left so long ago that Slurm has forgotten them.
-        let gone = String::from_utf8_lossy(&output.stderr).contains("Invalid job id");
-        if !output.status.success() && !gone {
+        let gone = output.stderr.end.contains("Invalid job id");
+        // Jobs that are missing in a list would count as ended.
+        if (!output.status.success() && !gone) || output.stdout.is_cut {
             return Ok(None);
         }
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let text = output.stdout.end;
         let line = |line: &str| {
             let mut parts = line.trim().splitn(3, '|').map(str::to_owned);
             Some((parts.next()?, (parts.next()?, parts.next()?)))
@@ -121,9 +136,7 @@ impl Tools {
 
     /// Slurm's final state of a job that has left the queue: "OUT_OF_MEMORY".
     fn state(&self, id: &str) -> Option<String> {
-        let output =
-            Self::call(&self.scontrol, ["--oneliner", "show", "job", id]).ok().filter(|o| o.status.success())?;
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let text = Self::call(&self.scontrol, ["--oneliner", "show", "job", id]).ok()?.success()?;
         text.split_whitespace().find_map(|word| word.strip_prefix("JobState=")).map(str::to_owned)
     }
 
@@ -386,11 +399,11 @@ impl Cluster<'_, '_> {
         args.push(text(script)?.to_owned());
         let turn = self.turn.share().map_err(|e| Error::io("read", &self.folder, e))?;
         let output = Tools::call_with(&self.tools.sbatch, args, turn)?;
-        let number = String::from_utf8_lossy(&output.stdout).trim().split(';').next().unwrap_or_default().to_owned();
+        let number = output.stdout.end.trim().split(';').next().unwrap_or_default().to_owned();
         if output.status.success() && !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()) {
             return Ok(number);
         }
-        let words = String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ");
+        let words = output.stderr.end.trim().replace('\n', "; ");
         Err(Error::new(Kind::ConfigValue, format!("sbatch rejected the jobs: {words}"))
             .path(script)
             .hint("check partition, account, time, gpus and extra in the option slurm"))

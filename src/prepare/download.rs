@@ -21,17 +21,17 @@
 use crate::address::without_password;
 use crate::audio::{self, io};
 use crate::files::{self, Lock, Workspace};
+use crate::process::{self, Failure, Text};
 use crate::task::Task;
 use crate::{Error, Kind, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{ExitStatus, Stdio};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How to install yt-dlp; `doctor` prints it too.
 pub const INSTALL: &str = r#"install it with one of: uv tool install "yt-dlp[default]"; pipx install "yt-dlp[default]"; pip install "yt-dlp[default]""#;
@@ -53,10 +53,6 @@ const TAIL: u64 = 64 << 10;
 const TOLERANCE_SECONDS: f64 = 0.5;
 /// Time limit for asking its version. uvx may have to fetch it.
 const PROBE: Duration = Duration::from_mins(2);
-/// Time between the request to stop and the kill.
-const GRACE: Duration = Duration::from_secs(3);
-/// How often a running child is polled.
-const POLL: Duration = Duration::from_millis(20);
 
 /// Limits for each link.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -283,20 +279,19 @@ impl Tool {
         let [Ok(stdout), Ok(stderr)] = handles else {
             return Err(Error::new(Kind::Write, format!("cannot write in {}", folder.display())).path(folder));
         };
-        let mut command = Command::new(&self.program);
-        command.args(&self.before).args(arguments).current_dir(folder);
-        command.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
+        let mut command = process::quiet(&self.program);
+        command.args(&self.before).args(arguments).current_dir(folder).stdout(stdout).stderr(stderr);
         command.env_clear().envs(environment()).env("PATH", &self.path).env("YTDLP_NO_PLUGINS", "1");
-        let ended = run(task, &mut command, limit);
+        let ended = process::run(command, Some(task), limit);
         // Unlocked explicitly: a child that another thread is just starting holds copies of all open files, this lock too, for a moment.
         let _ = err.unlock();
-        let ended = match ended {
-            Ok(ended) => ended?,
-            Err(e) => return Ok(Err(format!("it does not start: {e}"))),
+        let status = match ended {
+            Ok(status) => status,
+            Err(Failure::Cancelled) => return Err(Error::cancelled()),
+            Err(failure) => return Ok(Err(failure.to_string())),
         };
-        let Some(status) = ended else {
-            return Ok(Err(format!("it took longer than {} s", limit.as_secs())));
-        };
+        // Without its words its status is reported.
+        let tail = |file: &mut File| Text::of(file, TAIL).map(|text| text.end).unwrap_or_default();
         Ok(Ok(Output { status, out: tail(&mut out), err: tail(&mut err) }))
     }
 }
@@ -376,57 +371,6 @@ fn environment() -> impl Iterator<Item = (OsString, OsString)> {
         let known = NAMES.contains(&name.as_str()) || BEGINNINGS.iter().any(|beginning| name.starts_with(beginning));
         known && !NEVER.iter().any(|part| name.contains(part))
     })
-}
-
-/// Runs a command in its own process group until it ends; returns its status, or None if it was killed after `limit`. The outer
-/// error: it did not start; the inner one: `cancelled`.
-fn run(task: &Task, command: &mut Command, limit: Duration) -> std::io::Result<Result<Option<ExitStatus>>> {
-    #[cfg(unix)]
-    std::os::unix::process::CommandExt::process_group(command, 0);
-    let mut child = command.spawn()?;
-    let start = Instant::now();
-    loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok(Ok(Some(status)));
-        }
-        if let Err(cancelled) = task.check() {
-            end(&mut child);
-            return Ok(Err(cancelled));
-        }
-        if start.elapsed() >= limit {
-            end(&mut child);
-            return Ok(Ok(None));
-        }
-        std::thread::sleep(POLL);
-    }
-}
-
-/// Ends a child and its children: with a request first, so that it leaves its partial file whole.
-fn end(child: &mut std::process::Child) {
-    #[cfg(unix)]
-    {
-        use rustix::process::{Pid, Signal, kill_process_group};
-        let group = Pid::from_child(child);
-        // A process that cannot be signalled has exited.
-        let _ = kill_process_group(group, Signal::TERM);
-        let start = Instant::now();
-        while start.elapsed() < GRACE && matches!(child.try_wait(), Ok(None)) {
-            std::thread::sleep(POLL);
-        }
-        let _ = kill_process_group(group, Signal::KILL);
-    }
-    let _ = child.kill();
-    let _ = child.wait();
-}
-
-/// The end of a child's output.
-fn tail(file: &mut File) -> String {
-    let length = file.metadata().map_or(0, |about| about.len());
-    let mut bytes = Vec::new();
-    if file.seek(SeekFrom::Start(length.saturating_sub(TAIL))).is_ok() {
-        let _ = file.take(TAIL).read_to_end(&mut bytes);
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// `text` as one line of at most `most` characters, without control characters.

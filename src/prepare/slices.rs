@@ -281,7 +281,7 @@ fn cut(task: &Task, cache: &Cache, recording: &Recording, digest: &str, config: 
 fn cut_as(task: &Task, cache: &Cache, path: &Path, digest: &str, config: &Config) -> Result<Cut> {
     let mut sound = None;
     let (mut decoded, mut decoding) = cache.once(task, &decode_key(digest), |_| {
-        let loaded = load_as(path, digest)?;
+        let loaded = load_as(task, path, digest)?;
         let notes = if loaded.by_ffmpeg {
             notes_json(&Foreign { ffmpeg: io::ffmpeg_version().unwrap_or("unknown").to_owned() })
         } else {
@@ -294,7 +294,7 @@ fn cut_as(task: &Task, cache: &Cache, path: &Path, digest: &str, config: &Config
         let (by_this_ffmpeg, origin) = cache.once(task, &key, |_| {
             let loaded = match sound.take() {
                 Some(loaded) => loaded,
-                None => load_as(path, digest)?,
+                None => load_as(task, path, digest)?,
             };
             let notes = Decoded::notes(&loaded);
             sound = Some(loaded);
@@ -309,7 +309,7 @@ fn cut_as(task: &Task, cache: &Cache, path: &Path, digest: &str, config: &Config
     let (entry, origin) = cache.once(task, &key, |pending| {
         let audio = match sound.take() {
             Some(loaded) => loaded.audio,
-            None => load_again(path, &pcm)?,
+            None => load_again(task, path, &pcm)?,
         };
         make(task, pending, audio, config)
     })?;
@@ -318,8 +318,8 @@ fn cut_as(task: &Task, cache: &Cache, path: &Path, digest: &str, config: &Config
 }
 
 /// A recording; an error if the content has another digest.
-fn load_as(path: &Path, digest: &str) -> Result<Loaded> {
-    let loaded = io::load_with_notices(path)?;
+fn load_as(task: &Task, path: &Path, digest: &str) -> Result<Loaded> {
+    let loaded = io::load_with_notices(task, path)?;
     // Bazel's guard: the decoded bytes are the digested ones only if the file has not changed.
     if files::digest_file(path)? != digest {
         return Err(Error::new(Kind::Read, "it changes while it is being read"));
@@ -328,8 +328,8 @@ fn load_as(path: &Path, digest: &str) -> Result<Loaded> {
 }
 
 /// A recording that was decoded in an earlier run.
-fn load_again(path: &Path, pcm: &str) -> Result<Audio> {
-    let audio = io::load(path)?;
+fn load_again(task: &Task, path: &Path, pcm: &str) -> Result<Audio> {
+    let audio = io::load_with_notices(task, path)?.audio;
     if pcm_digest(&audio) == pcm {
         return Ok(audio);
     }

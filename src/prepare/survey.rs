@@ -275,7 +275,7 @@ fn look_at(task: &Task, cache: &Cache, sound: &Sound) -> Result<Looked> {
             Key::new("survey", measure::VERSION).input("recording", &digest).param("decode", slices::DECODE_VERSION);
         let mut now = String::new();
         let looked = cache.once(task, &key, |_| {
-            let loaded = io::load_with_notices(path)?;
+            let loaded = io::load_with_notices(task, path)?;
             let notices = loaded.notices.iter().map(Remark::from).collect();
             let looked = Looked { notices, measures: measure::measure(&loaded.audio) };
             // Never cache anything under the digest of other bytes.

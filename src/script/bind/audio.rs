@@ -254,7 +254,7 @@ pub mod api {
 
 /// The sound of a recording that a script names; what is odd about it is said.
 pub fn load(session: &Session, path: &str) -> crate::Result<crate::audio::Audio> {
-    let loaded = crate::audio::io::load_with_notices(&session.workspace().path(path))?;
+    let loaded = crate::audio::io::load_with_notices(session.task(), &session.workspace().path(path))?;
     for notice in loaded.notices {
         session.task().warn(format!("{path}: {}", notice.message));
     }

@@ -3,6 +3,7 @@
 use super::{At, Fallible, Session, session, value};
 use crate::files;
 use crate::nn::runtime;
+use crate::process;
 use crate::report::Live;
 use crate::task::Task;
 use crate::track::mlflow;
@@ -13,8 +14,8 @@ use rhai::{Dynamic, ImmutableString, Map, NativeCallContext};
 use serde_json::{Value, json};
 use std::cell::Cell;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::rc::Rc;
+use std::time::Duration;
 
 /// An open run; clones are the same run.
 #[derive(Clone)]
@@ -295,13 +296,15 @@ fn tags(session: &Session) -> serde_json::Map<String, Value> {
     tags
 }
 
+/// How long git may take, on a slow disk.
+const GIT_LIMIT: Duration = Duration::from_secs(10);
+
 /// The commit of the folder's working tree, if it is one and git is there.
 fn git_commit(folder: &Path) -> Option<String> {
-    let mut git = Command::new("git");
-    let asked =
-        git.arg("-C").arg(folder).args(["rev-parse", "HEAD"]).stdin(Stdio::null()).stderr(Stdio::null()).output();
-    let output = asked.ok().filter(|output| output.status.success())?;
-    String::from_utf8(output.stdout).ok().map(|text| text.trim().to_owned())
+    let mut git = process::quiet("git");
+    git.arg("-C").arg(folder).args(["rev-parse", "HEAD"]);
+    let output = process::output(git, None, GIT_LIMIT, 100).ok()?;
+    output.success().map(|text| text.trim().to_owned())
 }
 
 fn overview_map(overview: &Overview) -> Map {
