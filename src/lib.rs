@@ -3,7 +3,7 @@
 //! Layers; each may use only what stands lower (tests/layering.rs reads the `use crate::` lines and checks it):
 //!
 //! ```text
-//! main                        command line, terminal, exit codes (the only place that prints or exits)
+//! cli                         the program: commands, terminal, exit codes (the only place that prints or exits)
 //! script                      engine, parameters, checker, diagnostics, docs
 //! script::bind                one file a script module: convert, call, convert
 //! convert                     recordings into a voice; how good the result is

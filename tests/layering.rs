@@ -19,8 +19,8 @@ const BANS: &[Ban] = &[
     Ban { words: &["rhai::"], allowed: &["script"], why: "only script/ knows Rhai" },
     Ban {
         words: &["println!", "eprintln!", "print!", "eprint!", "dbg!", "process::exit", "stdout()", "stderr()"],
-        allowed: &["main", "terminal"],
-        why: "only main prints or exits",
+        allowed: &["cli"],
+        why: "only the program prints or exits",
     },
     Ban {
         words: &[".spawn()", ".output()", "process_group("],
@@ -152,8 +152,6 @@ fn table(lib: &str) -> Table {
 fn layer(path: &str) -> String {
     let first = path.split('/').next().unwrap_or_default().trim_end_matches(".rs");
     match first {
-        "terminal" | "assets_command" | "cache_command" | "eject_command" | "settings_command" | "track_command"
-        | "ui_command" => "main".into(), // a part of the program, not of the library
         "script" if path.starts_with("script/bind") => "script::bind".into(),
         other => other.into(),
     }

@@ -1,7 +1,8 @@
 //! `rvc-run ui`: shows the runs in the browser with MLflow's own server on this machine, or prints the address if they are on a server.
 
 use super::terminal::Terminal;
-use super::track_command::{self, variable};
+use super::track as track_command;
+use super::track::variable;
 use clap::{Arg, ArgMatches, Command};
 use rvc_run::files::Workspace;
 use rvc_run::process::Group;

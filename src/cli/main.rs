@@ -1,12 +1,12 @@
 //! The command line: which command or recipe, signals, exit codes. Only this file and `terminal` print or exit.
 
-mod assets_command;
-mod cache_command;
-mod eject_command;
-mod settings_command;
+mod assets;
+mod cache;
+mod eject;
+mod settings;
 mod terminal;
-mod track_command;
-mod ui_command;
+mod track;
+mod ui;
 
 use clap::{Arg, ArgMatches, Command};
 use crossbeam::channel::{self, RecvTimeoutError};
@@ -187,27 +187,25 @@ fn command(terminal: &Arc<Terminal>) -> u8 {
     let done = match matches.subcommand() {
         Some(("check", given)) => return check_files(terminal, &common, given),
         Some(("list", _)) => list(terminal, &common),
-        Some(("settings", given)) => settings_command::run(terminal, given),
+        Some(("settings", given)) => settings::run(terminal, given),
         Some(("docs", given)) => write_docs(terminal, &common, given),
         Some(("guide", given)) => guide(terminal, given),
-        Some(("eject", given)) => eject_command::eject(terminal, &workspace(&common), given),
-        Some(("new", given)) => eject_command::new(terminal, given),
+        Some(("eject", given)) => eject::eject(terminal, &workspace(&common), given),
+        Some(("new", given)) => eject::new(terminal, given),
         Some(("help", given)) => return help(terminal, common, given),
         Some(("doctor", _)) => return doctor(terminal, &common),
         Some(("assets", given)) => return assets(terminal, &common, given),
         Some(("cache", given)) => {
-            return interruptible(terminal, &common, |task| {
-                cache_command::run(terminal, &workspace(&common), task, given)
-            });
+            return interruptible(terminal, &common, |task| cache::run(terminal, &workspace(&common), task, given));
         }
         Some(("track", given)) => {
             return interruptible(terminal, &common, |task| {
-                track_command::run(terminal, &workspace(&common), task, &common, given)
+                track::run(terminal, &workspace(&common), task, &common, given)
             });
         }
         Some(("ui", given)) => {
             return interruptible(terminal, &common, |task| {
-                ui_command::run(terminal, &workspace(&common), task, &common, given)
+                ui::run(terminal, &workspace(&common), task, &common, given)
             });
         }
         Some((word, given)) => {
@@ -246,7 +244,7 @@ fn outer() -> Command {
                 .arg(Arg::new("files").num_args(0..).value_parser(clap::value_parser!(PathBuf)).value_name("FILE").help("a path, or the name of a recipe [default: every recipe that `rvc-run list` shows]")),
         )
         .subcommand(Command::new("list").about("List the recipes: those in recipes/ and those in the program"))
-        .subcommand(settings_command::command())
+        .subcommand(settings::command())
         .subcommand(
             Command::new("docs")
                 .about("Print what recipes can call, as Markdown")
@@ -257,13 +255,13 @@ fn outer() -> Command {
                 .about("Print a guide, such as clips, converting or troubleshooting; without a topic, list all")
                 .arg(Arg::new("topic").value_name("TOPIC").help("as the list names it")),
         )
-        .subcommand(eject_command::eject_command())
-        .subcommand(eject_command::new_command())
+        .subcommand(eject::command())
+        .subcommand(eject::new_command())
         .subcommand(Command::new("doctor").about("Show what was found on this machine, and what is missing"))
-        .subcommand(assets_command::command())
-        .subcommand(cache_command::command())
-        .subcommand(track_command::command())
-        .subcommand(ui_command::command())
+        .subcommand(assets::command())
+        .subcommand(cache::command())
+        .subcommand(track::command())
+        .subcommand(ui::command())
         .subcommand(
             Command::new("help")
                 .about("Show the help of a recipe or a command")
@@ -330,7 +328,7 @@ fn recipe(terminal: &Arc<Terminal>, outer: Common, word: &str, rest: Vec<OsStrin
     let common = Common::of(&matches).over(outer);
     set_up(terminal, &common);
     let host = host(terminal, &common);
-    match track_command::options(&workspace(&common), &common) {
+    match track::options(&workspace(&common), &common) {
         Ok(options) => host.session.set_tracking(options),
         Err(error) => return fail(terminal, &error),
     }
@@ -484,7 +482,7 @@ fn guide(terminal: &Terminal, given: &ArgMatches) -> rvc_run::Result<()> {
 }
 
 fn assets(terminal: &Arc<Terminal>, common: &Common, given: &ArgMatches) -> u8 {
-    interruptible(terminal, common, |task| assets_command::run(terminal, store(common), task, given))
+    interruptible(terminal, common, |task| assets::run(terminal, store(common), task, given))
 }
 
 /// Work of the command line itself that Ctrl-C stops.

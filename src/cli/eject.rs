@@ -7,7 +7,7 @@ use rvc_run::{Result, eject, shell, shipped};
 use std::path::PathBuf;
 
 /// What `eject` takes.
-pub fn eject_command() -> Command {
+pub fn command() -> Command {
     Command::new("eject")
         .about("Write a recipe or a script of the standard library into the workspace, to be changed there")
         .arg(
