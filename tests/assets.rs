@@ -1,10 +1,6 @@
 //! Fetching pretrained files from a server that fails, lies and hangs; and what is on the disk afterwards.
 
-#[path = "support/http.rs"]
-#[allow(dead_code, reason = "tests/cli.rs uses other parts of it")]
-mod http;
-
-use http::{Request, Server, honest, piece, reply, whole};
+use crate::support::http::{Request, Server, honest, piece, reply, whole};
 use rvc_run::assets::catalog::Catalog;
 use rvc_run::assets::fetch::{Fetched, Options, fetch};
 use rvc_run::assets::verify::{State, verify};

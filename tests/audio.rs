@@ -1,7 +1,6 @@
 //! Sound: loading, resampling, filtering, slicing; golden numbers of the cases `preprocess` and `audio_load`.
 
-mod support;
-
+use crate::support::{Golden, golden_path};
 use rvc_run::Kind;
 use rvc_run::audio::slice::{self, Reason};
 use rvc_run::audio::{Audio, filter, io, resample};
@@ -10,7 +9,6 @@ use rvc_run::config::choices::Numbering;
 use rvc_run::task::Task;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
-use support::{Golden, golden_path};
 
 fn config(change: impl FnOnce(&mut Config)) -> Config {
     let mut config = Config::default();

@@ -4,12 +4,10 @@
 
 #![cfg(unix)]
 
-mod support;
-
+use crate::support::speech::{voice_like, write_wav};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use support::speech::{voice_like, write_wav};
 
 /// A workspace in a temp folder, with the project's recipes.
 struct Workspace {

@@ -2,13 +2,8 @@
 //!
 //! Recordings are tones of a second; f0 by yin and the built-in mel content need no file.
 
-#[path = "support/recordings.rs"]
-mod recordings;
-mod support;
-#[path = "support/weights.rs"]
-mod weights;
-
-use recordings::{CHILD, child_root, copy_tree, kill_child, record, retag, say_started, snapshot};
+use crate::support::recordings::{CHILD, child_root, copy_tree, kill_child, record, retag, say_started, snapshot};
+use crate::support::{only, weights};
 use rvc_run::assets::Store;
 use rvc_run::cache::Cache;
 use rvc_run::config::Config;
@@ -341,7 +336,7 @@ fn what_another_ffmpeg_decoded_is_decoded_again_and_what_is_kept_outlives_it() {
     let (old, new) = (fake_ffmpeg(&room, "1.0", 7), fake_ffmpeg(&room, "2.0", 8));
     let run = |path: &Path| {
         let output = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "child_that_prepares", "--nocapture"])
+            .args(only(module_path!(), "child_that_prepares"))
             .env(CHILD, room.workspace.root())
             .env("PATH", path)
             .output()
@@ -391,7 +386,11 @@ fn after_any_sequence_of_changes_the_result_is_that_of_a_clean_run() {
                 7 => retag(&one),
                 8 => assert!(room.run() >= NOTHING),
                 _ => {
-                    kill_child("child_that_prepares", room.workspace.root(), dice.below(200) as u64);
+                    kill_child(
+                        &only(module_path!(), "child_that_prepares"),
+                        room.workspace.root(),
+                        dice.below(200) as u64,
+                    );
                 }
             }
         }

@@ -1,10 +1,6 @@
 //! Conversion against the reference's pipeline, at full size; pieces, bad input, output files.
 
-#[path = "support/mod.rs"]
-mod support;
-#[path = "support/weights.rs"]
-mod weights;
-
+use crate::support::{self, Golden, weights};
 use rvc_run::assets::Store;
 use rvc_run::audio::{Audio, io};
 use rvc_run::config::Config;
@@ -20,19 +16,32 @@ use rvc_run::voice::{self, About};
 use rvc_run::{Error, Kind};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
-use support::Golden;
 use tch::Tensor;
 
 /// The reference's own deviation is up to 2.2 between one thread and two; the manifest allows 33 of 32768.
 const RMS_TOLERANCE: f64 = 33.0;
 
-/// A workspace whose assets are filled by the rule, and the golden case. One test at a time: libtorch's generator is one.
+/// A workspace whose assets are filled by the rule, and the golden case.
 struct Room {
     folder: PathBuf,
     golden: Golden,
 }
 
-fn room() -> MutexGuard<'static, Room> {
+/// The room for one test at a time, which may draw.
+struct Turn {
+    room: MutexGuard<'static, Room>,
+    _draws: MutexGuard<'static, ()>,
+}
+
+impl std::ops::Deref for Turn {
+    type Target = Room;
+
+    fn deref(&self) -> &Room {
+        &self.room
+    }
+}
+
+fn room() -> Turn {
     static ROOM: OnceLock<Mutex<Room>> = OnceLock::new();
     let make = || {
         support::one_thread();
@@ -46,7 +55,8 @@ fn room() -> MutexGuard<'static, Room> {
         torchfile::write(&assets.join("hubert_base.pt"), &Value::dict([("model", Value::ordered(model))])).unwrap();
         Mutex::new(Room { folder, golden: Golden::open("pipeline") })
     };
-    ROOM.get_or_init(make).lock().unwrap_or_else(PoisonError::into_inner)
+    let draws = support::only_me_draws();
+    Turn { room: ROOM.get_or_init(make).lock().unwrap_or_else(PoisonError::into_inner), _draws: draws }
 }
 
 impl Room {

@@ -1,9 +1,7 @@
 //! R7, R8, R14, R28: damaged and lying sound files, files that cannot be read, odd names. Nothing panics, nothing hangs, each
 //! is named with its reason, the good ones are used, and nothing that is not a number reaches a file that training reads.
 
-#[path = "support/allocations.rs"]
-mod allocations;
-
+use crate::support::{allocations, only};
 use rvc_run::assets::Store;
 use rvc_run::audio::{Audio, io};
 use rvc_run::cache::Cache;
@@ -553,7 +551,7 @@ fn prepare_as_nobody(room: &Room) -> Option<String> {
     } else {
         std::process::Command::new(test)
     };
-    command.args(["--exact", "child_that_prepares", "--nocapture"]).env("RVC_TEST_DAMAGED", room.workspace.root());
+    command.args(only(module_path!(), "child_that_prepares")).env("RVC_TEST_DAMAGED", room.workspace.root());
     let output = command.output().ok()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     text.contains("ended").then_some(text).or_else(|| {

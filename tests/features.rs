@@ -1,7 +1,6 @@
 //! f0 against the numbers of the Python reference, the quantiser, the built-in content encoder, NumPy files.
 
-mod support;
-
+use crate::support::{self, Golden};
 use rvc_run::Kind;
 use rvc_run::assets::Store;
 use rvc_run::config::Config;
@@ -9,7 +8,6 @@ use rvc_run::features::{Setup, content, f0, npy};
 use rvc_run::files::Workspace;
 use rvc_run::task::Task;
 use std::path::Path;
-use support::Golden;
 use tch::Tensor;
 
 /// Frames within this many of an edge of a voiced run are not compared, as the manifest says.

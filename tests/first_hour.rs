@@ -5,21 +5,15 @@
 
 #![cfg(unix)]
 
-mod support;
-
-#[path = "first_hour/next.rs"]
 mod next;
-#[path = "first_hour/options.rs"]
 mod options;
-#[path = "first_hour/starts.rs"]
 mod starts;
-#[path = "first_hour/ui.rs"]
 mod ui;
 
+use crate::support::speech::{voice_like, write_wav};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use support::speech::{voice_like, write_wav};
 
 /// A workspace in a temp folder, with the project's recipes.
 struct Workspace {

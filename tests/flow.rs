@@ -2,13 +2,12 @@
 //!
 //! Tiny networks and seconds of made speech-like sound; every run is its own process in its own workspace.
 
-mod support;
-
+use crate::support;
+use crate::support::speech::{voice_like, write_wav};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
-use support::speech::{voice_like, write_wav};
 
 /// Every run uses one libtorch thread: sums then have one order, and bit-identity does not depend on the machine's load.
 const ONE_THREAD: [&str; 2] = ["--threads", "1"];

@@ -1,6 +1,7 @@
 //! Recordings in every format that the field uses: as long as what was put in, and not a sample late; and the same for files
 //! that were joined, cut or that lie about their length, against ffmpeg. Made with ffmpeg, where it is installed.
 
+use crate::support::only;
 use rvc_run::Kind;
 use rvc_run::audio::{Audio, io};
 use rvc_run::task::Task;
@@ -224,7 +225,7 @@ fn opus_is_decoded_to_the_samples_of_libopus_without_ffmpeg() {
         assert!(difference < OPUS_DIFFERENCE, "{name}: {difference}");
         // ... and that was our own work.
         let child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "child_that_loads", "--nocapture"])
+            .args(only(module_path!(), "child_that_loads"))
             .env("RVC_TEST_LOAD", &path)
             .env("PATH", "")
             .output()

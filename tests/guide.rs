@@ -3,9 +3,7 @@
 
 #![cfg(unix)]
 
-#[path = "guide/claims.rs"]
 mod claims;
-#[path = "guide/words.rs"]
 mod words;
 
 use rvc_run::guide::{self, GUIDES};

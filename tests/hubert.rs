@@ -1,9 +1,6 @@
 //! HuBERT at full size against the Python reference: network, both spellings, batches, long clips, files that do not fit.
 
-mod support;
-#[path = "support/weights.rs"]
-mod weights;
-
+use crate::support::{self, Golden, weights};
 use rvc_run::assets::Store;
 use rvc_run::config::Config;
 use rvc_run::features::Setup;
@@ -15,7 +12,6 @@ use rvc_run::{Error, Kind};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
-use support::Golden;
 use tch::{Device, Tensor};
 
 /// What a clip's numbers may differ by when others are in its batch: the order of additions inside libtorch.

@@ -4,14 +4,10 @@
 
 #![cfg(unix)]
 
-mod support;
-
-#[path = "support/python.rs"]
-mod python;
-
+use crate::support::python;
+use crate::support::speech::{voice_like, write_wav};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use support::speech::{voice_like, write_wav};
 
 /// The program in `folder`; the user's own files and settings are out of sight.
 fn program(path: impl AsRef<Path>, folder: &Path) -> Command {

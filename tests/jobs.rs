@@ -5,9 +5,7 @@
 
 #![cfg(unix)]
 
-#[path = "support/speech.rs"]
-mod speech;
-
+use crate::support::{only, speech};
 use rvc_run::Kind;
 use rvc_run::jobs::{self, Backend, Job, Options, Outcome, SlurmOptions, Status};
 use rvc_run::task::{Event, Task};
@@ -479,7 +477,7 @@ fn start_controller(place: &Place) -> std::process::Child {
     // Its panic is this test's to tell; a killed one has nothing to say.
     let words = std::fs::File::create(place.path("controller.log")).unwrap();
     Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "controller", "--nocapture"])
+        .args(only(module_path!(), "controller"))
         .env("JOBS_TEST_DIR", place.0.path())
         .stdin(Stdio::null())
         .stdout(Stdio::null())

@@ -1,8 +1,7 @@
 //! MLflow: what a run measured arrives exactly once, whatever the server does; checked with a server that fails on purpose, and
 //! with the real one where it is installed.
 
-mod support;
-
+use crate::support::mlflow::{Fault, Point, Server};
 use rvc_run::files::{self, Workspace};
 use rvc_run::task::{Event, Task};
 use rvc_run::track::mlflow::Place;
@@ -11,7 +10,6 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use support::mlflow::{Fault, Point, Server};
 
 fn workspace() -> (tempfile::TempDir, Workspace) {
     let folder = tempfile::tempdir().unwrap();

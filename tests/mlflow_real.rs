@@ -1,10 +1,7 @@
 //! MLflow itself: what a training recorded is what its server's API and its file store say, point for point and byte for byte; also
 //! after the server was killed. Needs a Python with mlflow (tests/support/python_with_torch.py), else the tests skip themselves.
 
-#[path = "support/python.rs"]
-mod python;
-mod support;
-
+use crate::support::{self, python};
 use rvc_run::files::{self, Workspace};
 use rvc_run::task::Task;
 use rvc_run::track::mlflow::{PARENT, Place};

@@ -1,13 +1,11 @@
 //! The networks, spectra and losses against the Python reference's numbers, full size.
 
-mod support;
-
+use crate::support::{self, Glide, Golden, fill, integers};
 use rvc_run::config::Config;
 use rvc_run::config::choices::SineGenerator;
 use rvc_run::models::{Discriminator, InferInput, Pitch, Synthesizer, SynthesizerConfig, TrainInput, Window};
 use rvc_run::nn::{Params, Spectral};
 use rvc_run::train::loss;
-use support::{Glide, Golden, fill, integers};
 use tch::{Device, Kind, Tensor};
 
 /// Last digits printed in the golden README are float32 ones.

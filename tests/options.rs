@@ -5,8 +5,7 @@
 
 #![allow(clippy::float_cmp, reason = "what an option must leave alone is equal to the bit")]
 
-mod support;
-
+use crate::support::speech::voice_like;
 use rvc_run::assets::Store;
 use rvc_run::audio::activity::Activity;
 use rvc_run::audio::slice::{self, Reason};
@@ -22,7 +21,6 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
-use support::speech::voice_like;
 
 const RATE: u32 = 32000;
 

@@ -1,9 +1,6 @@
 //! CREPE and FCPE at full size against torchcrepe and torchfcpe: networks, decoding, batches, files that do not fit.
 
-mod support;
-#[path = "support/weights.rs"]
-mod weights;
-
+use crate::support::{self, Golden, weights};
 use rvc_run::Kind;
 use rvc_run::assets::Store;
 use rvc_run::config::Config;
@@ -14,7 +11,6 @@ use rvc_run::models::fcpe::Fcpe;
 use rvc_run::task::Task;
 use rvc_run::torchfile::{self, Value};
 use std::path::{Path, PathBuf};
-use support::Golden;
 use tch::{Device, Tensor};
 
 /// What a clip's numbers may differ by when others are in its batch: the order of additions inside libtorch.

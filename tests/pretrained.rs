@@ -1,13 +1,6 @@
 //! The whole flow on the field's pretrained files: full-size synthetic ones in their own containers, on the quickstart speech.
 
-#[path = "support/pickle.rs"]
-mod pickle;
-#[path = "support/pretrained.rs"]
-mod pretrained;
-mod support;
-#[path = "support/weights.rs"]
-mod weights;
-
+use crate::support::pretrained;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 

@@ -2,12 +2,7 @@
 
 #![allow(clippy::float_cmp, reason = "these numbers are to be equal to the last bit")]
 
-#[path = "support/allocations.rs"]
-mod allocations;
-#[path = "support/python.rs"]
-mod python;
-mod support;
-
+use crate::support::{self, Golden, allocations, python};
 use rvc_run::Kind;
 use rvc_run::audio::io;
 use rvc_run::cache::Cache;
@@ -18,7 +13,6 @@ use rvc_run::{Result, files, npy};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
-use support::Golden;
 use tch::{Device, Tensor};
 
 const NEIGHBOURS: usize = 8;

@@ -1,9 +1,6 @@
 //! RMVPE at full size against the Python reference: front end, network, decoding, batches, files that do not fit.
 
-mod support;
-#[path = "support/weights.rs"]
-mod weights;
-
+use crate::support::{self, Golden, weights};
 use rvc_run::assets::Store;
 use rvc_run::config::Config;
 use rvc_run::features::{Setup, f0};
@@ -14,7 +11,6 @@ use rvc_run::torchfile;
 use rvc_run::{Kind, Result};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
-use support::Golden;
 use tch::{Device, Tensor};
 
 /// What a clip's numbers may differ by when others are in its batch: the order of additions inside libtorch.

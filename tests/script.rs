@@ -1,15 +1,10 @@
 //! The script host: engine, parameters, checker, imports, messages, docs. Scripts run in a temporary workspace; nothing here
 //! trains or reads sound.
 
-#[path = "script/arrays.rs"]
 mod arrays;
-#[path = "script/fields.rs"]
 mod fields;
-#[path = "script/habits.rs"]
 mod habits;
-#[path = "script/settings.rs"]
 mod settings;
-#[path = "script/values.rs"]
 mod values;
 
 use rhai::Map;

@@ -1,8 +1,7 @@
 //! TensorBoard: what a run measured is what TensorBoard's own readers find, once, also after kills; needs a Python with
 //! tensorboard (tests/support/python_with_torch.py). What needs none is tested in src/track/tensorboard.rs.
 
-mod support;
-
+use crate::support;
 use base64::Engine;
 use rvc_run::files::{self, Workspace};
 use rvc_run::task::{Event, Task};

@@ -1,31 +1,16 @@
 //! PyTorch files: sound, odd, broken and hostile ones are read; written ones open in Python.
 
-#[path = "support/allocations.rs"]
-mod allocations;
-#[path = "support/pickle.rs"]
-mod pickle;
-#[path = "support/python.rs"]
-mod python;
-mod support;
-
-#[path = "torchfile/broken.rs"]
 mod broken;
-#[path = "torchfile/hostile.rs"]
 mod hostile;
-#[path = "torchfile/machine.rs"]
 mod machine;
-#[path = "torchfile/names.rs"]
 mod names;
-#[path = "torchfile/sound.rs"]
 mod sound;
-#[path = "torchfile/sweep.rs"]
 mod sweep;
-#[path = "torchfile/written.rs"]
 mod written;
 
+use crate::support::golden_path;
 use rvc_run::{Kind, Result, torchfile};
 use std::path::{Path, PathBuf};
-use support::golden_path;
 use tch::Tensor;
 
 /// A file of the golden set.

@@ -1,8 +1,6 @@
 //! The file of a voice: told apart, extracted, merged, renamed, described.
 
-#[path = "support/mod.rs"]
-mod support;
-
+use crate::support;
 use rvc_run::config::Config;
 use rvc_run::models::{Synthesizer, SynthesizerConfig};
 use rvc_run::torchfile::{self, Plain, Value};

@@ -5,8 +5,9 @@
 //! there (convert_reference.py). Weights are random; the arithmetic is the same for any.
 
 mod common;
-#[path = "../support/mod.rs"]
-mod support;
+#[path = "../support/formula.rs"]
+#[allow(dead_code, reason = "a benchmark uses a part of it")]
+mod formula;
 #[path = "../support/weights.rs"]
 mod weights;
 
@@ -163,7 +164,7 @@ fn conversion(root: &Path, seconds: f64, rounds: usize) -> rvc_run::Result<Vec<f
     voice::write(&path, filled.iter().map(|(key, tensor)| (key.as_str(), tensor.shallow_clone())), about)?;
     let models = Models::new(Store::new(&Workspace::new(root)));
     let converter = Converter::open(&path, &models, &Equipment::default())?;
-    let glide = support::Glide {
+    let glide = formula::Glide {
         from_hz: 150.0,
         to_hz: 270.0,
         harmonics: 6,

@@ -8,8 +8,9 @@
 //! With `--memory` nothing is timed: a minute of clips is extracted, then ten, then an hour, and the peak memory after each is told.
 
 mod common;
-#[path = "../support/mod.rs"]
-mod support;
+#[path = "../support/formula.rs"]
+#[allow(dead_code, reason = "a benchmark uses a part of it")]
+mod formula;
 #[path = "../support/weights.rs"]
 mod weights;
 
@@ -248,7 +249,7 @@ fn many(seconds: f64) -> usize {
 
 fn clip(seconds: f64) -> Vec<f32> {
     let glide =
-        support::Glide { from_hz: 150.0, to_hz: 270.0, harmonics: 6, amplitude: 0.18, noise: 0.02, sample_rate: RATE };
+        formula::Glide { from_hz: 150.0, to_hz: 270.0, harmonics: 6, amplitude: 0.18, noise: 0.02, sample_rate: RATE };
     glide.samples("", "bench.noise", (seconds * RATE) as usize)
 }
 

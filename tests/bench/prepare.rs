@@ -4,8 +4,9 @@
 //! The recordings are made of the quickstart's speech: each begins somewhere else in it, at another speed and level.
 
 mod common;
-#[path = "../support/mod.rs"]
-mod support;
+#[path = "../support/formula.rs"]
+#[allow(dead_code, reason = "a benchmark uses a part of it")]
+mod formula;
 #[path = "../support/weights.rs"]
 mod weights;
 

@@ -1,6 +1,7 @@
 //! What is checked before the work, in which order, and that a start that is refused leaves nothing behind.
 
 use super::*;
+use crate::support;
 use rvc_run::files::Lock;
 
 /// A start that must fail with an error of the kind `code`, all of whose `words` it says, and leave no run behind. What it says.

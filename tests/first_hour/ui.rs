@@ -1,6 +1,7 @@
 //! `rvc-run ui`: MLflow started, waited for, ended with all that it started; or the server named that has the runs.
 
 use super::*;
+use crate::support::{only, skipped};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
@@ -49,9 +50,10 @@ impl Place {
 
     /// Starts a worker of its own, notes what it was called with, and serves.
     fn serving() -> Self {
-        Self::with_mlflow(
-            "sleep 600 & echo $! > worker\necho \"$MLFLOW_ALLOW_FILE_STORE $*\" > called\nexport RVC_TEST_PORT=$5\nexec \"$RVC_TEST_EXE\" --exact ui::fake_mlflow --nocapture",
-        )
+        let server = only(module_path!(), "fake_mlflow").join(" ");
+        Self::with_mlflow(&format!(
+            "sleep 600 & echo $! > worker\necho \"$MLFLOW_ALLOW_FILE_STORE $*\" > called\nexport RVC_TEST_PORT=$5\nexec \"$RVC_TEST_EXE\" {server}",
+        ))
     }
 
     fn ui(&self, mode: &str) -> Command {
@@ -165,12 +167,12 @@ fn runs_on_a_server_are_named_with_its_address() {
 #[test]
 fn a_real_mlflow_shows_the_runs() {
     let Some(python) = std::env::var_os("RVC_TEST_PYTHON").map(PathBuf::from) else {
-        support::skipped("RVC_TEST_PYTHON names no Python with MLflow");
+        skipped("RVC_TEST_PYTHON names no Python with MLflow");
         return;
     };
     let bin = python.parent().unwrap().to_owned();
     if !bin.join("mlflow").is_file() {
-        support::skipped("the Python of RVC_TEST_PYTHON has no MLflow");
+        skipped("the Python of RVC_TEST_PYTHON has no MLflow");
         return;
     }
     let place = Place::with_mlflow("exit 1");

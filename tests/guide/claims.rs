@@ -156,9 +156,7 @@ impl Place {
             ["bench", name, ..] if !has("Cargo.toml", &format!("[[bench]]\nname = \"{name}\"")) => {
                 "there is no such benchmark"
             }
-            ["test", "--test", name] if !checkout().join(format!("tests/{name}.rs")).is_file() => {
-                "there is no such test"
-            }
+            ["test", name] if !checkout().join(format!("tests/{name}.rs")).is_file() => "there is no such test",
             ["fetch", flag] if !has("xtask/src/main.rs", &format!("\"{flag}\"")) => "there is no such flag",
             [name, ..]
                 if !text_of(Path::new("xtask/src/main.rs")).lines().any(|line| {
@@ -204,7 +202,7 @@ fn a_command_with_a_mistake_is_caught() {
         "rvc-run train_voice anna --no-indexx    # a comment",
         "mkdir -p data && rvc-run list everything",
         "cargo xtask bench nothing",
-        "cargo xtask test --test nothing",
+        "cargo xtask test nothing",
         "cargo xtask instal",
         "cargo xtask run recipes/quickstat.rhai",
         "sudo make install",

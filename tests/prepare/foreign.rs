@@ -1,7 +1,7 @@
 //! Files that belong to somebody else.
 
-use crate::recordings::record;
-use crate::room::{clip, config, five, rows};
+use super::room::{clip, config, five, rows};
+use crate::support::recordings::record;
 use rvc_run::cache::Cache;
 use rvc_run::files;
 use rvc_run::prepare;

@@ -1,7 +1,8 @@
 //! What a kill, a second process or a moving target may do.
 
-use crate::recordings::{child_root, kill_child, record, say_started, snapshot};
-use crate::room::{clean_rebuild, config, five, rows};
+use super::room::{clean_rebuild, config, five, rows};
+use crate::support::only;
+use crate::support::recordings::{child_root, kill_child, record, say_started, snapshot};
 use rvc_run::Kind;
 use rvc_run::cache::Cache;
 use rvc_run::files::{self, Lock, Workspace};
@@ -27,7 +28,7 @@ fn killed_at_any_moment_the_next_run_ends_like_an_undisturbed_one() {
     let room = five();
     let whole = clean_rebuild(&room);
     for delay in [5, 15, 25, 40, 60, 80, 110, 150, 200, 260] {
-        kill_child("kill::child_that_prepares", room.workspace.root(), delay);
+        kill_child(&only(module_path!(), "child_that_prepares"), room.workspace.root(), delay);
         // A file list is only there when everything it names is.
         if room.logs().join("filelist.txt").exists() {
             for field in rows(&room).iter().flat_map(|row| row.split('|').take(4)) {

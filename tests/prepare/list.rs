@@ -1,7 +1,7 @@
 //! The file list, and who speaks in it.
 
-use crate::recordings::{record, snapshot};
-use crate::room::{clean_rebuild, clip, config, five, room, rows};
+use super::room::{clean_rebuild, clip, config, five, room, rows};
+use crate::support::recordings::{record, snapshot};
 use rvc_run::audio::io;
 use rvc_run::config::Config;
 use rvc_run::task::{Event, Task};

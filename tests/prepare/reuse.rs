@@ -1,7 +1,7 @@
 //! What is made and what is reused after which change.
 
-use crate::recordings::{RATE, copy_tree, record, snapshot};
-use crate::room::{Room, clean_rebuild, clip, config, five, listening, room, rows};
+use super::room::{Room, clean_rebuild, clip, config, five, listening, room, rows};
+use crate::support::recordings::{RATE, copy_tree, record, snapshot};
 use rvc_run::audio::io;
 use rvc_run::config::Config;
 use rvc_run::files::{self, Workspace};

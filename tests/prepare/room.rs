@@ -1,6 +1,6 @@
 //! The workspace that the tests of preparation work in.
 
-use crate::recordings::{copy_tree, record, snapshot};
+use crate::support::recordings::{copy_tree, record, snapshot};
 use rvc_run::assets::Store;
 use rvc_run::cache::Cache;
 use rvc_run::config::Config;

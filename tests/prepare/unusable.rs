@@ -1,7 +1,7 @@
 //! What cannot be used, and what is said of it.
 
-use crate::recordings::{RATE, record, record_stereo};
-use crate::room::{config, five, listening, room, rows};
+use super::room::{config, five, listening, room, rows};
+use crate::support::recordings::{RATE, record, record_stereo};
 use rvc_run::Kind;
 use rvc_run::audio::io;
 use rvc_run::cache::Cache;

@@ -1,11 +1,17 @@
 //! What the tests of several areas share.
 
-#![allow(dead_code, unused_imports, reason = "every test binary uses its own part of this module")]
-
+pub mod allocations;
 pub mod formula;
 pub mod golden;
+pub mod http;
 pub mod mlflow;
+pub mod pickle;
+pub mod pretrained;
+pub mod python;
+pub mod recordings;
 pub mod speech;
+pub mod voice;
+pub mod weights;
 
 pub use formula::{Glide, fill, fill_params, fill_rule, integers, uniform};
 pub use golden::{Golden, assert_close, golden_path, golden_salt};
@@ -18,7 +24,7 @@ pub fn one_thread() {
     tch::set_num_threads(1);
 }
 
-/// Keeps other tests of the same program from drawing: libtorch's CPU generator is one for all threads. Hold it in every test
+/// Keeps other tests from drawing: libtorch's CPU generator is one for all threads. Hold it in every test
 /// that draws numbers whose values matter, or that draws at all beside such tests.
 pub fn only_me_draws() -> std::sync::MutexGuard<'static, ()> {
     static LOCK: std::sync::Mutex<()> = std::sync::Mutex::new(());
@@ -26,8 +32,8 @@ pub fn only_me_draws() -> std::sync::MutexGuard<'static, ()> {
     LOCK.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-/// An empty folder for what all tests of one program share: a static is never dropped, so that a temporary folder in it would stay
-/// for good. `name` is the program's; the next run empties it.
+/// An empty folder for what the tests of an area share: a static is never dropped, so that a temporary folder in it would stay for
+/// good. `name` is the area's; the next run empties it.
 pub fn shared_folder(name: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     match std::fs::remove_dir_all(&folder) {
@@ -35,6 +41,14 @@ pub fn shared_folder(name: &str) -> PathBuf {
         _ => std::fs::create_dir_all(&folder).unwrap(),
     }
     folder
+}
+
+/// The arguments with which this test program runs one test only and shows what it prints, for a test whose work needs a process of its
+/// own. `module` is what `module_path!()` gives where the test is.
+pub fn only(module: &str, name: &str) -> [String; 3] {
+    // The test runner leaves out the name of the program.
+    let (_, module) = module.split_once("::").expect("a module below the root");
+    ["--exact".into(), format!("{module}::{name}"), "--nocapture".into()]
 }
 
 /// Says that a part of a test did not run. Straight to stderr: the test runner hides what a passing test prints.

@@ -1,7 +1,5 @@
 //! Pickles and their containers byte by byte: what the product's writer never writes, and what no sound tool would.
 
-#![allow(dead_code, reason = "every test binary uses its own part of this module")]
-
 use std::io::{Cursor, Write};
 use zip::write::{SimpleFileOptions, ZipWriter};
 

@@ -1,10 +1,8 @@
 //! The field's pretrained files at full size and in their own containers, filled by the golden weight rule.
 
-#![allow(dead_code, reason = "every test binary uses its own part of this module")]
-
-use crate::pickle::{Pickle, checkpoint};
-use crate::support::golden_salt;
-use crate::weights::{filled, listed};
+use super::golden_salt;
+use super::pickle::{Pickle, checkpoint};
+use super::weights::{filled, listed};
 use std::path::Path;
 use tch::{Kind, Tensor};
 

@@ -1,7 +1,5 @@
 //! A Python with torch and faiss, for tests that let the original libraries open what we write.
 
-#![allow(dead_code, reason = "every test binary uses its own part of this module")]
-
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -36,7 +34,7 @@ fn that_imports(library: &str) -> Option<PathBuf> {
     let found = candidates.into_iter().find(imports);
     assert!(found.is_some() || !is_named, "the Python named in RVC_TEST_PYTHON cannot import {library}");
     if found.is_none() {
-        crate::support::skipped(&format!("no Python with {library}; name one in RVC_TEST_PYTHON"));
+        super::skipped(&format!("no Python with {library}; name one in RVC_TEST_PYTHON"));
     }
     found
 }

@@ -1,7 +1,5 @@
 //! What the tests of preparation share: recordings of generated sound, and the state of a voice's folder.
 
-#![allow(dead_code, reason = "every test binary uses its own part of this module")]
-
 use rvc_run::audio::io;
 use rvc_run::files;
 use std::collections::BTreeMap;
@@ -96,17 +94,17 @@ pub fn say_started() {
     println!("{STARTED}");
 }
 
-/// Starts the test `name` of this test binary as a child that works in `root`, and kills it so many milliseconds after it said that
+/// Starts the [`only`] test of these arguments as a child that works in `root`, and kills it so many milliseconds after it said that
 /// it begins: loading the program takes longer (0.4 s) than most of the work, which a moment counted from the start would miss.
-pub fn kill_child(name: &str, root: &Path, milliseconds: u64) {
+pub fn kill_child(arguments: &[String], root: &Path, milliseconds: u64) {
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "--nocapture", name])
+        .args(arguments)
         .env(CHILD, root)
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    assert!(lines.any(|line| line.unwrap().ends_with(STARTED)), "the child {name} did not begin");
+    assert!(lines.any(|line| line.unwrap().ends_with(STARTED)), "the child {arguments:?} did not begin");
     std::thread::sleep(std::time::Duration::from_millis(milliseconds));
     child.kill().unwrap();
     child.wait().unwrap();

@@ -1,6 +1,6 @@
 //! A prepared voice made by formula: wavs, content, f0 and the file list that names them.
 
-use crate::support::{Glide, fill};
+use super::{Glide, fill};
 use rvc_run::{audio, npy};
 use std::path::{Path, PathBuf};
 use tch::Tensor;

@@ -1,8 +1,6 @@
 //! Weight files of full size by the fill rule, for networks that are only run.
 
-#![allow(dead_code, reason = "every test binary uses its own part of this module")]
-
-use crate::support::fill_rule;
+use super::formula::fill_rule;
 use rvc_run::torchfile::{self, Value};
 use std::path::Path;
 use tch::{Kind, Tensor};

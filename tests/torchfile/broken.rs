@@ -1,9 +1,9 @@
 //! Broken files: cut short, altered, or with a container that lies about itself.
 
-use crate::hostile::assert_harmless;
-use crate::pickle::{Pickle, checkpoint, stream, stream_head, zip, zip_with};
+use super::hostile::assert_harmless;
+use super::{Random, assert_refused_or_inert, checkpoint as golden, read_all, rewrite};
 use crate::support::Golden;
-use crate::{Random, assert_refused_or_inert, checkpoint as golden, read_all, rewrite};
+use crate::support::pickle::{Pickle, checkpoint, stream, stream_head, zip, zip_with};
 use rvc_run::torchfile::{self, TorchFile};
 use rvc_run::{Kind, Result};
 use std::path::PathBuf;

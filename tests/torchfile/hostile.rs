@@ -2,9 +2,9 @@
 //!
 //! The golden ones were seen to run in Python's pickle; each would leave a file, its canary, in the current folder.
 
-use crate::allocations::peak_of;
+use super::{assert_refused_or_inert, checkpoint, read_all};
 use crate::support::Golden;
-use crate::{assert_refused_or_inert, checkpoint, read_all};
+use crate::support::allocations::peak_of;
 use rvc_run::{Kind, torchfile};
 use std::path::Path;
 use std::time::{Duration, Instant};

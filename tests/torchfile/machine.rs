@@ -1,8 +1,8 @@
 //! The pickle machine: every opcode and every protocol, and the tricks that confuse parsers.
 
-use crate::checkpoint as golden;
-use crate::hostile::assert_harmless;
-use crate::pickle::{Pickle, checkpoint};
+use super::checkpoint as golden;
+use super::hostile::assert_harmless;
+use crate::support::pickle::{Pickle, checkpoint};
 use rvc_run::torchfile::{self, Plain, TorchFile};
 use rvc_run::{Kind, Result};
 
@@ -310,7 +310,7 @@ fn bombs_cost_no_more_than_their_size_allows() {
         // Folded to a thousandth of its size as well.
         let options = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Deflated);
         let entries = [("a/data.pkl", &pickle[..]), ("a/data/0", &[0; 16])];
-        std::fs::write(&path, crate::pickle::zip_with(&entries, options)).unwrap();
+        std::fs::write(&path, crate::support::pickle::zip_with(&entries, options)).unwrap();
         assert_harmless(&format!("{label}, deflated"), &path);
     }
 }
@@ -321,15 +321,15 @@ fn mutated_pickles_with_sound_checksums_are_refused_or_inert() {
         let pickle = pickle_of(name);
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("mutant.pth");
-        let mut random = crate::Random::new(name);
+        let mut random = super::Random::new(name);
         for i in 0..2000 {
             let mut mutant = pickle.clone();
             for _ in 0..=random.below(3) {
                 let at = random.below(mutant.len());
                 mutant[at] ^= 1 + random.below(255) as u8;
             }
-            crate::rewrite(&path, &checkpoint(&mutant, &[]));
-            crate::assert_refused_or_inert(&format!("{name} mutant {i}"), &crate::read_all(&path));
+            super::rewrite(&path, &checkpoint(&mutant, &[]));
+            super::assert_refused_or_inert(&format!("{name} mutant {i}"), &super::read_all(&path));
         }
     }
 }

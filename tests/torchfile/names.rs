@@ -1,8 +1,8 @@
 //! The name of a file, which torch writes into it, and what may stand around a zip decide nothing.
 
-use crate::broken::{FOUR, Scratch, four};
-use crate::pickle::zip;
-use crate::python;
+use super::broken::{FOUR, Scratch, four};
+use crate::support::pickle::zip;
+use crate::support::python;
 
 const END: usize = 22;
 
@@ -64,7 +64,7 @@ fn a_file_of_any_name_is_opened_with_and_without_zip64_records() {
 
 #[test]
 fn what_stands_before_and_behind_a_zip_is_passed_over() {
-    let elsewhere = zip(&[("other/data.pkl", &crate::pickle::Pickle::new(2).op("N").stop())]);
+    let elsewhere = zip(&[("other/data.pkl", &crate::support::pickle::Pickle::new(2).op("N").stop())]);
     for letters in [1, 6, 20, 21, 22, 30, 76] {
         for zip64 in [false, true] {
             let bytes = saved(&"v".repeat(letters), zip64);

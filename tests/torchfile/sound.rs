@@ -1,7 +1,7 @@
 //! Files of the Python reference: every tensor and every plain value that the manifest knows.
 
+use super::{checkpoint, checksum, read_all};
 use crate::support::Golden;
-use crate::{checkpoint, checksum, read_all};
 use rvc_run::torchfile::{self, Plain, TorchFile};
 use serde_json::{Value as Json, json};
 

@@ -1,7 +1,7 @@
 //! Calls of a hundred dangerous functions in every form that a pickle can write them (reliability R9): never made.
 
-use crate::pickle::{Pickle, checkpoint, stream};
-use crate::read_all;
+use super::read_all;
+use crate::support::pickle::{Pickle, checkpoint, stream};
 use rvc_run::Kind;
 use rvc_run::torchfile::{self, Plain};
 use std::path::Path;

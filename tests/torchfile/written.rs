@@ -1,6 +1,6 @@
 //! What is written is read back, by us and by Python.
 
-use crate::python;
+use crate::support::python;
 use rvc_run::torchfile::{self, Plain, Value};
 use tch::Tensor;
 

@@ -1,6 +1,6 @@
 //! The moving average of the generator: its rule, and that training neither notices it nor loses it.
 
-use crate::room::{Room, alone, config};
+use super::room::{Room, alone, config};
 use rvc_run::models::{Synthesizer, SynthesizerConfig};
 use rvc_run::task::Task;
 use rvc_run::torchfile;

@@ -1,8 +1,8 @@
 //! Six steps of the full networks against the Python reference (golden case train_curve).
 
-use crate::room::{Room, alone, config};
+use super::room::{Room, alone, config};
+use crate::support::voice::{self, Made};
 use crate::support::{Golden, assert_close, fill_params};
-use crate::voice::{self, Made};
 use rvc_run::config::Config;
 use rvc_run::nn::Params;
 use rvc_run::task::Task;
@@ -15,8 +15,6 @@ use tch::{Device, Kind, Tensor};
 #[test]
 fn batches_and_six_steps_equal_the_references() {
     let _turn = alone();
-    // The full networks keep two cores busy.
-    tch::set_num_threads(2);
     let golden = Golden::open("train_curve");
     let folder = tempfile::tempdir().unwrap();
     let samples = [38137, 33348, 36159, 31370];

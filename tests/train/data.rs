@@ -1,6 +1,6 @@
 //! The data set: which clips are used, which are left out, and that memory does not change the batches.
 
-use crate::room::{Room, config, warnings, watched};
+use super::room::{Room, config, warnings, watched};
 use crate::support::assert_close;
 use rvc_run::task::Task;
 use rvc_run::train::data::dataset_within;

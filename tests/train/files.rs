@@ -1,8 +1,8 @@
 //! What training writes, as others read it: checkpoints and voices in Python, config.json, train.log.
 
-use crate::python;
-use crate::room::{Room, alone, config};
+use super::room::{Room, alone, config};
 use crate::support::golden_path;
+use crate::support::python;
 use rvc_run::config::Config;
 use rvc_run::task::Task;
 use rvc_run::torchfile;

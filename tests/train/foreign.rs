@@ -1,6 +1,6 @@
 //! Going on with what other programs trained: their checkpoints, config.json, file lists and silence.
 
-use crate::room::{Room, alone, config, exact, warnings, watched};
+use super::room::{Room, alone, config, exact, warnings, watched};
 use rvc_run::Kind::{ConfigMismatch, NotFound};
 use rvc_run::audio::io;
 use rvc_run::config::Config;

@@ -1,6 +1,6 @@
 //! Trainings that start from pretrained networks.
 
-use crate::room::{Room, alone, config, watched};
+use super::room::{Room, alone, config, watched};
 use rvc_run::config::Config;
 use rvc_run::models::{Discriminator, Synthesizer, SynthesizerConfig};
 use rvc_run::nn::Params;

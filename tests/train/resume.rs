@@ -1,6 +1,6 @@
 //! Stopping and going on: the same numbers and the same files as without a stop, and no silent restart.
 
-use crate::room::{Room, alone, config, exact, warnings, watched};
+use super::room::{Room, alone, config, exact, warnings, watched};
 use rvc_run::task::Task;
 use rvc_run::train::{Metrics, Trainer};
 use rvc_run::{Error, Kind};

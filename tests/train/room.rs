@@ -1,6 +1,6 @@
 //! A folder with a small voice and its training, and what the tests watch of it.
 
-use crate::voice::{self, Made};
+use crate::support::voice::{self, Made};
 use rvc_run::Result;
 use rvc_run::assets::Store;
 use rvc_run::config::Config;

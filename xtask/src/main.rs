@@ -19,8 +19,8 @@ cargo xtask: builds, runs, tests and measures rvc-run
 
   cargo xtask run RECIPE [ARGS]    run a recipe:  cargo xtask run recipes/quickstart.rhai
                                    anything that rvc-run understands works:  cargo xtask run doctor
-  cargo xtask test [FILTER]        all tests, or those whose name contains FILTER;
-                                   one area:  cargo xtask test --test audio
+  cargo xtask test [FILTER]        all tests, or those whose name contains FILTER:
+                                   cargo xtask test audio    (an area: its own tests are in tests/audio.rs)
   cargo xtask bench NAME [ARGS]    one benchmark of tests/bench:  cargo xtask bench step --rounds 6
   cargo xtask install              put rvc-run on the PATH (into cargo's bin folder)
   cargo xtask wheel [DIR]          make a Python wheel in DIR (target/wheels): `pip install` or `uvx` of the file gives rvc-run
