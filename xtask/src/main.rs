@@ -19,8 +19,9 @@ cargo xtask: builds, runs, tests and measures rvc-run
 
   cargo xtask run RECIPE [ARGS]    run a recipe:  cargo xtask run recipes/quickstart.rhai
                                    anything that rvc-run understands works:  cargo xtask run doctor
-  cargo xtask test [FILTER]        all tests, or those whose name contains FILTER:
-                                   cargo xtask test audio    (an area: its own tests are in tests/audio.rs)
+  cargo xtask test [FILTER]        the tests that take seconds, or those of them whose name contains FILTER:
+                                   cargo xtask test audio::    the area of tests/audio.rs
+  cargo xtask test --all [FILTER]  every test: also full-size networks, long walks, real MLflow
   cargo xtask bench NAME [ARGS]    one benchmark of tests/bench:  cargo xtask bench step --rounds 6
   cargo xtask install              put rvc-run on the PATH (into cargo's bin folder)
   cargo xtask wheel [DIR]          make a Python wheel in DIR (target/wheels): `pip install` or `uvx` of the file gives rvc-run
@@ -49,7 +50,7 @@ fn main() -> ExitCode {
             Ok(ExitCode::SUCCESS)
         }
         "run" => run(&args),
-        "test" => cargo_with("test", &["--workspace", "--no-fail-fast"], &args),
+        "test" => test(&args),
         "bench" => bench(&args),
         "install" => install(),
         "wheel" => wheel(&args),
@@ -76,6 +77,32 @@ fn run(args: &[OsString]) -> Outcome {
     found.for_programs(&mut command);
     command.args(args);
     become_program(command)
+}
+
+fn test(args: &[OsString]) -> Outcome {
+    let mut command = cargo(&find()?, "test");
+    command.args(["--workspace", "--no-fail-fast"]).args(test_arguments(args));
+    // The tests run beside each other, one a core. More threads in each would only wait for each other.
+    if std::env::var_os("OMP_NUM_THREADS").is_none() {
+        command.env("OMP_NUM_THREADS", "1");
+    }
+    wait(command)
+}
+
+/// What follows `cargo test` for what follows `cargo xtask test`: `--all` takes the tests in that are marked as slow.
+fn test_arguments(args: &[OsString]) -> Vec<OsString> {
+    let split = args.iter().position(|arg| arg == "--").unwrap_or(args.len());
+    let (ours, runners) = args.split_at(split);
+    let mut all: Vec<OsString> = ours.iter().filter(|arg| *arg != "--all").cloned().collect();
+    let slow_too = all.len() < ours.len();
+    all.extend(runners.iter().cloned());
+    if slow_too {
+        if runners.is_empty() {
+            all.push("--".into());
+        }
+        all.push("--include-ignored".into());
+    }
+    all
 }
 
 fn bench(args: &[OsString]) -> Outcome {
@@ -281,6 +308,17 @@ mod tests {
                      {\"reason\":\"build-finished\",\"success\":true}\n";
         assert_eq!(executable(lines).as_deref(), Some("C:\\t\\rvc-run.exe"));
         assert_eq!(executable("{\"executable\":null}"), None);
+    }
+
+    #[test]
+    fn all_takes_the_slow_tests_in_wherever_it_stands() {
+        let told = |args: &[&str]| {
+            let args: Vec<OsString> = args.iter().map(OsString::from).collect();
+            test_arguments(&args).into_iter().map(|arg| arg.into_string().unwrap()).collect::<Vec<_>>()
+        };
+        assert_eq!(told(&["--locked", "audio"]), ["--locked", "audio"]);
+        assert_eq!(told(&["--all"]), ["--", "--include-ignored"]);
+        assert_eq!(told(&["audio", "--all", "--", "--nocapture"]), ["audio", "--", "--nocapture", "--include-ignored"]);
     }
 
     #[test]
