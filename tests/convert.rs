@@ -106,9 +106,9 @@ impl Room {
             index_rate: number("index_rate"),
             protect: number("protect"),
             rms_mix_rate: number("rms_mix_rate"),
-            filter_radius: 3,
+            filter_radius: given["filter_radius"].as_i64().unwrap_or(3),
             resample_sr: number("resample_sr") as i64,
-            seed: 1234,
+            seed: self.golden.numbers_behind("/seeding", "manual_seed(")[0],
             chunking: Chunking {
                 x_pad: seconds("x_pad", 1),
                 x_query: seconds("x_query", 6),

@@ -54,10 +54,11 @@ fn an_index_of_rvc_is_read_to_the_last_value() {
 /// The features that the golden index was built from, by the formula in its entry.
 fn golden_rows(golden: &Golden, n: usize, dim: usize) -> Vec<f32> {
     let (rows, columns) = (n as i64, dim as i64);
-    let centres = support::fill(&golden.salt, "index.centre", &[9, columns], 0.5, 0.0);
+    let shape = golden.numbers_behind("/input/features", "'index.centre' [");
+    let centres = support::fill(&golden.salt, "index.centre", &shape, 0.5, 0.0);
     let which = Tensor::arange(rows, (tch::Kind::Int64, tch::Device::Cpu)) * 7;
     let noise = support::fill(&golden.salt, "index.noise", &[rows, columns], 0.25, 0.0);
-    let mut values = floats(&(centres.index_select(0, &which.remainder(9)) + noise));
+    let mut values = floats(&(centres.index_select(0, &which.remainder(shape[0])) + noise));
     for row in (50..n).step_by(100) {
         values[row * dim..][..dim].iter_mut().for_each(|x| *x += 8.0);
     }
@@ -159,8 +160,9 @@ fn a_trained_path_leads_to_the_added_file() {
     let folder = tempfile::tempdir().unwrap();
     let trained = folder.path().join("trained_IVF7_Flat_nprobe_1_anna_v1.index");
     let source = support::golden_path("index_v1.index");
+    let vectors = Index::read(&source).unwrap().len();
     std::fs::copy(source, folder.path().join("added_IVF7_Flat_nprobe_1_anna_v1.index")).unwrap();
-    assert_eq!(Index::read(&trained).unwrap().len(), 300);
+    assert_eq!(Index::read(&trained).unwrap().len(), vectors);
     let missing = Index::read(Path::new("trained_IVF1.index")).err().unwrap();
     assert_eq!(missing.kind(), Kind::NotFound);
     assert!(missing.message().contains("trained_IVF1.index"), "what was given is named: {missing}");
@@ -170,6 +172,7 @@ fn a_trained_path_leads_to_the_added_file() {
 fn a_voice_may_have_the_words_trained_and_added_in_its_name() {
     let folder = tempfile::tempdir().unwrap();
     let source = support::golden_path("index_v1.index");
+    let vectors = Index::read(&source).unwrap().len();
     for voice in ["retrained", "trained", "added", "trained_added", "untrained_2", "trained_IVF"] {
         // Folder and file both have it; names of RVC, of its links, of Applio.
         let logs = folder.path().join(voice);
@@ -181,10 +184,10 @@ fn a_voice_may_have_the_words_trained_and_added_in_its_name() {
             format!("{voice}.index"),
         ] {
             std::fs::copy(&source, logs.join(&name)).unwrap();
-            assert_eq!(Index::read(&logs.join(&name)).unwrap().len(), 300, "{name}");
+            assert_eq!(Index::read(&logs.join(&name)).unwrap().len(), vectors, "{name}");
         }
         let trained = logs.join(format!("trained_IVF7_Flat_nprobe_1_{voice}_v1.index"));
-        assert_eq!(Index::read(&trained).unwrap().len(), 300, "{voice}");
+        assert_eq!(Index::read(&trained).unwrap().len(), vectors, "{voice}");
     }
 }
 

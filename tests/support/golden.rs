@@ -77,6 +77,28 @@ impl Golden {
             .unwrap_or_else(|| panic!("case {} has no number {pointer}", self.case))
     }
 
+    /// A list of whole numbers of the manifest entry, by JSON pointer such as "/input/lengths".
+    pub fn numbers(&self, pointer: &str) -> Vec<i64> {
+        let list = self.entry.pointer(pointer).and_then(|list| serde_json::from_value(list.clone()).ok());
+        list.unwrap_or_else(|| panic!("case {} has no list of numbers {pointer}", self.case))
+    }
+
+    /// The whole numbers that a text of the manifest entry names behind `before`, up to the next bracket or semicolon: [2, 18] of
+    /// "dec(z[:1, :, 2:18])" behind ":, ".
+    pub fn numbers_behind(&self, pointer: &str, before: &str) -> Vec<i64> {
+        let text = self.entry.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+        let (_, rest) = text
+            .split_once(before)
+            .unwrap_or_else(|| panic!("case {} does not say {before:?} at {pointer}: {text:?}", self.case));
+        let end = rest.find([']', ')', ';']).unwrap_or(rest.len());
+        rest[..end].split(|c: char| !c.is_ascii_digit()).filter_map(|digits| digits.parse().ok()).collect()
+    }
+
+    /// The tensors whose names begin with `prefix`: what follows it, and the tensor.
+    pub fn named(&self, prefix: &str) -> impl Iterator<Item = (&str, &Tensor)> {
+        self.tensors.iter().filter_map(move |(name, tensor)| Some((name.strip_prefix(prefix)?, tensor)))
+    }
+
     /// The manifest's absolute tolerance for a tensor.
     pub fn atol(&self, name: &str) -> f64 {
         let tolerance = &self.entry["tolerance"];

@@ -2,13 +2,17 @@
 
 use super::formula::fill_rule;
 use rvc_run::torchfile::{self, Value};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tch::{Kind, Tensor};
+
+/// A list in tests/golden/keys, which is of the networks and so the same for every golden set.
+pub fn keys_path(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/keys/{name}.txt"))
+}
 
 /// The keys and shapes of a list in tests/golden/keys, without the counters of batch norm.
 pub fn listed(name: &str) -> Vec<(String, Vec<i64>)> {
-    let path = format!("{}/tests/golden/keys/{name}.txt", env!("CARGO_MANIFEST_DIR"));
-    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
+    let text = std::fs::read_to_string(keys_path(name)).unwrap_or_else(|e| panic!("{name}: {e}"));
     let shape = |text: &str| text.split(", ").filter(|n| !n.is_empty()).map(|n| n.parse().unwrap()).collect();
     text.lines()
         .map(|line| {

@@ -17,11 +17,11 @@ fn batches_and_six_steps_equal_the_references() {
     let _turn = alone();
     let golden = Golden::open("train_curve");
     let folder = tempfile::tempdir().unwrap();
-    let samples = [38137, 33348, 36159, 31370];
+    let samples = golden.numbers_behind("/input/utterance i", "wave: [");
     let clips: Vec<Made> =
-        samples.into_iter().enumerate().map(|(i, n)| Made::clip(&golden.salt, i, n, 40000)).collect();
+        samples.iter().enumerate().map(|(i, &n)| Made::clip(&golden.salt, i, n as usize, 40000)).collect();
     let list = voice::write(folder.path(), &clips, 40000);
-    let config = Config::from_json(json!({ "batch_size": 4 }).as_object().unwrap()).unwrap();
+    let config = Config::from_json(json!({ "batch_size": samples.len() }).as_object().unwrap()).unwrap();
     let mut data = dataset(&Task::silent(), folder.path(), &list, &config).unwrap();
     assert!(data.dropped().is_empty());
     for (epoch, batches) in golden.entry["batches_by_epoch"].as_object().unwrap() {
@@ -45,7 +45,8 @@ fn batches_and_six_steps_equal_the_references() {
     fill_params(&golden.salt, engine.discriminator.params().iter());
     let seed = golden.entry["input"]["seed"].as_i64().unwrap();
     for (i, expected) in golden.entry["steps"].as_array().unwrap().iter().enumerate() {
-        let outcome = engine.step(&batch, 1e-4, seed + i as i64).unwrap();
+        let learning_rate = expected["learning_rate"].as_f64().unwrap();
+        let outcome = engine.step(&batch, learning_rate, seed + i as i64).unwrap();
         println!("step {i}: {:.0?}", outcome.times);
         for (name, value) in METRICS.into_iter().zip(outcome.values) {
             let rtol = golden.entry["tolerance"][name]["rtol_by_step"][i].as_f64().unwrap();
@@ -89,9 +90,11 @@ fn assert_statistics(name: &str, tensor: &Tensor, expected: &Value, rtol: f64) {
 
 /// After one update the first moment is (1 - beta1) times the gradient.
 fn check_gradients(expected: &Value, engine: &Engine, beta1: f64) {
-    // The deviation that the manifest allows the norms of step 0, which is the references' own between float32 and float64.
-    const RTOL: [(&str, f64); 2] = [("G", 1e-3), ("D", 3e-3)];
-    for (network, rtol) in RTOL {
+    // The norms: the deviation that the manifest allows those of step 0, which is the reference's own between float32 and float64.
+    const NORM_RTOL: [(&str, f64); 2] = [("G", 1e-3), ("D", 3e-3)];
+    // A single tensor: an element of emb_rel_k is 1.2e-3 off in the reference itself on another set of this case.
+    const TENSOR_RTOL: f64 = 3e-3;
+    for (network, norm_rtol) in NORM_RTOL {
         let (params, optimizer) = if network == "G" {
             (engine.generator.params(), &engine.generator_optimizer)
         } else {
@@ -104,7 +107,7 @@ fn check_gradients(expected: &Value, engine: &Engine, beta1: f64) {
             .collect();
         for (key, gradient) in &gradients {
             if let Some(statistics) = expected.get(format!("{network}:{key}")) {
-                assert_statistics(key, gradient, statistics, rtol);
+                assert_statistics(key, gradient, statistics, TENSOR_RTOL);
             }
         }
         for (part, norm) in expected[format!("norms_{network}")].as_object().unwrap() {
@@ -115,7 +118,7 @@ fn check_gradients(expected: &Value, engine: &Engine, beta1: f64) {
                 .map(|(_, g)| g.square().sum(Kind::Double).double_value(&[]))
                 .sum();
             let norm = norm.as_f64().unwrap();
-            assert_close(&format!("norm of {part}"), &squares.sqrt().into(), &norm.into(), rtol * norm);
+            assert_close(&format!("norm of {part}"), &squares.sqrt().into(), &norm.into(), norm_rtol * norm);
         }
     }
 }

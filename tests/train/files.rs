@@ -1,8 +1,8 @@
 //! What training writes, as others read it: checkpoints and voices in Python, config.json, train.log.
 
 use super::room::{Room, alone, config};
-use crate::support::golden_path;
 use crate::support::python;
+use crate::support::weights::keys_path;
 use rvc_run::config::Config;
 use rvc_run::task::Task;
 use rvc_run::torchfile;
@@ -91,7 +91,7 @@ fn python_opens_checkpoints_and_voices_of_every_variant_with_the_references_keys
         let [g, d, _] = checkpoint::paths(folder.path(), 0);
         let voice = folder.path().join("voice.pth");
         export::write(&voice, engine.generator.params(), &manifest, folder.path()).unwrap();
-        let [g_keys, d_keys] = [g_keys, d_keys].map(|name| golden_path(&format!("keys/{name}.txt")));
+        let [g_keys, d_keys] = [g_keys, d_keys].map(keys_path);
         let weights = weights.to_string();
         let plain = [changes, sizes, &weights].map(std::path::Path::new);
         let paths = [g.as_path(), &d, &voice, &g_keys, &d_keys];
