@@ -1,7 +1,8 @@
 //! The tests of the whole product in one program: a module an area, what they share in support/.
 //!
-//! They run beside each other in one process. What libtorch has once for a process is kept apart by support:
-//! `one_thread`, `only_me_draws`. Work that needs a process of its own starts this program again: `only`.
+//! They run beside each other in one process: a test that draws libtorch's random numbers itself holds `nn::generator::seeded`, one whose
+//! sums must not change with the number of threads calls `support::one_thread`. Work that needs a process of its own starts this
+//! program again: `support::only`.
 
 mod assets;
 mod audio;

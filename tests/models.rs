@@ -4,6 +4,7 @@ use crate::support::{self, Glide, Golden, fill, integers, weights};
 use rvc_run::config::Config;
 use rvc_run::config::choices::SineGenerator;
 use rvc_run::models::{Discriminator, InferInput, Pitch, Synthesizer, SynthesizerConfig, TrainInput, Window};
+use rvc_run::nn::generator::seeded;
 use rvc_run::nn::{Params, Spectral};
 use rvc_run::train::loss;
 use tch::{Device, Kind, Tensor};
@@ -152,7 +153,6 @@ fn filled_synthesizer(salt: &str, config: &Config) -> Synthesizer {
 }
 
 fn check_synthesizer(case: &str, config: &Config) {
-    let _generator = support::only_me_draws();
     support::one_thread();
     let golden = Golden::open(case);
     let g = filled_synthesizer(&golden.salt, config);
@@ -163,6 +163,12 @@ fn check_synthesizer(case: &str, config: &Config) {
         check_train_forward(&golden, &g, &b, seed + 3);
         check_inference(&golden, &g, &b, seed);
     });
+}
+
+/// What `f` gives when it draws from the stream of `seed`.
+fn drawn<T>(seed: i64, f: impl FnOnce() -> T) -> T {
+    let _drawing = seeded(seed);
+    f()
 }
 
 /// Compares what the case stores; cases differ in how many intermediate tensors they keep.
@@ -186,29 +192,26 @@ fn check_parts(golden: &Golden, g: &Synthesizer, b: &Batch, seed: i64) {
     golden.check("m_p", &prior.m_p);
     golden.check("logs_p", &prior.logs_p);
     let speaker = g.speaker(&b.input.sid);
-    tch::manual_seed(seed);
-    let posterior = g.enc_q.as_ref().unwrap().forward(&b.spec, &mask, &speaker);
+    let posterior = drawn(seed, || g.enc_q.as_ref().unwrap().forward(&b.spec, &mask, &speaker));
     golden.check("m_q", &posterior.m_q);
     check_stored(golden, "z", &posterior.z);
     check_stored(golden, "logs_q", &posterior.logs_q);
     let z_p = g.flow.forward(&posterior.z, &mask, &speaker);
     golden.check("z_p", &z_p);
     check_stored(golden, "flow_back", &g.flow.reverse(&z_p, &mask, &speaker));
-    tch::manual_seed(seed + 1);
     let [from, to] = golden.numbers_behind("/calls/dec", "dec(z[:1, :, ")[..] else { panic!("a range of frames") };
     let z = posterior.z.narrow(0, 0, 1).narrow(2, from, to - from);
     let f0 = b.f0.narrow(0, 0, 1);
-    golden.check("dec", &g.dec.forward(&z, Some(&f0.narrow(1, from, to - from)), &speaker.narrow(0, 0, 1)));
+    let f0_part = f0.narrow(1, from, to - from);
+    golden.check("dec", &drawn(seed + 1, || g.dec.forward(&z, Some(&f0_part), &speaker.narrow(0, 0, 1))));
     if let Some(source) = &g.dec.m_source {
         let frames = golden.numbers_behind("/calls/nsf_source", "f0[:1, :")[0];
-        tch::manual_seed(seed + 2);
-        golden.check("nsf_source", &source.forward(&f0.narrow(1, 0, frames)));
+        golden.check("nsf_source", &drawn(seed + 2, || source.forward(&f0.narrow(1, 0, frames))));
     }
 }
 
 fn check_train_forward(golden: &Golden, g: &Synthesizer, b: &Batch, seed: i64) {
-    tch::manual_seed(seed);
-    let out = g.forward(&b.input);
+    let out = drawn(seed, || g.forward(&b.input));
     assert!(golden.tensor("train.ids_slice").equal(&out.ids_slice), "the slices");
     golden.check("train.y_hat", &out.y_hat);
     check_stored(golden, "train.z", &out.z);
@@ -249,9 +252,8 @@ fn check_inference(golden: &Golden, g: &Synthesizer, b: &Batch, seed: i64) {
         sid: b.input.sid.narrow(0, 0, 1),
         window,
     };
-    tch::manual_seed(seed + 4);
     let frames = golden.numbers_behind("/calls/infer.*", "infer(phone[:1, :")[0];
-    let out = g.infer(&input(frames, None)).unwrap();
+    let out = drawn(seed + 4, || g.infer(&input(frames, None))).unwrap();
     golden.check("infer.o", &out.y_hat);
     check_stored(golden, "infer.z", &out.z);
     check_stored(golden, "infer.z_p", &out.z_p);
@@ -263,12 +265,10 @@ fn check_inference(golden: &Golden, g: &Synthesizer, b: &Batch, seed: i64) {
             return_length: part("infer_part.o", "return_length"),
             stretched_length: None,
         };
-        tch::manual_seed(seed + 5);
-        golden.check("infer_part.o", &g.infer(&input(frames, Some(window))).unwrap().y_hat);
+        golden.check("infer_part.o", &drawn(seed + 5, || g.infer(&input(frames, Some(window)))).unwrap().y_hat);
         let stretched_length = Some(part("infer_part_resized.o", "return_length2"));
-        tch::manual_seed(seed + 6);
-        let window = Window { stretched_length, ..window };
-        golden.check("infer_part_resized.o", &g.infer(&input(frames, Some(window))).unwrap().y_hat);
+        let resized = input(frames, Some(Window { stretched_length, ..window }));
+        golden.check("infer_part_resized.o", &drawn(seed + 6, || g.infer(&resized)).unwrap().y_hat);
     }
 }
 
@@ -305,15 +305,14 @@ fn the_synthesizer_of_2026_gives_the_references_numbers() {
 
 #[test]
 fn the_harmonic_source_keeps_its_phase_over_seconds() {
-    let _generator = support::only_me_draws();
     support::one_thread();
     let golden = Golden::open("nsf_source_long");
+    let seed = golden.number("/input/seed") as i64;
     let years = [SineGenerator::Of2024, SineGenerator::Of2026];
     for (rate, year) in years.into_iter().flat_map(|year| [(40000, year), (48000, year)]) {
         let g = filled_synthesizer(&golden.salt, &Config { sine_generator: year, ..config(rate) });
-        tch::manual_seed(golden.number("/input/seed") as i64);
         let source = g.dec.m_source.as_ref().expect("it has pitch");
-        let source = tch::no_grad(|| source.forward(&golden.tensor("f0")));
+        let source = drawn(seed, || tch::no_grad(|| source.forward(&golden.tensor("f0"))));
         golden.check(&format!("source_{year}_{rate}"), &source.slice(1, None, None, 37));
     }
 }
@@ -436,10 +435,9 @@ fn every_loss_gives_the_references_value() {
 
 #[test]
 fn the_random_stream_is_the_references() {
-    let _generator = support::only_me_draws();
     let golden = Golden::open("rng");
     let cpu = |kind| (kind, Device::Cpu);
-    tch::manual_seed(golden.number("/seed") as i64);
+    let _drawing = seeded(golden.number("/seed") as i64);
     golden.check("0_randn_20", &Tensor::randn([20], cpu(Kind::Float)));
     golden.check("1_rand_5", &Tensor::rand([5], cpu(Kind::Float)));
     golden.check("2_randn_3", &Tensor::randn([3], cpu(Kind::Float)));
@@ -504,13 +502,12 @@ fn a_new_weight_norm_starts_as_its_direction() {
 
 #[test]
 fn every_parameter_receives_a_gradient_and_a_frozen_discriminator_none() {
-    let _generator = support::only_me_draws();
     support::one_thread();
     let g = Synthesizer::new(&tiny(), Device::Cpu, 7).unwrap();
     let d = Discriminator::new(&tiny(), Device::Cpu, 7).unwrap();
     // The flow's last convolutions start at zero and would let nothing through.
     support::fill_params("", g.params().iter());
-    let out = g.forward(&tiny_batch(20));
+    let out = drawn(0, || g.forward(&tiny_batch(20)));
     let scores = |d: &Discriminator| d.computed().forward(&out.y_hat).scores;
     d.params().set_requires_grad(false);
     let kl = loss::kl_loss(&out.z_p, &out.logs_q, &out.m_p, &out.logs_p, &out.y_mask);
@@ -597,15 +594,13 @@ fn slices_are_the_columns_from_their_start() {
 #[test]
 fn clips_shorter_than_the_window_are_an_error_that_says_so() {
     let g = Synthesizer::new(&tiny(), Device::Cpu, 7).unwrap();
-    let _generator = support::only_me_draws();
-    let error = rvc_run::nn::guard(|| g.forward(&tiny_batch(6))).err().unwrap();
+    let error = rvc_run::nn::guard(|| drawn(0, || g.forward(&tiny_batch(6)))).err().unwrap();
     assert!(error.message().contains("a window of 8 columns does not fit into 6 columns"), "{error}");
 }
 
 #[test]
 fn random_starts_leave_the_window_within_each_length() {
-    let _generator = support::only_me_draws();
-    tch::manual_seed(1);
+    let _drawing = seeded(1);
     let lengths = Tensor::from_slice(&[32_i64, 33, 100, 20]).repeat([500]);
     let starts = rvc_run::nn::slices::random_starts(&lengths, 32);
     let most = (&lengths - 32).clamp_min(0);

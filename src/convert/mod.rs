@@ -23,7 +23,7 @@ use crate::audio::{Audio, filter, resample};
 use crate::config::Config;
 use crate::features::{Models, content, f0};
 use crate::models::synthesizer::{InferInput, Pitch};
-use crate::nn::{allocator, pace::Pace, runtime};
+use crate::nn::{allocator, generator, pace::Pace, runtime};
 use crate::retrieval::Index;
 use crate::task::Task;
 use crate::voice::Voice;
@@ -187,7 +187,7 @@ impl Converter {
         self.check(settings)?;
         let heard = Heard::of(recording, settings.chunking)?;
         let pitch = self.tracker.as_ref().map(|tracker| self.pitch(task, tracker, &heard, settings)).transpose()?;
-        nn::guard(|| tch::manual_seed(settings.seed))?;
+        let _drawing = nn::guard(|| generator::seeded(settings.seed))?;
         let chunks = heard.chunks();
         let rate = self.voice.sizes.sample_rate;
         let margin = (rate as usize) * settings.chunking.x_pad;

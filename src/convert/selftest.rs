@@ -3,6 +3,7 @@
 use super::{Converter, Settings};
 use crate::audio::Audio;
 use crate::models::Synthesizer;
+use crate::nn::generator;
 use crate::task::Task;
 use crate::{Error, Kind, Result, nn};
 
@@ -29,7 +30,7 @@ pub fn run(converter: &Converter, generator: &Synthesizer, recording: &Audio, se
     let (mut signal, mut noise) = (0.0, 0.0);
     for input in converter.inputs(&task, recording.clone(), settings)? {
         let by = |network: &Synthesizer| {
-            nn::guard(|| tch::manual_seed(settings.seed))?;
+            let _drawing = nn::guard(|| generator::seeded(settings.seed))?;
             Ok::<_, Error>(network.infer(&input)?.y_hat)
         };
         let (file, trained) = (by(&converter.voice.network)?, by(generator)?);

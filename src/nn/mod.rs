@@ -7,6 +7,7 @@ pub mod allocator;
 pub mod attention;
 pub mod conv;
 pub mod fused;
+pub mod generator;
 mod guard;
 pub mod pace;
 pub mod params;

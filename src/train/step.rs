@@ -7,7 +7,7 @@
 
 use crate::config::Config;
 use crate::models::{Discriminator, Synthesizer, SynthesizerConfig};
-use crate::nn::Spectral;
+use crate::nn::{Spectral, generator};
 use crate::train::average::Average;
 use crate::train::data::Batch;
 use crate::train::loss;
@@ -160,9 +160,9 @@ impl Engine {
     fn step_unguarded(&mut self, batch: &Batch, learning_rate: f64, seed: i64) -> Result<Outcome> {
         let mut clock = Clock::new();
         let mut times = Times::default();
-        // Seeds the generators of all devices.
-        tch::manual_seed(seed);
+        let drawing = generator::seeded(seed);
         let made = self.generator.forward(&batch.input);
+        drop(drawing);
         let wave = {
             let starts = &made.ids_slice * self.hop_length;
             self.generator.positions.slice(&batch.wave, &starts, self.segment_size)

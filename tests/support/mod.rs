@@ -24,14 +24,6 @@ pub fn one_thread() {
     tch::set_num_threads(1);
 }
 
-/// Keeps other tests from drawing: libtorch's CPU generator is one for all threads. Hold it in every test
-/// that draws numbers whose values matter, or that draws at all beside such tests.
-pub fn only_me_draws() -> std::sync::MutexGuard<'static, ()> {
-    static LOCK: std::sync::Mutex<()> = std::sync::Mutex::new(());
-    // A test that failed while holding it has left nothing behind that the next one needs.
-    LOCK.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-}
-
 /// An empty folder for what the tests of an area share: a static is never dropped, so that a temporary folder in it would stay for
 /// good. `name` is the area's; the next run empties it.
 pub fn shared_folder(name: &str) -> PathBuf {

@@ -1,6 +1,6 @@
 //! Six steps of the full networks against the Python reference (golden case train_curve).
 
-use super::room::{Room, alone, config};
+use super::room::{Room, config};
 use crate::support::voice::{self, Made};
 use crate::support::{Golden, assert_close, fill_params};
 use rvc_run::config::Config;
@@ -14,7 +14,6 @@ use tch::{Device, Kind, Tensor};
 /// Batch of the reference; also what it says of the loader: lengths, order, collation.
 #[test]
 fn batches_and_six_steps_equal_the_references() {
-    let _turn = alone();
     let golden = Golden::open("train_curve");
     let folder = tempfile::tempdir().unwrap();
     let samples = golden.numbers_behind("/input/utterance i", "wave: [");
@@ -134,7 +133,6 @@ fn check_parameter(name: &str, tensor: &Tensor, expected: &Value, atol: f64) {
 
 #[test]
 fn the_losses_of_the_discriminators_parts_stand_where_train_log_has_a_line() {
-    let _turn = alone();
     for (version, parts) in [("v1", 7), ("v2", 9)] {
         let settings = config(json!({ "version": version, "log_interval": 3 }));
         let room = Room::new().for_variant(&settings);

@@ -1,6 +1,6 @@
 //! What training writes, as others read it: checkpoints and voices in Python, config.json, train.log.
 
-use super::room::{Room, alone, config};
+use super::room::{Room, config};
 use crate::support::python;
 use crate::support::weights::keys_path;
 use rvc_run::config::Config;
@@ -79,7 +79,6 @@ print("ok")
 #[test]
 fn python_opens_checkpoints_and_voices_of_every_variant_with_the_references_keys_and_shapes() {
     let Some(python) = python::with_torch() else { return };
-    let _turn = alone();
     for (changes, g_keys, d_keys, sizes, weights) in VARIANTS {
         let folder = tempfile::tempdir().unwrap();
         let settings = Config::from_json(&serde_json::from_str(changes).unwrap()).unwrap();
@@ -129,7 +128,6 @@ print("ok")
 #[test]
 fn python_goes_on_with_our_optimizer() {
     let Some(python) = python::with_torch() else { return };
-    let _turn = alone();
     let room = Room::new();
     let (_, steps) = room.train(&config(json!({})), 2);
     let [g, d, _] = checkpoint::paths(&room.logs(), 2);
@@ -139,7 +137,6 @@ fn python_goes_on_with_our_optimizer() {
 
 #[test]
 fn the_voice_of_a_saved_epoch_equals_the_one_exported_while_training() {
-    let _turn = alone();
     let room = Room::new();
     let settings = config(json!({}));
     let task = Task::silent();
@@ -246,7 +243,6 @@ fn config_json_is_written_as_rvc_writes_it() {
 
 #[test]
 fn train_log_has_the_references_lines() {
-    let _turn = alone();
     let room = Room::new();
     let (_, steps) = room.train(&config(json!({})), 1);
     let text = std::fs::read_to_string(room.path("train.log")).unwrap();
@@ -266,7 +262,6 @@ fn train_log_has_the_references_lines() {
 
 #[test]
 fn the_voice_of_several_speakers_names_them_as_webui_does() {
-    let _turn = alone();
     let room = Room::new();
     let (settings, task) = (config(json!({})), Task::silent());
     let data = room.data(&settings).spoken_by(vec!["anna".into(), "本".into()]);

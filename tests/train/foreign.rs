@@ -1,6 +1,6 @@
 //! Going on with what other programs trained: their checkpoints, config.json, file lists and silence.
 
-use super::room::{Room, alone, config, exact, warnings, watched};
+use super::room::{Room, config, exact, warnings, watched};
 use rvc_run::Kind::{ConfigMismatch, NotFound};
 use rvc_run::audio::io;
 use rvc_run::config::Config;
@@ -79,7 +79,6 @@ fn applio(key: &str) -> usize {
 
 #[test]
 fn a_pair_of_any_tool_goes_on_to_the_same_numbers_as_our_own() {
-    let _turn = alone();
     let settings = config(json!({}));
     let whole = Room::new();
     let (means, _) = whole.train(&settings, 2);
@@ -111,7 +110,6 @@ fn a_pair_of_any_tool_goes_on_to_the_same_numbers_as_our_own() {
 
 #[test]
 fn a_pair_that_has_our_next_name_is_kept_aside() {
-    let _turn = alone();
     let settings = config(json!({}));
     let room = Room::new();
     room.train(&settings, 1);
@@ -131,7 +129,6 @@ fn a_pair_that_has_our_next_name_is_kept_aside() {
 
 #[test]
 fn another_program_that_went_on_after_us_is_followed() {
-    let _turn = alone();
     let settings = config(json!({}));
     let (room, further) = (Room::new(), Room::new());
     room.train(&settings, 1);
@@ -145,7 +142,6 @@ fn another_program_that_went_on_after_us_is_followed() {
 
 #[test]
 fn halves_of_different_epochs_are_not_used_and_nothing_starts_over() {
-    let _turn = alone();
     let settings = config(json!({}));
     let (one, two) = (Room::new(), Room::new());
     one.train(&settings, 1);
@@ -160,7 +156,6 @@ fn halves_of_different_epochs_are_not_used_and_nothing_starts_over() {
 
 #[test]
 fn applios_order_is_written_if_asked_for() {
-    let _turn = alone();
     let settings = json!({ "preset": "full", "segment_size": 12800, "checkpoint_order": "applio" });
     let settings = config(settings);
     let engine = rvc_run::train::step::Engine::new(&settings, tch::Device::Cpu).unwrap();
@@ -280,7 +275,6 @@ fn tree(folder: &Path) -> Vec<String> {
 
 #[test]
 fn training_goes_on_from_an_experiment_of_applio_under_another_name() {
-    let _turn = alone();
     let settings = config(json!({}));
     let room = Room::new();
     room.train(&settings, 1);
@@ -347,7 +341,6 @@ fn an_experiment_may_be_called_like_silence() {
 
 #[test]
 fn an_experiment_of_rvc_with_absolute_paths_is_taken_over_the_same() {
-    let _turn = alone();
     let settings = config(json!({}));
     let room = Room::new();
     room.train(&settings, 1);
@@ -598,7 +591,6 @@ fn of_one_speaker(room: Room) -> Room {
 
 #[test]
 fn rows_of_speakers_are_those_of_the_weights_whatever_config_json_says() {
-    let _turn = alone();
     for (rows, said) in [(1, json!(109)), (3, json!(109)), (110, json!(110)), (2, json!(5)), (4, Json::Null)] {
         let settings = config(json!({ "spk_embed_dim": rows }));
         let room = of_one_speaker(Room::new());
@@ -637,7 +629,6 @@ fn rows_of_speakers_are_those_of_the_weights_whatever_config_json_says() {
 
 #[test]
 fn a_base_with_another_number_of_speakers_is_taken_with_its_rows() {
-    let _turn = alone();
     let bases = of_one_speaker(Room::new());
     bases.train(&config(json!({ "spk_embed_dim": 2 })), 1);
     let path = |name: &str| bases.path(name).display().to_string();
@@ -687,7 +678,6 @@ fn date_pair(room: &Room, number: i64, epoch: i64, seconds: i64) {
 
 #[test]
 fn work_that_webui_saved_under_the_same_epoch_is_followed_and_ours_is_kept() {
-    let _turn = alone();
     let settings = config(json!({}));
     let further = Room::new();
     further.train(&settings, 3);
@@ -722,7 +712,6 @@ fn work_that_webui_saved_under_the_same_epoch_is_followed_and_ours_is_kept() {
 
 #[test]
 fn a_pair_with_nothing_new_is_put_aside_with_a_word() {
-    let _turn = alone();
     let settings = config(json!({}));
     let (room, other) = (Room::new(), Room::new());
     other.train(&config(json!({ "seed": 5 })), 2);
@@ -786,14 +775,13 @@ fn lists_of_several_speakers_keep_numbers_names_and_weights() {
     assert_eq!(parsed(&room)["speaker_info"], named);
     config_json::write(&room.logs(), &Config { seed: 99, ..settings.clone() }).unwrap();
     assert_eq!(parsed(&room)["speaker_info"], named, "a later training keeps them");
-    let turn = alone();
     let mut trainer = room.open(&Task::silent(), &settings, false).unwrap();
     trainer.save_voice(&room.path("voice.pth")).unwrap();
     let voice = torchfile::read(&room.path("voice.pth")).unwrap();
     let said = |at: &str| (voice.int(&["speaker_info", at, "id"]), voice.text(&["speaker_info", at, "name"]));
     assert_eq!(said("0"), (Some(0), Some("Anna")));
     assert_eq!((said("1"), said("2")), ((Some(7), Some("王 Ben")), (None, None)));
-    drop((trainer, turn));
+    drop(trainer);
 
     // Without pitch; two names for one number; an empty name; names that config.json has already.
     for (edit, expected, warned) in [("one", vec![(0, "Anna")], 0), ("two", vec![(0, "Anna")], 1), ("empty", vec![], 0)]
@@ -822,7 +810,6 @@ fn lists_of_several_speakers_keep_numbers_names_and_weights() {
 
 #[test]
 fn a_resumed_voice_says_what_the_other_program_trained_it_on() {
-    let _turn = alone();
     let said = |room: &Room, settings: &Config| {
         let mut trainer = room.open(&Task::silent(), settings, false).unwrap();
         trainer.save_voice(&room.path("voice.pth")).unwrap();
@@ -875,7 +862,6 @@ fn a_resumed_voice_says_what_the_other_program_trained_it_on() {
 
 #[test]
 fn a_lost_config_json_is_made_up_for_by_the_checkpoint() {
-    let _turn = alone();
     let settings = config(json!({ "learning_rate": 2e-4 }));
     let room = Room::new();
     assert_eq!(config_json::of_folder(&Task::silent(), &room.logs()).unwrap_err().kind(), NotFound);
@@ -893,7 +879,6 @@ fn a_lost_config_json_is_made_up_for_by_the_checkpoint() {
 
 #[test]
 fn an_experiment_that_was_prepared_and_not_trained_tells_version_pitch_and_size() {
-    let _turn = alone();
     for (version, if_f0) in [("v1", true), ("v2", true), ("v2", false)] {
         let settings = config(json!({ "version": version, "if_f0": if_f0 }));
         let room = Room::new().for_variant(&settings);

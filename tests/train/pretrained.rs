@@ -1,6 +1,6 @@
 //! Trainings that start from pretrained networks.
 
-use super::room::{Room, alone, config, watched};
+use super::room::{Room, config, watched};
 use rvc_run::config::Config;
 use rvc_run::models::{Discriminator, Synthesizer, SynthesizerConfig};
 use rvc_run::nn::Params;
@@ -45,7 +45,6 @@ fn refused(room: &Room, settings: &Config) -> Error {
 
 #[test]
 fn training_starts_from_the_widened_weights_of_both_bases() {
-    let _turn = alone();
     let (room, settings, ..) = room_with_bases();
     let (task, lines) = watched();
     let trainer = room.open(&task, &settings, false).unwrap();
@@ -68,7 +67,6 @@ fn training_starts_from_the_widened_weights_of_both_bases() {
 
 #[test]
 fn a_base_is_needed_for_the_first_epoch_alone_and_stays_on_record() {
-    let _turn = alone();
     let (room, settings, g, d) = room_with_bases();
     room.train(&settings, 1);
     std::fs::remove_file(g).unwrap();
@@ -81,7 +79,6 @@ fn a_base_is_needed_for_the_first_epoch_alone_and_stays_on_record() {
 
 #[test]
 fn a_missing_default_base_names_the_command_that_gets_it_and_the_way_without() {
-    let _turn = alone();
     let settings =
         json!({ "preset": "full", "pretrained_g": "default", "pretrained_d": "default", "segment_size": 12800 });
     let error = refused(&Room::new(), &config(settings));
@@ -93,7 +90,6 @@ fn a_missing_default_base_names_the_command_that_gets_it_and_the_way_without() {
 
 #[test]
 fn the_tiny_preset_has_no_base_and_says_so() {
-    let _turn = alone();
     let (task, lines) = watched();
     Room::new().open(&task, &config(json!({ "pretrained_g": "default", "pretrained_d": "default" })), false).unwrap();
     assert!(lines.lock().unwrap().iter().any(|line| line.contains("tiny preset has no pretrained base")));
@@ -101,7 +97,6 @@ fn the_tiny_preset_has_no_base_and_says_so() {
 
 #[test]
 fn a_wrong_or_damaged_base_is_named_before_any_work() {
-    let _turn = alone();
     let (room, settings, g, d) = room_with_bases();
     let swapped = Config { pretrained_g: "./D.pth".into(), pretrained_d: "none".into(), ..settings.clone() };
     let error = refused(&room, &swapped);

@@ -1,6 +1,6 @@
 //! Stopping and going on: the same numbers and the same files as without a stop, and no silent restart.
 
-use super::room::{Room, alone, config, exact, warnings, watched};
+use super::room::{Room, config, exact, warnings, watched};
 use rvc_run::task::Task;
 use rvc_run::train::{Metrics, Trainer};
 use rvc_run::{Error, Kind};
@@ -56,7 +56,6 @@ fn assert_same_files(room: &Room) {
 
 #[test]
 fn a_training_stopped_at_every_step_gives_the_same_numbers_and_files() {
-    let _turn = alone();
     let whole = reference();
     let room = Room::new();
     let settings = config(json!({}));
@@ -91,7 +90,6 @@ fn a_training_stopped_at_every_step_gives_the_same_numbers_and_files() {
 
 #[test]
 fn every_variant_goes_on_to_the_same_numbers_and_files() {
-    let _turn = alone();
     for variant in [
         json!({ "version": "v1", "if_f0": false, "checkpoint_order": "applio" }),
         json!({ "version": "v1" }),
@@ -114,7 +112,6 @@ fn every_variant_goes_on_to_the_same_numbers_and_files() {
 
 #[test]
 fn a_training_killed_in_the_middle_goes_on_from_its_last_checkpoint_with_the_same_numbers() {
-    let _turn = alone();
     let steps = &reference().steps;
     let room = Room::new();
     let settings = config(json!({}));
@@ -139,7 +136,6 @@ fn a_training_killed_in_the_middle_goes_on_from_its_last_checkpoint_with_the_sam
 
 #[test]
 fn a_damaged_newest_checkpoint_is_passed_over_loudly_and_the_result_is_the_same() {
-    let _turn = alone();
     let settings = config(json!({}));
     let harms: [(&str, Harm); 5] = [
         ("G_1.pth has", |room| {
@@ -176,7 +172,6 @@ fn a_damaged_newest_checkpoint_is_passed_over_loudly_and_the_result_is_the_same(
 
 #[test]
 fn nothing_restarts_by_itself_when_no_checkpoint_is_whole() {
-    let _turn = alone();
     let room = after_one_epoch();
     let settings = config(json!({}));
     for name in ["G_0.pth", "G_1.pth"] {
@@ -190,7 +185,6 @@ fn nothing_restarts_by_itself_when_no_checkpoint_is_whole() {
 
 #[test]
 fn fresh_starts_over_and_keeps_the_former_training_aside() {
-    let _turn = alone();
     let room = after_one_epoch();
     let settings = config(json!({}));
     let (task, lines) = watched();
@@ -203,7 +197,6 @@ fn fresh_starts_over_and_keeps_the_former_training_aside() {
 
 #[test]
 fn another_rate_or_preset_in_the_same_folder_is_refused_with_both_values() {
-    let _turn = alone();
     let room = after_one_epoch();
     let refused = |settings: Value| {
         // The clips are still of 40 kHz: the folder is what must refuse.
@@ -228,7 +221,6 @@ fn another_rate_or_preset_in_the_same_folder_is_refused_with_both_values() {
 
 #[test]
 fn weights_of_other_shapes_are_refused_by_name() {
-    let _turn = alone();
     let room = after_one_epoch();
     let settings = config(json!({}));
     // A D under G's name, vouched for by a manifest that was edited to fit.
@@ -243,7 +235,6 @@ fn weights_of_other_shapes_are_refused_by_name() {
 
 #[test]
 fn changed_settings_and_clips_are_told_on_resume() {
-    let _turn = alone();
     let room = after_one_epoch();
     let text = std::fs::read_to_string(room.list()).unwrap();
     std::fs::write(room.list(), text.lines().skip(1).collect::<Vec<_>>().join("\n")).unwrap();
@@ -258,7 +249,6 @@ fn changed_settings_and_clips_are_told_on_resume() {
 
 #[test]
 fn a_checkpoint_tells_which_epochs_saw_which_clips() {
-    let _turn = alone();
     let room = after_one_epoch();
     let lineage = |epoch: i64| {
         let text = std::fs::read_to_string(room.path(&format!("checkpoint_{epoch}.json"))).unwrap();
@@ -281,7 +271,6 @@ fn a_checkpoint_tells_which_epochs_saw_which_clips() {
 
 #[test]
 fn an_epoch_run_step_by_step_within_a_limit_is_the_same_epoch() {
-    let _turn = alone();
     let settings = config(json!({ "batch_size": 1 }));
     let (whole, _) = Room::new().train(&settings, 1);
     let (room, task) = (Room::new(), Task::silent());
@@ -307,7 +296,6 @@ fn an_epoch_run_step_by_step_within_a_limit_is_the_same_epoch() {
 
 #[test]
 fn an_epoch_under_way_starts_again_when_its_batches_would_be_others() {
-    let _turn = alone();
     let room = Room::new();
     let task = Task::silent();
     let flag = task.cancel_flag();
@@ -337,7 +325,6 @@ fn an_epoch_under_way_starts_again_when_its_batches_would_be_others() {
 
 #[test]
 fn two_trainings_of_one_folder_are_refused() {
-    let _turn = alone();
     let room = Room::new();
     let settings = config(json!({}));
     let _first = room.open(&Task::silent(), &settings, false).unwrap();
@@ -346,7 +333,6 @@ fn two_trainings_of_one_folder_are_refused() {
 
 #[test]
 fn halves_of_files_that_a_kill_left_are_removed() {
-    let _turn = alone();
     let room = Room::new();
     std::fs::write(room.path(".tmp-Xy12"), b"half a checkpoint").unwrap();
     std::fs::write(room.path("G_0.pth"), b"saved without its manifest").unwrap();
@@ -359,7 +345,6 @@ fn halves_of_files_that_a_kill_left_are_removed() {
 
 #[test]
 fn numbers_that_are_not_finite_stop_the_training_and_keep_the_checkpoint() {
-    let _turn = alone();
     let room = Room::new();
     let settings = config(json!({}));
     let task = Task::silent();
@@ -378,7 +363,6 @@ fn numbers_that_are_not_finite_stop_the_training_and_keep_the_checkpoint() {
 
 #[test]
 fn a_checkpoint_that_cannot_be_written_leaves_no_half_and_the_older_one() {
-    let _turn = alone();
     let room = Room::new();
     let settings = config(json!({}));
     let task = Task::silent();

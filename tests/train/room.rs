@@ -10,14 +10,8 @@ use rvc_run::task::{Event, Task};
 use rvc_run::train::{Dataset, Metrics, StepReport, Trainer, dataset};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 use tempfile::TempDir;
-
-/// Held by every test that trains: libtorch's generator is one for the whole process.
-pub fn alone() -> MutexGuard<'static, ()> {
-    crate::support::one_thread();
-    crate::support::only_me_draws()
-}
 
 /// A folder logs/anna with seven short clips; removed when dropped.
 pub struct Room {
@@ -33,6 +27,7 @@ impl Room {
 
     /// A voice at 40 kHz of clips of so many samples.
     pub fn with(samples: &[usize]) -> Self {
+        crate::support::one_thread();
         let folder = tempfile::tempdir().unwrap();
         let clips: Vec<Made> = samples.iter().enumerate().map(|(i, &n)| Made::clip("", i % 5, n, 40000)).collect();
         let clips: Vec<Made> =

@@ -4,6 +4,7 @@ use super::{Metrics, Trainer};
 use crate::audio::Audio;
 use crate::models::Pitch;
 use crate::models::synthesizer::InferInput;
+use crate::nn::generator;
 use crate::task::{Stage, Task};
 use crate::train::Dataset;
 use crate::train::data::Batch;
@@ -110,7 +111,7 @@ impl Trainer {
 
     /// The generator's output for the content and pitch of a batch: [batch, 1, samples].
     fn speak(&self, batch: &Batch, seed: i64) -> Result<Tensor> {
-        nn::guard(|| tch::manual_seed(seed))?;
+        let _drawing = nn::guard(|| generator::seeded(seed))?;
         let input = &batch.input;
         let input = InferInput {
             phone: input.phone.shallow_clone(),
