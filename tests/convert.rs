@@ -33,13 +33,7 @@ fn room() -> MutexGuard<'static, Room> {
     let make = || {
         support::one_thread();
         let folder = support::shared_folder("convert");
-        let assets = folder.join("assets");
-        std::fs::create_dir(&assets).unwrap();
-        let salt = support::golden_salt();
-        weights::write(&assets.join("rmvpe.pt"), weights::filled(&salt, &weights::listed("rmvpe")));
-        let model = weights::filled(&salt, &weights::listed("hubert_fairseq"));
-        let model = model.into_iter().map(|(key, tensor)| (key, Value::Tensor(tensor)));
-        torchfile::write(&assets.join("hubert_base.pt"), &Value::dict([("model", Value::ordered(model))])).unwrap();
+        std::fs::create_dir(folder.join("assets")).unwrap();
         Mutex::new(Room { folder, golden: Golden::open("pipeline") })
     };
     ROOM.get_or_init(make).lock().unwrap_or_else(PoisonError::into_inner)
@@ -48,6 +42,26 @@ fn room() -> MutexGuard<'static, Room> {
 impl Room {
     fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
+    }
+
+    /// RMVPE at full size; written once.
+    fn rmvpe(&self) -> PathBuf {
+        let path = self.path("assets/rmvpe.pt");
+        if !path.exists() {
+            weights::write(&path, weights::filled(&support::golden_salt(), &weights::listed("rmvpe")));
+        }
+        path
+    }
+
+    /// HuBERT at full size; written once.
+    fn hubert(&self) -> PathBuf {
+        let path = self.path("assets/hubert_base.pt");
+        if !path.exists() {
+            let model = weights::filled(&support::golden_salt(), &weights::listed("hubert_fairseq"));
+            let model = model.into_iter().map(|(key, tensor)| (key, Value::Tensor(tensor)));
+            torchfile::write(&path, &Value::dict([("model", Value::ordered(model))])).unwrap();
+        }
+        path
     }
 
     fn models(&self) -> Models {
@@ -107,6 +121,8 @@ impl Room {
     /// Runs a golden case and compares pitch, content and sound.
     fn check(&self, run: &str, equipment: &Equipment, more: &[(&str, &str)], tolerance: f64) {
         let entry = &self.golden.entry["runs"][run];
+        self.rmvpe();
+        self.hubert();
         let voice = self.voice(entry["model"].as_str().unwrap(), more);
         let converter = Converter::open(&voice, &self.models(), equipment).unwrap();
         let recording = self.recording(entry["input"].as_str().unwrap());
@@ -272,7 +288,7 @@ fn what_cannot_be_converted_is_refused_by_name() {
     let other = Equipment { content_encoder: Some("hubert_base".into()), ..Equipment::default() };
     refused(open(&path, &other), Kind::CheckpointMismatch, "trained on the content of mel-1");
     refused(
-        open(&room.path("assets/rmvpe.pt"), &Equipment::default()),
+        open(&room.rmvpe(), &Equipment::default()),
         Kind::CheckpointMismatch,
         "is RMVPE, a pitch network, but a voice is needed",
     );

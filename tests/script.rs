@@ -2,6 +2,7 @@
 //! trains or reads sound.
 
 mod arrays;
+mod examples;
 mod fields;
 mod habits;
 mod settings;
@@ -731,56 +732,6 @@ fn recordings(stage: &Stage) {
         let path = stage.folder.path().join("data").join(voice).join("tone.wav");
         rvc_run::audio::io::write_wav(&path, &tone, 48000).unwrap();
     }
-}
-
-/// Runs an example in a new workspace with the recordings that the docs speak of; its last line must be true.
-fn example(stage: &Stage, text: &str) -> Result<(), String> {
-    recordings(stage);
-    // The recipes that jobs of examples run.
-    for name in ["prepare", "sweep_trial"] {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("recipes/{name}.rhai"));
-        if path.exists() {
-            stage.file(&format!("recipes/{name}.rhai"), &std::fs::read_to_string(path).unwrap());
-        }
-    }
-    let recipe = stage.load(text).map_err(|found| found.join("\n"))?;
-    let found = check::script(&stage.host, &Natives::of(&stage.host.engine), &recipe.source, text);
-    if !found.is_empty() {
-        return Err(found.iter().map(|d| stage.rendered(d)).collect::<Vec<_>>().join("\n"));
-    }
-    let nothing = std::collections::BTreeMap::new();
-    stage.host.session.set_layers(params::layers(&recipe.params, &nothing));
-    stage.host.session.set_arguments(params::to_map(&recipe.params, &nothing));
-    let ast = stage.host.compile(&recipe.source, text).map_err(|d| stage.rendered(&d))?;
-    match stage.host.engine.eval_ast::<rhai::Dynamic>(&ast) {
-        Ok(value) if value.as_bool() == Ok(true) => Ok(()),
-        Ok(value) => Err(format!("the last line is {value}")),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
-#[test]
-fn every_example_in_the_docs_works() {
-    let found = staged(|stage| {
-        let natives = Natives::of(&stage.host.engine);
-        let ours = natives.functions.into_iter().filter(|f| !f.standard);
-        let mut found: Vec<(String, String)> =
-            ours.flat_map(|f| docs::examples(&f.doc).into_iter().map(move |e| (f.signature(), e))).collect();
-        for (name, text) in shipped::STDLIB {
-            let ast = stage.host.compile(name, text).unwrap();
-            for f in ast.iter_functions() {
-                found.extend(
-                    docs::examples(&native::doc(&f.comments)).into_iter().map(|e| (format!("{name}::{}", f.name), e)),
-                );
-            }
-        }
-        found
-    });
-    let broken: Vec<String> = found
-        .iter()
-        .filter_map(|(name, text)| staged(|stage| example(stage, text)).err().map(|e| format!("{name}: {e}\n{text}")))
-        .collect();
-    assert!(broken.is_empty(), "{}", broken.join("\n\n"));
 }
 
 #[test]

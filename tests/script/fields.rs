@@ -1,12 +1,9 @@
 //! The reference names the fields of every map that a function returns: what examples return is compared with what the docs say.
 
-#![allow(clippy::let_and_return)] // The borrow must end before what it is of.
-
+use super::examples::{Call, Documented, observed, tried};
 use super::*;
 use rhai::{ASTNode, Array, Dynamic, Expr, Stmt};
-use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::rc::Rc;
 
 /// Functions whose maps have the keys that they are given, and nothing of their own.
 const AS_GIVEN: &[&str] = &[
@@ -20,98 +17,6 @@ const AS_GIVEN: &[&str] = &[
     "sweep::parse",
     "slicing::settings",
 ];
-
-/// A function of the docs: how it is called in text, its name for messages, its doc.
-struct Documented {
-    call: Call,
-    name: String,
-    doc: String,
-}
-
-enum Call {
-    /// `module::name(...)`, or `name(...)`.
-    Function(String),
-    /// `.name(...)`
-    Method(String),
-    /// `.name`
-    Property(String),
-}
-
-fn documented(stage: &Stage) -> Vec<Documented> {
-    let natives = Natives::of(&stage.host.engine);
-    let mut all: Vec<Documented> = natives
-        .functions
-        .iter()
-        .filter(|f| !f.standard && !f.doc.is_empty() && !f.name.starts_with("to_"))
-        .map(|f| Documented {
-            call: match (f.property(), &f.module) {
-                (Some(property), _) => Call::Property(property.to_owned()),
-                (None, Some(_)) if f.method => Call::Method(f.name.clone()),
-                (None, Some(module)) => Call::Function(format!("{module}::{}", f.name)),
-                (None, None) => Call::Method(f.name.clone()),
-            },
-            name: f.signature(),
-            doc: f.doc.clone(),
-        })
-        .collect();
-    for (script, text) in shipped::STDLIB {
-        let ast = stage.host.compile(script, text).unwrap();
-        for f in ast.iter_functions().filter(|f| !f.comments.is_empty()) {
-            let name = format!("{script}::{}", f.name);
-            all.push(Documented { call: Call::Function(name.clone()), name, doc: native::doc(&f.comments) });
-        }
-    }
-    all
-}
-
-/// An example that hands what its calls return to `seen`.
-fn observed(example: &str, call: &Call) -> String {
-    let (before, name, is_call) = match call {
-        Call::Function(name) => ("", name, true),
-        Call::Method(name) => (".", name, true),
-        Call::Property(name) => (".", name, false),
-    };
-    let wanted = format!("{before}{name}{}", if is_call { "(" } else { "" });
-    let mut made = String::new();
-    let mut rest = example;
-    while let Some(at) = rest.find(&wanted) {
-        let is_word = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
-        let mut end = at + wanted.len();
-        let inside = before.is_empty() && (is_word(rest[..at].chars().last()) || rest[..at].ends_with(':'));
-        let longer = !is_call && (is_word(rest[end..].chars().next()) || rest[end..].starts_with('('));
-        if inside || longer {
-            made += &rest[..end];
-            rest = &rest[end..];
-            continue;
-        }
-        if is_call {
-            end += closing(&rest[end..]);
-        }
-        made += &rest[..end];
-        made += ".seen()";
-        rest = &rest[end..];
-    }
-    made + rest
-}
-
-/// The length up to and with the bracket that closes one opened before.
-fn closing(text: &str) -> usize {
-    let (mut depth, mut quote) = (1, None);
-    for (i, c) in text.char_indices() {
-        match (quote, c) {
-            (Some(open), c) if c == open => quote = None,
-            (Some(_), _) => continue,
-            (None, '"' | '`') => quote = Some(c),
-            (None, '(' | '[' | '{') => depth += 1,
-            (None, ')' | ']' | '}') => depth -= 1,
-            _ => {}
-        }
-        if depth == 0 {
-            return i + 1;
-        }
-    }
-    text.len()
-}
 
 /// What a file of somebody else holds has keys of its own.
 const FOREIGN: &str = "entries";
@@ -146,7 +51,7 @@ fn missing(keys: &BTreeSet<String>, doc: &str) -> Vec<String> {
 
 #[test]
 fn docs_name_the_fields_of_every_map_that_an_example_returns() {
-    let functions = staged(documented);
+    let (functions, tried) = tried();
     let mut wrong = Vec::new();
     let mut maps = 0;
     // Overloads share their docs, and "what `finish` does" stands for the docs of that function.
@@ -164,38 +69,15 @@ fn docs_name_the_fields_of_every_map_that_an_example_returns() {
         let more = functions.iter().filter(named).map(|other| other.doc.clone()).collect::<Vec<_>>();
         format!("{told}\n\n{}", more.join("\n\n"))
     };
-    for f in &functions {
+    for f in functions.iter().filter(|f| !f.converts) {
         let bare = f.name.split('(').next().unwrap().trim().to_owned();
         if AS_GIVEN.contains(&bare.as_str()) {
             continue;
         }
         let mut found = BTreeSet::new();
         for example in docs::examples(&f.doc) {
-            let text = observed(&example, &f.call);
-            let seen: Vec<Dynamic> = run::on_big_stack(|| {
-                let mut stage = Stage::new();
-                let seen = Rc::new(RefCell::new(Vec::new()));
-                let into = seen.clone();
-                stage.host.engine.register_fn("seen", move |value: &mut Dynamic| {
-                    into.borrow_mut().push(value.clone());
-                    value.clone()
-                });
-                // One that fails is named by the test of all examples.
-                let _ = super::example(&stage, &text);
-                // Handles stay on their thread; only plain values are looked into.
-                let plain = seen
-                    .borrow()
-                    .iter()
-                    .map(|v| rvc_run::script::bind::value::to_json(v).unwrap_or_default())
-                    .collect::<Vec<_>>();
-                plain
-            })
-            .unwrap()
-            .iter()
-            .map(rvc_run::script::bind::value::from_json)
-            .collect();
-            for value in &seen {
-                keys(value, 1, &mut found);
+            for value in &tried[&observed(&example, &f.call)].seen {
+                keys(&rvc_run::script::bind::value::from_json(value), 1, &mut found);
             }
         }
         maps += usize::from(!found.is_empty());
