@@ -408,6 +408,7 @@ fn find_named(path: &Path, extension: &str) -> Vec<PathBuf> {
 }
 
 #[test]
+#[ignore = "slow: two trainings of 24 epochs and ten kills"]
 fn training_killed_at_random_moments_ends_with_the_same_losses_and_files() {
     const KILLS: usize = 10;
     const EPOCHS: &str = "24";

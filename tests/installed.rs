@@ -157,7 +157,7 @@ impl Environment {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn the_wheel_gives_a_python_environment_the_program() {
+fn the_wheel_gives_a_python_environment_the_program_which_gets_signals() {
     let Some(environment) = Environment::new() else { return };
     let text = ended_with(1, &environment.run(&["list"]));
     assert!(text.contains("needs torch 2.11, and ") && text.contains("pip install 'torch==2.11.*'"), "{text}");
@@ -176,6 +176,15 @@ fn the_wheel_gives_a_python_environment_the_program() {
         "the torch of the environment, not that of the build:\n{header}"
     );
     ended_with(2, &environment.run(&["no_such_recipe"]));
+    a_signal_reaches_it(&environment);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+#[ignore = "slow: a training, and a wheel of its own"]
+fn the_program_of_a_wheel_trains_and_starts_jobs() {
+    let Some(environment) = Environment::new() else { return };
+    environment.install_torch();
     let text = ended_with(0, &environment.run(&["quickstart", "--epochs", "1"]));
     assert!(environment.folder.path().join("models/quickstart.pth").is_file(), "{text}");
     // Jobs start the program itself, not the Python that started it.
@@ -185,11 +194,8 @@ fn the_wheel_gives_a_python_environment_the_program() {
 }
 
 #[cfg(target_os = "linux")]
-#[test]
-fn a_signal_to_the_wheels_command_reaches_the_program() {
+fn a_signal_reaches_it(environment: &Environment) {
     use std::io::{BufRead, BufReader};
-    let Some(environment) = Environment::new() else { return };
-    environment.install_torch();
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/scripts/waits.rhai");
     let mut child = environment.program().arg(script).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let mut line = String::new();

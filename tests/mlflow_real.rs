@@ -187,6 +187,7 @@ fn compare(runs: &[Value], log: &Path, workspace: &Path, where_: &str) {
 }
 
 #[test]
+#[ignore = "slow: MLflow starts for a minute"]
 fn a_training_is_in_the_server_and_in_the_file_store_as_it_is_in_its_log() {
     let Some(python) = python::with_mlflow() else { return };
     let folder = tempfile::tempdir().unwrap();
@@ -258,6 +259,7 @@ fn a_training_is_in_the_server_and_in_the_file_store_as_it_is_in_its_log() {
 }
 
 #[test]
+#[ignore = "slow: MLflow starts for a minute"]
 fn a_server_that_is_killed_and_started_again_has_every_point_once() {
     let Some(python) = python::with_mlflow() else { return };
     let folder = tempfile::tempdir().unwrap();
