@@ -1,7 +1,7 @@
 //! TensorBoard: what a run measured is what TensorBoard's own readers find, once, also after kills; needs a Python with
 //! tensorboard (tests/support/python_with_torch.py). What needs none is tested in src/track/tensorboard.rs.
 
-use crate::support;
+use crate::support::python;
 use base64::Engine;
 use rvc_run::files::{self, Workspace};
 use rvc_run::task::{Event, Task};
@@ -72,10 +72,7 @@ fn sound(run: &Run, workspace: &Workspace, step: i64) -> PathBuf {
 
 /// What TensorBoard finds in the run; none without a Python that has it.
 fn found(workspace: &Workspace, id: &str) -> Option<Value> {
-    let Some(python) = std::env::var_os("RVC_TEST_PYTHON") else {
-        support::skipped("no Python with tensorboard; name one in RVC_TEST_PYTHON");
-        return None;
-    };
+    let python = python::with_tensorboard()?;
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/tensorboard_dump.py");
     let output = Command::new(python).arg(script).arg(workspace.tracking().join("tensorboard")).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

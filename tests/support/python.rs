@@ -1,7 +1,9 @@
 //! A Python with torch and faiss, for tests that let the original libraries open what we write.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 /// The first of `RVC_TEST_PYTHON`, python3 and python that can import torch; prints a line if there is none.
 pub fn with_torch() -> Option<PathBuf> {
@@ -23,7 +25,18 @@ pub fn with_tensorboard() -> Option<PathBuf> {
     that_imports("tensorboard")
 }
 
-fn that_imports(library: &str) -> Option<PathBuf> {
+fn that_imports(library: &'static str) -> Option<PathBuf> {
+    // To import torch takes seconds, and many tests ask.
+    static FOUND: Mutex<BTreeMap<&str, Option<PathBuf>>> = Mutex::new(BTreeMap::new());
+    let mut known = FOUND.lock().unwrap_or_else(PoisonError::into_inner);
+    let found = known.entry(library).or_insert_with(|| first_that_imports(library)).clone();
+    if found.is_none() {
+        super::skipped(&format!("no Python with {library}; name one in RVC_TEST_PYTHON"));
+    }
+    found
+}
+
+fn first_that_imports(library: &str) -> Option<PathBuf> {
     let named = std::env::var_os("RVC_TEST_PYTHON").map(PathBuf::from);
     let is_named = named.is_some();
     let candidates = named.map_or_else(|| vec!["python3".into(), "python".into()], |path| vec![path]);
@@ -33,9 +46,6 @@ fn that_imports(library: &str) -> Option<PathBuf> {
     };
     let found = candidates.into_iter().find(imports);
     assert!(found.is_some() || !is_named, "the Python named in RVC_TEST_PYTHON cannot import {library}");
-    if found.is_none() {
-        super::skipped(&format!("no Python with {library}; name one in RVC_TEST_PYTHON"));
-    }
     found
 }
 
