@@ -6,7 +6,7 @@
 use crate::assets::store::fetch_command;
 use crate::assets::{self, Store};
 use crate::nn::runtime::{self, Gpu};
-use crate::{files, memory, process};
+use crate::{download, files, memory, process};
 use std::fmt;
 use std::path::Path;
 use std::time::Duration;
@@ -302,24 +302,21 @@ fn program(name: &'static str, version_flag: &str, advice: &str) -> Line {
     Line::ok(name, format!("{}: {version}", path.display()).trim_end_matches(": "))
 }
 
-/// yt-dlp as `prepare::download` finds it: on the PATH, by uvx, as a module of Python.
+/// yt-dlp as [`download::Tool`] finds it.
 fn downloader() -> Line {
-    const FLAGS: [&str; 2] = ["--ignore-config", "--version"];
-    let version = |text: String| text.lines().last().map(str::to_owned);
-    if let (Ok(path), Some(version)) = (which::which("yt-dlp"), output("yt-dlp", &FLAGS).and_then(version)) {
-        return Line::ok("yt-dlp", format!("{}: {version}", path.display()));
-    }
-    if which::which("uvx").is_ok() {
-        // Its version is not checked: that would fetch it.
-        return Line::ok("yt-dlp", "through uvx, which fetches it when needed");
-    }
-    for python in ["python3", "python"] {
-        let flags = [&["-m", "yt_dlp"][..], &FLAGS].concat();
-        if let Some(version) = output(python, &flags).and_then(version) {
-            return Line::ok("yt-dlp", format!("{python} -m yt_dlp: {version}"));
+    for (program, before) in download::CANDIDATES {
+        let Ok(path) = which::which(program) else { continue };
+        if program == "uvx" {
+            // Its version is not checked: that would fetch it.
+            return Line::ok("yt-dlp", "through uvx, which fetches it when needed");
+        }
+        let version = output(program, &[before, &["--ignore-config", "--version"]].concat());
+        if let Some(version) = version.as_deref().and_then(|text| text.lines().last()) {
+            let words = std::iter::once(path.display().to_string()).chain(before.iter().map(|word| (*word).to_owned()));
+            return Line::ok("yt-dlp", format!("{}: {version}", words.collect::<Vec<_>>().join(" ")));
         }
     }
-    let advice = "needed only for recordings from links: uv tool install \"yt-dlp[default]\", or the same with pipx or pip install";
+    let advice = format!("needed only for recordings from links: {}", download::INSTALL);
     Line::missing("yt-dlp", "not on the PATH, and not available through uvx or python (optional)", advice)
 }
 

@@ -110,6 +110,14 @@ impl Kind {
         )
     }
 
+    /// Whether an error is about one recording or clip, so that the others can continue without it.
+    pub fn concerns_one_item(self) -> bool {
+        matches!(
+            self,
+            Kind::AudioDecode | Kind::AudioEmpty | Kind::DataDamaged | Kind::NotFinite | Kind::NotFound | Kind::Read
+        )
+    }
+
     /// Whether [`Kind::may_pass`] holds for an error with this code; true for codes that a script defines.
     pub fn code_may_pass(code: &str) -> bool {
         ALL.iter().find(|kind| kind.code() == code).is_none_or(|kind| kind.may_pass())

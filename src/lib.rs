@@ -8,7 +8,7 @@
 //! script::bind                one file a script module: convert, call, convert
 //! convert                     recordings into a voice; how good the result is
 //! prepare  doctor  report     recordings -> slices -> f0, content -> filelist, through the cache; what this machine has; a run as a page
-//! train  features  retrieval  training; f0 and content features; the index of a voice's features
+//! train  features  retrieval  download   training; f0 and content features; the index of a voice's features; recordings from links
 //! voice                       the file of a voice: written, extracted, merged, described
 //! models                      synthesizer, vocoder, discriminator
 //! nn  torchfile  npy          libtorch helpers, spectra; PyTorch files; NumPy files
@@ -29,6 +29,7 @@ pub mod cache;
 pub mod config;
 pub mod convert;
 pub mod doctor;
+pub mod download;
 pub mod duration;
 pub mod eject;
 pub mod error;

@@ -29,6 +29,14 @@ fn escaped(text: &str, harmful: impl Fn(char) -> bool) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
+/// `text` in one line of at most `most` characters, with single spaces for control characters and runs of spaces: another program's message, a
+/// title.
+pub fn plain(text: &str, most: usize) -> String {
+    let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let words: Vec<&str> = line.split_whitespace().collect();
+    words.join(" ").chars().take(most).collect()
+}
+
 /// "1 clip", "2 clips", "0 clips".
 pub fn counted(n: impl std::fmt::Display, what: &str) -> String {
     let n = n.to_string();

@@ -2,8 +2,8 @@
 #![cfg(unix)]
 
 use rvc_run::audio::io;
+use rvc_run::download::{Fetched, Limits, Status, Tool, check_link, download, read_links};
 use rvc_run::files::{self, Workspace};
-use rvc_run::prepare::download::{Fetched, Limits, Status, Tool, check_link, download, read_links};
 use rvc_run::task::{Event, Task};
 use rvc_run::{Error, Kind};
 use std::ffi::{OsStr, OsString};

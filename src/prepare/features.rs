@@ -1,8 +1,6 @@
 //! Clips to f0 and content features: one cached result per clip, found by the digest of its 16 kHz wav.
 
-use super::{
-    Clip, Clips, Counts, F0_COARSE, F0_HZ, Pitch, Reason, concerns_one_item, content_folder, folder, warn_each,
-};
+use super::{Clip, Clips, Counts, F0_COARSE, F0_HZ, Pitch, Reason, content_folder, folder, warn_each};
 use crate::audio::io;
 use crate::cache::{Cache, Entry, Key, Object};
 use crate::config::Config;
@@ -183,7 +181,7 @@ fn load(clip: &Object) -> Result<Vec<f32>> {
 fn one_clip<T>(values: Result<T>, store: impl FnOnce(T) -> Result<Entry>) -> Result<Outcome> {
     match values.and_then(store) {
         Ok(entry) => Ok(Ok(entry)),
-        Err(e) if concerns_one_item(e.kind()) => Ok(Err(Reason::from(&e).to_string())),
+        Err(e) if e.kind().concerns_one_item() => Ok(Err(Reason::from(&e).to_string())),
         Err(e) => Err(e),
     }
 }

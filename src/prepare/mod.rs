@@ -9,7 +9,6 @@
 //! RVC's names. filelist.txt exists only while it matches the folders: it is removed before the first change and
 //! written last. cache_metadata.json lists our files; others are never touched.
 
-pub mod download;
 mod features;
 mod filelist;
 mod folder;
@@ -34,7 +33,7 @@ use crate::features::Models;
 use crate::files::Workspace;
 use crate::task::Task;
 use crate::train::data;
-use crate::{Error, Kind, Result};
+use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
@@ -211,14 +210,6 @@ pub fn all(
     }
     content(task, &mut clips, &models, config)?;
     filelist(task, &mut clips, &models, config)
-}
-
-/// Whether an error is about one recording or clip, so that the others can continue without it.
-fn concerns_one_item(kind: Kind) -> bool {
-    matches!(
-        kind,
-        Kind::AudioDecode | Kind::AudioEmpty | Kind::DataDamaged | Kind::NotFinite | Kind::NotFound | Kind::Read
-    )
 }
 
 /// Why one recording or clip cannot be used, and what to do about it.

@@ -8,8 +8,7 @@ use super::metadata::Metadata;
 use super::recordings::{self, Found, Recording};
 use super::survey::{Sound, Subject};
 use super::{
-    Clip, Clips, Counts, GT_WAVS, Loss, Reason, RecordingRow, Remark, Source, WAVS_16K, concerns_one_item, folder,
-    some_of, warn_each,
+    Clip, Clips, Counts, GT_WAVS, Loss, Reason, RecordingRow, Remark, Source, WAVS_16K, folder, some_of, warn_each,
 };
 use crate::audio::loaded::Loaded;
 use crate::audio::{Audio, activity, denoise, io, slice};
@@ -229,7 +228,7 @@ fn keep_speakers(task: &Task, logs: &Path, found: &mut Found) -> Result<()> {
 fn one_item<T>(result: Result<T>) -> Result<std::result::Result<T, Reason>> {
     match result {
         Ok(value) => Ok(Ok(value)),
-        Err(e) if concerns_one_item(e.kind()) => Ok(Err(Reason::from(&e))),
+        Err(e) if e.kind().concerns_one_item() => Ok(Err(Reason::from(&e))),
         Err(e) => Err(e),
     }
 }

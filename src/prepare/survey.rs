@@ -214,7 +214,7 @@ pub struct Finding {
 pub fn survey(task: &Task, cache: &Cache, subjects: &[Subject]) -> Result<Survey> {
     let results = task.map("measuring recordings", subjects, |subject| match look_at(task, cache, &subject.sound) {
         Ok(looked) => Ok(Ok(looked)),
-        Err(e) if super::concerns_one_item(e.kind()) => Ok(Err(Reason::from(&e))),
+        Err(e) if e.kind().concerns_one_item() => Ok(Err(Reason::from(&e))),
         Err(e) => Err(e),
     })?;
     let mut survey = Survey { schema: SCHEMA, ..Survey::default() };

@@ -1,8 +1,8 @@
-//! Script face of [`crate::prepare::download`]: recordings from links.
+//! Script face of [`crate::download`]: recordings from links.
 
 use super::{At, Fallible, session, value};
+use crate::download as engine;
 use crate::error::nearest;
-use crate::prepare::download as engine;
 use crate::{Error, Kind, Result};
 use rhai::plugin::*;
 use rhai::{Array, Dynamic, Map, NativeCallContext};
