@@ -61,6 +61,16 @@ fn every_module_uses_only_what_is_drawn_below_it() {
 }
 
 #[test]
+fn no_files_of_a_room_import_each_other_in_a_circle() {
+    let circles = circles(&sources());
+    assert!(
+        circles.is_empty(),
+        "\n{}\n(move what both need into a third file, or into the one below)",
+        circles.join("\n")
+    );
+}
+
+#[test]
 fn printing_writing_loading_and_rhai_stay_in_their_rooms() {
     let broken: Vec<String> = sources().iter().flat_map(|(path, text)| ban_faults(path, text)).collect();
     assert!(broken.is_empty(), "\n{}", broken.join("\n"));
@@ -118,6 +128,25 @@ fn uses_of_lower_layers_comments_texts_and_tests_pass() {
     let faults = layer_faults(&table, "features/mod.rs", &code(text));
     assert_eq!(faults.len(), 1, "{faults:?}");
     assert!(faults[0].contains(":8"), "{faults:?}");
+}
+
+#[test]
+fn a_circle_is_caught_and_a_child_that_uses_its_parent_is_none() {
+    let source = |path: &str, text: &str| (path.to_owned(), code(text));
+    let circle = circles(&[
+        source("a/mod.rs", "mod b; mod c; mod d; use b::B;"),
+        source("a/b.rs", "use super::{A, c::C};"),
+        source("a/c.rs", "use crate::a::d;"),
+        source("a/d.rs", "fn f() { super::b::g() }"),
+        source("a/e.rs", "use super::b; use crate::a::c;"),
+    ]);
+    assert_eq!(circle, ["src/a/b.rs -> src/a/c.rs -> src/a/d.rs -> src/a/b.rs"]);
+    let none = [
+        source("a/mod.rs", "mod b; mod c; use b::B;"),
+        source("a/b.rs", "use super::A; use super::c;"),
+        source("a/c.rs", "use super::A;"),
+    ];
+    assert!(circles(&none).is_empty());
 }
 
 #[test]
@@ -193,6 +222,92 @@ fn used_layers(table: &Table, path: &str, code: &str) -> Vec<(usize, String)> {
     }
     found.sort();
     found
+}
+
+/// The circles of files that use each other, each from its first file in the alphabet: "src/a/b.rs -> src/a/c.rs -> src/a/b.rs".
+///
+/// A room's mod.rs is its face: its files may use what it declares, as it uses them.
+fn circles(sources: &[(String, String)]) -> Vec<String> {
+    let module = |path: &str| path.trim_end_matches(".rs").trim_end_matches("/mod").replace('/', "::");
+    let paths: BTreeMap<String, &str> = sources.iter().map(|(path, _)| (module(path), path.as_str())).collect();
+    // The module that a path names: "audio::io::load" is in "audio::io".
+    let owner = |path: &str| {
+        let ends = path.match_indices("::").map(|(at, _)| at).chain([path.len()]);
+        ends.map(|end| &path[..end]).filter(|name| paths.contains_key(*name)).last().map(str::to_owned)
+    };
+    let mut uses: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (path, code) in sources {
+        let own = module(path);
+        let is_face = |other: &str| own.strip_prefix(other).is_some_and(|rest| rest.starts_with("::"));
+        let mut used: Vec<String> = paths_in(&own, code).iter().filter_map(|path| owner(path)).collect();
+        used.retain(|other| *other != own && !is_face(other));
+        used.sort();
+        used.dedup();
+        uses.insert(own, used);
+    }
+    let mut found: Vec<String> = Vec::new();
+    for start in uses.keys() {
+        // The shortest way from the file back to itself over files after it in the alphabet.
+        let mut ways = std::collections::VecDeque::from([vec![start]]);
+        let mut seen = std::collections::BTreeSet::new();
+        while let Some(way) = ways.pop_front() {
+            let Some(next) = way.last().and_then(|last| uses.get(*last)) else { continue };
+            if next.contains(start) {
+                let files = way.iter().chain([&start]).map(|name| format!("src/{}", paths[*name]));
+                found.push(files.collect::<Vec<_>>().join(" -> "));
+                break;
+            }
+            for name in next.iter().filter(|name| *name > start) {
+                if seen.insert(name) {
+                    ways.push_back([way.clone(), vec![name]].concat());
+                }
+            }
+        }
+    }
+    found
+}
+
+/// The paths of modules and items that a file of the module `own` names by `crate::`, `super::` or one of its child modules.
+fn paths_in(own: &str, code: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for (at, _) in code.match_indices("crate::").filter(|(at, _)| is_word_start(code, *at)) {
+        found.extend(leaves("", &code[at + "crate::".len()..]));
+    }
+    for (at, _) in
+        code.match_indices("super::").filter(|(at, _)| is_word_start(code, *at) && !code[..*at].ends_with("super::"))
+    {
+        let (mut base, mut rest) = (own, &code[at..]);
+        while let Some(after) = rest.strip_prefix("super::") {
+            base = base.rsplit_once("::").map_or("", |(parent, _)| parent);
+            rest = after;
+        }
+        found.extend(leaves(base, rest));
+    }
+    for (at, _) in code.match_indices("mod ").filter(|(at, _)| is_word_start(code, *at)) {
+        let child =
+            first_word(code[at + 4..].split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default());
+        let used = |(place, _): (usize, &str)| is_word_start(code, place) && !code[..place].ends_with("::");
+        if code.match_indices(&format!("{child}::")).any(used) {
+            found.push(format!("{own}::{child}"));
+        }
+    }
+    found
+}
+
+/// The paths of a use tree: "a::{b, c::{d, e}}" below `base`.
+fn leaves(base: &str, rest: &str) -> Vec<String> {
+    let join = |path: &str| [base, path].iter().filter(|part| !part.is_empty()).copied().collect::<Vec<_>>().join("::");
+    let mut out = Vec::new();
+    for (at, path) in targets(rest) {
+        let name = join(path.trim_end_matches("::"));
+        let after = &rest[at + path.len()..];
+        if path.ends_with("::") && after.starts_with('{') {
+            out.extend(leaves(&name, after));
+        } else {
+            out.push(name);
+        }
+    }
+    out
 }
 
 /// The paths that follow `crate::`: one, or those of a `{...}` group, each with its offset.

@@ -12,7 +12,7 @@
 
 use super::features::{CONTENT_FILE, content, f0};
 use super::metadata::{Metadata, SourceRecord};
-use super::{Clip, Clips, F0_COARSE, F0_HZ, GT_WAVS, WAVS_16K, content_folder, folder};
+use super::{Clip, Clips, F0_COARSE, F0_HZ, FILE_LIST, GT_WAVS, WAVS_16K, content_folder, folder};
 use crate::audio::io;
 use crate::cache::{Entry, Key, Object};
 use crate::config::Config;
@@ -84,7 +84,7 @@ pub fn filelist(task: &Task, clips: &mut Clips, models: &Models, config: &Config
     // Removed speakers keep their numbers, but have no rows.
     let sids: BTreeSet<i64> = complete.iter().map(|clip| clip.sid).collect();
     let text = rows(&clips.folder, &complete, &mute, &sids, config)?;
-    let path = clips.folder.join(folder::FILE_LIST);
+    let path = clips.folder.join(FILE_LIST);
     let content_root = content_root(clips, &complete, &mute);
     write(task, clips, config, &path, &text, &content_root)?;
     Ok(FileList {
@@ -115,7 +115,7 @@ fn write(task: &Task, clips: &Clips, config: &Config, path: &Path, text: &str, c
         }
     }
     let mut outputs = old.outputs.clone();
-    outputs.insert(folder::FILE_LIST.into(), digest);
+    outputs.insert(FILE_LIST.into(), digest);
     let raw: Vec<_> = clips.sources.iter().map(|source| (&source.digest, source.sid)).collect();
     let new = Metadata {
         cache_key: files::digest(json!([raw, clips.params]).to_string()),

@@ -4,7 +4,7 @@
 //! All others belong to the user: they stay, with a warning, and move to set_aside/ if we need their name.
 
 use super::metadata::Metadata;
-use super::some_of;
+use super::{FILE_LIST, some_of};
 use crate::cache::{self, Cache, Object};
 use crate::files;
 use crate::task::Task;
@@ -12,7 +12,6 @@ use crate::{Error, Kind, Result};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-pub(super) const FILE_LIST: &str = "filelist.txt";
 const SET_ASIDE: &str = "set_aside";
 /// Python RVC keeps the spectrogram of X.wav as X.spec.pt beside it and never checks whether X.wav changed.
 const SIDECAR: &str = ".spec.pt";

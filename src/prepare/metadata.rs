@@ -3,7 +3,7 @@
 //! The first three keys are those of the Python guide. `cache_key` there was a hash of names, sizes and times;
 //! here it is one of contents and settings. Nothing depends on it: if this file is lost, the folders are searched.
 
-use super::folder;
+use super::FILE_LIST;
 use crate::files;
 use crate::task::Task;
 use crate::{Error, Kind, Result};
@@ -67,7 +67,7 @@ pub fn speakers(logs: &Path) -> Vec<String> {
 /// The record of the file list in `logs`; None if the list is not as it was written.
 fn of_list(logs: &Path) -> Option<Metadata> {
     let metadata: Metadata = serde_json::from_value(files::read_json(&logs.join(FILE)).ok()?).ok()?;
-    let list = folder::FILE_LIST;
+    let list = FILE_LIST;
     let ours = files::digest_file(&logs.join(list)).ok()?;
     (metadata.outputs.get(list) == Some(&ours)).then_some(metadata)
 }
@@ -150,9 +150,9 @@ mod tests {
     #[test]
     fn a_record_that_an_editor_of_windows_saved_is_read_as_any_other() {
         let folder = tempfile::tempdir().unwrap();
-        files::write(&folder.path().join(folder::FILE_LIST), "a list").unwrap();
+        files::write(&folder.path().join(FILE_LIST), "a list").unwrap();
         let mut record = Metadata { speakers: vec!["Анна".into()], ..Metadata::default() };
-        record.outputs.insert(folder::FILE_LIST.into(), files::digest("a list"));
+        record.outputs.insert(FILE_LIST.into(), files::digest("a list"));
         record.preprocessing_params.insert("content_digest".into(), "mel-1".into());
         let text = serde_json::to_string_pretty(&record).unwrap();
         let utf16 = |mark: &[u8], bytes: fn(u16) -> [u8; 2]| -> Vec<u8> {

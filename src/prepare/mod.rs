@@ -43,11 +43,16 @@ pub const GT_WAVS: &str = "0_gt_wavs";
 pub const WAVS_16K: &str = "1_16k_wavs";
 pub const F0_COARSE: &str = "2a_f0";
 pub const F0_HZ: &str = "2b-f0nsf";
+/// The list of clips with their features, in logs/<voice> (spec E.1).
+const FILE_LIST: &str = "filelist.txt";
 
 /// The folder of the content features: 3_feature768, or 3_feature256 in version 1.
 pub fn content_folder(config: &Config) -> &'static str {
     if config.version == "v1" { "3_feature256" } else { "3_feature768" }
 }
+
+/// Raise this with every change in audio/ that can change a sample of a decoded recording.
+const DECODE_VERSION: u32 = 5;
 
 /// Counts of a stage, in recordings (slices) or clips (f0, content).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

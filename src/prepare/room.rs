@@ -1,6 +1,6 @@
 //! Checks before the preparation of a voice: are there recordings, and is there disk space for their clips and features.
 
-use super::{folder, length, recordings, slices};
+use super::{FILE_LIST, folder, length, recordings, slices};
 use crate::Result;
 use crate::config::Config;
 use crate::files::{self, Workspace};
@@ -33,7 +33,7 @@ fn found(workspace: &Workspace, voice: &str, folder: &Path) -> Result<recordings
 /// Errors: as [`recordings`].
 pub fn needs(workspace: &Workspace, voice: &str, folder: Option<&Path>, config: &Config) -> Result<Vec<Need>> {
     let logs = workspace.logs(voice)?;
-    let seconds: u64 = match folder.filter(|_| !logs.join(folder::FILE_LIST).exists()) {
+    let seconds: u64 = match folder.filter(|_| !logs.join(FILE_LIST).exists()) {
         Some(folder) => found(workspace, voice, folder)?.recordings.iter().map(|one| length::at_least(&one.path)).sum(),
         None => 0,
     };
@@ -80,7 +80,7 @@ mod tests {
         assert_eq!(logs.bytes, 0, "links");
         assert_eq!(recordings(&workspace, "anna", Path::new("data/anna")).unwrap(), 2);
         std::fs::create_dir_all(workspace.logs("anna").unwrap()).unwrap();
-        std::fs::write(workspace.logs("anna").unwrap().join(folder::FILE_LIST), "x").unwrap();
+        std::fs::write(workspace.logs("anna").unwrap().join(FILE_LIST), "x").unwrap();
         assert_eq!(of()[0].bytes, 0);
     }
 }

@@ -8,7 +8,8 @@ use super::metadata::Metadata;
 use super::recordings::{self, Found, Recording};
 use super::survey::{Sound, Subject};
 use super::{
-    Clip, Clips, Counts, GT_WAVS, Loss, Reason, RecordingRow, Remark, Source, WAVS_16K, folder, some_of, warn_each,
+    Clip, Clips, Counts, DECODE_VERSION, GT_WAVS, Loss, Reason, RecordingRow, Remark, Source, WAVS_16K, folder,
+    some_of, warn_each,
 };
 use crate::audio::loaded::Loaded;
 use crate::audio::{Audio, activity, denoise, io, slice};
@@ -25,8 +26,6 @@ use serde_json::{Map, Value};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
-/// Raise this with every change in audio/ that can change a sample of a decoded recording.
-pub(super) const DECODE_VERSION: u32 = 5;
 /// Raise this with every change in audio/ that can change a sample of a clip, given the same recording.
 const VERSION: u32 = 5;
 /// Digits of the key in a clip's name: with 1000 recordings the chance that two share them is one in two million;

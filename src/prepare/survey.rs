@@ -8,7 +8,7 @@
 //! Measurements are cached under the digest of the file's bytes, so a second survey only reads the files.
 //! [`Survey`] is plain data: its JSON is the report; [`Survey::rows`] and [`Survey::lines`] show it on a terminal.
 
-use super::{Clips, Loss, Reason, Remark, recordings, slices, some_of};
+use super::{Clips, DECODE_VERSION, Loss, Reason, Remark, recordings, some_of};
 use crate::audio::measure::{self, F0Histogram, Measures};
 use crate::audio::{Audio, io};
 use crate::cache::{Cache, Key};
@@ -271,8 +271,7 @@ fn look_at(task: &Task, cache: &Cache, sound: &Sound) -> Result<Looked> {
         }
     };
     for _ in 0..TRIES {
-        let key =
-            Key::new("survey", measure::VERSION).input("recording", &digest).param("decode", slices::DECODE_VERSION);
+        let key = Key::new("survey", measure::VERSION).input("recording", &digest).param("decode", DECODE_VERSION);
         let mut now = String::new();
         let looked = cache.once(task, &key, |_| {
             let loaded = io::load_with_notices(task, path)?;

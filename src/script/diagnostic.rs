@@ -1,9 +1,9 @@
 //! A mistake in a script as people read it: code, message, place, the line with a caret, call chain, hint.
 
 use super::bind::{Fault, value};
-use super::engine::Sources;
 use super::habits::{self, Found};
 use super::native::{self, Natives};
+use super::sources::Sources;
 use crate::error::nearest;
 use crate::{Error, Kind};
 use rhai::{EvalAltResult, ParseError, ParseErrorType, Position};

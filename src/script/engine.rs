@@ -4,10 +4,8 @@ use super::bind::{self, Session};
 use super::catalog;
 use super::diagnostic::{self, Diagnostic};
 use super::resolver::Resolver;
+use super::sources::{Sources, compile};
 use rhai::{AST, Dynamic, Engine, OptimizationLevel};
-use std::cell::RefCell;
-use std::collections::BTreeMap;
-use std::rc::Rc;
 
 // Every limit is set, since Rhai's own defaults differ between debug and release builds. They stop runaway scripts, not
 // real ones: a recipe drives, the engine works.
@@ -25,20 +23,6 @@ const MAX_MODULES: usize = 1_000;
 const MAX_STRING_BYTES: usize = 16 << 20;
 const MAX_ARRAY_ENTRIES: usize = 1_000_000;
 const MAX_MAP_ENTRIES: usize = 100_000;
-
-/// The texts of compiled scripts, by the name that messages use.
-#[derive(Clone, Default)]
-pub struct Sources(Rc<RefCell<BTreeMap<String, Rc<str>>>>);
-
-impl Sources {
-    pub fn get(&self, source: &str) -> Option<Rc<str>> {
-        self.0.borrow().get(source).cloned()
-    }
-
-    pub fn insert(&self, source: &str, text: &str) {
-        self.0.borrow_mut().insert(source.to_owned(), text.into());
-    }
-}
 
 /// An engine with everything that scripts can call, its session and the texts it has seen.
 pub struct Host {
@@ -81,19 +65,6 @@ impl Host {
         compile(&self.engine, &self.sources, source, text)
             .map_err(|error| diagnostic::of_parse_error(&error, source, &self.sources).into())
     }
-}
-
-/// Compiles `text`, remembering it under `source` for messages.
-pub fn compile(engine: &Engine, sources: &Sources, source: &str, text: &str) -> Result<AST, rhai::ParseError> {
-    // An empty line keeps the numbers of the others.
-    let text = match text.strip_prefix("#!").map(|rest| rest.split_once('\n').unwrap_or_default()) {
-        Some((_, rest)) => format!("\n{rest}"),
-        None => text.trim_start_matches('\u{feff}').to_owned(),
-    };
-    sources.insert(source, &text);
-    let mut ast = engine.compile(&text)?;
-    ast.set_source(source);
-    Ok(ast)
 }
 
 fn set_limits(engine: &mut Engine) {

@@ -22,6 +22,7 @@ pub mod native;
 pub mod params;
 mod resolver;
 pub mod run;
+mod sources;
 mod written;
 
 pub use bind::{Call, Child, Output, Script, Session};

@@ -9,8 +9,9 @@
 
 use super::bind::value;
 use super::diagnostic::Diagnostic;
-use super::engine::{Host, Sources};
+use super::engine::Host;
 use super::library;
+use super::sources::Sources;
 use crate::address::without_password;
 use crate::config::layers::{Layers, Named, turned};
 use crate::config::settings::{Limits, Setting, same};

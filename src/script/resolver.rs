@@ -1,8 +1,8 @@
 //! `import` while a recipe runs: finds, compiles and evaluates a script once, and names cycles.
 
 use super::bind::{Fault, Script, Session};
-use super::engine::{Sources, compile};
 use super::library;
+use super::sources::{Sources, compile};
 use crate::Kind;
 use rhai::{Dynamic, Engine, EvalAltResult, Module, ModuleResolver, Position, Scope, Shared};
 use std::cell::RefCell;

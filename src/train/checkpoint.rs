@@ -11,11 +11,11 @@ use crate::models::encoder::same_encoder;
 use crate::models::weights;
 use crate::nn::{Params, runtime};
 use crate::task::Task;
-use crate::torchfile::{self, Value};
+use crate::torchfile::{self, TorchFile, Value};
+use crate::train::average;
 use crate::train::optim::{self, AdamW, Order};
 use crate::train::pretrained::BaseRecord;
 use crate::train::step::Engine;
-use crate::train::{average, foreign};
 use crate::{Error, Kind, Result, files};
 use serde::{Deserialize, Serialize};
 use serde_json::Map;
@@ -25,6 +25,8 @@ use std::path::{Path, PathBuf};
 /// Raised when the manifest's meaning changes.
 const SCHEMA: i64 = 1;
 
+/// The key that marks G_ and D_ files written by rvc-run.
+pub const MARK: &str = "rvc_run";
 /// The settings that must equal the checkpoint's.
 const FIXED: [&str; 5] = ["sample_rate", "version", "if_f0", "preset", "spk_embed_dim"];
 
@@ -168,7 +170,7 @@ pub fn write(logs: &Path, engine: &Engine, layout: &Layout, mut manifest: Manife
                 ("iteration", Value::Int(manifest.epoch)),
                 ("optimizer", optimizer.state_dict(rate, order)),
                 ("learning_rate", Value::Float(base.unwrap_or(rate))),
-                (foreign::MARK, Value::text(env!("CARGO_PKG_VERSION"))),
+                (MARK, Value::text(env!("CARGO_PKG_VERSION"))),
             ])
         };
         torchfile::write(&g, &network(engine.generator.params(), &engine.generator_optimizer, &layout.g))?;
@@ -181,7 +183,7 @@ pub fn write(logs: &Path, engine: &Engine, layout: &Layout, mut manifest: Manife
                     ("model", state(params, &layout.g)),
                     ("iteration", Value::Int(manifest.epoch)),
                     (average::UPDATES, Value::Int(updates)),
-                    (foreign::MARK, Value::text(env!("CARGO_PKG_VERSION"))),
+                    (MARK, Value::text(env!("CARGO_PKG_VERSION"))),
                 ])
             };
             average.standing_in(|| torchfile::write(&ema, &file(average.updates())))?;
@@ -242,6 +244,11 @@ pub fn manifest(config: &Config, data_digest: &str, next: Position, device: tch:
     })
 }
 
+/// Whether rvc-run wrote a G_ or D_ file.
+pub fn is_ours(file: &TorchFile) -> bool {
+    file.value(&[MARK]).is_some()
+}
+
 /// The newest checkpoint that verifies, or None in a folder where rvc-run trained nothing. Each skipped one is a warning.
 ///
 /// Errors: `checkpoint.damaged` if something was trained here and no pair verifies; `file.read`.
@@ -249,7 +256,7 @@ pub fn newest(task: &Task, logs: &Path) -> Result<Option<Manifest>> {
     let mut epochs = numbered(logs, "checkpoint_", ".json")?;
     for number in without_manifest(logs)? {
         // An unreadable file may be ours as well: skip it with a warning.
-        let ours = |path: &PathBuf| torchfile::read(path).map_or(true, |file| foreign::is_ours(&file));
+        let ours = |path: &PathBuf| torchfile::read(path).map_or(true, |file| is_ours(&file));
         if paths(logs, number)[..2].iter().filter(|path| path.exists()).any(ours) {
             epochs.push(number);
         }

@@ -12,14 +12,11 @@
 use crate::models::weights;
 use crate::task::Task;
 use crate::torchfile::{self, TorchFile};
-use crate::train::checkpoint::{self, Layout, Manifest, Position};
+use crate::train::checkpoint::{self, Layout, Manifest, Position, is_ours};
 use crate::train::step::Engine;
 use crate::train::{optim, pretrained};
 use crate::{Error, Kind, Result, files};
 use std::path::{Path, PathBuf};
-
-/// The key that marks G_ and D_ files written by rvc-run.
-pub const MARK: &str = "rvc_run";
 
 /// A pair of another program.
 #[derive(Clone, Debug)]
@@ -104,11 +101,6 @@ fn pair(g: &Path, d: &Path) -> Result<Option<Pair>> {
     }
     let learning_rate = first.float(&["optimizer", "param_groups", "0", "lr"]);
     Ok(Some(Pair { g: g.to_owned(), d: d.to_owned(), epoch, step: optim::steps_in(first), learning_rate }))
-}
-
-/// Whether rvc-run wrote a G_ or D_ file.
-pub fn is_ours(file: &TorchFile) -> bool {
-    file.value(&[MARK]).is_some()
 }
 
 fn epoch(file: &TorchFile) -> Result<i64> {

@@ -1,7 +1,7 @@
 //! Compares a voice's entries with its weights. Where they differ, the weights count: a network with wrong
 //! sizes makes noise. Each difference is a note.
 
-use super::variant::{HIFI_GAN, variant, vocoder};
+use super::variant::{HIFI_GAN, hertz, last_of_config, variant, vocoder};
 use crate::config::{CONTENT_ENCODERS, Config};
 use crate::torchfile::{Plain, TorchFile};
 use crate::{Result, shown};
@@ -120,31 +120,6 @@ fn sizes_note(file: &TorchFile) -> Option<String> {
             entries.len()
         )),
         Some(_) => None,
-    }
-}
-
-/// The file's rate in Hz, in any spelling: 40000, 40000.0, "40000", "40k".
-pub(super) fn rate(file: &TorchFile) -> Option<i64> {
-    let last = last_of_config(file);
-    last.and_then(|last| hertz(file.value(&["config", &last])?)).or_else(|| hertz(file.value(&["sr"])?))
-}
-
-fn last_of_config(file: &TorchFile) -> Option<String> {
-    file.entries(&["config"])?.pop()
-}
-
-fn hertz(value: Plain) -> Option<i64> {
-    match value {
-        Plain::Int(n) => Some(n),
-        Plain::Float(x) if x.fract() == 0.0 && x.abs() < 1e9 => Some(x as i64),
-        Plain::Text(text) => {
-            let text = text.trim().to_lowercase();
-            let text = text.strip_suffix("hz").unwrap_or(&text).trim();
-            let (number, factor) = text.strip_suffix('k').map_or((text, 1.0), |number| (number, 1000.0));
-            let hz = number.trim().parse::<f64>().ok()? * factor;
-            (hz.fract() == 0.0 && hz.abs() < 1e9).then_some(hz as i64)
-        }
-        _ => None,
     }
 }
 

@@ -1,9 +1,9 @@
 //! Recognises RVC's networks by the names and shapes of a generator's weights.
 
-use super::{WRAPPERS, header};
+use super::WRAPPERS;
 use crate::config::Config;
 use crate::models::weights;
-use crate::torchfile::TorchFile;
+use crate::torchfile::{Plain, TorchFile};
 use crate::{Error, Kind, Result, recognise, shown};
 use std::collections::HashMap;
 
@@ -56,13 +56,11 @@ pub fn variant(file: &TorchFile) -> Result<Config> {
         ("v2", false, 24) => 48000,
         ("v2", false, 20) if second == 12 => 24000,
         ("v2", false, 20) => 32000,
-        ("v1", true, 16) => {
-            match (size("enc_q.pre.weight", 1), size("dec.noise_convs.0.weight", 2), header::rate(file)) {
-                (Some(1025), ..) | (None, Some(96), _) | (None, None, Some(48000)) => 48000,
-                (Some(513), ..) | (None, Some(64), _) | (None, None, Some(32000)) => 32000,
-                _ => return Err(no_generator(file, "its rate may be 32k or 48k")),
-            }
-        }
+        ("v1", true, 16) => match (size("enc_q.pre.weight", 1), size("dec.noise_convs.0.weight", 2), rate(file)) {
+            (Some(1025), ..) | (None, Some(96), _) | (None, None, Some(48000)) => 48000,
+            (Some(513), ..) | (None, Some(64), _) | (None, None, Some(32000)) => 32000,
+            _ => return Err(no_generator(file, "its rate may be 32k or 48k")),
+        },
         _ => return Err(no_generator(file, &format!("no {version} network begins with a kernel of {kernel}"))),
     };
     let spk_embed_dim = i64::try_from(speakers).unwrap_or(i64::MAX);
@@ -123,5 +121,31 @@ fn no_generator(file: &TorchFile, why: &str) -> Error {
         )
         .path(file.path())
         .hint("give a voice (.pth of RVC WebUI, Applio or rvc-run) or a G_ checkpoint"),
+    }
+}
+
+/// The file's rate in Hz, in any spelling: 40000, 40000.0, "40000", "40k".
+fn rate(file: &TorchFile) -> Option<i64> {
+    let last = last_of_config(file);
+    last.and_then(|last| hertz(file.value(&["config", &last])?)).or_else(|| hertz(file.value(&["sr"])?))
+}
+
+pub(super) fn last_of_config(file: &TorchFile) -> Option<String> {
+    file.entries(&["config"])?.pop()
+}
+
+/// A rate in Hz, in any spelling.
+pub(super) fn hertz(value: Plain) -> Option<i64> {
+    match value {
+        Plain::Int(n) => Some(n),
+        Plain::Float(x) if x.fract() == 0.0 && x.abs() < 1e9 => Some(x as i64),
+        Plain::Text(text) => {
+            let text = text.trim().to_lowercase();
+            let text = text.strip_suffix("hz").unwrap_or(&text).trim();
+            let (number, factor) = text.strip_suffix('k').map_or((text, 1.0), |number| (number, 1000.0));
+            let hz = number.trim().parse::<f64>().ok()? * factor;
+            (hz.fract() == 0.0 && hz.abs() < 1e9).then_some(hz as i64)
+        }
+        _ => None,
     }
 }

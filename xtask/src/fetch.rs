@@ -3,7 +3,7 @@
 //! Everything goes to .libtorch.part/ first, which is renamed when it is whole: a fetch that was killed never looks finished.
 
 use crate::Outcome;
-use crate::libtorch::{Libtorch, WANTED, from_checkout, on_path, pythons};
+use crate::libtorch::{Libtorch, WANTED, from_checkout, nvidia_gpu_is_here, on_path, pythons};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -26,16 +26,6 @@ const WHEEL_PYTHON: &str = "3.12";
 /// The set that fits this machine.
 pub fn set_for_this_machine() -> Set {
     if nvidia_gpu_is_here() { Set::Gpu } else { Set::Cpu }
-}
-
-/// Whether an NVIDIA driver or device shows itself (also inside WSL).
-pub fn nvidia_gpu_is_here() -> bool {
-    let signs = ["/proc/driver/nvidia/version", "/dev/nvidia0", "/usr/lib/wsl/lib/libcuda.so.1"];
-    if signs.iter().any(|path| Path::new(path).exists()) {
-        return true;
-    }
-    let list = Command::new("nvidia-smi").arg("-L").stdin(Stdio::null()).stderr(Stdio::null()).output();
-    list.is_ok_and(|output| output.status.success() && output.stdout.starts_with(b"GPU "))
 }
 
 /// Fetches `set` into the checkout's .libtorch/. With `again`, one that is already there is replaced.

@@ -1,6 +1,6 @@
-//! Where libtorch 2.11 is: LIBTORCH, .libtorch/ of the checkout, a Python that has torch, else the package index.
+//! Where libtorch 2.11 may be: LIBTORCH, .libtorch/ of the checkout, a Python that has torch.
 
-use crate::{Outcome, fetch};
+use crate::Outcome;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -60,23 +60,7 @@ impl Libtorch {
     }
 }
 
-/// The first libtorch of the four places; fetches it if no other has one.
-pub fn find(checkout: &Path) -> Outcome<Libtorch> {
-    let found = match std::env::var_os("LIBTORCH").filter(|value| !value.is_empty()) {
-        Some(given) => from_variable(Path::new(&given))?,
-        None => match from_checkout(checkout)? {
-            Some(found) => found,
-            None => match from_python(checkout, &pythons()) {
-                Some(found) => found,
-                None => fetch::fetch(checkout, fetch::set_for_this_machine(), false)?,
-            },
-        },
-    };
-    compiler_is_here()?;
-    Ok(found)
-}
-
-fn from_variable(given: &Path) -> Outcome<Libtorch> {
+pub fn from_variable(given: &Path) -> Outcome<Libtorch> {
     let root = std::path::absolute(given).unwrap_or_else(|_| given.to_path_buf());
     Libtorch::open(&root).map_err(|why| {
         format!(
@@ -101,8 +85,18 @@ pub fn from_checkout(checkout: &Path) -> Outcome<Option<Libtorch>> {
     Ok(None)
 }
 
+/// Whether an NVIDIA driver or device shows itself (also inside WSL).
+pub fn nvidia_gpu_is_here() -> bool {
+    let signs = ["/proc/driver/nvidia/version", "/dev/nvidia0", "/usr/lib/wsl/lib/libcuda.so.1"];
+    if signs.iter().any(|path| Path::new(path).exists()) {
+        return true;
+    }
+    let list = Command::new("nvidia-smi").arg("-L").stdin(Stdio::null()).stderr(Stdio::null()).output();
+    list.is_ok_and(|output| output.status.success() && output.stdout.starts_with(b"GPU "))
+}
+
 /// A Python's torch: the one remembered, else the first of `pythons` that has the wanted version.
-fn from_python(checkout: &Path, pythons: &[PathBuf]) -> Option<Libtorch> {
+pub fn from_python(checkout: &Path, pythons: &[PathBuf]) -> Option<Libtorch> {
     let memory = checkout.join(REMEMBERED);
     if let Ok(root) = std::fs::read_to_string(&memory)
         && let Ok(found) = Libtorch::open(Path::new(root.trim()))
@@ -114,7 +108,7 @@ fn from_python(checkout: &Path, pythons: &[PathBuf]) -> Option<Libtorch> {
         match Libtorch::open(&root) {
             Ok(found) => {
                 eprintln!("{} has torch {}: using it", python.display(), found.version);
-                if fetch::nvidia_gpu_is_here() && !found.lib().join(library_name("torch_cuda")).is_file() {
+                if nvidia_gpu_is_here() && !found.lib().join(library_name("torch_cuda")).is_file() {
                     eprintln!(
                         "note: it is built without CUDA; `cargo xtask fetch --gpu` gets one for the GPU of this machine"
                     );
@@ -168,7 +162,7 @@ pub fn library_name(name: &str) -> String {
 }
 
 /// Says now what would fail only minutes later.
-fn compiler_is_here() -> Outcome<()> {
+pub fn compiler_is_here() -> Outcome<()> {
     if cfg!(windows) || std::env::var_os("CXX").is_some() || ["c++", "g++", "clang++"].iter().any(|name| on_path(name))
     {
         return Ok(()); // Windows: the cc crate finds Visual Studio through the registry.

@@ -4,6 +4,7 @@
 //! environment and the same profile: torch-sys, which takes minutes, is compiled once.
 
 mod fetch;
+mod find;
 mod libtorch;
 
 use libtorch::Libtorch;
@@ -188,7 +189,7 @@ fn wheel(args: &[OsString]) -> Outcome {
 
 fn fetch_command(args: &[OsString]) -> Outcome {
     let set = match args {
-        [] if fetch::nvidia_gpu_is_here() => fetch::Set::Gpu,
+        [] if libtorch::nvidia_gpu_is_here() => fetch::Set::Gpu,
         [] => fetch::Set::Cpu,
         [flag] if flag == "--cpu" => fetch::Set::Cpu,
         [flag] if flag == "--gpu" => fetch::Set::Gpu,
@@ -201,7 +202,7 @@ fn fetch_command(args: &[OsString]) -> Outcome {
 
 /// The libtorch to use; says which on stderr if it is not the checkout's own.
 fn find() -> Outcome<Libtorch> {
-    let found = libtorch::find(&checkout())?;
+    let found = find::find(&checkout())?;
     if std::env::var_os("LIBTORCH").is_none() && found.root.starts_with(checkout()) {
         return Ok(found);
     }

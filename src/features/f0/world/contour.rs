@@ -1,8 +1,7 @@
 //! From Harvest's candidates to one contour: start where the best candidates are steady, carry those stretches on in both
 //! directions, settle overlaps by score, fill short gaps, smooth.
 
-use super::harvest::Candidate;
-use super::voiced_runs;
+use super::{Candidate, voiced_runs};
 
 /// Largest relative change of f0 from one frame (1 ms) to the next in a steady stretch.
 const STEADY_RANGE: f64 = 0.008;

@@ -2,7 +2,7 @@
 //! frequency, joined to a contour (contour.rs).
 
 use super::refine::Refiner;
-use super::{Bank, Events, F0_MAX, F0_MIN, HOP_LENGTH, SAMPLE_RATE, band_frequencies, contour, nuttall};
+use super::{Bank, Candidate, Events, F0_MAX, F0_MIN, HOP_LENGTH, SAMPLE_RATE, band_frequencies, contour, nuttall};
 use std::f64::consts::PI;
 
 /// Half the rate is enough for f0 and six harmonics of most voices.
@@ -23,13 +23,6 @@ const MAX_HARMONICS: usize = 6;
 const MIN_SCORE: f64 = 2.5;
 /// A candidate needs another this near in the frame before or after.
 const NEIGHBOUR_RANGE: f64 = 0.05;
-
-/// A possible f0 of a frame, and how well its harmonics agree.
-#[derive(Clone, Copy)]
-pub struct Candidate {
-    pub hz: f64,
-    pub score: f64,
-}
 
 /// The f0 of a clip, one value at each whole hop and one at its start.
 pub fn f0(x: &[f64]) -> Vec<f64> {

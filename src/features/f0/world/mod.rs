@@ -35,6 +35,13 @@ pub fn dio(x: &[f64]) -> Vec<f64> {
     refine::stone_mask(x, &dio::f0(x))
 }
 
+/// A possible f0 of a frame, and how well its harmonics agree.
+#[derive(Clone, Copy)]
+struct Candidate {
+    hz: f64,
+    score: f64,
+}
+
 /// Centre frequencies that divide octaves evenly: the first lies one step above `low`, the last up to one above `high`.
 fn band_frequencies(low: f64, high: f64, per_octave: f64) -> Vec<f64> {
     let n = 1 + ((high / low).log2() * per_octave) as usize;
