@@ -1,9 +1,9 @@
 //! Every setting of the flow, declared once: name, type, default, range or choices, unit, group, help, what a change reruns.
 //!
-//! Flags, `--help`, `rvc-run settings`, `rvc-run docs`, the checks here and "did you mean" are made from the declaration, the struct
+//! Flags, `--help`, `rvc-run settings`, `rvc-run docs`, the checks here and "did you mean" are generated from the declaration, the struct
 //! [`Config`]. A recipe builds a map of settings; [`Config::from_json`] turns it into this struct and refuses
-//! unknown names and bad values once, at the edge. Defaults are RVC's published values (spec D.2, F.7), except where RVC needs a download: there
-//! [`Config::default`] has what needs none, and [`presets`] has RVC's.
+//! unknown names and bad values once, at the edge. Defaults are RVC's published values (spec D.2, F.7), except where RVC needs a download:
+//! then [`Config::default`] has a value that needs none, and [`presets`] has RVC's.
 
 pub mod choices;
 pub mod idle;
@@ -23,10 +23,10 @@ use std::sync::LazyLock;
 /// Pitch trackers. The first four are signal processing, the others networks.
 pub const F0_METHODS: [&str; 8] = ["pm", "yin", "harvest", "dio", "rmvpe", "fcpe", "crepe", "crepe-tiny"];
 
-/// Those of [`F0_METHODS`] that are signal processing.
+/// The [`F0_METHODS`] that are signal processing.
 pub const SIGNAL_F0_METHODS: [&str; 4] = ["pm", "yin", "harvest", "dio"];
 
-/// Content encoders that have a name: the built-in one, RVC's, Applio's.
+/// Content encoders that have names: the built-in one, RVC's, Applio's.
 pub const CONTENT_ENCODERS: [&str; 8] = [
     "mel",
     "hubert_base",
@@ -41,7 +41,7 @@ pub const CONTENT_ENCODERS: [&str; 8] = [
 /// All settings, in the order in which they are written to manifests and hashed into keys: a new one goes to the end of its group only
 /// if nothing stored holds it yet.
 ///
-/// This is the only place that declares a setting; see [`settings`] for how the attributes are read. The first paragraph of a comment is the help of
+/// This is the only place that declares a setting; [`settings`] describes how the attributes are read. The first paragraph of a comment is the help of
 /// the flag, the others are for `rvc-run settings NAME`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -218,12 +218,12 @@ pub fn settings() -> &'static [Setting] {
     &SETTINGS
 }
 
-/// The setting of this name.
+/// The setting with this name.
 pub fn setting(name: &str) -> Option<&'static Setting> {
     settings().iter().find(|setting| setting.name == name)
 }
 
-/// The setting that people mean by its name, the name of its flag or an alias, with underscores or dashes; and whether a true value then turns
+/// The setting with this name, flag or alias, written with underscores or dashes; and whether a true value then turns
 /// it off, as `no_f0` does.
 pub fn setting_called(word: &str) -> Option<(&'static Setting, bool)> {
     let wanted = word.replace('-', "_");
@@ -231,7 +231,7 @@ pub fn setting_called(word: &str) -> Option<(&'static Setting, bool)> {
     setting(&wanted).map(|one| (one, false)).or_else(|| settings().iter().find(by_flag).map(|one| (one, one.inverted)))
 }
 
-/// What [`Config::default`] has, as JSON.
+/// [`Config::default`] as JSON.
 fn defaults() -> Map<String, Value> {
     match serde_json::to_value(Config::default()) {
         Ok(Value::Object(map)) => map,
@@ -256,7 +256,7 @@ impl Default for Config {
             noise_reduction: 0.0,
             min_voice_share: 0.0,
             mute_clips: 2,
-            // What needs no download; the preset "rvc" has RVC's.
+            // Values that need no download; the preset "rvc" has RVC's.
             f0_method: "pm".into(),
             f0_threshold: 0.0,
             f0_unvoiced: "zero".into(),
@@ -303,7 +303,7 @@ impl Config {
         for setting in settings() {
             if let Some(value) = given.get(&setting.name) {
                 let value = setting.fitting(value)?;
-                // Before serde, whose own message for a choice has no nearest one.
+                // Before serde, whose own message for a choice does not name the nearest one.
                 setting.check(&value)?;
                 merged.insert(setting.name.clone(), value);
             }
@@ -322,10 +322,10 @@ impl Config {
         given.keys().find(|key| setting(key).is_none()).map_or(Ok(()), |key| Err(unknown(key)))
     }
 
-    /// Checks ranges and choices as they are declared, and what must agree. Errors: `config.value`.
+    /// Checks ranges and choices as declared, and settings that must agree. Errors: `config.value`.
     pub fn validate(&self) -> Result<()> {
         let Ok(Value::Object(values)) = serde_json::to_value(self) else {
-            return Err(Error::new(Kind::Internal, "the settings are not an object"));
+            return Err(Error::new(Kind::Internal, "bug: the settings did not serialise to an object; please report"));
         };
         for (setting, value) in settings().iter().zip(values.values()) {
             setting.check(value)?;
@@ -341,7 +341,7 @@ impl Config {
 
     fn validate_slicing(&self) -> Result<()> {
         between("overlap_seconds", self.overlap_seconds, 0.0, self.slice_seconds / 2.0)?;
-        // A slice just too long for one chunk becomes two of half the length.
+        // A slice just too long for one clip becomes two of half the length.
         let shortest = if self.slicing == Slicing::Automatic { self.slice_seconds / 2.0 } else { self.slice_seconds };
         between("min_slice_seconds", self.min_slice_seconds, 0.0, shortest).map_err(|e| {
             if self.slicing == Slicing::Automatic && self.min_slice_seconds <= 15.0 {
@@ -435,7 +435,7 @@ pub fn is_path(given: &str) -> bool {
     given.contains(['/', '\\'])
 }
 
-/// The error for a name that no setting has.
+/// The error for a name that is not a setting.
 fn unknown(key: &str) -> Error {
     let known = || settings().iter().map(|setting| setting.name.as_str());
     let error = Error::new(Kind::ConfigUnknownKey, format!("there is no setting {key:?}"));
@@ -464,7 +464,7 @@ mod tests {
 
     #[test]
     fn settings_are_written_as_they_always_were() {
-        // Keys of the cache, manifests of checkpoints and fingerprints of jobs hold this text: a change of it makes all of them new.
+        // Keys of the cache, manifests of checkpoints and hashes of jobs contain this text: a change invalidates all of them.
         let expected = concat!(
             r#"{"sample_rate":40000,"slicing":"automatic","slice_seconds":3.7,"min_slice_seconds":0.0,"overlap_seconds":0.3,"#,
             r#""numbering":"fixed","max_peak":2.5,"normalization":"rvc","target_lufs":-23.0,"target_peak_dbfs":-1.0,"#,
@@ -479,7 +479,7 @@ mod tests {
     }
 
     #[test]
-    fn every_setting_is_declared_with_all_that_is_shown_of_it() {
+    fn every_setting_declares_everything_that_help_shows() {
         let groups = ["clips", "features", "model", "training", "tracking", "machine"];
         for setting in settings() {
             let name = &setting.name;
@@ -513,7 +513,7 @@ mod tests {
     }
 
     #[test]
-    fn a_threshold_of_f0_is_for_networks_alone() {
+    fn only_networks_accept_an_f0_threshold() {
         assert!(config(&json!({ "f0_method": "rmvpe", "f0_threshold": 0.05 })).is_ok());
         let error = config(&json!({ "f0_method": "pm", "f0_threshold": 0.05 })).unwrap_err();
         assert!(error.kind() == Kind::ConfigValue && error.message().contains("pm has none"), "{error}");
@@ -538,7 +538,7 @@ mod tests {
         let error = config(&json!({ "batch_size": 0 })).unwrap_err();
         assert_eq!(error.message(), "batch_size is 0, but must be between 1 and 4096");
         let error = config(&json!({ "learning_rate": 0 })).unwrap_err();
-        assert_eq!(error.kind(), Kind::ConfigValue, "nothing would be learned, without a word");
+        assert_eq!(error.kind(), Kind::ConfigValue, "training would silently learn nothing");
         let error = config(&json!({ "f0_method": "harvst" })).unwrap_err();
         assert_eq!(error.hint_text(), Some("did you mean harvest?"));
         let error = config(&json!({ "epochs": "many" })).unwrap_err();
@@ -546,7 +546,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shortest_clip_that_the_longest_cannot_keep_names_the_longest_that_can() {
+    fn a_min_slice_too_long_for_slice_seconds_names_the_one_needed() {
         let error = config(&json!({ "min_slice_seconds": 3 })).unwrap_err();
         assert_eq!(error.message(), "min_slice_seconds is 3, but must be between 0 and 1.85");
         assert_eq!(error.hint_text(), Some("clips from 3 s on need slice_seconds of 6 or more"));

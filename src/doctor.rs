@@ -386,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_machine_with_the_pretrained_files_is_told_to_be_ready_to_train() {
+    fn only_a_machine_with_the_pretrained_files_is_reported_ready_to_train() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::new(&Workspace::new(folder.path()));
         let last = || report(folder.path(), &store).to_string().lines().last().unwrap().to_owned();

@@ -23,10 +23,10 @@ mod tests {
 
     #[test]
     fn lengths_of_time_read_as_people_say_them() {
-        let said = [0.0, 0.004, 0.42, 0.999, 8.24, 59.94, 59.96, 750.0, 11100.0, 183_600.0].map(words);
+        let shown = [0.0, 0.004, 0.42, 0.999, 8.24, 59.94, 59.96, 750.0, 11100.0, 183_600.0].map(words);
         let right =
             ["0 s", "0.00 s", "0.42 s", "1.0 s", "8.2 s", "59.9 s", "1 min 0 s", "12 min 30 s", "3 h 5 min", "2 d 3 h"];
-        assert_eq!(said, right);
+        assert_eq!(shown, right);
     }
 
     #[test]

@@ -570,7 +570,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_fingerprint_is_of_what_is_there_also_with_links_that_lead_back_or_nowhere() {
+    fn a_fingerprint_covers_existing_files_even_with_circular_or_broken_links() {
         use std::os::unix::fs::symlink;
         let folder = tempfile::tempdir().unwrap();
         let voice = folder.path().join("anna");

@@ -107,14 +107,14 @@ fn wanted(expected: &dyn Expected) -> String {
         _ if sized && said.starts_with('i') => "a whole number".into(),
         _ if sized && said.starts_with('f') => "a number".into(),
         "a boolean" => "true or false".into(),
-        "a string" | "path string" | "a borrowed string" => "a text".into(),
+        "a string" | "path string" | "a borrowed string" => "a string".into(),
         "a sequence" => "an array".into(),
         other if other.starts_with("struct ") || other == "a map" => "a map".into(),
         other if other.contains("tuple") || other.starts_with("an array") => {
             "an array of as many values as it has by default".into()
         }
         other if other.starts_with("string or map") || other.starts_with("variant") => {
-            "one of its names, a text".into()
+            "one of its names, as a string".into()
         }
         other => other.to_owned(),
     }
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fits_is_read_as_by_serde() {
+    fn valid_values_are_read_as_by_serde() {
         let given = json!({
             "parallel": 3, "gpus": [0, 1], "share": 1, "fresh": true, "seed": -1, "note": null, "place": "there", "betas": [0.8, 0.99],
             "more": { "time": "1:00" },
@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_said_without_words_of_rust() {
+    fn misfits_are_described_without_rust_terms() {
         for (given, message) in [
             (json!({ "parallel": "two" }), "parallel of a job is \"two\", but must be a whole number of at least 0"),
             (json!({ "parallel": -1 }), "parallel of a job is -1, but must be a whole number of at least 0"),
@@ -337,11 +337,11 @@ mod tests {
             (json!({ "share": true }), "share of a job is true, but must be a number"),
             (json!({ "fresh": 1 }), "fresh of a job is 1, but must be true or false"),
             (json!({ "seed": 0.5 }), "seed of a job is 0.5, but must be a whole number"),
-            (json!({ "note": 5 }), "note of a job is 5, but must be a text"),
+            (json!({ "note": 5 }), "note of a job is 5, but must be a string"),
             (json!({ "place": "nowhere" }), "place of a job is \"nowhere\", but must be one of here, there"),
             (json!({ "place": 5 }), "place of a job is 5, but must be one of here, there"),
             (json!({ "more": [] }), "more of a job is an array, but must be a map"),
-            (json!({ "more": { "time": 5 } }), "more.time of a job is 5, but must be a text"),
+            (json!({ "more": { "time": 5 } }), "more.time of a job is 5, but must be a string"),
             (
                 json!({ "betas": [1.0] }),
                 "betas of a job is an array, but must be an array of as many values as it has by default",

@@ -4,9 +4,9 @@
 
 use crate::error::nearest;
 
-/// Where the standard library lies in a workspace.
+/// The folder of the standard library in a workspace.
 pub const STDLIB_FOLDER: &str = "stdlib";
-/// Where the recipes lie in a workspace.
+/// The folder of recipes in a workspace.
 pub const RECIPES_FOLDER: &str = "recipes";
 /// The folder of speech beside the recipe quickstart.
 pub const SPEECH_FOLDER: &str = "quickstart";

@@ -1,4 +1,4 @@
-//! Fetching pretrained files from a server that fails, lies and hangs; and what is on the disk afterwards.
+//! Fetching pretrained files from a server that fails, sends wrong data or hangs; and the files on disk afterwards.
 
 use crate::support::http::{Request, Server, honest, piece, reply, whole};
 use rvc_run::assets::catalog::Catalog;
@@ -27,7 +27,7 @@ fn content() -> Vec<u8> {
     (0..SIZE as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect()
 }
 
-/// A catalog with one file of `content`, and one of the same content that has no digest in it.
+/// A catalog with one file of `content`, and one with the same content but no digest.
 fn catalog(host: &str, content: &[u8]) -> Catalog {
     let json = format!(
         r#"{{"host": "{host}", "repositories": {{"r": {{"path": "someone/models", "revision": "0123"}}}}, "assets": [
@@ -72,9 +72,9 @@ impl Place {
         self.folder.path().join("assets").join(name)
     }
 
-    /// The file is there with its content, and nothing of the download is left.
+    /// The file is there with its content, and nothing of the download remains.
     fn assert_whole(&self) {
-        assert!(files::read(&self.path(NAME)).unwrap() == content(), "the content is another");
+        assert!(files::read(&self.path(NAME)).unwrap() == content(), "the content differs");
         assert_eq!(self.left(), [".lock", NAME]);
     }
 
@@ -84,7 +84,7 @@ impl Place {
     }
 }
 
-/// A server whose first answer is `first`, and which does all right afterwards.
+/// A server whose first answer is `first`; later answers are correct.
 fn once(first: impl Fn(&Request, &mut TcpStream) + Send + Sync + 'static) -> Server {
     let content = content();
     Server::new(move |request, stream| match request.number {
@@ -105,12 +105,12 @@ fn a_file_is_fetched_from_its_revision_and_verified() {
     assert_eq!((done.bytes, done.path), (SIZE as u64, place.path(NAME)));
     place.assert_whole();
     assert_eq!(server.requests()[0].path(), PATH);
-    assert_eq!(place.fetch().unwrap().bytes, 0, "it is there");
+    assert_eq!(place.fetch().unwrap().bytes, 0, "it is present");
     assert_eq!(server.requests().len(), 1);
 }
 
 #[test]
-fn a_broken_download_goes_on_where_it_broke() {
+fn a_broken_download_resumes() {
     let server = once(|_, stream| half(stream, "\"a\""));
     let place = Place::new(&server.url());
     place.fetch().unwrap();
@@ -123,7 +123,7 @@ fn a_broken_download_goes_on_where_it_broke() {
 }
 
 #[test]
-fn a_server_that_breaks_off_again_and_again_gets_there_as_long_as_bytes_come() {
+fn a_download_that_breaks_off_often_succeeds_as_long_as_bytes_arrive() {
     const STEP: usize = SIZE / 7;
     let server = Server::new(|request, stream| {
         let (from, content) = (request.from().unwrap_or(0), content());
@@ -137,7 +137,7 @@ fn a_server_that_breaks_off_again_and_again_gets_there_as_long_as_bytes_come() {
     let place = Place::new(&server.url());
     place.fetch().unwrap();
     place.assert_whole();
-    assert_eq!(server.requests().len(), 8, "more than the 3 attempts that bring nothing");
+    assert_eq!(server.requests().len(), 8, "more than the 3 attempts without bytes");
 }
 
 #[test]
@@ -159,7 +159,7 @@ fn a_changed_etag_starts_again() {
 }
 
 #[test]
-fn a_piece_of_another_file_is_not_added() {
+fn a_range_of_another_file_is_not_appended() {
     // This server ignores If-Range: it sends the rest of the file that it has now.
     let server = Server::new(|request, stream| match request.number {
         0 => whole(stream, &vec![7; SIZE / 2], SIZE, "\"old\""),
@@ -169,11 +169,11 @@ fn a_piece_of_another_file_is_not_added() {
     let place = Place::new(&server.url());
     place.fetch().unwrap();
     place.assert_whole();
-    assert_eq!(server.requests()[2].from(), None, "everything is asked for again");
+    assert_eq!(server.requests()[2].from(), None, "everything is requested again");
 }
 
 #[test]
-fn a_server_that_answers_a_range_with_everything_is_believed() {
+fn a_complete_answer_to_a_range_request_is_accepted() {
     let server = Server::new(|request, stream| match request.number {
         0 => half(stream, "\"a\""),
         _ => whole(stream, &content(), SIZE, "\"a\""),
@@ -185,7 +185,7 @@ fn a_server_that_answers_a_range_with_everything_is_believed() {
 }
 
 #[test]
-fn a_piece_that_begins_elsewhere_is_not_added() {
+fn a_range_with_another_start_is_not_appended() {
     let server = Server::new(|request, stream| match request.number {
         0 => half(stream, "\"a\""),
         1 => piece(stream, &content(), SIZE / 3, SIZE / 3, "\"a\""),
@@ -197,10 +197,10 @@ fn a_piece_that_begins_elsewhere_is_not_added() {
 }
 
 #[test]
-fn a_piece_that_lies_about_where_it_begins_is_found_by_the_digest() {
+fn a_range_with_a_wrong_start_is_found_by_the_digest() {
     let server = Server::new(|request, stream| match request.number {
         0 => half(stream, "\"a\""),
-        // Other bytes of the right count.
+        // Other bytes, but the right number.
         _ => piece(stream, &vec![7; SIZE], SIZE / 2, SIZE / 2, "\"a\""),
     });
     let place = Place::new(&server.url());
@@ -209,7 +209,7 @@ fn a_piece_that_lies_about_where_it_begins_is_found_by_the_digest() {
 }
 
 #[test]
-fn a_wrong_length_is_refused_before_a_byte_is_kept() {
+fn a_wrong_length_is_refused_before_any_byte_is_kept() {
     for said in [SIZE - 1, SIZE + 1, usize::MAX / 4] {
         let server = Server::new(move |_, stream| whole(stream, &content(), said, "\"a\""));
         let place = Place::new(&server.url());
@@ -234,7 +234,7 @@ fn an_endless_body_is_cut_off_at_the_size_of_the_file() {
 }
 
 #[test]
-fn other_content_never_gets_the_name() {
+fn other_content_never_gets_the_files_name() {
     let server = Server::new(|_, stream| whole(stream, &vec![7; SIZE], SIZE, "\"a\""));
     let place = Place::new(&server.url());
     let error = place.fetch().unwrap_err();
@@ -245,7 +245,7 @@ fn other_content_never_gets_the_name() {
 }
 
 #[test]
-fn a_missing_file_is_told_with_its_address_and_not_asked_for_again() {
+fn a_missing_file_is_reported_with_its_address_and_not_requested_again() {
     let server = Server::new(|_, stream| reply(stream, "404 Not Found", &[("Content-Length", "0")], b""));
     let place = Place::new(&server.url());
     let error = place.fetch().unwrap_err();
@@ -255,7 +255,7 @@ fn a_missing_file_is_told_with_its_address_and_not_asked_for_again() {
 }
 
 #[test]
-fn a_server_in_trouble_is_asked_again() {
+fn a_server_error_is_retried() {
     for status in ["500 Internal Server Error", "503 Service Unavailable", "429 Too Many Requests"] {
         let server =
             once(move |_, stream| reply(stream, status, &[("Content-Length", "0"), ("Retry-After", "0")], b""));
@@ -267,21 +267,21 @@ fn a_server_in_trouble_is_asked_again() {
 }
 
 #[test]
-fn a_server_that_stays_in_trouble_is_given_up() {
+fn a_lasting_server_error_is_given_up() {
     let server = Server::new(|_, stream| reply(stream, "500 Internal Server Error", &[("Content-Length", "0")], b""));
     let place = Place::new(&server.url());
     let error = place.fetch().unwrap_err();
     assert!(error.message().ends_with("answers 500"), "{error}");
-    assert_eq!(server.requests().len(), 3, "as many as options say");
+    assert_eq!(server.requests().len(), 3, "as many as the options allow");
 }
 
 #[test]
-fn a_server_that_hangs_is_given_up_and_what_came_is_kept() {
+fn a_server_that_hangs_is_given_up_and_received_bytes_are_kept() {
     let server = Server::new(|request, stream| {
         if request.number == 0 {
             half(stream, "\"a\"");
         }
-        // Until the client goes away.
+        // Until the client disconnects.
         let _ = std::io::Read::read(stream, &mut [0; 1]);
     });
     let place = Place::new(&server.url());
@@ -292,7 +292,7 @@ fn a_server_that_hangs_is_given_up_and_what_came_is_kept() {
 }
 
 #[test]
-fn a_server_that_drips_is_given_up() {
+fn a_very_slow_server_is_given_up() {
     let server = Server::new(|_, stream| {
         whole(stream, b"", SIZE, "\"a\"");
         while stream.write_all(b".").is_ok() {
@@ -320,7 +320,7 @@ fn redirects_are_followed_with_the_range() {
 }
 
 #[test]
-fn mirrors_are_asked_in_order_instead_of_the_host() {
+fn mirrors_are_tried_in_order_instead_of_the_host() {
     let host = Server::honest(&content(), "\"a\"");
     let refusing = Server::new(|_, stream| reply(stream, "403 Forbidden", &[("Content-Length", "0")], b""));
     let wrong = Server::honest(&vec![7; SIZE], "\"a\"");
@@ -346,11 +346,11 @@ fn the_rest_is_not_taken_from_another_server() {
     let other = Options { mirrors: vec![second.url()], ..place.options.clone() };
     fetch(&place.store, &[NAME.to_owned()], &other, &place.task).unwrap();
     place.assert_whole();
-    assert_eq!(second.requests()[0].from(), None, "its ETag means nothing there");
+    assert_eq!(second.requests()[0].from(), None, "its ETag is meaningless there");
 }
 
 #[test]
-fn offline_asks_nobody() {
+fn offline_sends_no_requests() {
     let server = Server::honest(&content(), "\"a\"");
     let mut place = Place::new(&server.url());
     place.options.offline = true;
@@ -360,14 +360,14 @@ fn offline_asks_nobody() {
     assert!(server.requests().is_empty());
     std::fs::create_dir_all(place.path("")).unwrap();
     std::fs::write(place.path(NAME), content()).unwrap();
-    place.fetch().expect("what is there needs no network");
+    place.fetch().expect("files that are present need no network");
 }
 
 #[test]
-fn a_cancelled_download_keeps_what_came_and_goes_on() {
+fn a_cancelled_download_keeps_its_bytes_and_resumes() {
     let server = Server::honest(&content(), "\"a\"");
     let mut place = Place::new(&server.url());
-    // Ctrl-C once a third has come.
+    // Ctrl-C after a third has arrived.
     let cancel: Arc<OnceLock<Arc<AtomicBool>>> = Arc::default();
     let flag = cancel.clone();
     place.task = Task::new(1, move |event| {
@@ -411,7 +411,7 @@ fn a_part_without_a_readable_note_is_not_trusted() {
 }
 
 #[test]
-fn two_that_fetch_the_same_file_download_it_once() {
+fn two_processes_that_fetch_the_same_file_download_it_once() {
     let server = Server::honest(&content(), "\"a\"");
     let place = Arc::new(Place::new(&server.url()));
     std::thread::scope(|scope| {
@@ -424,7 +424,7 @@ fn two_that_fetch_the_same_file_download_it_once() {
 }
 
 #[test]
-fn a_file_of_another_content_is_told_and_never_replaced() {
+fn a_file_with_other_content_is_reported_and_never_replaced() {
     let server = Server::honest(&content(), "\"a\"");
     let place = Place::new(&server.url());
     std::fs::create_dir_all(place.path("")).unwrap();
@@ -437,7 +437,7 @@ fn a_file_of_another_content_is_told_and_never_replaced() {
 }
 
 #[test]
-fn what_has_no_digest_is_fetched_only_when_told_to_and_remembered() {
+fn a_file_without_a_digest_is_fetched_only_on_request_and_remembered() {
     let server = Server::honest(b"{}", "\"a\"");
     let mut place = Place::new(&server.url());
     let names = ["spin".to_owned()];
@@ -459,10 +459,10 @@ fn what_has_no_digest_is_fetched_only_when_told_to_and_remembered() {
 }
 
 #[test]
-fn verify_reads_what_is_there_and_names_both_digests() {
+fn verify_reads_existing_files_and_names_both_digests() {
     let place = Place::new("");
     let names = [NAME.to_owned(), "spin".to_owned()];
-    assert_eq!(verify(&place.store, &names, &place.task).unwrap(), [], "nothing is there");
+    assert_eq!(verify(&place.store, &names, &place.task).unwrap(), [], "no file is there");
     std::fs::create_dir_all(place.path("")).unwrap();
     std::fs::write(place.path(NAME), content()).unwrap();
     assert_eq!(verify(&place.store, &names, &place.task).unwrap()[0].state, State::Good);
@@ -472,7 +472,7 @@ fn verify_reads_what_is_there_and_names_both_digests() {
 }
 
 #[test]
-fn a_full_disk_is_seen_before_the_download() {
+fn a_full_disk_is_found_before_the_download() {
     let server = Server::honest(&content(), "\"a\"");
     let mut catalog = catalog(&server.url(), &content());
     let source = catalog.assets[0].files[0].source.as_mut().unwrap();
@@ -499,7 +499,7 @@ fn the_environment_names_mirrors_and_offline() {
 }
 
 #[test]
-fn all_names_are_looked_at_before_anything_is_fetched() {
+fn all_names_are_checked_before_anything_is_fetched() {
     let server = Server::honest(&content(), "\"a\"");
     let place = Place::new(&server.url());
     let names = [NAME.to_owned(), "rmvpe.onnx".to_owned()];
@@ -562,7 +562,7 @@ fn list_shows_every_name_with_its_size_and_place() {
 }
 
 #[test]
-fn where_prints_the_path_alone() {
+fn where_prints_only_the_path() {
     let (folder, _) = workspace();
     std::fs::write(folder.path().join("assets/rmvpe.pt"), "x").unwrap();
     assert_eq!(assets(folder.path(), &["where", "rmvpe.pt"]).out, "assets/rmvpe.pt\n");
@@ -576,7 +576,7 @@ fn where_prints_the_path_alone() {
 }
 
 #[test]
-fn where_passes_over_an_incomplete_folder() {
+fn where_skips_an_incomplete_folder() {
     let (folder, files) = workspace();
     std::fs::create_dir_all(files[0].parent().unwrap()).unwrap();
     std::fs::write(&files[0], "x").unwrap();
@@ -596,7 +596,7 @@ fn where_passes_over_an_incomplete_folder() {
 }
 
 #[test]
-fn fetch_without_names_wants_what_the_flags_say() {
+fn fetch_without_names_fetches_the_files_of_the_flags() {
     let (folder, _) = workspace();
     for (flags, names) in [
         (vec![], ["hubert_base.pt, rmvpe.pt", "pretrained_v2/f0G40k.pth", "pretrained_v2/f0D40k.pth"]),
@@ -617,7 +617,7 @@ fn fetch_without_names_wants_what_the_flags_say() {
 }
 
 #[test]
-fn content_that_is_not_the_catalogs_is_refused() {
+fn content_that_differs_from_the_catalog_is_refused() {
     let (folder, _) = workspace();
     let server = Server::honest(b"not a network", "\"a\"");
     let ended = assets(folder.path(), &["fetch", "rmvpe.pt", "--mirror", &server.url()]);
@@ -631,7 +631,7 @@ fn content_that_is_not_the_catalogs_is_refused() {
 }
 
 #[test]
-fn a_mirror_that_is_no_address_is_wrong_use() {
+fn an_invalid_mirror_address_is_wrong_use() {
     for mirror in ["mirror.example", "file:///etc", "https://"] {
         let (folder, _) = workspace();
         let ended = assets(folder.path(), &["fetch", "rmvpe.pt", "--mirror", mirror]);
@@ -658,7 +658,7 @@ fn a_folder_is_fetched_whole_and_verify_sees_a_change() {
 }
 
 #[test]
-fn verify_tells_what_is_missing_from_a_folder() {
+fn verify_names_the_missing_files_of_a_folder() {
     let (folder, files) = workspace();
     std::fs::create_dir_all(files[0].parent().unwrap()).unwrap();
     std::fs::write(&files[0], "x").unwrap();
@@ -681,7 +681,7 @@ fn verify_tells_what_is_missing_from_a_folder() {
 }
 
 #[test]
-fn dir_takes_the_files_and_the_environment_finds_them_again() {
+fn files_fetched_to_dir_are_found_through_the_environment() {
     let (folder, _) = workspace();
     let server = Server::honest(b"{}", "\"a\"");
     let fetched =
@@ -694,7 +694,7 @@ fn dir_takes_the_files_and_the_environment_finds_them_again() {
 }
 
 #[test]
-fn a_mistyped_folder_of_the_environment_is_told_by_every_command_and_not_made() {
+fn a_mistyped_folder_in_the_environment_is_reported_by_every_command_and_not_created() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::honest(b"{}", "\"a\"");
     let url = server.url();
@@ -765,7 +765,7 @@ fn a_socks_proxy_is_used() {
 }
 
 #[test]
-fn a_proxy_that_cannot_be_used_is_wrong_use_and_nothing_goes_out() {
+fn an_unusable_proxy_is_wrong_use_and_nothing_is_sent() {
     let server = Server::honest(b"{}", "\"a\"");
     let url = server.url();
     for value in [
@@ -792,7 +792,7 @@ fn a_proxy_that_cannot_be_used_is_wrong_use_and_nothing_goes_out() {
 }
 
 #[test]
-fn no_proxy_and_an_empty_variable_leave_the_proxy_out() {
+fn no_proxy_and_empty_variables_disable_the_proxy() {
     let server = Server::honest(b"{}", "\"a\"");
     let url = server.url();
     for variables in
@@ -808,7 +808,7 @@ fn no_proxy_and_an_empty_variable_leave_the_proxy_out() {
 }
 
 #[test]
-fn a_killed_program_goes_on_where_it_was() {
+fn a_killed_download_resumes() {
     let (folder, files) = workspace();
     let server = once(|_, stream| {
         half(stream, "\"a\"");
@@ -821,20 +821,20 @@ fn a_killed_program_goes_on_where_it_was() {
     let part = folder.path().join("assets/spin/pytorch_model.bin.part");
     let end = Instant::now() + Duration::from_mins(1);
     while std::fs::metadata(&part).map_or(0, |data| data.len()) < SIZE as u64 / 2 {
-        assert!(Instant::now() < end, "half of the file never came");
+        assert!(Instant::now() < end, "half of the file never arrived");
         std::thread::sleep(Duration::from_millis(5));
     }
     child.kill().unwrap();
     child.wait().unwrap();
     let ended = run(command(folder.path(), &arguments));
     assert_eq!(ended.code, 0, "{}", ended.err);
-    assert!(std::fs::read(&files[0]).unwrap() == content(), "the content is another");
+    assert!(std::fs::read(&files[0]).unwrap() == content(), "the content differs");
     assert_eq!(server.requests()[1].from(), Some(SIZE / 2));
 }
 
 #[test]
 #[cfg(unix)]
-fn ctrl_c_ends_with_130_and_says_that_it_goes_on() {
+fn ctrl_c_ends_with_130_and_says_how_to_continue() {
     let (folder, _) = workspace();
     let server = Server::new(|request, stream| {
         if request.number == 0 {
@@ -851,5 +851,5 @@ fn ctrl_c_ends_with_130_and_says_that_it_goes_on() {
     assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(130));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("the same command goes on from here"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("the same command continues from here"));
 }

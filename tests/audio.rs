@@ -57,10 +57,10 @@ fn speech() -> Audio {
 }
 
 #[test]
-fn the_slicer_finds_the_references_pieces() {
+fn the_slicer_finds_the_references_slices() {
     let golden = Golden::open("preprocess");
     let filtered = filter::highpass(&speech().samples, 40000);
-    let lengths: Vec<f64> = slice::pieces(&filtered, 40000).iter().map(|piece| piece.len() as f64).collect();
+    let lengths: Vec<f64> = slice::slices(&filtered, 40000).iter().map(|slice| slice.len() as f64).collect();
     assert_eq!(lengths, numbers(&golden.entry["slicer_piece_lengths"]));
 }
 
@@ -96,18 +96,18 @@ fn the_computed_high_pass_agrees_with_the_tabled_one() {
     }
 }
 
-/// Compares the chunks cut with the reference's numbering with all numbers that the manifest has for what remains on disk.
+/// Compares the clips cut with the reference's numbering with all numbers in the manifest for the files that remain on disk.
 fn check_outputs(seconds: f64, key: &str) {
     let golden = Golden::open("preprocess");
     let outputs = golden.entry["outputs"][key].as_array().unwrap();
     let config = config(|c| (c.slice_seconds, c.numbering) = (seconds, Numbering::Rvc));
     let cut = slice::cut(&speech(), &config).unwrap();
-    let names: Vec<String> = cut.chunks.iter().map(|chunk| format!("0_{}.wav", chunk.index)).collect();
+    let names: Vec<String> = cut.clips.iter().map(|clip| format!("0_{}.wav", clip.index)).collect();
     let expected: Vec<&str> = outputs.iter().map(|o| o["name"].as_str().unwrap()).collect();
     assert_eq!(names, expected);
-    for (chunk, output) in cut.chunks.iter().zip(outputs) {
-        check_gt(&chunk.gt, &output["gt"]);
-        let (samples, expected) = (&chunk.wav16, &output["16k"]);
+    for (clip, output) in cut.clips.iter().zip(outputs) {
+        check_gt(&clip.gt, &output["gt"]);
+        let (samples, expected) = (&clip.wav16, &output["16k"]);
         assert_eq!(samples.len() as u64, expected["length"].as_u64().unwrap());
         assert!((peak(samples) / expected["peak"].as_f64().unwrap() - 1.0).abs() < PEAK_16K_RTOL);
         assert!((rms(samples) / expected["rms"].as_f64().unwrap() - 1.0).abs() < RMS_RTOL);
@@ -126,35 +126,35 @@ fn check_gt(samples: &[f32], expected: &Value) {
 }
 
 #[test]
-fn chunks_of_3_7_s_are_the_references() {
+fn clips_of_3_7_s_are_the_references() {
     check_outputs(3.7, "3.7");
 }
 
 #[test]
-fn chunks_of_3_s_are_the_references() {
+fn clips_of_3_s_are_the_references() {
     check_outputs(3.0, "3.0");
 }
 
 #[test]
-fn fixed_numbering_keeps_every_chunk_the_reference_ever_wrote() {
+fn fixed_numbering_keeps_every_clip_that_the_reference_wrote() {
     let golden = Golden::open("preprocess");
     for (seconds, key) in [(3.7, "3.7"), (3.0, "3.0")] {
         let writes = golden.entry["writes_in_order"]["runs"][key].as_array().unwrap();
         let cut = slice::cut(&speech(), &config(|c| c.slice_seconds = seconds)).unwrap();
-        let indices: Vec<usize> = cut.chunks.iter().map(|chunk| chunk.index).collect();
+        let indices: Vec<usize> = cut.clips.iter().map(|clip| clip.index).collect();
         assert_eq!(indices, (0..writes.len()).collect::<Vec<_>>());
-        for (chunk, write) in cut.chunks.iter().zip(writes) {
-            assert_eq!(chunk.gt.len() as u64, write[1].as_u64().unwrap());
-            assert!((peak(&chunk.gt) / write[2].as_f64().unwrap() - 1.0).abs() < PEAK_RTOL);
+        for (clip, write) in cut.clips.iter().zip(writes) {
+            assert_eq!(clip.gt.len() as u64, write[1].as_u64().unwrap());
+            assert!((peak(&clip.gt) / write[2].as_f64().unwrap() - 1.0).abs() < PEAK_RTOL);
         }
     }
 }
 
 #[test]
-fn chunks_lost_to_the_references_numbering_are_counted() {
+fn clips_lost_to_the_references_numbering_are_counted() {
     let cut = slice::cut(&speech(), &config(|c| c.numbering = Numbering::Rvc)).unwrap();
     let lost: Vec<_> = cut.dropped.iter().map(|d| (d.index, d.reason, (d.seconds * 40000.0).round())).collect();
-    // A file that the reference wrote twice had another chunk before.
+    // A file that the reference wrote twice had another clip before.
     let writes = Golden::open("preprocess").entry["writes_in_order"]["runs"]["3.7"].as_array().unwrap().clone();
     let is_lost = |i: usize| writes[i + 1..].iter().any(|later| later[0] == writes[i][0]);
     let number = |name: &Value| name.as_str()?.strip_prefix("0_")?.strip_suffix(".wav")?.parse::<usize>().ok();
@@ -167,26 +167,26 @@ fn chunks_lost_to_the_references_numbering_are_counted() {
 }
 
 #[test]
-fn the_shortest_chunk_is_the_references_sample_by_sample() {
+fn the_shortest_clip_equals_the_references_sample_by_sample() {
     let golden = Golden::open("preprocess");
     let cut = slice::cut(&speech(), &config(|c| c.numbering = Numbering::Rvc)).unwrap();
-    let chunk = cut.chunks.iter().min_by_key(|chunk| chunk.gt.len()).unwrap();
-    let worst = largest_difference(wide(&chunk.gt), floats(&golden.tensor("sample_gt")));
+    let clip = cut.clips.iter().min_by_key(|clip| clip.gt.len()).unwrap();
+    let worst = largest_difference(wide(&clip.gt), floats(&golden.tensor("sample_gt")));
     println!("sample_gt: {worst:.2e}");
     assert!(worst < GT_ATOL, "{worst:e}");
     let expected = floats(&golden.tensor("sample_16k"));
-    assert_eq!(chunk.wav16.len(), expected.len());
+    assert_eq!(clip.wav16.len(), expected.len());
     let inside = AWAY_FROM_ENDS..expected.len() - AWAY_FROM_ENDS;
-    let worst = largest_difference(wide(&chunk.wav16[inside.clone()]), expected[inside].iter().copied());
+    let worst = largest_difference(wide(&clip.wav16[inside.clone()]), expected[inside].iter().copied());
     println!("sample_16k: {worst:.2e}");
     assert!(worst < RESAMPLED_ATOL, "{worst:e}");
 }
 
 #[test]
-fn an_over_loud_recording_yields_no_chunk() {
+fn an_over_loud_recording_yields_no_clip() {
     let samples = floats(&Golden::open("preprocess").tensor("loud")).iter().map(|x| *x as f32).collect();
     let cut = slice::cut(&Audio { samples, sample_rate: 40000 }, &Config::default()).unwrap();
-    assert_eq!(cut.chunks.len(), 0);
+    assert_eq!(cut.clips.len(), 0);
     assert!(!cut.dropped.is_empty() && cut.dropped.iter().all(|d| d.reason == Reason::TooLoud), "{:?}", cut.dropped);
 }
 
@@ -203,7 +203,7 @@ fn at_40k(samples: Vec<f32>) -> Audio {
 }
 
 #[test]
-fn a_chunk_with_a_nan_is_dropped_and_its_neighbours_are_kept() {
+fn a_clip_with_a_nan_is_dropped_and_its_neighbours_are_kept() {
     let mut samples = tone(20.0, 0.5);
     let sound = slice::cut(&at_40k(samples.clone()), &Config::default()).unwrap();
     samples[200_000] = f32::NAN;
@@ -211,30 +211,30 @@ fn a_chunk_with_a_nan_is_dropped_and_its_neighbours_are_kept() {
     let cut = slice::cut(&at_40k(samples), &Config::default()).unwrap();
     let reasons: Vec<Reason> = cut.dropped.iter().map(|d| d.reason).collect();
     assert_eq!(reasons, [Reason::NotFinite]);
-    assert_eq!(cut.chunks.len() + 1, sound.chunks.len());
-    assert!(cut.chunks.iter().all(|chunk| chunk.gt.iter().chain(&chunk.wav16).all(|x| x.is_finite())));
+    assert_eq!(cut.clips.len() + 1, sound.clips.len());
+    assert!(cut.clips.iter().all(|clip| clip.gt.iter().chain(&clip.wav16).all(|x| x.is_finite())));
 }
 
 #[test]
-fn silence_yields_no_chunk() {
+fn silence_yields_no_clip() {
     let quiet = tone(3.0, 3e-5);
     for samples in [vec![0.0; 120_000], quiet, vec![0.5; 120_000][..0].to_vec()] {
         let n = samples.len();
         let cut = slice::cut(&at_40k(samples), &Config::default()).unwrap();
-        assert_eq!(cut.chunks.len(), 0, "{n}");
+        assert_eq!(cut.clips.len(), 0, "{n}");
         assert_eq!(cut.dropped.len(), 1, "{n}");
     }
 }
 
 #[test]
-fn a_rejected_chunk_keeps_its_number() {
+fn a_rejected_clip_keeps_its_number() {
     let mut samples = tone(12.0, 0.5);
-    // In the second chunk only (136000 to 284000, of which the first has up to 148000, the third from 272000).
+    // In the second clip only (136000 to 284000, of which the first has up to 148000, the third from 272000).
     samples[200_000] = 1e30;
     samples[200_001..].fill(0.0);
     samples.truncate(220_000);
     let cut = slice::cut(&at_40k(samples), &Config::default()).unwrap();
-    let kept: Vec<usize> = cut.chunks.iter().map(|chunk| chunk.index).collect();
+    let kept: Vec<usize> = cut.clips.iter().map(|clip| clip.index).collect();
     assert_eq!((kept, cut.dropped[0].index, cut.dropped[0].reason), (vec![0], 1, Reason::TooLoud));
 }
 
@@ -298,7 +298,7 @@ fn delay(actual: &[f64], expected: &[f64], rate: u32) -> f64 {
 
 #[test]
 fn resampling_keeps_duration_and_position_at_every_ratio() {
-    // A sine at 1 kHz has no excuse at any ratio: where half a sample of delay would be an error of 3e-2 and more.
+    // A sine at 1 kHz must be exact at any ratio: half a sample of delay would be an error of 3e-2 or more.
     const ATOL: f64 = 2e-6;
     /// In samples.
     const DELAY_ATOL: f64 = 1e-5;
@@ -326,7 +326,7 @@ fn resampling_keeps_duration_and_position_at_every_ratio() {
 
 #[test]
 fn the_first_and_the_last_sample_stay_in_place() {
-    // A click in the first sample has its peak there at any ratio; one in the last sample, where it would be.
+    // A click in the first sample has its peak there at any ratio; a click in the last sample, at its place.
     for from in RATES {
         for to in WANTED_RATES.into_iter().filter(|to| *to != from) {
             let mut clicks = vec![0.0f32; from as usize / 4];
@@ -347,7 +347,7 @@ fn the_first_and_the_last_sample_stay_in_place() {
 
 #[test]
 fn resampling_removes_what_would_alias() {
-    // 10 kHz has no place at 16 kHz; 120 dB down is 1e-6.
+    // 16 kHz cannot hold 10 kHz; 120 dB down is 1e-6.
     let samples: Vec<f64> =
         (0..40000).map(|i| (f64::from(i) / 40000.0 * 10000.0 * std::f64::consts::TAU).sin()).collect();
     let resampled = resample::resample(&samples, 40000, 16000);
@@ -446,14 +446,14 @@ fn stereo_m4a_is_mixed_down_and_trimmed() {
 }
 
 #[test]
-fn raw_aac_is_read_with_the_run_in_that_it_does_not_tell() {
+fn raw_aac_is_read_including_its_undeclared_run_in() {
     let audio = io::load(&fixture("glide.aac")).unwrap();
     let expected = glide(GLIDE_LENGTH, GLIDE_RATE);
     assert!(mismatch(&audio.samples[1024..], &expected, 0).sqrt() < CODED_RMS);
 }
 
 #[test]
-fn opus_is_decoded_at_its_own_rate_and_to_the_sample() {
+fn opus_is_decoded_at_its_own_rate_and_exact_length() {
     let audio = io::load(&fixture("glide.opus")).unwrap();
     let seconds = GLIDE_LENGTH as f64 / f64::from(GLIDE_RATE);
     assert_eq!((audio.sample_rate, audio.samples.len()), (48000, (seconds * 48000.0).round() as usize));
@@ -461,7 +461,7 @@ fn opus_is_decoded_at_its_own_rate_and_to_the_sample() {
 }
 
 /// Name, samples, and the mean square of a fixture's sound in billionths. If one of them changes, raise DECODE_VERSION in
-/// prepare/slices.rs: what is in users' caches was decoded otherwise. Made by this program.
+/// prepare/slices.rs, because users' caches hold results of the old decoder. Made by this program.
 const DECODED: [(&str, usize, u64); 10] = [
     ("glide.aac", 12_288, 71_212_673),
     ("glide.aiff", 11_000, 77_859_483),
@@ -475,11 +475,11 @@ const DECODED: [(&str, usize, u64); 10] = [
     ("glide_alac.m4a", 11_000, 77_859_483),
 ];
 
-/// Decoders round otherwise from one processor to the next: by some 1e-7 of a sample, here of 7e7 in all.
+/// Decoders round differently on different processors: by some 1e-7 of a sample, here of 7e7 in all.
 const DECODED_ROUNDING: u64 = 20;
 
 #[test]
-fn what_is_decoded_stays_the_same_as_long_as_decode_version_does() {
+fn decoded_sound_changes_only_with_decode_version() {
     let now = DECODED.map(|(name, _, _)| {
         let samples = io::load(&fixture(name)).unwrap().samples;
         let power = samples.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>() / samples.len() as f64;
@@ -510,7 +510,7 @@ fn bytes_16(samples: &[i16]) -> Vec<u8> {
     samples.iter().flat_map(|x| x.to_le_bytes()).collect()
 }
 
-/// What loading these bytes gives.
+/// The result of loading these bytes.
 fn load_bytes(name: &str, bytes: &[u8]) -> rvc_run::Result<Audio> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(name);
@@ -593,7 +593,7 @@ fn written_wavs_have_the_references_58_byte_header() {
 }
 
 #[test]
-fn a_damaged_training_wav_is_told_from_a_sound_one() {
+fn damaged_training_wavs_are_refused_and_intact_ones_are_read() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("0_0.wav");
     io::write_wav(&path, &[0.25; 100], 40000).unwrap();
@@ -617,7 +617,7 @@ fn a_damaged_training_wav_is_told_from_a_sound_one() {
 
 /// RVC and Applio ship their silence as 16-bit wavs.
 #[test]
-fn a_training_wav_of_16_bits_is_read_as_parts_of_full_scale() {
+fn a_16_bit_training_wav_is_scaled_to_full_scale() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("mute40k.wav");
     std::fs::write(&path, pcm_wav(1, 1, 40000, 16, &[0, 0, 0, 0x40, 0, 0x80, 0xff, 0x7f])).unwrap();
@@ -636,7 +636,7 @@ fn refused(name: &str, bytes: &[u8], kind: Kind, word: &str) {
 }
 
 #[test]
-fn what_is_no_sound_file_is_refused_with_its_path() {
+fn a_file_that_is_not_sound_is_refused_with_its_path() {
     refused("empty.wav", b"", Kind::AudioEmpty, "empty");
     refused("text.wav", b"this is a shopping list, not a sound\n", Kind::AudioDecode, "not a readable sound file");
     refused("zeros.mp3", &[0; 5000], Kind::AudioDecode, "not a readable sound file");
@@ -720,13 +720,13 @@ fn random_damage_never_panics() {
     }
 }
 
-/// Rounds of random damage a format; RVC_TEST_FUZZ asks for more.
+/// Rounds of random damage per format; RVC_TEST_FUZZ sets more.
 fn rounds() -> usize {
     std::env::var("RVC_TEST_FUZZ").ok().and_then(|n| n.parse().ok()).unwrap_or(60)
 }
 
 #[test]
-fn a_channel_that_is_turned_over_or_dead_is_named() {
+fn an_inverted_or_dead_channel_is_named() {
     type Change = fn(i16) -> i16;
     let tone = |i: usize| (9000.0 * (i as f64 * 0.05).sin()) as i16;
     let files: [(&str, Change, f32); 3] = [

@@ -1,6 +1,6 @@
 //! Many trainings at once, through the program: batches of voices and sweeps, with failures and kills.
 //!
-//! Tiny networks and seconds of made speech-like sound; every run is its own process in its own workspace.
+//! Tiny networks and seconds of synthetic speech-like sound; every run is its own process in its own workspace.
 
 #![cfg(unix)]
 
@@ -36,7 +36,7 @@ impl Workspace {
         command.args(["--threads", "1", "--tracking-uri", "none", "--workspace"]).arg(self.folder.path());
         command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes").join(format!("{recipe}.rhai")));
         command.args(arguments).stdin(Stdio::null());
-        // The user's own pretrained files are out of sight.
+        // The user's own pretrained files are hidden.
         command.env_remove("RVC_RUN_ASSETS").env("XDG_CACHE_HOME", self.path("cache_home"));
         command
     }
@@ -53,7 +53,7 @@ impl Workspace {
         std::fs::read_to_string(self.path(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
     }
 
-    /// When a file was written last.
+    /// When a file was last written.
     fn written(&self, path: &str) -> std::time::SystemTime {
         std::fs::metadata(self.path(path)).unwrap().modified().unwrap()
     }
@@ -70,7 +70,7 @@ fn ended_with(code: i32, output: &Output) -> String {
 const TINY: [&str; 6] = ["--preset", "tiny", "--f0-method", "pm", "--content-encoder", "mel"];
 
 #[test]
-fn a_batch_trains_what_it_can_names_the_rest_and_touches_only_that_again() {
+fn a_batch_trains_usable_voices_and_retries_only_the_failed_ones() {
     let workspace = Workspace::new();
     let good = ["anna", "ben", "eve", "fred"];
     for (n, voice) in good.iter().enumerate() {
@@ -82,7 +82,7 @@ fn a_batch_trains_what_it_can_names_the_rest_and_touches_only_that_again() {
     let arguments = [&TINY[..], &["--epochs", "1", "--batch-size", "2", "--parallel", "2", "--retries", "2"]].concat();
 
     let text = ended_with(3, &workspace.run("train_all", &arguments));
-    // What cannot get better is not tried again.
+    // A failure that cannot improve is not retried.
     for voice in ["carl", "dora"] {
         let state = workspace.json(&format!("tracking/jobs/train_all/{voice}.state.json"));
         assert_eq!(state["ended"]["attempts"], 1, "{state}");
@@ -98,7 +98,7 @@ fn a_batch_trains_what_it_can_names_the_rest_and_touches_only_that_again() {
         assert!(workspace.text(&format!("tracking/jobs/train_all/{voice}.log")).contains("epoch 1/1"));
     }
 
-    // Only the two are started again; one of them now has something to train on.
+    // Only these two are started again; one of them now has recordings to train on.
     workspace.record("carl", "a.wav", 6.0, 170.0);
     let logs = |voice: &str| workspace.written(&format!("tracking/jobs/train_all/{voice}.log"));
     let before = good.map(logs);
@@ -108,7 +108,7 @@ fn a_batch_trains_what_it_can_names_the_rest_and_touches_only_that_again() {
     assert_eq!(rows.iter().filter(|row| row.contains("  trained before  ")).count(), 4, "{text}");
     assert!(rows[2].contains("  trained  ") && rows[3].contains("  failed  "), "{text}");
 
-    // --only-failed leaves out the others altogether.
+    // --only-failed leaves out all other voices.
     let text = ended_with(3, &workspace.run("train_all", &[&arguments[..], &["--only-failed"]].concat()));
     assert!(text.contains("dora") && !text.contains("anna"), "{text}");
     std::fs::remove_dir_all(workspace.path("data/dora")).unwrap();
@@ -127,14 +127,14 @@ fn table(text: &str) -> Vec<Vec<String>> {
 }
 
 #[test]
-fn any_folder_name_under_data_is_trained_or_stands_in_the_table_with_the_reason() {
+fn any_folder_name_under_data_is_trained_or_listed_with_the_reason() {
     use std::os::unix::ffi::OsStrExt;
     let workspace = Workspace::new();
     let good = ["-x", "anna", "it's $HOME; x", "x:y", "安娜."];
     for (n, voice) in good.iter().enumerate() {
         workspace.record(voice, "a.wav", 4.0, 120.0 + 20.0 * n as f64);
     }
-    // Links that lead nowhere and back stop nobody.
+    // Broken and circular links stop no training.
     std::os::unix::fs::symlink("nowhere", workspace.path("data/anna/lost.wav")).unwrap();
     std::os::unix::fs::symlink("..", workspace.path("data/anna/back")).unwrap();
     let long = "v".repeat(201);
@@ -167,19 +167,19 @@ fn any_folder_name_under_data_is_trained_or_stands_in_the_table_with_the_reason(
     }
     assert_eq!(rows.len(), good.len() + 5, "{text}");
 
-    // Nothing is done twice, and the bad ones are the failed ones.
+    // Nothing is done twice, and the bad names are the failed ones.
     let again = ended_with(3, &workspace.run("train_all", &arguments));
     assert_eq!(table(&again).iter().filter(|row| row[1] == "trained before").count(), good.len(), "{again}");
     let failed = ended_with(3, &workspace.run("train_all", &[&arguments[..], &["--only-failed"]].concat()));
     assert_eq!(table(&failed).len(), 5, "{failed}");
-    // Named on the command line: twice is once, and a bad name stops no good one.
+    // Named on the command line: twice counts once, and a bad name does not stop the good ones.
     let named = ended_with(3, &workspace.run("train_all", &[&arguments[..], &["--voices=-x, a|b,-x,nobody"]].concat()));
     let rows: Vec<_> = table(&named).into_iter().map(|row| (row[0].clone(), row[1].clone())).collect();
     let expected = [("-x", "trained before"), ("a|b", "failed"), ("nobody", "failed")];
     assert_eq!(rows, expected.map(|(a, b)| (a.to_owned(), b.to_owned())), "{named}");
 }
 
-/// Kills of the sweep that is disturbed. 20 take minutes on a small machine: `RVC_TEST_KILLS=20` asks for them.
+/// Kills of the sweep that is disturbed. 20 take minutes on a small machine: set them with `RVC_TEST_KILLS=20`.
 const KILLS: usize = 6;
 
 /// Three rungs: 12 trials to epoch 1, 6 to epoch 2, 3 to epoch 4.
@@ -215,7 +215,7 @@ fn for_sweeps() -> Workspace {
     workspace
 }
 
-/// Processes that work in the workspace: its path is in their command line or environment.
+/// Processes that work in the workspace: those with its path in their command line or environment.
 fn workers(workspace: &Workspace) -> Vec<u32> {
     let mark = workspace.folder.path().display().to_string();
     let here = std::process::id();
@@ -275,11 +275,14 @@ fn a_sweep_that_is_killed_again_and_again_ends_as_the_undisturbed_one() {
     let mut killed = 0;
     while killed < kills {
         let mut child = disturbed.command("sweep", &SWEEP).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        // One worker, then the controller alone or everything at once.
+        // One worker, then only the controller or everything at once.
         for round in 0..2 {
             std::thread::sleep(std::time::Duration::from_millis(400 + below(2500)));
-            // Else the rest of the kills would hit nothing.
-            assert!(child.try_wait().unwrap().is_none(), "the sweep ended by itself after {killed} of {kills} kills");
+            // Otherwise the remaining kills would hit nothing.
+            assert!(
+                child.try_wait().unwrap().is_none(),
+                "the sweep ended before all kills, after {killed} of {kills} kills"
+            );
             let others: Vec<u32> = workers(&disturbed).into_iter().filter(|&pid| pid != child.id()).collect();
             let others_are_gone = others.is_empty();
             if round == 0 && !others_are_gone {
@@ -292,13 +295,13 @@ fn a_sweep_that_is_killed_again_and_again_ends_as_the_undisturbed_one() {
             }
             killed += 1;
             if others_are_gone {
-                break; // the controller was killed, for want of a worker
+                break; // the controller was killed, as there was no worker
             }
         }
         kill(child.id());
         child.wait().unwrap();
     }
-    // A worker that was killed more often than it is tried again is a failed trial until the next call.
+    // A worker that was killed more often than it is retried is a failed trial until the next call.
     let mut output = disturbed.run("sweep", &SWEEP);
     for _ in 0..3 {
         if output.status.code() == Some(3) {
@@ -309,7 +312,7 @@ fn a_sweep_that_is_killed_again_and_again_ends_as_the_undisturbed_one() {
     for file in ["tracking/sweeps/s/leaderboard.json", "tracking/sweeps/s/leaderboard.csv"] {
         assert_eq!(undisturbed.text(file), disturbed.text(file));
     }
-    // Each trial ended once at each rung, and another call starts none again.
+    // Each trial ended once at each rung, and another call starts no trial again.
     let ended = states(&disturbed);
     assert!(ended.iter().all(|(_, state)| state.contains(r#""status":"done""#)), "{ended:#?}");
     let names = |states: &[(String, String)]| states.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
@@ -317,7 +320,7 @@ fn a_sweep_that_is_killed_again_and_again_ends_as_the_undisturbed_one() {
     ended_with(0, &disturbed.run("sweep", &SWEEP));
     assert_eq!(ended, states(&disturbed));
 
-    // A trial that has gone farther cannot tell its numbers of an earlier epoch.
+    // A trial that was trained further cannot report its numbers of an earlier epoch.
     let best = disturbed.json("tracking/sweeps/s/leaderboard.json")["trials"][0]["folder"].as_str().unwrap().to_owned();
     let settings = SWEEP.iter().find(|word| word.starts_with('{')).unwrap();
     let again = ["anna", "--trial", &best, "--epochs=2", "--base", settings];
@@ -325,13 +328,13 @@ fn a_sweep_that_is_killed_again_and_again_ends_as_the_undisturbed_one() {
     assert!(text.contains("is trained to epoch 4 already, past the requested 2"), "{text}");
 }
 
-/// A trial that trains nothing: what it comes to follows from the settings that its folder was begun with and its epochs. One in five diverges.
+/// A trial that trains nothing: its result follows from its folder's first settings and its epochs. One in five diverges.
 const CHEAP_TRIAL: &str = r#"const PARAMS = [
     #{ name: "trial", help: "" }, #{ name: "epochs", value: 1, help: "" }, #{ name: "settings", value: "{}", help: "" },
 ];
 let p = args(PARAMS);
 let s = system::from_json(p.settings);
-// As a checkpoint does, this brings back with what the folder was begun.
+// Like a checkpoint, this restores the folder's first settings.
 let kept = `logs/${p.trial}/x.json`;
 let x = system::read_json(kept) ?? s.x;
 system::write_json(kept, x);
@@ -390,7 +393,7 @@ fn disturbed(sweep: &(Workspace, Vec<String>), after_kill: impl Fn(&Workspace)) 
         }
         let others: Vec<u32> = workers(workspace).into_iter().filter(|&pid| pid != child.id()).collect();
         if kills == 1 {
-            // A worker alone: its job is tried again.
+            // Only a worker: its job is tried again.
             others.into_iter().take(1).for_each(kill);
             std::thread::sleep(std::time::Duration::from_millis(300));
         } else if kills == 0 {
@@ -403,7 +406,7 @@ fn disturbed(sweep: &(Workspace, Vec<String>), after_kill: impl Fn(&Workspace)) 
     ended_with(0, &start_cheap(sweep).output().unwrap());
 }
 
-/// Another call runs nothing and says the same; every job ended once.
+/// Another call runs nothing and prints the same; every job ended once.
 fn assert_each_ended_once(sweep: &(Workspace, Vec<String>)) {
     let workspace = &sweep.0;
     let (board, ended) = (workspace.text("tracking/sweeps/s/leaderboard.json"), states(workspace));
@@ -443,14 +446,14 @@ fn other_settings_under_the_same_name_are_other_trials() {
         }
         assert_ne!(first["trials"][0]["folder"], board["trials"][0]["folder"]);
     }
-    // What was tried before is known still, and not run again.
+    // Trials of an earlier call are still known, and not run again.
     let jobs = states(&sweep.0);
     assert_eq!(board(&[]), first);
     assert_eq!(states(&sweep.0), jobs);
 }
 
 #[test]
-fn a_sweep_without_a_result_says_so_and_fails() {
+fn a_sweep_without_a_result_fails_and_reports_it() {
     for search in ["--search=halving", "--search=asha", "--search=tpe"] {
         // A misspelt objective is found by the first trial, not by all.
         let sweep = cheap(&[search]);
@@ -465,7 +468,7 @@ fn a_sweep_without_a_result_says_so_and_fails() {
 }
 
 #[test]
-fn asha_ends_the_same_however_often_it_was_killed() {
+fn asha_ends_the_same_after_any_number_of_kills() {
     let board = ends_as_undisturbed(&["--search=asha"]);
     assert_eq!(board["rungs"], serde_json::json!([1, 3]));
     assert_eq!((count(&board, "finished"), count(&board, "not started")), (2, 0), "{board:#}");
@@ -473,7 +476,7 @@ fn asha_ends_the_same_however_often_it_was_killed() {
 }
 
 #[test]
-fn asha_with_two_at_once_keeps_to_what_it_decided_before_it_was_killed() {
+fn asha_with_two_workers_keeps_its_decisions_after_a_kill() {
     let sweep = cheap(&["--search=asha", "--parallel=2"]);
     let orders = std::cell::RefCell::new(Vec::new());
     let order = |workspace: &Workspace| workspace.json("tracking/sweeps/s/order.json").as_array().unwrap().clone();
@@ -487,9 +490,9 @@ fn asha_with_two_at_once_keeps_to_what_it_decided_before_it_was_killed() {
 }
 
 #[test]
-fn tpe_ends_the_same_however_often_it_was_killed() {
+fn tpe_ends_the_same_after_any_number_of_kills() {
     let board = ends_as_undisturbed(&["--search=tpe", "--parallel=2", "--count=12"]);
-    // One place in five fails and is told as such; nothing that is not allowed is tried.
+    // One place in five fails and is reported as failed; no disallowed place is tried.
     assert_eq!(count(&board, "finished") + count(&board, "failed"), 12, "{board:#}");
     let trials = board["trials"].as_array().unwrap();
     assert!(trials.iter().all(|trial| trial["settings"]["x"].as_f64().unwrap() > 0.1), "{board:#}");
@@ -497,7 +500,7 @@ fn tpe_ends_the_same_however_often_it_was_killed() {
 }
 
 #[test]
-fn a_training_judges_itself_on_recordings_that_it_never_heard_and_keeps_the_best() {
+fn a_training_validates_on_held_out_recordings_and_keeps_the_best() {
     let workspace = Workspace::new();
     for (n, file) in ["a.wav", "b.wav", "c.wav", "d.wav"].into_iter().enumerate() {
         workspace.record("anna", file, 9.0, 140.0 + 20.0 * n as f64);
@@ -521,7 +524,7 @@ fn a_training_judges_itself_on_recordings_that_it_never_heard_and_keeps_the_best
         assert_eq!(there, workspace.path(&format!("logs/anna/G_{epoch}.pth")).exists());
     }
 
-    // No clip of a recording that is held out is trained on: its neighbours overlap with it.
+    // No clip of a held-out recording is trained on: its neighbours overlap with it.
     let settings = serde_json::json!({ "preset": "tiny", "segment_size": 3200 });
     let config = rvc_run::config::Config::from_json(settings.as_object().unwrap()).unwrap();
     let list = workspace.path("logs/anna/filelist.txt");
@@ -533,7 +536,7 @@ fn a_training_judges_itself_on_recordings_that_it_never_heard_and_keeps_the_best
     assert_eq!((held.len() + data.len(), held.recordings().len() + data.recordings().len()), (all, 4));
     assert_eq!(held.digest(), open().hold_out(0.3, 1234).unwrap().digest());
 
-    // Pitch and content are judged too, and any of the numbers can decide.
+    // Pitch and content are validated too, and any of the numbers can decide.
     let judged = workspace.json("logs/anna/validation.json");
     for name in ["validation_loss_mel", "validation_voicing_error", "validation_content_distance"] {
         assert!(judged[2][name].as_f64().is_some_and(|value| value > 0.0), "{name}: {judged}");
@@ -548,20 +551,20 @@ fn a_training_judges_itself_on_recordings_that_it_never_heard_and_keeps_the_best
         "{judged}"
     );
 
-    // Ctrl-C while it is judged leaves a checkpoint of the whole epoch without its number.
+    // Ctrl-C during a validation leaves a checkpoint of the whole epoch without its number.
     let path = workspace.path("logs/anna/validation.json");
     let whole = workspace.json("logs/anna/validation.json");
     std::fs::write(&path, serde_json::Value::from(&whole.as_array().unwrap()[..3]).to_string()).unwrap();
     let text = ended_with(0, &workspace.run("train_voice", &[&more[..], &TINY[..], &arguments[2..]].concat()));
     assert!(text.contains("epoch 4/4 is judged, which was interrupted before: validation_content_distance "), "{text}");
     assert_eq!(workspace.json("logs/anna/validation.json"), whole);
-    // With other clips held out, the voice was trained on those that would judge it.
+    // With other clips held out, the voice was already trained on those that would validate it.
     std::fs::write(&path, "[]").unwrap();
     let other = [&more[..3], &["--validation=0.2", "--no-index"], &TINY[..], &arguments[2..]].concat();
     ended_with(0, &workspace.run("train_voice", &other));
     assert_eq!(workspace.json("logs/anna/validation.json"), serde_json::json!([]));
 
-    // A budget that is spent ends the training, with a voice.
+    // A spent budget ends the training, with a voice.
     let text = ended_with(
         0,
         &workspace.run("train_voice", &[&["anna", "--epochs=300", "--budget=1s"], &TINY[..], &arguments[2..]].concat()),
@@ -575,7 +578,7 @@ fn the_guides_own_sweep_trains() {
     let blocks: Vec<&str> =
         guide.split("```rhai\n").skip(1).map(|rest| rest.split("```").next().unwrap_or_default()).collect();
     let with = |part: &str| *blocks.iter().find(|block| block.contains(part)).unwrap();
-    // Small networks and few epochs; the rest as it stands.
+    // Small networks and few epochs; the rest is unchanged.
     let small = r#"choice([1, 2]), preset: sweep::choice(["tiny"]), segment_size: sweep::choice([3200])"#;
     let sweep = with("sweep::run").replace("choice([2, 4, 8])", small);
     let sweep = sweep.replace("epochs: 27, min_epochs: 3, eta: 3", "epochs: 2, min_epochs: 1, eta: 2");

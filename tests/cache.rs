@@ -1,4 +1,4 @@
-//! The content-addressed cache: found again by content, verified when read, whole or not at all.
+//! The content-addressed cache: entries are found by content, verified when read, complete or absent.
 
 use rvc_run::cache::{self, Cache, Key, Lookup, Origin};
 use rvc_run::files;
@@ -112,7 +112,7 @@ fn a_damaged_output_is_replaced_with_one_warning() {
 }
 
 #[test]
-fn a_deleted_or_truncated_output_is_made_again() {
+fn a_deleted_or_truncated_output_is_rebuilt() {
     let room = room();
     let (entry, _) = double(&room.cache, &room.task, &key()).unwrap();
     let path = entry.object("b.txt").unwrap().path;
@@ -125,12 +125,12 @@ fn a_deleted_or_truncated_output_is_made_again() {
     assert_eq!(room.warnings.lock().unwrap().len(), 3);
 }
 
-/// What a power cut may leave of a file that nobody synced.
+/// What a power cut may leave of an unsynced file.
 type Remains = fn(&[u8]) -> Option<Vec<u8>>;
 
-/// R3 for entries, which are not synced: every file of one may be whole, gone, empty, half written or full of zeros, each by itself.
+/// R3 for entries, which are not synced: each file of an entry may be whole, gone, empty, half written or full of zeros, independently.
 #[test]
-fn whatever_a_power_cut_leaves_of_an_entry_it_is_made_again() {
+fn an_entry_is_rebuilt_after_any_damage_by_a_power_cut() {
     let room = room();
     let (entry, _) = double(&room.cache, &room.task, &key()).unwrap();
     let folder = entry.object("a.txt").unwrap().path.parent().unwrap().to_owned();
@@ -160,7 +160,7 @@ fn whatever_a_power_cut_leaves_of_an_entry_it_is_made_again() {
 }
 
 #[test]
-fn an_entry_moved_to_another_key_is_not_believed() {
+fn an_entry_moved_to_another_key_is_rejected() {
     let room = room();
     let (entry, _) = double(&room.cache, &room.task, &key()).unwrap();
     let other = key().param("times", 3);
@@ -185,7 +185,7 @@ fn a_failing_stage_leaves_nothing() {
 }
 
 #[test]
-fn two_makers_of_one_entry_agree() {
+fn two_writers_of_one_entry_agree() {
     let room = room();
     let other = Cache::open(room.cache.root()).unwrap();
     let (Lookup::Miss(mine), Lookup::Miss(theirs)) =
@@ -202,7 +202,7 @@ fn two_makers_of_one_entry_agree() {
 }
 
 #[test]
-fn many_threads_and_two_caches_on_one_folder_never_see_half_an_entry() {
+fn many_threads_and_two_caches_never_see_an_incomplete_entry() {
     let room = room();
     let caches = [room.cache.clone(), Cache::open(room.cache.root()).unwrap()];
     std::thread::scope(|scope| {
@@ -223,7 +223,7 @@ fn many_threads_and_two_caches_on_one_folder_never_see_half_an_entry() {
 }
 
 #[test]
-fn what_a_dead_process_left_is_swept_and_a_living_one_is_spared() {
+fn leftovers_of_dead_processes_are_removed_and_of_live_ones_kept() {
     let room = room();
     let dead = room.cache.root().join(".tmp/999-dead");
     files::write(&dead.join(".lock"), "").unwrap();
@@ -246,7 +246,7 @@ fn check_names_the_damaged_entry() {
 }
 
 #[test]
-fn prune_removes_what_was_not_used_lately() {
+fn prune_removes_entries_not_used_recently() {
     let room = room();
     let day = Duration::from_hours(24);
     let (old, _) = double(&room.cache, &room.task, &key()).unwrap();

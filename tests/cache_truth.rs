@@ -1,6 +1,6 @@
-//! R16, R18, R19, R6: which stages run after which change, counted; and nothing the cache gives back is ever another's.
+//! R16, R18, R19, R6: counts which stages run after which change; the cache never returns another entry's data.
 //!
-//! Recordings are tones of a second; f0 by yin and the built-in mel content need no file.
+//! Recordings are tones of a second; f0 by yin and the built-in mel content need no downloads.
 
 use crate::support::recordings::{CHILD, child_root, copy_tree, kill_child, record, retag, say_started, snapshot};
 use crate::support::{only, weights};
@@ -24,7 +24,7 @@ struct Room {
     config: Config,
 }
 
-/// A voice of as many recordings.
+/// A voice with this many recordings.
 fn voice(recordings: u32) -> Room {
     let folder = tempfile::tempdir().unwrap();
     let workspace = Workspace::new(folder.path().join("work"));
@@ -58,7 +58,7 @@ impl Room {
         self.run_as("anna", &self.config)
     }
 
-    /// From now on f0 comes from a network with weights of `salt`, and all clips have theirs: CREPE's small one, for RMVPE has 181 MB.
+    /// From now on f0 comes from a network with weights of `salt`, and all clips have such weights: CREPE's small size, because RMVPE has 181 MB.
     fn track_by_network(&mut self, salt: &str) {
         self.write_tracker(salt);
         self.config.f0_method = "crepe-tiny".into();
@@ -69,7 +69,7 @@ impl Room {
         let assets = self.workspace.path("assets");
         files::create_folder(&assets).unwrap();
         let mut tensors = weights::filled(salt, &weights::listed("crepe_tiny"));
-        // Larger, so that some frames are likelier than others.
+        // Larger, so that some frames are more probable than others.
         let (_, classifier) = tensors.iter_mut().find(|(key, _)| key == "classifier.weight").unwrap();
         *classifier *= 64.0;
         weights::write(&assets.join("crepe_tiny.pth"), tensors);
@@ -121,13 +121,13 @@ fn flip(path: &Path, at: usize) {
     let mut bytes = files::read(path).unwrap();
     let at = at % bytes.len();
     bytes[at] ^= 1 << (at % 8);
-    // In place, as a failing disk would: the cache's hard link changes with it.
+    // In place, like a failing disk: the cache's hard link changes with it.
     std::fs::write(path, bytes).unwrap();
 }
 
 const NOTHING: Done = (0, 0, 0, 0);
 
-/// A row of the table: what it is called, what is changed, and what then runs.
+/// A row of the table: its name, the change, and the stages that then run.
 type Row = (&'static str, fn(&mut Room), Done);
 
 /// reliability.md, R16, in its order.
@@ -153,7 +153,7 @@ const TABLE: [Row; 24] = [
         "f0 threshold",
         |r| {
             r.track_by_network("");
-            // These weights are sure of every frame, but not wholly.
+            // These weights are certain of every frame, but not completely.
             r.config.f0_threshold = 1.0;
         },
         (0, 0, 10, 0),
@@ -167,7 +167,7 @@ const TABLE: [Row; 24] = [
         (0, 0, 10, 0),
     ),
     ("--gpu", |r| r.config.gpu = true, NOTHING),
-    // 16 kHz clips are made of the clips at the voice's rate, as RVC does: all that follows decoding.
+    // 16 kHz clips are made from the clips at the voice's rate, as in RVC: every stage after decoding.
     ("sample rate", |r| (r.config.sample_rate, r.config.segment_size) = (40000, 12800), (0, 10, 10, 10)),
     ("epochs", |r| r.config.epochs += 100, NOTHING),
     (
@@ -259,7 +259,7 @@ const TABLE: [Row; 24] = [
         },
         NOTHING,
     ),
-    ("rename by case alone", |r| std::fs::rename(r.recording(6), r.data().join("M6.WAV")).unwrap(), NOTHING),
+    ("rename by case only", |r| std::fs::rename(r.recording(6), r.data().join("M6.WAV")).unwrap(), NOTHING),
 ];
 
 #[test]
@@ -270,7 +270,7 @@ fn the_truth_table_of_24_changes_holds() {
     for (name, change, expected) in TABLE {
         let mut room = Room { config: base.config.clone(), ..voice(0) };
         copy_tree(base.workspace.root(), room.workspace.root());
-        // Copying made files of their own out of links: what a row does to logs/ does not reach the cache.
+        // Copying replaced links with separate files: changes in logs/ do not reach the cache.
         assert_eq!(room.run(), NOTHING, "{name}: before");
         change(&mut room);
         let before = room.snapshot();
@@ -280,10 +280,10 @@ fn the_truth_table_of_24_changes_holds() {
         }
         let now = room.snapshot();
         if done.2 == 10 && now == before {
-            wrong.push(format!("{name}: f0 came out as it was"));
+            wrong.push(format!("{name}: f0 did not change"));
         }
         if now != room.rebuilt() {
-            wrong.push(format!("{name}: not what a clean run makes"));
+            wrong.push(format!("{name}: differs from a clean run"));
         }
         if room.run() != NOTHING {
             wrong.push(format!("{name}: the second run is not idle"));
@@ -292,7 +292,7 @@ fn the_truth_table_of_24_changes_holds() {
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
 
-/// A seeded generator of its own: the same sequences in every run.
+/// A seeded generator: the same sequences in every run.
 struct Dice(u64);
 
 impl Dice {
@@ -302,7 +302,7 @@ impl Dice {
     }
 }
 
-/// Not a test of its own: what the next one starts and kills.
+/// Not a test on its own: the next one starts and kills it.
 #[test]
 fn child_that_prepares() {
     if let Some(root) = child_root() {
@@ -312,7 +312,7 @@ fn child_that_prepares() {
     }
 }
 
-/// A program called ffmpeg that "decodes" everything to one sound; its folder.
+/// A program called ffmpeg that "decodes" everything to one sound; returns its folder.
 #[cfg(unix)]
 fn fake_ffmpeg(room: &Room, version: &str, sound: u32) -> PathBuf {
     use std::os::unix::fs::PermissionsExt;
@@ -330,7 +330,7 @@ fn fake_ffmpeg(room: &Room, version: &str, sound: u32) -> PathBuf {
 
 #[cfg(unix)]
 #[test]
-fn what_another_ffmpeg_decoded_is_decoded_again_and_what_is_kept_outlives_it() {
+fn recordings_are_decoded_again_by_another_ffmpeg_version() {
     let room = voice(1);
     std::fs::write(room.data().join("z.wma"), b"nothing that we know").unwrap();
     let (old, new) = (fake_ffmpeg(&room, "1.0", 7), fake_ffmpeg(&room, "2.0", 8));
@@ -353,16 +353,16 @@ fn what_another_ffmpeg_decoded_is_decoded_again_and_what_is_kept_outlives_it() {
     assert_eq!(run(Path::new("")), show(NOTHING), "none");
     let (task, cache) = (Task::new(1, |_| {}), Cache::open(room.workspace.cache()).unwrap());
     let lines = inspect::explain(&task, &room.workspace, &cache, &room.data().join("z.wma")).unwrap();
-    // A miss where this machine has an ffmpeg of its own: neither of the two that it was decoded by.
+    // A miss if this machine has its own ffmpeg: it is neither of the two.
     assert!(lines[0].stage == "decode" && lines[0].why.contains("ffmpeg"), "{lines:?}");
 }
 
-/// R18 asks for 2000 sequences; so many in every run of the tests, more with RVC_TEST_SEQUENCES.
+/// R18 asks for 2000 sequences; this many in every run of the tests, more with RVC_TEST_SEQUENCES.
 const SEQUENCES: usize = 8;
 const MOST_CHANGES: usize = 30;
 
 #[test]
-fn after_any_sequence_of_changes_the_result_is_that_of_a_clean_run() {
+fn any_sequence_of_changes_gives_the_result_of_a_clean_run() {
     let many = std::env::var("RVC_TEST_SEQUENCES").ok().and_then(|n| n.parse().ok()).unwrap_or(SEQUENCES);
     for seed in 0..many {
         let mut dice = Dice(seed as u64);
@@ -404,7 +404,7 @@ fn after_any_sequence_of_changes_the_result_is_that_of_a_clean_run() {
 const EDITS: usize = 200;
 
 #[test]
-fn a_recording_edited_while_it_is_read_is_never_kept_under_another_content() {
+fn a_recording_edited_while_it_is_read_is_never_cached_under_other_content() {
     let room = voice(1);
     let (path, stop) = (room.recording(0), std::sync::atomic::AtomicBool::new(false));
     std::thread::scope(|scope| {
@@ -412,7 +412,7 @@ fn a_recording_edited_while_it_is_read_is_never_kept_under_another_content() {
             let mut sound = 0;
             while !stop.load(std::sync::atomic::Ordering::Relaxed) {
                 sound += 1;
-                // In place and in pieces, as a recorder does; always other samples.
+                // In place and in parts, like a recorder; always other samples.
                 let whole = room.workspace.path("next.wav");
                 record(&whole, sound % 5000, 0.3);
                 std::fs::write(&path, files::read(&whole).unwrap()).unwrap();
@@ -422,12 +422,12 @@ fn a_recording_edited_while_it_is_read_is_never_kept_under_another_content() {
         let task = Task::new(1, |_| {});
         let cache = Cache::open(room.workspace.cache()).unwrap();
         for _ in 0..EDITS {
-            // Nothing to use is a fair answer at such a moment.
+            // An unusable recording is a valid result at this moment.
             let _ = prepare::slices(&task, &room.workspace, &cache, "anna", Path::new("data/anna"), &room.config);
         }
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
     });
-    // Whatever was kept says which bytes it is of: those bytes, decoded in peace, must give the same.
+    // Every entry names the bytes that it belongs to: those bytes, decoded undisturbed, must give the same.
     let cache = Cache::open(room.workspace.cache()).unwrap();
     let decoded: BTreeMap<String, String> = cache
         .stored()
@@ -457,11 +457,11 @@ fn a_recording_edited_while_it_is_read_is_never_kept_under_another_content() {
     assert!(compared > 0, "nothing was kept at all");
 }
 
-/// The issue asks for 200 flips a kind; so many in every run of the tests, more with RVC_TEST_FLIPS.
+/// The issue asks for 200 flips per kind; this many in every run of the tests, more with RVC_TEST_FLIPS.
 const FLIPS: usize = 10;
 
 #[test]
-fn a_flipped_bit_in_any_kind_of_file_is_found_and_one_object_is_made_again() {
+fn a_flipped_bit_in_any_kind_of_file_is_found_and_one_object_is_rebuilt() {
     let room = voice(2);
     room.run();
     let whole = room.snapshot();
@@ -521,7 +521,7 @@ fn a_flipped_bit_in_any_kind_of_file_is_found_and_one_object_is_made_again() {
 }
 
 #[test]
-fn clearing_a_voice_leaves_the_entries_of_another() {
+fn clearing_a_voice_keeps_the_entries_of_others() {
     let room = voice(2);
     room.run();
     record(&room.recording(9), 9, 1.0);
@@ -529,12 +529,12 @@ fn clearing_a_voice_leaves_the_entries_of_another() {
     std::fs::remove_file(room.recording(9)).unwrap();
     let (task, cache) = (Task::new(1, |_| {}), Cache::open(room.workspace.cache()).unwrap());
     let cleared = inspect::clear(&task, &room.workspace, &cache, "bert").unwrap();
-    assert_eq!(cleared.entries, 4, "decode, slices, f0 and content of what bert alone has");
+    assert_eq!(cleared.entries, 4, "decode, slices, f0 and content that only bert has");
     assert_eq!(room.run(), NOTHING);
 }
 
 #[test]
-fn explain_tells_a_hit_a_changed_recording_and_an_altered_clip() {
+fn explain_reports_a_hit_a_changed_recording_and_an_altered_clip() {
     let room = voice(2);
     room.run();
     let (task, cache) = (Task::new(1, |_| {}), Cache::open(room.workspace.cache()).unwrap());

@@ -31,7 +31,7 @@ impl Place {
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rvc-run"));
         command.args(arguments).current_dir(self.0.path()).stdin(Stdio::null());
-        // Pretrained files that this machine's user has do not count.
+        // This machine's own pretrained files are hidden.
         command.env_remove("RVC_RUN_ASSETS").env("XDG_CACHE_HOME", self.0.path().join("cache_home"));
         command
     }
@@ -70,7 +70,7 @@ fn help_and_version_are_results() {
 }
 
 #[test]
-fn nothing_to_do_is_wrong_use() {
+fn no_command_is_wrong_use() {
     let nothing = run(&[]);
     assert_eq!((nothing.code, nothing.out.as_str()), (2, ""));
     for step in ["rvc-run quickstart ", "rvc-run new my-voices ", "rvc-run train_voice anna ", "rvc-run list "] {
@@ -79,7 +79,7 @@ fn nothing_to_do_is_wrong_use() {
 }
 
 #[test]
-fn a_word_that_is_no_command_and_no_recipe_gets_the_nearest() {
+fn an_unknown_word_gets_the_nearest_command_or_recipe() {
     let place = Place::new();
     place.file("recipes/train_voice.rhai", "//! Trains.");
     let mistyped = place.run(&["trian_voice"]);
@@ -96,11 +96,11 @@ fn a_word_that_is_no_command_and_no_recipe_gets_the_nearest() {
 fn list_shows_recipes_with_their_first_line() {
     let listed = run(&["list", "--workspace", checkout()]);
     assert_eq!(listed.code, 0, "{}", listed.err);
-    let told = listed.out.lines().any(|line| {
+    let printed = listed.out.lines().any(|line| {
         line.strip_prefix("train_voice ")
             .is_some_and(|rest| rest.trim_start().starts_with("Train one voice from a folder"))
     });
-    assert!(told, "{}", listed.out);
+    assert!(printed, "{}", listed.out);
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn list_in_an_empty_folder_shows_the_recipes_of_the_program() {
 }
 
 #[test]
-fn a_recipe_of_the_workspace_hides_that_of_the_program() {
+fn a_recipe_in_the_workspace_replaces_the_programs() {
     let place = Place::new();
     place.file("recipes/train_voice.rhai", "//! Mine.\nprint(\"mine\");");
     assert!(place.run(&["list"]).out.lines().any(|line| line.starts_with("train_voice ") && line.ends_with(" Mine.")));
@@ -132,7 +132,7 @@ fn a_recipe_of_the_program_runs_anywhere_and_shows_where_it_failed() {
     assert_eq!(named.code, 1);
     assert!(named.err.contains("--> recipes/prepare.rhai:"), "{}", named.err);
     assert!(named.err.contains("(built in)") && !named.err.contains("there is no file"), "{}", named.err);
-    let notice = "there is no file recipes/prepare.rhai here: this is the recipe prepare that is in the program\n";
+    let notice = "there is no file recipes/prepare.rhai here: this is the program's own recipe prepare\n";
     let by_path = place.run(&["recipes/prepare.rhai", "nobody"]);
     assert!(by_path.code == 1 && by_path.err.starts_with(notice), "{}", by_path.err);
     assert!(!place.run(&["recipes/prepare.rhai", "nobody", "-q"]).err.contains(notice));
@@ -142,7 +142,7 @@ fn a_recipe_of_the_program_runs_anywhere_and_shows_where_it_failed() {
 }
 
 #[test]
-fn help_of_a_word_is_its_own_help() {
+fn help_with_a_word_prints_the_help_of_that_word() {
     let place = Place::new();
     place.file("recipes/hello.rhai", "//! Says hello.\nprint(\"hello\");");
     for words in [&["train_voice"][..], &["hello"], &["list"], &["assets", "fetch"], &[]] {
@@ -293,7 +293,7 @@ fn damaged_recordings_are_named_and_nothing_usable_is_an_error() {
 }
 
 #[test]
-fn a_batch_goes_on_after_a_failed_voice_and_ends_with_3_and_a_table() {
+fn a_batch_continues_after_a_failed_voice_and_ends_with_3_and_a_table() {
     let place = Place::new();
     place.file("data/anna/broken.wav", "nothing").file("data/ben/broken.wav", "nothing");
     let ended =
@@ -322,11 +322,11 @@ fn recording(place: &Place, voice: &str) {
 }
 
 #[test]
-fn a_gpu_that_is_not_there_is_an_error_not_a_slow_training() {
+fn a_missing_gpu_is_an_error_not_a_slow_training() {
     let place = Place::new();
     recording(&place, "anna");
     let arguments = [&recipe("train_voice"), "anna", "--gpu", "--preset", "tiny", "--f0-method", "pm", "-q"];
-    // On a machine with a GPU this hides it.
+    // On a machine with a GPU this hides the GPU.
     let ended = ended(place.command(&arguments).env("CUDA_VISIBLE_DEVICES", "").output().unwrap());
     assert_eq!(ended.code, 1);
     assert!(ended.err.contains("error[device.missing]"), "{}", ended.err);
@@ -334,19 +334,23 @@ fn a_gpu_that_is_not_there_is_an_error_not_a_slow_training() {
 }
 
 #[test]
-fn a_missing_pretrained_file_is_told_with_its_command_before_any_work() {
+fn a_missing_pretrained_file_is_reported_with_its_command_before_any_work() {
     let place = Place::new();
     recording(&place, "anna");
-    // All checkpoints of 300 epochs might not fit this disk, which is said first.
+    // All checkpoints of 300 epochs might not fit on this disk, which is reported first.
     let ended = place.run(&[&recipe("train_voice"), "anna", "--keep-last", "1", "-q"]);
     assert_eq!(ended.code, 1);
     assert!(ended.err.contains("error[asset.missing]"), "{}", ended.err);
     let all = "hubert_base.pt rmvpe.pt pretrained_v2/f0G40k.pth pretrained_v2/f0D40k.pth";
     assert!(ended.err.contains(&format!("rvc-run assets fetch {all}")), "one command for all: {}", ended.err);
-    assert!(!place.0.path().join("logs").exists(), "nothing was begun");
+    assert!(!place.0.path().join("logs").exists(), "nothing was started");
     let ended = place.run(&[&recipe("extract"), "anna", "--no-f0", "-q"]);
-    assert!(ended.err.contains("`rvc-run assets fetch hubert_base.pt` gets it"), "what extract needs: {}", ended.err);
-    assert!(!place.0.path().join("logs").exists(), "nothing was begun");
+    assert!(
+        ended.err.contains("`rvc-run assets fetch hubert_base.pt` gets it"),
+        "the file that extract needs: {}",
+        ended.err
+    );
+    assert!(!place.0.path().join("logs").exists(), "nothing was started");
 }
 
 #[test]
@@ -360,7 +364,7 @@ fn a_folder_that_cannot_be_written_is_a_clear_error() {
 }
 
 #[test]
-fn a_setting_out_of_range_is_refused_with_what_is_allowed() {
+fn a_setting_out_of_range_is_refused_with_the_allowed_range() {
     let ended = run(&[&recipe("train_voice"), "anna", "--segment-size", "17280"]);
     assert_eq!(ended.code, 1);
     assert!(ended.err.contains("error[config.value]: segment_size is 17280, but must be a multiple"), "{}", ended.err);
@@ -377,13 +381,13 @@ fn a_script_with_a_syntax_error_is_not_started() {
 }
 
 #[test]
-fn eject_writes_a_script_that_recipes_then_use() {
+fn recipes_use_an_ejected_script() {
     let place = Place::new();
     let ejected = place.run(&["eject", "stdlib/presets"]);
     assert_eq!((ejected.code, ejected.out.as_str()), (0, "stdlib/presets.rhai: recipes now use this copy\n"));
-    assert_eq!(place.run(&["eject", "presets"]).code, 0, "a copy that is there already is as good");
+    assert_eq!(place.run(&["eject", "presets"]).code, 0, "an unchanged copy is kept");
     place.file("stdlib/presets.rhai", "fn tiny() { \"mine\" }");
-    assert_eq!(place.run(&["eject", "presets"]).code, 2, "a changed copy is not replaced unasked");
+    assert_eq!(place.run(&["eject", "presets"]).code, 2, "a changed copy is not replaced without a flag");
     place.file("a.rhai", "import \"stdlib/presets\" as presets;\nprint(presets::tiny());");
     let ended = place.run(&["a.rhai"]);
     assert_eq!((ended.code, ended.out.as_str()), (0, "mine\n"));
@@ -391,7 +395,7 @@ fn eject_writes_a_script_that_recipes_then_use() {
 }
 
 #[test]
-fn eject_writes_a_recipe_that_its_name_then_means() {
+fn the_name_of_an_ejected_recipe_means_the_copy() {
     let place = Place::new();
     let ejected = place.run(&["eject", "recipes/train_voice", "convert"]);
     let expected = "recipes/train_voice.rhai: `rvc-run train_voice` now uses this copy
@@ -399,7 +403,7 @@ recipes/convert.rhai: `rvc-run convert` now uses this copy\n";
     assert_eq!((ejected.code, ejected.out.as_str()), (0, expected));
     place.file("recipes/train_voice.rhai", "print(\"mine\");");
     assert_eq!(place.run(&["train_voice"]).out, "mine\n");
-    assert_eq!(place.run(&["eject", "train_voice"]).code, 2, "a changed copy is not replaced unasked");
+    assert_eq!(place.run(&["eject", "train_voice"]).code, 2, "a changed copy is not replaced without a flag");
     let two = place.run(&["eject", "sweep"]);
     assert_eq!(two.code, 2);
     assert!(two.err.contains("\"sweep\" can be stdlib/sweep or recipes/sweep"), "{}", two.err);
@@ -420,7 +424,7 @@ fn a_new_workspace_has_recipes_and_replaces_nothing() {
     }
     let listed = place.run(&["list", "--workspace", "my voices"]);
     assert_eq!((listed.code, listed.err.as_str()), (0, ""), "all of them are files");
-    assert_eq!(place.run(&["new", "my voices"]).code, 0, "what is there already, unchanged, is as good");
+    assert_eq!(place.run(&["new", "my voices"]).code, 0, "unchanged files are kept");
 
     let place = Place::new();
     place.file("recipes/train_voice.rhai", "// mine").file("notes.txt", "mine too");
@@ -476,7 +480,7 @@ fn docs_are_markdown_or_files_for_editors() {
 }
 
 #[test]
-fn a_closed_pipe_is_no_error() {
+fn a_closed_pipe_is_not_an_error() {
     let place = Place::new();
     place.file("many.rhai", "for i in 0..20000 { print(`line ${i}`); }\nsystem::exit_with(3);");
     let mut child = place.command(&["many.rhai"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -491,33 +495,33 @@ fn signalled(place: &Place, arguments: &[&str], signals: &[i32]) -> Ended {
     use std::io::{BufRead, BufReader, Read};
     let path = script("waits.rhai");
     let all: Vec<&str> = std::iter::once(path.as_str()).chain(arguments.iter().copied()).collect();
-    // Where a test wants a call that no signal ends, it puts a slow git into bin/.
+    // A test that wants a call that no signal ends puts a slow git into bin/.
     let path = format!("{}:{}", place.0.path().join("bin").display(), std::env::var("PATH").unwrap_or_default());
     let mut command = place.command(&all);
     let mut child = command.env("PATH", path).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut out = BufReader::new(child.stdout.take().unwrap());
     let mut err = BufReader::new(child.stderr.take().unwrap());
-    let (mut printed, mut told) = (String::new(), String::new());
+    let (mut printed, mut log) = (String::new(), String::new());
     out.read_line(&mut printed).unwrap();
     if signals.len() > 1 {
-        // The script is to be in its call, which nothing tells: a signal between the line and the call ends it at once.
+        // The script should be inside its call, but nothing reports that: a signal between the line and the call ends it at once.
         std::thread::sleep(std::time::Duration::from_millis(500));
     }
     for (i, signal) in signals.iter().enumerate() {
         let status = Command::new("kill").args([format!("-{signal}"), child.id().to_string()]).status().unwrap();
         assert!(status.success());
         // The answer to the first signal must be there before the second is sent.
-        while i + 1 < signals.len() && !told.contains("stopping") {
-            assert!(err.read_line(&mut told).unwrap() > 0, "ended early: {told}");
+        while i + 1 < signals.len() && !log.contains("stopping") {
+            assert!(err.read_line(&mut log).unwrap() > 0, "ended early: {log}");
         }
         if i + 1 < signals.len() {
-            // What comes within a second of the first is the same wish, sent twice.
+            // A signal within a second of the first is the same request, sent twice.
             std::thread::sleep(std::time::Duration::from_millis(1100));
         }
     }
     out.read_to_string(&mut printed).unwrap();
-    err.read_to_string(&mut told).unwrap();
-    Ended { code: child.wait().unwrap().code().unwrap_or(-1), out: printed, err: told }
+    err.read_to_string(&mut log).unwrap();
+    Ended { code: child.wait().unwrap().code().unwrap_or(-1), out: printed, err: log }
 }
 
 #[cfg(unix)]
@@ -531,7 +535,7 @@ fn a_signal_stops_the_recipe_which_cannot_catch_it() {
     for signal in [SIGINT, SIGTERM] {
         let ended = signalled(&Place::new(), &[], &[signal]);
         assert_eq!((ended.code, ended.out.as_str()), (130, "running\n"));
-        assert!(ended.err.ends_with("stopped; the same command goes on from here\n"), "{}", ended.err);
+        assert!(ended.err.ends_with("stopped; the same command continues from here\n"), "{}", ended.err);
     }
 }
 
@@ -542,7 +546,7 @@ fn a_signal_ends_a_sleep_of_a_recipe() {
         let began = std::time::Instant::now();
         let ended = signalled(&Place::new(), &["--seconds", seconds], &[SIGINT]);
         assert_eq!((ended.code, ended.out.as_str()), (130, "running\n"));
-        assert!(began.elapsed().as_secs() < 500, "it slept on");
+        assert!(began.elapsed().as_secs() < 500, "it continued to sleep");
     }
 }
 

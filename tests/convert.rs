@@ -1,4 +1,4 @@
-//! Conversion against the reference's pipeline, at full size; pieces, bad input, output files.
+//! Conversion against the reference's pipeline, at full size; chunks, bad input, output files.
 
 use crate::support::{self, Golden, weights};
 use rvc_run::assets::Store;
@@ -6,7 +6,7 @@ use rvc_run::audio::{Audio, io};
 use rvc_run::config::Config;
 use rvc_run::convert::output::{self, Format};
 use rvc_run::convert::selftest;
-use rvc_run::convert::{Chunking, Converter, Equipment, Settings};
+use rvc_run::convert::{Chunking, Converter, Settings, VoiceOptions};
 use rvc_run::features::Models;
 use rvc_run::files::Workspace;
 use rvc_run::models::SynthesizerConfig;
@@ -67,7 +67,7 @@ impl Room {
         Models::new(Store::new(&Workspace::new(&self.folder)))
     }
 
-    /// The voice of a golden run, as RVC exports it; written once. `more` are text entries behind RVC's six.
+    /// The voice of a golden run, as RVC exports it; written once. `more` are text entries after RVC's six.
     fn voice(&self, model: &str, more: &[(&str, &str)]) -> PathBuf {
         let (keys, config) = match model {
             "v2_40k" => ("G_v2_f0_40k", Config::default()),
@@ -118,12 +118,12 @@ impl Room {
     }
 
     /// Runs a golden case and compares pitch, content and sound.
-    fn check(&self, run: &str, equipment: &Equipment, more: &[(&str, &str)], tolerance: f64) {
+    fn check(&self, run: &str, voice_options: &VoiceOptions, more: &[(&str, &str)], tolerance: f64) {
         let entry = &self.golden.entry["runs"][run];
         self.rmvpe();
         self.hubert();
         let voice = self.voice(entry["model"].as_str().unwrap(), more);
-        let converter = Converter::open(&voice, &self.models(), equipment).unwrap();
+        let converter = Converter::open(&voice, &self.models(), voice_options).unwrap();
         let recording = self.recording(entry["input"].as_str().unwrap());
         let settings = self.settings(run);
         let inputs = converter.inputs(&Task::silent(), recording.clone(), &settings).unwrap();
@@ -161,7 +161,7 @@ impl Room {
 #[test]
 fn the_whole_pipeline_gives_the_references_sound() {
     let room = room();
-    room.check("v2_plain", &Equipment::default(), &[], RMS_TOLERANCE);
+    room.check("v2_plain", &VoiceOptions::default(), &[], RMS_TOLERANCE);
 }
 
 #[test]
@@ -169,10 +169,10 @@ fn the_whole_pipeline_gives_the_references_sound() {
 fn index_protection_pitch_shift_and_loudness_mix_are_the_references() {
     let room = room();
     let index = Some(support::golden_path("index_v2.index"));
-    let equipment = Equipment { index, ..Equipment::default() };
-    room.check("v2_index_protect_rms", &equipment, &[], RMS_TOLERANCE);
-    // RVC of 2026 fills unvoiced frames, which our voices say of themselves.
-    room.check("2026", &equipment, &[("f0_unvoiced", "interpolate")], RMS_TOLERANCE);
+    let voice_options = VoiceOptions { index, ..VoiceOptions::default() };
+    room.check("v2_index_protect_rms", &voice_options, &[], RMS_TOLERANCE);
+    // RVC of 2026 fills unvoiced frames; our voices record that.
+    room.check("2026", &voice_options, &[("f0_unvoiced", "interpolate")], RMS_TOLERANCE);
 }
 
 #[test]
@@ -181,24 +181,24 @@ fn version_1_with_its_index_and_another_rate_gives_the_references_sound() {
     let room = room();
     let index = Some(support::golden_path("index_v1.index"));
     // The manifest allows an rms of 1e-2 of full scale here: librosa resamples by another filter.
-    room.check("v1_index_resample", &Equipment { index, ..Equipment::default() }, &[], 0.01 * 32768.0);
+    room.check("v1_index_resample", &VoiceOptions { index, ..VoiceOptions::default() }, &[], 0.01 * 32768.0);
 }
 
 #[test]
 #[ignore = "slow: full-size networks"]
 fn long_recordings_are_cut_where_the_reference_cuts_them() {
     let room = room();
-    room.check("v2_split", &Equipment::default(), &[], RMS_TOLERANCE);
+    room.check("v2_split", &VoiceOptions::default(), &[], RMS_TOLERANCE);
 }
 
 #[test]
 #[ignore = "slow: full-size networks"]
 fn a_voice_without_pitch_gives_the_references_sound() {
     let room = room();
-    room.check("v2_nof0", &Equipment::default(), &[], RMS_TOLERANCE);
+    room.check("v2_nof0", &VoiceOptions::default(), &[], RMS_TOLERANCE);
 }
 
-/// A voice of the tiny preset that hears with what needs no download.
+/// A voice of the tiny preset whose pitch and content methods need no download.
 fn tiny(room: &Room, name: &str, more: &[(&str, &str)]) -> PathBuf {
     let config = Config { preset: "tiny".into(), spk_embed_dim: 3, ..Config::default() };
     let sizes = SynthesizerConfig::from_config(&config);
@@ -237,9 +237,9 @@ fn refused<T>(result: rvc_run::Result<T>, kind: Kind, words: &str) -> Error {
 }
 
 #[test]
-fn the_seed_decides_and_odd_recordings_are_converted() {
+fn the_seed_decides_and_unusual_recordings_are_converted() {
     let room = room();
-    let converter = Converter::open(&tiny(&room, "tiny.pth", &[]), &room.models(), &Equipment::default()).unwrap();
+    let converter = Converter::open(&tiny(&room, "tiny.pth", &[]), &room.models(), &VoiceOptions::default()).unwrap();
     let convert = |audio: Audio, settings: &Settings| converter.convert(&Task::silent(), audio, settings);
     let usual = Settings::default();
     let one = convert(glide(1.0, 16_000), &usual).unwrap();
@@ -259,11 +259,11 @@ fn the_seed_decides_and_odd_recordings_are_converted() {
 }
 
 #[test]
-fn what_cannot_be_converted_is_refused_by_name() {
+fn unusable_recordings_and_settings_are_refused_by_name() {
     let room = room();
     let path = tiny(&room, "tiny.pth", &[]);
-    let open = |path: &Path, equipment: &Equipment| Converter::open(path, &room.models(), equipment);
-    let converter = open(&path, &Equipment::default()).unwrap();
+    let open = |path: &Path, voice_options: &VoiceOptions| Converter::open(path, &room.models(), voice_options);
+    let converter = open(&path, &VoiceOptions::default()).unwrap();
     let convert = |audio: Audio, settings: &Settings| converter.convert(&Task::silent(), audio, settings);
     let usual = Settings::default();
     refused(
@@ -284,20 +284,20 @@ fn what_cannot_be_converted_is_refused_by_name() {
     ] {
         refused(convert(glide(0.5, 16_000), &settings), Kind::ConfigValue, words);
     }
-    let index = |name: &str| Equipment { index: Some(PathBuf::from(name)), ..Equipment::default() };
+    let index = |name: &str| VoiceOptions { index: Some(PathBuf::from(name)), ..VoiceOptions::default() };
     refused(open(&path, &index("no.index")), Kind::NotFound, "no.index");
     let of_v1 = support::golden_path("index_v1.index");
     refused(open(&path, &index(of_v1.to_str().unwrap())), Kind::CheckpointMismatch, "256 values per frame (version 1)");
-    let other = Equipment { content_encoder: Some("hubert_base".into()), ..Equipment::default() };
+    let other = VoiceOptions { content_encoder: Some("hubert_base".into()), ..VoiceOptions::default() };
     refused(open(&path, &other), Kind::CheckpointMismatch, "trained on the content of mel-1");
     refused(
-        open(&room.rmvpe(), &Equipment::default()),
+        open(&room.rmvpe(), &VoiceOptions::default()),
         Kind::CheckpointMismatch,
         "is RMVPE, a pitch network, but a voice is needed",
     );
 }
 
-/// A voice with one of its entries replaced (None takes it away), and what opening it says.
+/// A voice with one of its entries replaced (or removed for None), and the warnings when it is opened.
 fn changed(room: &Room, voice: &Path, key: &str, value: Option<Value>) -> rvc_run::Result<Vec<String>> {
     let (Value::Dict(mut pairs) | Value::Ordered(mut pairs)) = torchfile::read(voice).unwrap().whole().unwrap() else {
         panic!("a voice is a dictionary")
@@ -306,14 +306,14 @@ fn changed(room: &Room, voice: &Path, key: &str, value: Option<Value>) -> rvc_ru
     pairs.extend(value.map(|value| (Value::text(key), value)));
     let out = room.path("changed.pth");
     torchfile::write(&out, &Value::Ordered(pairs)).unwrap();
-    let converter = Converter::open(&out, &room.models(), &Equipment::default())?;
+    let converter = Converter::open(&out, &room.models(), &VoiceOptions::default())?;
     let sound = converter.convert(&Task::silent(), glide(0.5, 16_000), &Settings::default())?;
     assert_eq!((sound.sample_rate, sound.samples.len()), (40_000, 20_000), "{key}");
     Ok(converter.voice().notes.clone())
 }
 
 #[test]
-fn what_a_voice_says_wrongly_or_oddly_is_taken_from_its_weights_and_said() {
+fn wrong_entries_of_a_voice_are_replaced_by_its_weights_and_reported() {
     let room = room();
     let path = tiny(&room, "tiny.pth", &[]);
     let list = |rate: Value, more: Option<Value>| {
@@ -325,7 +325,7 @@ fn what_a_voice_says_wrongly_or_oddly_is_taken_from_its_weights_and_said() {
     let sized = |n: i64| Some(Value::ints((0..n - 1).chain([40_000])));
     let text = |text: &str| Some(Value::text(text));
     let cases: Vec<(&str, Option<Value>, &str)> = vec![
-        // What is right in another spelling needs no word.
+        // A correct value in another spelling needs no warning.
         ("f0", Some(Value::Bool(true)), ""),
         ("f0", Some(Value::Float(1.0)), ""),
         ("f0", text("1"), ""),
@@ -338,7 +338,7 @@ fn what_a_voice_says_wrongly_or_oddly_is_taken_from_its_weights_and_said() {
         ("config", list(Value::text("40k"), None), ""),
         ("config", list(Value::text("40000"), None), ""),
         ("version", text("V2"), ""),
-        // What is not is said, with what was given and what is taken.
+        // A wrong value is reported, with the given value and the value used.
         ("f0", Some(Value::Int(0)), "its entry \"f0\" is 0, but its weights show pitch, which is used"),
         ("f0", Some(Value::Float(0.0)), "\"f0\" is 0.0"),
         ("f0", text("maybe"), "\"f0\" is \"maybe\""),
@@ -372,7 +372,7 @@ fn what_a_voice_says_wrongly_or_oddly_is_taken_from_its_weights_and_said() {
 }
 
 #[test]
-fn a_voice_without_pitch_is_told_by_its_weights() {
+fn a_voice_without_pitch_is_recognised_by_its_weights() {
     let room = room();
     let config = Config { preset: "tiny".into(), if_f0: false, ..Config::default() };
     let sizes = SynthesizerConfig::from_config(&config);
@@ -406,7 +406,7 @@ fn a_network_that_gives_no_sound_is_an_error_that_names_the_voice() {
         }
         let out = room.path(name);
         torchfile::write(&out, &Value::Ordered(pairs)).unwrap();
-        let converter = Converter::open(&out, &room.models(), &Equipment::default()).unwrap();
+        let converter = Converter::open(&out, &room.models(), &VoiceOptions::default()).unwrap();
         converter.convert(&Task::silent(), glide(0.5, 16_000), &Settings::default())
     };
     let only =
@@ -424,8 +424,8 @@ fn a_network_that_gives_no_sound_is_an_error_that_names_the_voice() {
     let error = rebuilt("inf.pth", &huge).unwrap_err();
     assert!(error.hint_text().is_some() && error.file() == Some(room.path("inf.pth").as_path()));
     rebuilt("quiet.pth", &only("dec.conv_post", 0.01)).unwrap();
-    // Silence is converted: what a voice makes of it is its own breath.
-    let converter = Converter::open(&path, &room.models(), &Equipment::default()).unwrap();
+    // Silence is converted: the result is the voice's own breath.
+    let converter = Converter::open(&path, &room.models(), &VoiceOptions::default()).unwrap();
     let silence = Audio { samples: vec![0.0; 16_000], sample_rate: 16_000 };
     converter.convert(&Task::silent(), silence, &Settings::default()).unwrap();
 }
@@ -433,7 +433,7 @@ fn a_network_that_gives_no_sound_is_an_error_that_names_the_voice() {
 #[test]
 fn a_conversion_is_as_long_as_its_recording() {
     let room = room();
-    let converter = Converter::open(&tiny(&room, "tiny.pth", &[]), &room.models(), &Equipment::default()).unwrap();
+    let converter = Converter::open(&tiny(&room, "tiny.pth", &[]), &room.models(), &VoiceOptions::default()).unwrap();
     let short = Chunking { x_pad: 1, x_query: 1, x_center: 2, x_max: 3 };
     for (seconds, rate) in [
         (0.03, 48_000),
@@ -456,9 +456,9 @@ fn a_conversion_is_as_long_as_its_recording() {
 }
 
 #[test]
-fn joints_of_chunks_keep_their_place_in_time() {
+fn joints_of_chunks_keep_their_position() {
     let room = room();
-    let converter = Converter::open(&tiny(&room, "tiny.pth", &[]), &room.models(), &Equipment::default()).unwrap();
+    let converter = Converter::open(&tiny(&room, "tiny.pth", &[]), &room.models(), &VoiceOptions::default()).unwrap();
     let recording = glide(11.0, 16_000);
     let by = |chunking: Chunking| {
         let settings = Settings { chunking, rms_mix_rate: 1.0, ..Settings::default() };
@@ -467,7 +467,7 @@ fn joints_of_chunks_keep_their_place_in_time() {
     let chunked = by(Chunking { x_pad: 1, x_query: 1, x_center: 2, x_max: 3 });
     let frames: Vec<i64> = chunked.iter().map(|input| input.phone.size()[1]).collect();
     assert!(frames.len() >= 4, "{frames:?}");
-    // An odd chunk is a frame short, which its margin makes up for.
+    // An odd chunk is a frame short, for which its margin compensates.
     println!("frames of the chunks: {frames:?}");
     let settings = Settings {
         chunking: Chunking { x_pad: 1, x_query: 1, x_center: 2, x_max: 3 },
@@ -479,7 +479,7 @@ fn joints_of_chunks_keep_their_place_in_time() {
 }
 
 #[test]
-fn speakers_that_the_voice_does_not_have_are_refused_with_those_that_it_has() {
+fn unknown_speakers_are_refused_with_the_known_ones() {
     let room = room();
     let with = |entry: (&str, Value)| {
         let path = tiny(&room, "tiny.pth", &[]);
@@ -489,7 +489,7 @@ fn speakers_that_the_voice_does_not_have_are_refused_with_those_that_it_has() {
         };
         pairs.push((Value::text(entry.0), entry.1));
         torchfile::write(&path, &Value::Ordered(pairs)).unwrap();
-        let converter = Converter::open(&path, &room.models(), &Equipment::default()).unwrap();
+        let converter = Converter::open(&path, &room.models(), &VoiceOptions::default()).unwrap();
         move |sid: i64| converter.convert(&Task::silent(), glide(0.2, 16_000), &Settings { sid, ..Settings::default() })
     };
     let named = |names: &[(i64, &str)]| {
@@ -515,30 +515,30 @@ fn speakers_that_the_voice_does_not_have_are_refused_with_those_that_it_has() {
 }
 
 #[test]
-fn unvoiced_frames_are_filled_where_the_voice_its_program_or_its_experiment_says_so() {
+fn unvoiced_frames_are_filled_if_the_voice_its_program_or_its_experiment_requires_it() {
     let room = room();
     let recording = || {
         let mut audio = glide(1.0, 16_000);
         audio.samples[4_000..9_000].fill(0.0);
         audio
     };
-    let unvoiced = |path: &Path, equipment: &Equipment| {
-        let converter = Converter::open(path, &room.models(), equipment).unwrap();
+    let unvoiced = |path: &Path, voice_options: &VoiceOptions| {
+        let converter = Converter::open(path, &room.models(), voice_options).unwrap();
         let inputs = converter.inputs(&Task::silent(), recording(), &Settings::default()).unwrap();
         let hz = &inputs[0].pitch.as_ref().unwrap().hz;
         let zeros = i64::try_from(hz.eq(0.0).sum(tch::Kind::Int64)).unwrap();
         (converter.f0_unvoiced().to_owned(), zeros > 0)
     };
-    let plain = Equipment::default();
+    let plain = VoiceOptions::default();
     let path = tiny(&room, "models/anna.pth", &[]);
     assert_eq!(unvoiced(&path, &plain), ("zero".into(), true));
-    let asked = Equipment { f0_unvoiced: Some("interpolate".into()), ..Equipment::default() };
+    let asked = VoiceOptions { f0_unvoiced: Some("interpolate".into()), ..VoiceOptions::default() };
     assert_eq!(unvoiced(&path, &asked), ("interpolate".into(), false));
-    let odd = Equipment { f0_unvoiced: Some("maybe".into()), ..Equipment::default() };
+    let odd = VoiceOptions { f0_unvoiced: Some("maybe".into()), ..VoiceOptions::default() };
     refused(Converter::open(&path, &room.models(), &odd), Kind::ConfigValue, "must be zero or interpolate");
     assert_eq!(unvoiced(&tiny(&room, "models/own.pth", &[("f0_unvoiced", "interpolate")]), &plain).0, "interpolate");
 
-    // A voice as RVC WebUI writes it says nothing of it; its experiment's config.json does, and so do the names of its speakers.
+    // A voice written by RVC WebUI does not record it; its experiment's config.json does, and so do the names of its speakers.
     let webui = |name: &str, more: Option<(String, Value)>| {
         let from = tiny(&room, "from.pth", &[]);
         let (Value::Dict(mut pairs) | Value::Ordered(mut pairs)) = torchfile::read(&from).unwrap().whole().unwrap()
@@ -583,10 +583,10 @@ fn unvoiced_frames_are_filled_where_the_voice_its_program_or_its_experiment_says
 }
 
 #[test]
-fn an_index_without_vectors_is_refused_with_the_way_out() {
+fn an_index_without_vectors_is_refused_with_a_hint() {
     let room = room();
     let path = tiny(&room, "tiny.pth", &[]);
-    // As FAISS writes an index that was trained and given nothing: header, centres, empty lists.
+    // As FAISS writes an index that was trained but got no vectors: header, centres, empty lists.
     let dim = 768i32;
     let header = |n: i64| {
         [
@@ -621,13 +621,14 @@ fn an_index_without_vectors_is_refused_with_the_way_out() {
     .concat();
     let index = room.path("of_anna.index");
     std::fs::write(&index, bytes).unwrap();
-    let equipment = Equipment { index: Some(index), ..Equipment::default() };
-    let error = refused(Converter::open(&path, &room.models(), &equipment), Kind::CheckpointMismatch, "has no vectors");
+    let voice_options = VoiceOptions { index: Some(index), ..VoiceOptions::default() };
+    let error =
+        refused(Converter::open(&path, &room.models(), &voice_options), Kind::CheckpointMismatch, "has no vectors");
     assert!(error.hint_text().unwrap().contains("added_"), "{error:?}");
 }
 
 #[test]
-fn pieces_of_the_vocoder_join_to_the_sound_of_one_pass() {
+fn chunks_of_the_vocoder_join_to_the_sound_of_one_pass() {
     let _drawing = rvc_run::nn::generator::seeded(3);
     for (rate, version) in [(40_000, "v2"), (48_000, "v2"), (32_000, "v1")] {
         let config = Config { preset: "tiny".into(), sample_rate: rate, version: version.into(), ..Config::default() };
@@ -644,17 +645,17 @@ fn pieces_of_the_vocoder_join_to_the_sound_of_one_pass() {
         for piece in [7, 30, 89] {
             tch::manual_seed(3);
             let pieces = network.dec.forward_in_pieces(&z, Some(&f0), &g, piece);
-            // Equal but for the order of additions inside libtorch.
+            // Equal except for the order of additions inside libtorch.
             support::assert_close(&format!("{rate} {version} in pieces of {piece}"), &pieces, &whole, 1e-5);
         }
     }
 }
 
 #[test]
-fn the_self_test_passes_the_voice_itself_and_no_other() {
+fn the_self_test_passes_only_the_voice_itself() {
     let room = room();
     let path = tiny(&room, "tiny.pth", &[]);
-    let converter = Converter::open(&path, &room.models(), &Equipment::default()).unwrap();
+    let converter = Converter::open(&path, &room.models(), &VoiceOptions::default()).unwrap();
     let config = Config { preset: "tiny".into(), spk_embed_dim: 3, ..Config::default() };
     let network =
         rvc_run::models::Synthesizer::new(&SynthesizerConfig::from_config(&config), tch::Device::Cpu, 5).unwrap();
@@ -672,10 +673,10 @@ fn the_self_test_passes_the_voice_itself_and_no_other() {
 }
 
 #[test]
-fn files_hold_what_was_converted() {
+fn files_hold_the_converted_sound() {
     let folder = tempfile::tempdir().unwrap();
     let sound = Audio { samples: [0.5, -0.25, 0.0, 0.9, -1.98].repeat(200), sample_rate: 40_000 };
-    // A peak of 1.98 is brought to 0.99; RVC truncates toward zero.
+    // A peak of 1.98 is reduced to 0.99; RVC truncates toward zero.
     let expected = [8192i16, -4096, 0, 14745, -32440].repeat(200);
     assert_eq!(output::quantised(&sound.samples), expected);
     for (format, name) in [(Format::Wav16, "a.wav"), (Format::Flac, "a.flac"), (Format::Wav32, "b.wav")] {

@@ -1,5 +1,5 @@
-//! R7, R8, R14, R28: damaged and lying sound files, files that cannot be read, odd names. Nothing panics, nothing hangs, each
-//! is named with its reason, the good ones are used, and nothing that is not a number reaches a file that training reads.
+//! R7, R8, R14, R28: damaged and inconsistent recordings, unreadable files, odd names. Nothing panics, nothing hangs, each
+//! is named with its reason, the good ones are used, and no NaN or infinity reaches a file that training reads.
 
 use crate::support::{allocations, only};
 use rvc_run::assets::Store;
@@ -15,11 +15,11 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-/// After this long it hangs: six times the 10 s that are promised, since other tests run beside it.
+/// After this time a case counts as hanging: six times the promised 10 s, because other tests run at the same time.
 const HANGS: Duration = Duration::from_mins(1);
 const RATE: u32 = 16000;
 
-/// What `work` gives; its panic or its hanging fails the test with the case's name.
+/// The result of `work`; its panic or its hanging fails the test with the case's name.
 fn watched<T: Send + 'static>(case: &str, work: impl FnOnce() -> T + Send + 'static) -> T {
     let (sender, receiver) = mpsc::channel();
     std::thread::Builder::new()
@@ -33,7 +33,7 @@ fn watched<T: Send + 'static>(case: &str, work: impl FnOnce() -> T + Send + 'sta
     }
 }
 
-/// A seeded generator of its own: the same damage in every run.
+/// A seeded generator: the same damage in every run.
 struct Dice(u64);
 
 impl Dice {
@@ -55,7 +55,7 @@ fn load(case: &str, path: &Path) -> Result<Audio> {
     measured(case, path).0
 }
 
-/// The sound of a file, how much memory reading it took at most, in bytes, and how long.
+/// The sound of a file, the most memory used for reading it, in bytes, and the time.
 fn measured(case: &str, path: &Path) -> (Result<Audio>, usize, Duration) {
     let path = path.to_owned();
     watched(case, move || {
@@ -65,7 +65,7 @@ fn measured(case: &str, path: &Path) -> (Result<Audio>, usize, Duration) {
     })
 }
 
-/// What may become of a damaged file: some sound, or an error that names it, says why and what to do.
+/// The allowed results for a damaged file: some sound, or an error that names it, gives the reason and what to do.
 fn check(case: &str, path: &Path, loaded: Result<Audio>) -> bool {
     match loaded {
         Ok(audio) => {
@@ -82,10 +82,10 @@ fn check(case: &str, path: &Path, loaded: Result<Audio>) -> bool {
     }
 }
 
-/// The issue asks for 2000 changes a kind; so many in every run of the tests, more with RVC_TEST_FLIPS.
+/// The issue asks for 2000 changes per kind; this many in every run of the tests, more with RVC_TEST_FLIPS.
 const CHANGES: usize = 30;
-/// What reading a damaged file may take, in bytes, beside twice what the whole one takes. Seen once in 18000 changes: 3.7 MB, for an m4a that
-/// says its first packet has 2 GB; the reader begins with 4 MB and then finds the file's end.
+/// Bytes that reading a damaged file may use in addition to twice those for the intact file. Seen once in 18000 changes: 3.7 MB, for an m4a that
+/// claims a first packet of 2 GB; the reader starts with 4 MB and then finds the file's end.
 const SLACK: usize = 5 << 20;
 
 #[test]
@@ -138,7 +138,7 @@ fn flipped_cut_and_extended_recordings_are_read_or_named() {
 
 /// Found by 2000 changes: the decoder took 49 MB for the channels that the header of half a second claimed.
 #[test]
-fn a_claim_of_many_channels_takes_no_memory_for_them() {
+fn a_header_with_many_channels_costs_no_memory() {
     let folder = tempfile::tempdir().unwrap();
     let whole =
         files::read(Path::new(&format!("{}/tests/golden/audio/glide.aiff", env!("CARGO_MANIFEST_DIR")))).unwrap();
@@ -152,7 +152,7 @@ fn a_claim_of_many_channels_takes_no_memory_for_them() {
     };
     let (clean, enough, _) = read(1);
     assert!(clean.is_ok());
-    // With 65535 the reader itself gives up, over the bytes of a frame.
+    // With 65535 the reader itself gives up, because of the bytes per frame.
     for (channels, why) in [(129, "129 channels, but at most 128"), (0x7f01, "32513 channels"), (u16::MAX, "gave up")] {
         let (loaded, memory, _) = read(channels);
         let error = loaded.unwrap_err();
@@ -174,7 +174,7 @@ fn a_wav_of_every_length_is_read_or_named() {
     }
 }
 
-/// The fields of a wav's header, each of which may lie.
+/// The fields of a wav's header, each of which may be wrong.
 #[derive(Clone)]
 struct Wav {
     riff: [u8; 4],
@@ -192,7 +192,7 @@ struct Wav {
 }
 
 impl Wav {
-    /// A true one, of 16-bit integers.
+    /// A correct one, of 16-bit integers.
     fn true_one() -> Self {
         let data = tone(0.5).iter().flat_map(|x| ((x * 32767.0) as i16).to_le_bytes()).collect();
         Self {
@@ -237,7 +237,7 @@ impl Wav {
     }
 }
 
-/// Wavs that lie or hold odd sounds, by name.
+/// Wavs with wrong headers or unusual sounds, by name.
 fn lying_wavs() -> Vec<(String, Vec<u8>)> {
     let mut all: Vec<(String, Vec<u8>)> = Vec::new();
     let mut add = |name: &str, change: &dyn Fn(&mut Wav)| {
@@ -353,7 +353,7 @@ fn prepare_voice(case: &str, workspace: &Workspace, voice: &str) -> Result<Clips
     })
 }
 
-/// Reads all that training reads: each file there, and every number finite. Gives the number of rows.
+/// Reads everything that training reads: each file exists, and every number is finite. Returns the number of rows.
 fn check_outputs(case: &str, logs: &Path) -> usize {
     let list = files::read_text(&logs.join("filelist.txt")).unwrap();
     for row in list.lines() {
@@ -370,7 +370,7 @@ fn check_outputs(case: &str, logs: &Path) -> usize {
 }
 
 #[test]
-fn lying_wavs_are_used_or_named_and_no_nan_reaches_a_file() {
+fn wavs_with_wrong_headers_are_used_or_named_and_no_nan_reaches_a_file() {
     let room = Room::new();
     let wavs = lying_wavs();
     assert!(wavs.len() >= 60, "{}", wavs.len());
@@ -391,7 +391,7 @@ fn lying_wavs_are_used_or_named_and_no_nan_reaches_a_file() {
     check_outputs("lying wavs", &room.logs());
 }
 
-/// Puts something that is no plain file at a path.
+/// Puts something other than a plain file at a path.
 #[cfg(unix)]
 type Obstacle = (&'static str, fn(&Path));
 
@@ -421,7 +421,7 @@ const OBSTACLES: [Obstacle; 10] = [
 
 #[cfg(unix)]
 #[test]
-fn what_cannot_be_read_among_the_recordings_is_named_and_the_rest_used() {
+fn unreadable_recordings_are_named_and_the_others_used() {
     let room = Room::new();
     let mut expected = Vec::new();
     for folder in ["", "speaker/", "speaker/deeper/"] {
@@ -429,7 +429,7 @@ fn what_cannot_be_read_among_the_recordings_is_named_and_the_rest_used() {
         for (name, make) in OBSTACLES {
             let shown = format!("{folder}{name}.wav");
             make(&room.data().join(&shown));
-            // A folder, or a link to one, is a speaker or a part of one, whatever it is called.
+            // A folder, or a link to one, is a speaker or a part of one, whatever its name.
             if !name.contains("folder") {
                 expected.push(shown);
             }
@@ -448,7 +448,7 @@ fn what_cannot_be_read_among_the_recordings_is_named_and_the_rest_used() {
     check_outputs("obstacles", &room.logs());
 }
 
-/// What the program keeps of a voice; folders first.
+/// The files that the program keeps of a voice; folders first.
 #[cfg(unix)]
 const KEPT: [(&str, bool); 9] = [
     ("0_gt_wavs", true),
@@ -513,9 +513,9 @@ fn something_else_where_a_folder_of_the_workspace_belongs_is_named() {
     }
 }
 
-/// Whether this user may read what nobody may; then permissions cannot be tested.
+/// Whether this user may read files without permissions; then permissions cannot be tested.
 #[cfg(unix)]
-fn is_almighty(folder: &Path) -> bool {
+fn ignores_permissions(folder: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
     let path = folder.join("forbidden");
     std::fs::write(&path, "x").unwrap();
@@ -523,7 +523,7 @@ fn is_almighty(folder: &Path) -> bool {
     std::fs::read(&path).is_ok()
 }
 
-/// Not a test of its own: what the next one starts as another user.
+/// Not a test on its own: the next one starts it as another user.
 #[cfg(unix)]
 #[test]
 fn child_that_prepares() {
@@ -536,13 +536,13 @@ fn child_that_prepares() {
     }
 }
 
-/// Runs the preparation as a user who has no right to everything: by itself, or as root by util-linux's setpriv. None if
+/// Runs the preparation as a user without special rights: as the present user, or from root with util-linux's setpriv. None if
 /// neither can be.
 #[cfg(unix)]
 fn prepare_as_nobody(room: &Room) -> Option<String> {
     use std::os::unix::fs::PermissionsExt;
     let test = std::env::current_exe().unwrap();
-    let mut command = if is_almighty(room.folder.path()) {
+    let mut command = if ignores_permissions(room.folder.path()) {
         // The way to the workspace and to this program must be open to all.
         std::fs::set_permissions(room.folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
         let mut command = std::process::Command::new("setpriv");
@@ -575,9 +575,9 @@ fn open_to_all(folder: &Path) {
 
 #[cfg(unix)]
 #[test]
-fn what_may_not_be_read_or_written_is_named() {
+fn files_without_permissions_are_named() {
     use std::os::unix::fs::PermissionsExt;
-    // What loses which rights, and whether the good recording can still be used.
+    // The path that loses permissions, which ones, and whether the good recording can still be used.
     let cases: [(&str, u32, bool); 8] = [
         ("data/anna/secret.wav", 0o000, true),
         ("data/anna/secret.wav", 0o222, true),
@@ -600,16 +600,17 @@ fn what_may_not_be_read_or_written_is_named() {
         open_to_all(room.workspace.root());
         let path = room.workspace.path(name);
         std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
-        let said = prepare_as_nobody(&room);
+        let printed = prepare_as_nobody(&room);
         std::fs::set_permissions(&path, PermissionsExt::from_mode(0o777)).unwrap();
-        let Some(said) = said else { return println!("skipped: permissions do not bind this user") };
-        let lines: Vec<&str> = said.lines().filter(|l| l.starts_with("unusable") || l.starts_with("refused")).collect();
+        let Some(printed) = printed else { return println!("skipped: permissions do not bind this user") };
+        let lines: Vec<&str> =
+            printed.lines().filter(|l| l.starts_with("unusable") || l.starts_with("refused")).collect();
         println!("{case}: {lines:?}");
         if mode != 0o555 || !usable {
             let last = name.rsplit('/').next().unwrap();
-            assert!(lines.iter().any(|line| line.contains(last)), "{case}: not named: {said}");
+            assert!(lines.iter().any(|line| line.contains(last)), "{case}: not named: {printed}");
         }
-        assert_eq!(lines.iter().any(|line| line.starts_with("refused")), !usable, "{case}: {said}");
+        assert_eq!(lines.iter().any(|line| line.starts_with("refused")), !usable, "{case}: {printed}");
     }
 }
 
@@ -630,7 +631,7 @@ fn recordings_that_vanish_while_they_are_prepared_are_named() {
     check_outputs("vanishing", &room.logs());
 }
 
-/// Names that are hard on programs; each as bytes, for not all are text.
+/// Difficult file names, as bytes, because not all are text.
 fn odd_names() -> Vec<Vec<u8>> {
     let long = "n".repeat(240);
     let texts = [
@@ -687,7 +688,7 @@ fn name(bytes: &[u8]) -> &std::ffi::OsStr {
     std::os::unix::ffi::OsStrExt::from_bytes(bytes)
 }
 
-/// Whatever lies outside data, logs and cache of the workspace, and in it.
+/// Everything outside data, logs and cache of the workspace, and in it.
 #[cfg(unix)]
 fn strangers(room: &Room) -> Vec<PathBuf> {
     let mut all = files::list(room.folder.path()).unwrap();
@@ -704,7 +705,7 @@ fn recordings_and_speakers_with_odd_names_are_used() {
     for (i, bytes) in odd_names().iter().enumerate() {
         let file = room.data().join(name(&[bytes, &b".wav"[..]].concat()));
         io::write_wav(&file, &tone(0.6 + i as f64 * 0.01), RATE).unwrap();
-        // Hidden ones are left alone.
+        // Hidden ones are not used.
         made += usize::from(!bytes.starts_with(b"."));
     }
     let clips = room.prepare("odd names of recordings").unwrap();
@@ -737,7 +738,7 @@ fn voices_and_workspaces_with_odd_names_work_or_are_refused_before_any_work() {
             let case =
                 format!("{} {:?}", if is_voice { "voice" } else { "workspace" }, String::from_utf8_lossy(&bytes));
             let (workspace, voice) = if is_voice {
-                // A voice's name comes from the command line or a recipe, which are text.
+                // A voice's name comes from the command line or a recipe, so it is text.
                 let Ok(voice) = String::from_utf8(bytes.clone()) else { continue };
                 std::fs::rename(room.data(), room.data().parent().unwrap().join(&voice)).unwrap();
                 (room.workspace.clone(), voice)
@@ -768,7 +769,7 @@ fn voices_and_workspaces_with_odd_names_work_or_are_refused_before_any_work() {
     println!("{used} work, {refused} are refused");
 }
 
-/// A folder whose path is longer than a system call takes (4096 bytes on Linux, 1024 on macOS), made one step at a time.
+/// A folder whose path is longer than a system call accepts (4096 bytes on Linux, 1024 on macOS), made one step at a time.
 #[cfg(unix)]
 #[test]
 fn a_path_longer_than_the_system_takes_is_named() {

@@ -1,4 +1,4 @@
-//! Recordings from links: a fake yt-dlp that records what it is given, and, where it is installed, the real one.
+//! Recordings from links: a fake yt-dlp that records its arguments, and the real one if it is installed.
 #![cfg(unix)]
 
 use rvc_run::audio::io;
@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// Longer than any machine takes for what the tests wait for.
+/// Longer than any machine needs for the events that the tests wait for.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 fn sound(path: &Path, seconds: f64) {
@@ -28,7 +28,7 @@ struct Fake {
     folder: tempfile::TempDir,
 }
 
-/// Acts by what is in the link, which is its last argument. It writes its arguments to calls/<pid>, each ended by a NUL.
+/// Reacts to the link, which is its last argument. It writes its arguments to calls/<pid>, each ended by a NUL.
 const YT_DLP: &str = r#"#!/bin/sh
 here='HERE'
 for word; do link=$word; done
@@ -79,7 +79,7 @@ impl Fake {
 
     fn program(&self, name: &str, text: &str) {
         let path = self.folder.path().join("bin").join(name);
-        // Written by another process: while this one has it open for writing, a child that another test is just starting
+        // Written by another process: while this one has it open for writing, a child that another test is starting
         // inherits the handle, and the program cannot be run ("text file busy").
         let text = text.replace("HERE", self.folder.path().to_str().unwrap());
         let source = self.folder.path().join("source");
@@ -167,7 +167,7 @@ fn words(text: &str) -> Vec<String> {
 
 // --- Hostile links --------------------------------------------------------------------------------------------------
 
-/// What must never reach a process.
+/// Links that must never reach a process.
 const REFUSED: [&str; 46] = [
     "",
     " ",
@@ -217,7 +217,7 @@ const REFUSED: [&str; 46] = [
     "http://example.com/#__youtubedl_smuggle=%7B%22a%22%3A1%7D",
 ];
 
-/// Ugly, but addresses: they reach the process as one word, behind "--".
+/// Ugly but valid addresses: they reach the process as one word, after "--".
 const ALLOWED: [&str; 20] = [
     "http://127.0.0.1/a.wav",
     "http://[::1]:8080/a.wav",
@@ -242,7 +242,7 @@ const ALLOWED: [&str; 20] = [
 ];
 
 #[test]
-fn sixty_hostile_links_are_refused_or_stay_one_word_behind_the_dashes() {
+fn sixty_hostile_links_are_refused_or_stay_one_word_after_the_dashes() {
     assert!(REFUSED.len() + ALLOWED.len() >= 60);
     let bench = Bench::new(0.2);
     let all: Vec<&str> = REFUSED.into_iter().chain(ALLOWED).collect();
@@ -251,7 +251,7 @@ fn sixty_hostile_links_are_refused_or_stay_one_word_behind_the_dashes() {
     for (link, row) in all.iter().zip(&rows) {
         let is_refused = row.reason.as_ref().is_some_and(|reason| reason.starts_with("refused: "));
         assert_eq!(is_refused, REFUSED.contains(link), "{link:?}: {row:?}");
-        // Those with a canary fail, so that the folder where the child ran stays to be looked into.
+        // Those with a canary fail, so that the child's folder remains for inspection.
         let is_done = ALLOWED.contains(link) && !link.contains("canary");
         assert_eq!(row.status == Status::Done, is_done, "{link:?}: {row:?}");
         assert_eq!(check_link(link).is_err(), REFUSED.contains(link));
@@ -293,15 +293,15 @@ fn a_name_and_a_password_in_a_refused_link_are_shown_nowhere() {
         "http://user: hunter2@example.com/a.wav",
     ];
     let rows = bench.get(&links, &Limits::default());
-    let told = format!("{rows:?}{}", serde_json::to_string(&rows).unwrap());
-    assert!(rows.iter().all(|row| row.status == Status::Failed), "{told}");
-    assert!(!told.contains("hunter2"), "{told}");
-    // The row is still to be told from the others.
+    let shown = format!("{rows:?}{}", serde_json::to_string(&rows).unwrap());
+    assert!(rows.iter().all(|row| row.status == Status::Failed), "{shown}");
+    assert!(!shown.contains("hunter2"), "{shown}");
+    // The row can still be distinguished from the others.
     assert_eq!(rows[0].url, "http://***@example.com/a.wav");
     let listed: Vec<String> = links.iter().flat_map(|link| ["--urls", link]).map(str::to_owned).collect();
     let ended = bench.recipe(&listed);
-    let told = format!("{}{}", String::from_utf8_lossy(&ended.stdout), String::from_utf8_lossy(&ended.stderr));
-    assert!(told.contains("***@example.com") && !told.contains("hunter2"), "{told}");
+    let shown = format!("{}{}", String::from_utf8_lossy(&ended.stdout), String::from_utf8_lossy(&ended.stderr));
+    assert!(shown.contains("***@example.com") && !shown.contains("hunter2"), "{shown}");
     let kept = walk(bench.root.path()).into_iter().filter(|path| path.is_file());
     let leaks = kept.filter(|path| String::from_utf8_lossy(&std::fs::read(path).unwrap()).contains("hunter2"));
     assert_eq!(leaks.count(), 0);
@@ -313,7 +313,7 @@ fn walk(folder: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn if_every_link_is_refused_yt_dlp_is_not_even_looked_for() {
+fn if_every_link_is_refused_yt_dlp_is_not_searched_for() {
     let root = tempfile::tempdir().unwrap();
     let links = ["--exec=x".to_owned(), "file:///etc/passwd".to_owned()];
     let workspace = Workspace::new(root.path());
@@ -322,7 +322,7 @@ fn if_every_link_is_refused_yt_dlp_is_not_even_looked_for() {
 }
 
 #[test]
-fn names_are_made_of_letters_whatever_the_site_says() {
+fn file_names_have_only_letters_whatever_the_sites_title() {
     let bench = Bench::new(0.2);
     let rows = bench.get(&["http://a/1", "http://a/nojson", "http://a/ending"], &Limits::default());
     let names: Vec<&str> =
@@ -330,18 +330,18 @@ fn names_are_made_of_letters_whatever_the_site_says() {
     println!("{names:?}");
     assert_eq!(names[0], format!("etc_pass_wd_x_Song_one_id_{}.wav", &files::digest("http://a/1")[..10]));
     assert_eq!(names[1], format!("{}.wav", &files::digest("http://a/nojson")[..10]));
-    // An ending that is no recording's would be passed over when slicing.
+    // Slicing would skip a file without the extension of a recording.
     assert_eq!(Path::new(names[2]).extension().unwrap(), "mka");
     assert!(rows.iter().all(|row| row.path.as_ref().is_some_and(|path| io::load(path).is_ok())));
     assert!(!rows[0].title.as_ref().unwrap().contains('\0'));
 }
 
 #[test]
-fn the_child_sees_none_of_our_secrets() {
+fn the_child_does_not_inherit_secrets() {
     let bench = Bench::new(0.2);
     bench.get(&["http://a/1"], &Limits::default());
     let environment = std::fs::read_to_string(bench.fake.file("env")).unwrap();
-    // Cargo's own variables stand for the user's: this process has many, and yt-dlp needs none.
+    // Cargo's own variables represent the user's: this process has many, and yt-dlp needs none.
     assert!(std::env::vars().any(|(name, _)| name.starts_with("CARGO_")));
     assert!(!environment.contains("CARGO_"), "{environment}");
     assert!(environment.contains("YTDLP_NO_PLUGINS=1") && environment.contains("PATH="));
@@ -350,7 +350,7 @@ fn the_child_sees_none_of_our_secrets() {
 // --- Batches --------------------------------------------------------------------------------------------------------
 
 #[test]
-fn a_link_that_fails_is_a_row_and_the_others_go_on() {
+fn a_link_that_fails_is_a_row_and_the_others_continue() {
     let bench = Bench::new(2.0);
     let links = [
         "http://a/1",
@@ -378,7 +378,7 @@ fn a_link_that_fails_is_a_row_and_the_others_go_on() {
 }
 
 #[test]
-fn what_is_done_is_not_fetched_again() {
+fn finished_downloads_are_not_fetched_again() {
     let bench = Bench::new(1.0);
     let first = bench.get(&["http://a/1", "http://a/2", "http://a/1"], &Limits::default());
     let statuses = |rows: &[Fetched]| rows.iter().map(|row| row.status).collect::<Vec<_>>();
@@ -390,7 +390,7 @@ fn what_is_done_is_not_fetched_again() {
         (&second[2].path, second[2].seconds, &second[2].title),
         (&first[0].path, first[0].seconds, &first[0].title)
     );
-    // One that the user deleted is fetched again, and a damaged list costs no more than fetching.
+    // A recording that the user deleted is fetched again, and a damaged list costs only the fetching.
     std::fs::remove_file(first[0].path.as_ref().unwrap()).unwrap();
     assert_eq!(statuses(&bench.get(&["http://a/1"], &Limits::default())), [Status::Done]);
     std::fs::write(bench.root.path().join("data/anna/.downloads/links.json"), "{").unwrap();
@@ -399,7 +399,7 @@ fn what_is_done_is_not_fetched_again() {
 }
 
 #[test]
-fn a_list_that_names_files_elsewhere_is_not_believed() {
+fn a_ledger_that_names_files_elsewhere_is_rejected() {
     let bench = Bench::new(1.0);
     bench.get(&["http://a/1"], &Limits::default());
     let list = bench.root.path().join("data/anna/.downloads/links.json");
@@ -414,7 +414,7 @@ fn a_list_that_names_files_elsewhere_is_not_believed() {
 }
 
 #[test]
-fn a_link_that_was_broken_off_goes_on_where_it_was() {
+fn an_interrupted_download_resumes() {
     let bench = Bench::new(1.0);
     assert_eq!(bench.get(&["http://a/again"], &Limits::default())[0].reason.as_deref(), Some("broken off"));
     assert!(bench.recordings().is_empty());
@@ -428,7 +428,7 @@ fn a_long_recording_is_cut_to_the_sample() {
     let row = &bench.get(&["http://a/1"], &limits(2.5))[0];
     let audio = io::load(row.path.as_ref().unwrap()).unwrap();
     assert_eq!((audio.samples.len(), row.seconds), (40000, Some(2.5)));
-    // More is asked for than there is of it here; then less.
+    // First more than the recording's length is requested; then less.
     let row = &bench.get(&["http://a/1"], &limits(60.0))[0];
     assert_eq!((row.status, row.seconds), (Status::Done, Some(5.0)));
     assert_eq!(bench.get(&["http://a/1"], &limits(90.0))[0].status, Status::Cached);
@@ -437,7 +437,7 @@ fn a_long_recording_is_cut_to_the_sample() {
 }
 
 #[test]
-fn of_a_list_only_the_first_is_taken_and_that_is_said() {
+fn only_the_first_of_a_playlist_is_fetched_and_reported() {
     let bench = Bench::new(1.0);
     let warnings = Arc::new(Mutex::new(Vec::new()));
     let heard = warnings.clone();
@@ -451,7 +451,7 @@ fn of_a_list_only_the_first_is_taken_and_that_is_said() {
 }
 
 #[test]
-fn with_ffmpeg_only_the_wanted_part_of_a_long_recording_is_asked_for() {
+fn with_ffmpeg_only_the_requested_part_of_a_long_recording_is_fetched() {
     let bench = Bench::new(1.0);
     bench.get(&["http://a/long/0"], &Limits::default());
     bench.fake.program("ffmpeg", "#!/bin/sh\n");
@@ -467,7 +467,7 @@ fn with_ffmpeg_only_the_wanted_part_of_a_long_recording_is_asked_for() {
         ["http://a/long/0", "http://a/long/1", "http://a/live", "http://a/short"].map(has_section),
         [false, true, true, false]
     );
-    // What is a part would be fetched again for more; what is whole would not.
+    // A part would be fetched again for a longer limit; a whole recording would not.
     let rows = bench.get(&["http://a/short"], &Limits { duration_seconds: 50.0, ..Limits::default() });
     assert_eq!(rows[0].status, Status::Cached);
 }
@@ -491,7 +491,7 @@ fn printed(ended: &std::process::Output, code: i32) -> String {
 }
 
 #[test]
-fn the_recipe_fetches_cuts_reports_and_its_exit_code_tells_of_links_that_failed() {
+fn the_recipe_fetches_cuts_reports_and_its_exit_code_shows_failed_links() {
     let bench = Bench::new(6.0);
     // Several after one flag, the flag again, and a file.
     std::fs::write(bench.root.path().join("links.txt"), "http://a/3  # mine\nhttp://a/fail\n").unwrap();
@@ -501,26 +501,26 @@ fn the_recipe_fetches_cuts_reports_and_its_exit_code_tells_of_links_that_failed(
     let status = |row: &&str| row.split_whitespace().nth(1).unwrap_or_default().to_owned();
     assert_eq!(rows.iter().map(status).collect::<Vec<_>>(), ["done", "done", "cached", "done", "failed"], "{text}");
     assert!(rows[4].contains("no such recording"), "{text}");
-    // Each link was cut to what was asked for; the three are the same sound.
+    // Each link was cut to the requested length; the three are the same sound.
     assert_eq!(bench.recordings().len(), 3);
     let report: serde_json::Value =
         serde_json::from_str(&files::read_text(&bench.root.path().join("logs/anna/dataset.json")).unwrap()).unwrap();
     assert_eq!(report["totals"]["seconds"].as_f64(), Some(7.5), "{report}");
     assert_eq!(report["duplicates"][0].as_array().map(Vec::len), Some(3));
     assert!(text.contains("there are") && text.contains("but at least 100 are recommended"), "{text}");
-    // Nothing is fetched twice; a limit of the user's refuses, with the report written all the same.
+    // Nothing is fetched twice; the user's limit refuses the data, but the report is still written.
     let calls = bench.fake.calls().len();
     let refused = printed(&bench.recipe(&words("--urls http://a/1 --duration 2.5 --refuse-below 300")), 1);
     assert!(refused.contains("data.empty") && refused.contains("the data set is refused"), "{refused}");
     assert_eq!(bench.fake.calls().len(), calls);
     let report = files::read_text(&bench.root.path().join("logs/anna/dataset.json")).unwrap();
     assert!(report.contains("\"refuse_below_seconds\""), "{report}");
-    // If every link failed there is nothing to be glad of, whatever lies there from before.
+    // If every link failed the recipe fails, whatever earlier calls fetched.
     assert!(printed(&bench.recipe(&words("--urls http://a/fail nonsense")), 1).contains("refused: it is not an http"));
 }
 
 #[test]
-fn a_list_flag_without_an_entry_and_a_link_that_looks_like_a_flag_are_mistakes_of_the_command_line() {
+fn an_empty_list_flag_and_a_link_like_a_flag_are_wrong_use() {
     let bench = Bench::new(1.0);
     printed(&bench.recipe(&words("--urls")), 2);
     let text = printed(&bench.recipe(&words("--urls http://a/1 --exec=x")), 2);
@@ -542,7 +542,7 @@ fn pid(path: &Path) -> Option<u32> {
     std::fs::read_to_string(path).ok()?.strip_suffix('\n')?.parse().ok()
 }
 
-/// Whether a process runs; one that only waits to be counted does not.
+/// Whether a process runs; a zombie does not.
 fn runs(pid: u32) -> bool {
     if cfg!(target_os = "linux") {
         // "pid (name) state ..."
@@ -568,13 +568,13 @@ fn cancelling_ends_the_child_and_its_children() {
     wait_for("the end of both", || {
         ["leader", "hanging"].iter().all(|name| !runs(pid(&bench.fake.file(name)).unwrap()))
     });
-    assert!(bench.fake.file("asked").exists(), "it was ended without being asked first");
+    assert!(bench.fake.file("asked").exists(), "it was killed without a signal first");
     // The voice is free again.
     assert_eq!(bench.get(&["http://a/1"], &Limits::default())[0].status, Status::Done);
 }
 
 #[test]
-fn a_link_that_takes_too_long_and_will_not_end_is_ended() {
+fn a_link_that_takes_too_long_and_ignores_signals_is_killed() {
     let bench = Bench::new(1.0);
     let rows =
         bench.get(&["http://a/stubborn/hang", "http://a/1"], &Limits { timeout_seconds: 1.0, ..Limits::default() });
@@ -584,12 +584,12 @@ fn a_link_that_takes_too_long_and_will_not_end_is_ended() {
 }
 
 #[test]
-fn the_orphan_of_a_killed_run_is_not_joined_by_a_second_child() {
+fn an_orphan_of_a_killed_run_prevents_a_second_child() {
     let bench = Bench::new(1.0);
     bench.get(&["http://a/fail"], &Limits::default());
     let scratch = files::list(&bench.root.path().join("data/anna/.downloads")).unwrap();
     let scratch = scratch.into_iter().find(|path| path.is_dir()).unwrap();
-    // What a child that lives on has: the locked file as its standard error.
+    // A surviving child has the locked file as its standard error.
     let file = std::fs::File::options().append(true).open(scratch.join("err.txt")).unwrap();
     file.lock().unwrap();
     let mut orphan = std::process::Command::new("sleep").arg("1000").stderr(file).spawn().unwrap();
@@ -639,7 +639,7 @@ fn without_yt_dlp_the_error_says_how_to_get_it() {
 }
 
 #[test]
-fn a_program_that_cannot_be_started_is_told_of() {
+fn a_program_that_cannot_be_started_is_reported() {
     let fake = Fake::new(1.0);
     fake.program("yt-dlp", "#!/no/such/interpreter\n");
     let error = Tool::find_on(&Task::silent(), &fake.path()).unwrap_err();
@@ -653,7 +653,7 @@ fn a_file_of_links_may_have_comments() {
     std::fs::write(&path, "\u{feff}# mine\r\nhttp://a/1\r\n\r\n  http://a/2#part  # the second\n#http://a/3\n")
         .unwrap();
     assert_eq!(read_links(&path).unwrap(), ["http://a/1", "http://a/2#part"]);
-    // As Notepad, an editor of Chinese Windows, or a copy that was cut off leaves it.
+    // As Notepad, an editor of Chinese Windows, or an incomplete copy leaves it.
     let text = "# 我的链接\r\nhttp://a/1\r\nhttp://a/2#part  # 第二\r\n";
     let utf16: Vec<u8> = [0xfeff].into_iter().chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect();
     for bytes in [utf16, encoding_rs::GBK.encode(text).0.into_owned(), [text.as_bytes(), &[0; 64]].concat()] {
@@ -672,9 +672,9 @@ fn a_file_of_links_may_have_comments() {
 /// Serves a file under any name, ranges included, until the end of the test program.
 struct Server {
     body: Vec<u8>,
-    /// Where the answers began.
+    /// Where the answers began, in bytes.
     begins: Mutex<Vec<usize>>,
-    /// Whether it hangs up after half of what it promised.
+    /// Whether it disconnects after half of the promised bytes.
     is_broken: AtomicBool,
 }
 
@@ -728,7 +728,7 @@ impl Server {
         stream.write_all(head.as_bytes())?;
         if !request.starts_with("HEAD") {
             let is_broken = self.is_broken.load(Ordering::Relaxed);
-            // Half of the file and no more, however often it is asked.
+            // Half of the file and no more, for every request.
             let end = if is_broken { (length / 2).saturating_sub(begin.unwrap_or(0)) } else { part.len() };
             stream.write_all(&part[..end])?;
         }
@@ -770,7 +770,7 @@ fn the_real_yt_dlp_fetches_from_a_server_end_to_end() {
     assert_eq!(rows[0].seconds, Some(2.0));
 }
 
-/// A page that tells of a recording and its length, as sites do (schema.org), and the recording beside it.
+/// A page that describes a recording and its length, as sites do (schema.org), and the recording itself.
 fn page_server(sound: Vec<u8>, seconds: u32) -> String {
     let (_, media) = Server::start(sound);
     let page = format!(
@@ -783,7 +783,7 @@ fn page_server(sound: Vec<u8>, seconds: u32) -> String {
 }
 
 #[test]
-fn the_real_yt_dlp_and_ffmpeg_fetch_only_the_beginning_of_what_is_longer() {
+fn the_real_yt_dlp_and_ffmpeg_fetch_only_the_beginning_of_longer_recordings() {
     let tool = match Tool::find(&Task::silent()) {
         Ok(tool) if tool.has_ffmpeg() => tool,
         Ok(_) => return println!("skipped: there is no ffmpeg"),
@@ -800,14 +800,14 @@ fn the_real_yt_dlp_and_ffmpeg_fetch_only_the_beginning_of_what_is_longer() {
     let ledger = files::read_text(&root.path().join("data/anna/.downloads/links.json")).unwrap();
     let ledger: serde_json::Value = serde_json::from_str(&ledger).unwrap();
     let kept = &ledger["links"][files::digest(&link)];
-    // Known to be a part by --download-sections alone: it is no longer than what was asked for.
+    // Only --download-sections identifies it as a part: it is no longer than the limit.
     assert_eq!(kept["is_cut"], true, "{kept}");
     let seconds = kept["seconds"].as_f64().unwrap();
     assert!((4.9..=5.5).contains(&seconds), "{kept}");
     let fetched = io::load(&root.path().join("data/anna").join(kept["file"].as_str().unwrap())).unwrap();
     assert!((fetched.seconds() - seconds).abs() < 0.01);
     assert!(kept["file"].as_str().unwrap().starts_with("A_talk"), "{kept}");
-    // ffmpeg's muxer signs what it writes, so it was ffmpeg that fetched the part; the original has no such mark.
+    // ffmpeg's muxer signs its output, so ffmpeg fetched the part; the original has no such mark.
     let signature = |path: &Path| std::fs::read(path).unwrap().windows(4).any(|bytes| bytes == b"Lavf");
     assert!(
         signature(&root.path().join("data/anna").join(kept["file"].as_str().unwrap())) && !signature(&path),
@@ -836,13 +836,13 @@ fn the_real_yt_dlp_fetches_aac_that_is_decoded_without_its_lead() {
     let links = [format!("http://127.0.0.1:{port}/film.m4a")];
     let rows = download(&task, &workspace, "anna", &links, &Limits::default(), Some(&tool)).unwrap();
     println!("{rows:?}");
-    // The file itself, byte for byte: nothing has been made anew.
+    // The file itself, byte for byte: it was not encoded again.
     assert_eq!(std::fs::read(rows[0].path.as_ref().unwrap()).unwrap(), std::fs::read(&m4a).unwrap());
     assert_eq!(rows[0].seconds, Some(4.0));
 }
 
 #[test]
-fn the_real_yt_dlp_goes_on_where_an_earlier_run_was_broken_off() {
+fn the_real_yt_dlp_resumes_an_interrupted_download() {
     let task = Task::silent();
     let Ok(tool) = Tool::find(&task) else { return println!("skipped: there is no yt-dlp") };
     let root = tempfile::tempdir().unwrap();
@@ -860,8 +860,8 @@ fn the_real_yt_dlp_goes_on_where_an_earlier_run_was_broken_off() {
     assert_eq!(std::fs::read(row.path.unwrap()).unwrap(), server.body);
     let begins = server.begins.lock().unwrap().clone();
     println!("{begins:?} of {}", server.body.len());
-    // Looks at the beginning, to see what it is; then it goes on behind what it had got. Of that, what yt-dlp had not written yet
-    // when the line broke is asked for again: at most a block, which it never makes larger than 4 MiB and was 541 bytes when this was written.
+    // Reads the beginning to detect the format; then it continues after the received bytes. The bytes that yt-dlp had not written yet
+    // when the connection broke are requested again: at most a block, which it never makes larger than 4 MiB and was 541 bytes when this was written.
     let had = server.body.len() / 2;
     assert!(begins.last().is_some_and(|begin| (had / 2..=had).contains(begin)), "{begins:?} of {had}");
 }

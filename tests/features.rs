@@ -12,13 +12,13 @@ use tch::Tensor;
 
 /// Frames within this many of an edge of a voiced run are not compared, as the manifest says.
 const INSIDE: usize = 5;
-/// `yin` is another method than those of the golden data: the manifest's tolerance, and the part of all frames whose
+/// `yin` is another method than those of the golden data: the manifest's tolerance, and the share of all frames whose
 /// voicing may differ, which is a frame or two at the edges of two voiced runs.
 const YIN_TOLERANCE: f64 = 0.02;
 const YIN_VOICING: f64 = 0.03;
 /// `harvest` and `dio` do WORLD's arithmetic in another order (2e-14 was measured).
 const WORLD_TOLERANCE: f64 = 1e-9;
-/// `pm` is the very method that made its golden numbers: every voicing decision, and each value to where Brent's search
+/// `pm` is the method that made its golden numbers: every voicing decision, and each value to where Brent's search
 /// for the maximum stops (1e-8 of a period; 6e-8 was measured).
 const PM_TOLERANCE: f64 = 1e-6;
 
@@ -30,7 +30,7 @@ fn i64s(tensor: &Tensor) -> Vec<i64> {
     Vec::<i64>::try_from(tensor.flatten(0, -1).to_kind(tch::Kind::Int64)).expect("a tensor of whole numbers")
 }
 
-/// No asset is needed by what is tested with it.
+/// The tested methods need no assets.
 fn setup() -> Setup {
     Setup::new(&Store::new(&Workspace::new("no assets here")), &Config::default()).expect("the CPU is there")
 }
@@ -55,7 +55,7 @@ fn tone(hz: f64, n: usize) -> Vec<f32> {
     (0..n).map(sample).collect()
 }
 
-/// A stretch of noise, the same on every run.
+/// A noise signal, the same on every run.
 fn noise(n: usize, seed: u32) -> Vec<f32> {
     let mut state = seed;
     let mut next = || {
@@ -65,7 +65,7 @@ fn noise(n: usize, seed: u32) -> Vec<f32> {
     (0..n).map(|_| 0.3 * next()).collect()
 }
 
-/// Largest relative deviation where both have been voiced for INSIDE frames and stay so, and the part of all frames
+/// Largest relative deviation where both have been voiced for INSIDE frames and stay so, and the share of all frames
 /// whose voicing differs.
 fn compare(actual: &[f64], expected: &[f64]) -> (f64, f64) {
     assert_eq!(actual.len(), expected.len(), "frame count");
@@ -94,7 +94,7 @@ fn coarse_pitch_equals_the_reference() {
 }
 
 #[test]
-fn coarse_pitch_of_anything_lies_in_1_to_255() {
+fn coarse_pitch_is_always_in_1_to_255() {
     let odd = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -1.0, -700.0, -1e300, 1e300, 0.0];
     assert_eq!(f0::coarse(&odd), [1, 255, 1, 1, 1, 1, 255, 1]);
 }
@@ -164,7 +164,7 @@ fn every_method_finds_the_pitch_of_a_steady_tone() {
 }
 
 #[test]
-fn every_method_takes_clips_of_any_length() {
+fn every_method_accepts_clips_of_any_length() {
     for method in f0::Method::ALL {
         for n in [0, 1, 2, 9, 10, 17, 159, 160, 161, 320, 399, 400, 959, 960, 961, 1599, 1600, 2407, 59200] {
             for clip in [vec![0.0; n], noise(n, 7), tone(200.0, n), vec![1.0; n]] {
@@ -231,13 +231,13 @@ fn an_unknown_method_names_the_nearest() {
 }
 
 #[test]
-fn extraction_keeps_the_order_and_hands_over_errors() {
+fn extraction_keeps_the_order_and_passes_errors_on() {
     let clips = [100.0, f64::NAN, 300.0];
     let load = |hz: &f64| Ok(tone(*hz, 8000));
     let middle = |f0: Vec<f64>| f0[25].round();
     let found = f0::Extractor::open("pm", &setup())
         .and_then(|pm| pm.extract(&Task::silent(), "f0", &clips, |_| 16000, load, |_, f0| Ok(f0.map(middle).ok())))
-        .expect("errors are handed over, not returned");
+        .expect("errors are passed to `done`, not returned");
     assert_eq!(found, [Some(100.0), None, Some(300.0)]);
 }
 
@@ -260,7 +260,7 @@ fn content_does_not_change_with_the_level() {
     let (_, loud) = glide();
     let quiet: Vec<f32> = loud.iter().map(|x| x / 16.0).collect();
     let (loud, quiet) = (encoder.encode(&loud).expect("a clip"), encoder.encode(&quiet).expect("a clip"));
-    // The floor that makes digital silence finite is all that differs.
+    // They differ only in the floor that keeps digital silence finite.
     let worst = loud.iter().zip(&quiet).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     assert!(worst < 0.05, "{worst}");
 }
@@ -321,7 +321,7 @@ fn numpy_files_are_laid_out_as_numpy_does() {
 }
 
 #[test]
-fn numpy_files_come_back_as_they_were() {
+fn numpy_files_are_read_back_unchanged() {
     let (_folder, path) = temp_file(b"");
     npy::write_i64(&path, &[1, 255, -3]).expect("a writable temp folder");
     assert_eq!(npy::read_i64(&path).expect("our own file"), [1, 255, -3]);

@@ -1,7 +1,7 @@
-//! What a new user meets through the program: what a start checks and leaves behind, whether the next steps that are printed work, options that have no
-//! effect, the words at the end.
+//! What a new user meets in the program: the checks and leftovers of a start, whether the printed next steps work, options that have no
+//! effect, and the final summary.
 //!
-//! Tiny networks and seconds of made speech-like sound; every run is its own process in its own workspace.
+//! Tiny networks and seconds of synthetic speech-like sound; every run is its own process in its own workspace.
 
 #![cfg(unix)]
 
@@ -55,7 +55,7 @@ impl Workspace {
         write_wav(&path, &voice_like(seconds, pitch), 32000);
     }
 
-    /// The program in this workspace; the user's own files and settings are out of sight.
+    /// The program in this workspace; the user's own files and settings are hidden.
     fn program(&self) -> Command {
         self.shielded(Command::new(env!("CARGO_BIN_EXE_rvc-run")))
     }

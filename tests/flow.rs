@@ -1,6 +1,6 @@
 //! The whole flow through the program, as a user runs it: recordings in, a voice out; again; killed; with mistakes.
 //!
-//! Tiny networks and seconds of made speech-like sound; every run is its own process in its own workspace.
+//! Tiny networks and seconds of synthetic speech-like sound; every run is its own process in its own workspace.
 
 use crate::support;
 use crate::support::speech::{voice_like, write_wav};
@@ -43,7 +43,7 @@ impl Workspace {
         command.args(ONE_THREAD).arg("--workspace").arg(self.folder.path());
         command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes").join(format!("{recipe}.rhai")));
         command.args(arguments).stdin(Stdio::null());
-        // The user's own pretrained files are out of sight.
+        // The user's own pretrained files are hidden.
         command.env_remove("RVC_RUN_ASSETS").env("XDG_CACHE_HOME", self.path("cache_home"));
         // A voice holds its date; without one the same training gives the same file.
         command.env("SOURCE_DATE_EPOCH", "1796000000");
@@ -62,7 +62,7 @@ impl Workspace {
             .collect()
     }
 
-    /// Lines of metrics in all event logs: a step run again counts again.
+    /// Lines of metrics in all event logs: a repeated step counts again.
     fn recorded_steps(&self) -> usize {
         let Ok(logs) = std::fs::read_dir(self.path("tracking/events")) else { return 0 };
         logs.map(|log| std::fs::read_to_string(log.unwrap().path()).unwrap_or_default())
@@ -70,7 +70,7 @@ impl Workspace {
             .sum()
     }
 
-    /// The last recorded value of each metric at each step: a step run again after a kill must give the same numbers.
+    /// The last recorded value of each metric at each step: a step repeated after a kill must give the same numbers.
     fn losses(&self) -> BTreeMap<(i64, String), String> {
         let mut found = BTreeMap::new();
         let mut logs: Vec<_> =
@@ -167,7 +167,7 @@ fn a_second_run_skips_preprocessing_and_resumes() {
     assert!(!third.contains("epoch 2/2"), "nothing is left to train:\n{third}");
 }
 
-/// Fails unless the console of a training in its second process says the times and sentences of its page.
+/// Fails unless the console of a training in its second process shows the times and sentences of its page.
 fn console_and_page_agree(workspace: &Workspace, console: &str) {
     assert!(console.contains("preset tiny, epochs 2, batch_size 2, save_every 1 (defaults otherwise)"), "{console}");
     let row = |name: &str| {
@@ -206,7 +206,7 @@ fn the_quickstart_learns_and_every_file_that_it_names_is_there() {
 }
 
 #[test]
-fn a_voice_is_exported_from_any_saved_epoch_and_others_are_refused_with_what_there_is() {
+fn a_voice_is_exported_from_any_saved_epoch_and_others_are_refused() {
     let workspace = Workspace::new();
     workspace.record("anna", "a.wav", 6.0, 180.0);
     succeeded(&train(&workspace, "anna", &["--epochs", "2"]));
@@ -226,14 +226,14 @@ fn a_voice_is_exported_from_any_saved_epoch_and_others_are_refused_with_what_the
 }
 
 #[test]
-fn recordings_and_folders_of_them_are_converted_and_mistakes_told() {
+fn recordings_and_folders_are_converted_and_mistakes_reported() {
     let workspace = Workspace::new();
     workspace.record("anna", "a.wav", 6.0, 180.0);
     succeeded(&train(&workspace, "anna", &["--epochs", "1"]));
     for name in ["samples/epoch_1.wav", "samples/self_test.wav"] {
         assert!(workspace.path(&format!("logs/anna/{name}")).is_file(), "{name}");
     }
-    // A folder: two recordings of one stem, and what is no sound.
+    // A folder: two recordings of one stem, and a file that is not sound.
     workspace.record("ben", "song.wav", 1.5, 220.0);
     workspace.record("ben", "other/x.wav", 0.5, 220.0);
     std::fs::copy(workspace.path("data/ben/song.wav"), workspace.path("data/ben/song.aiff")).unwrap();
@@ -247,7 +247,7 @@ fn recordings_and_folders_of_them_are_converted_and_mistakes_told() {
         assert_eq!(sound.sample_rate, 40_000);
         assert!((sound.seconds() - seconds).abs() < 1e-3, "{name}: {}", sound.seconds());
     }
-    // Into a folder that is there; again, beside what is there; by the name of the file, with the voice's index, also by its path.
+    // Into an existing folder; again, beside the existing files; by the name of the file, with the voice's index, also by its path.
     std::fs::create_dir(workspace.path("out")).unwrap();
     for (voice, made) in
         [("anna.pth", "out/song.wav"), ("models/anna.pth", "out/song_2.wav"), ("anna", "out/song_3.wav")]
@@ -258,13 +258,13 @@ fn recordings_and_folders_of_them_are_converted_and_mistakes_told() {
     }
     succeeded(&workspace.run("convert", &["anna", "data/ben/song.wav", "out/", "--overwrite"]));
     assert!(!workspace.path("out/song_4.wav").exists());
-    // An index of centres alone gives way to its own with vectors.
+    // An index of centres only is replaced by the voice's own with vectors.
     let index = std::fs::read_dir(workspace.path("logs/anna")).unwrap().map(|entry| entry.unwrap().path());
     let trained = index.into_iter().find(|path| path.to_string_lossy().contains("trained_IVF")).unwrap();
     let song = ["anna", "data/ben/song.wav", "t.wav", "--index", trained.to_str().unwrap(), "--index-rate", "0"];
     let text = succeeded(&workspace.run("convert", &song));
     assert!(text.contains("holds only the centres of an index") && text.contains("the index has no effect"), "{text}");
-    // A file, by the path of the voice, without index, to a place of one's own.
+    // A file, by the path of the voice, without an index, to a chosen path.
     let song = ["models/anna.pth", "data/ben/song.wav", "mine.wav", "--index", "none", "--resample-sr", "16000"];
     succeeded(&workspace.run("convert", &song));
     assert_eq!(rvc_run::audio::io::load(&workspace.path("mine.wav")).unwrap().sample_rate, 16_000);
@@ -297,7 +297,7 @@ fn recordings_and_folders_of_them_are_converted_and_mistakes_told() {
 }
 
 #[test]
-fn version_1_and_a_voice_without_pitch_train_by_flags_alone() {
+fn version_1_and_a_voice_without_pitch_need_only_flags() {
     let workspace = Workspace::new();
     for (voice, flags) in [("anna", ["--rvc-version", "v1"].as_slice()), ("ben", &["--no-f0", "--no-index"])] {
         workspace.record(voice, "a.wav", 6.0, 180.0);
@@ -312,10 +312,10 @@ fn version_1_and_a_voice_without_pitch_train_by_flags_alone() {
     let indices = |voice: &str| {
         workspace.digests(&format!("logs/{voice}"), |name| name.contains("_IVF") || name.contains(".index")).len()
     };
-    assert_eq!((indices("anna"), indices("ben")), (2, 0), "added and trained, or none on request");
+    assert_eq!((indices("anna"), indices("ben")), (2, 0), "added and trained, or left out on request");
     let text = succeeded(&workspace.run("index", &["anna", "--rvc-version", "v1", "--file-name", "applio"]));
     assert!(text.contains("anna.index") && workspace.path("logs/anna/anna.index").is_file(), "{text}");
-    // The folder's settings are known to the recipe that goes on with it.
+    // The recipe that continues knows the folder's settings.
     let text = succeeded(&workspace.run("resume", &["ben", "--epochs", "2", "--batch-size", "2"]));
     assert!(text.contains("epoch 2/2"), "{text}");
     let text = ended_with(1, &train(&workspace, "anna", &["--epochs", "2"]));
@@ -335,7 +335,7 @@ fn an_added_recording_is_the_only_one_processed() {
 }
 
 #[test]
-fn a_trained_voice_takes_added_recordings_in_and_goes_on_from_its_checkpoint() {
+fn a_trained_voice_includes_added_recordings_and_continues_from_its_checkpoint() {
     let workspace = Workspace::new();
     workspace.record("anna", "b.wav", 6.0, 180.0);
     workspace.record("anna", "c.wav", 6.0, 210.0);
@@ -344,7 +344,7 @@ fn a_trained_voice_takes_added_recordings_in_and_goes_on_from_its_checkpoint() {
     let events = |workspace: &Workspace, name: &str| -> Vec<serde_json::Value> {
         let logs = std::fs::read_dir(workspace.path("tracking/events")).unwrap();
         let logs: Vec<_> = logs.map(|log| std::fs::read_to_string(log.unwrap().path()).unwrap()).collect();
-        assert_eq!(logs.len(), 1, "the training that goes on is the same run");
+        assert_eq!(logs.len(), 1, "the continued training is the same run");
         let lines = logs[0].lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
         lines.filter(|line| line["event"] == name).map(|line| line["data"].clone()).collect()
     };
@@ -352,16 +352,16 @@ fn a_trained_voice_takes_added_recordings_in_and_goes_on_from_its_checkpoint() {
 
     workspace.record("anna", "a.wav", 3.0, 150.0); // sorts first
     let text = succeeded(&train(&workspace, "anna", &["--epochs", "3"]));
-    // Only the new recording is cut, and only its clip goes through f0 and content.
+    // Only the new recording is cut, and only its clip passes through f0 and content.
     assert!(text.contains("3 recordings (2 from the cache)"), "{text}");
     assert!(text.contains("f0: 1 clip extracted") && text.contains("content: 1 clip encoded"), "{text}");
     let clips = clip_digests(&workspace);
     assert_eq!(clips.len(), first_clips.len() + 1);
     assert!(
         first_clips.iter().all(|(name, digest)| clips.get(name) == Some(digest)),
-        "no clip was renamed or made again"
+        "no clip was renamed or rewritten"
     );
-    // The index is another one, of more frames.
+    // The index is a new one, with more frames.
     assert!(
         text.lines().any(|line| line.starts_with("retrieval index: ") && !line.contains("from the cache")),
         "{text}"
@@ -369,7 +369,7 @@ fn a_trained_voice_takes_added_recordings_in_and_goes_on_from_its_checkpoint() {
     assert_ne!(index_files(&workspace), first_index);
     let frames: Vec<i64> = events(&workspace, "index").iter().map(|index| index["frames"].as_i64().unwrap()).collect();
     assert!(frames.len() == 2 && frames[1] > frames[0], "{frames:?}");
-    // Training goes on after the second epoch; what it saw from when on is in the run, the manifest and the report.
+    // Training continues after the second epoch; the run, the manifest and the report record which clips it used from which epoch.
     assert!(text.contains("epoch 3/3") && !text.contains("epoch 2/3"), "{text}");
     let manifest = std::fs::read_to_string(workspace.path("logs/anna/checkpoint_3.json")).unwrap();
     let manifest: serde_json::Value = serde_json::from_str(&manifest).unwrap();
@@ -424,7 +424,7 @@ fn training_killed_at_random_moments_ends_with_the_same_losses_and_files() {
     for _ in 0..KILLS {
         let mut child =
             killed.command("train_voice", &arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        // Paced by what the run has recorded, not by the clock alone: on any machine the kills fall between start and end, in
+        // Paced by the steps that the run has recorded, not only by the clock: on any machine the kills fall between start and end, in
         // preparation, steps and saves. An epoch is 4 steps and ends with a save.
         let wanted = killed.recorded_steps() + random.below(7);
         while killed.recorded_steps() < wanted && child.try_wait().unwrap().is_none() {
@@ -435,7 +435,7 @@ fn training_killed_at_random_moments_ends_with_the_same_losses_and_files() {
         child.kill().unwrap(); // SIGKILL
         child.wait().unwrap();
     }
-    // At most 6 steps are awaited a kill and few are made in 60 ms, of the 96 that the training has.
+    // At most 6 steps are awaited per kill and few are made in 60 ms, of the 96 that the training has.
     assert_eq!(landed, KILLS);
     succeeded(&killed.run("train_voice", &arguments));
 
@@ -531,7 +531,7 @@ fn settings_of_another_sample_rate_in_the_same_folder_are_refused() {
 }
 
 #[test]
-fn a_truncated_checkpoint_is_told_and_the_previous_pair_is_used() {
+fn a_truncated_checkpoint_is_reported_and_the_previous_pair_is_used() {
     let workspace = Workspace::new();
     workspace.record("anna", "a.wav", 6.0, 180.0);
     succeeded(&train(&workspace, "anna", &["--epochs", "2"]));
@@ -556,7 +556,7 @@ fn a_full_disk_while_saving_keeps_the_old_checkpoint_and_the_same_command_finish
     succeeded(&train(&workspace, "anna", &["--epochs", "1"]));
     let before = workspace.digests("logs/anna", |name| name.ends_with("_1.pth"));
     let size = std::fs::metadata(workspace.path("logs/anna/D_1.pth")).unwrap().len();
-    // A limit on file size stands for the full disk: the write fails part-way in the same place. (ulimit -f counts blocks.)
+    // A limit on file size simulates the full disk: the write fails part-way in the same place. (ulimit -f counts blocks.)
     let command = workspace.command("train_voice", &[&["anna"], &TINY[..], &["--epochs", "2"]].concat());
     let mut limited = Command::new("bash");
     limited.arg("-c").arg(format!("trap '' XFSZ; ulimit -f {}; exec \"$@\"", size / 1024 / 2)).arg("bash");
@@ -587,22 +587,23 @@ fn an_unwritable_folder_is_named() {
     assert!(text.contains("file.write") && text.contains("logs"), "{text}");
 }
 
-/// What a shell hands to `rvc-run` when it is given a command that was printed.
+/// The arguments that `rvc-run` gets from a shell for a printed command.
 #[cfg(unix)]
 fn typed(workspace: &Workspace, command: &str) -> Vec<String> {
     use std::os::unix::fs::PermissionsExt;
-    let (bin, told) = (workspace.path("bin"), workspace.path("bin/told"));
+    let (bin, arguments) = (workspace.path("bin"), workspace.path("bin/arguments"));
     std::fs::create_dir_all(&bin).unwrap();
-    std::fs::write(bin.join("rvc-run"), format!("#!/bin/sh\nprintf '%s\\0' \"$@\" >'{}'\n", told.display())).unwrap();
+    std::fs::write(bin.join("rvc-run"), format!("#!/bin/sh\nprintf '%s\\0' \"$@\" >'{}'\n", arguments.display()))
+        .unwrap();
     std::fs::set_permissions(bin.join("rvc-run"), PermissionsExt::from_mode(0o755)).unwrap();
     let path = format!("{}:/usr/bin:/bin", bin.display());
     let ended = Command::new("/bin/sh").args(["-c", command]).env("PATH", path).output().unwrap();
     assert!(ended.status.success(), "{command}: {ended:?}");
-    let words = std::fs::read_to_string(told).unwrap();
+    let words = std::fs::read_to_string(arguments).unwrap();
     words.split_terminator('\0').map(str::to_owned).collect()
 }
 
-/// The command in a text that stands behind `before` and ends with the line, or at `after`.
+/// The command in a text that follows `before` and ends with the line, or at `after`.
 #[cfg(unix)]
 fn printed<'a>(text: &'a str, before: &str, after: &str) -> &'a str {
     let line =
@@ -612,7 +613,7 @@ fn printed<'a>(text: &'a str, before: &str, after: &str) -> &'a str {
 
 #[cfg(unix)]
 #[test]
-fn a_shell_does_what_a_printed_command_says_whatever_the_voice_is_called() {
+fn printed_commands_work_in_a_shell_for_any_name_of_a_voice() {
     let workspace = Workspace::new();
     let here = workspace.folder.path().to_str().unwrap();
     let (quoted, dashed) = ("it's $HOME; x", "-x");
@@ -622,7 +623,7 @@ fn a_shell_does_what_a_printed_command_says_whatever_the_voice_is_called() {
     }
     let features = ["--f0-method", "pm", "--content-encoder", "mel"];
     for voice in [quoted, dashed] {
-        // The recipe beside the one that was run, the names where nothing is a flag, and the flags that were typed.
+        // The recipe in the same folder, the names where nothing is a flag, and the typed flags.
         let is_command = |text: &str, before: &str, recipe: &str, names: &[&str]| {
             let words = typed(&workspace, printed(text, before, ""));
             let recipe = Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes").join(format!("{recipe}.rhai"));
@@ -650,7 +651,7 @@ fn a_shell_does_what_a_printed_command_says_whatever_the_voice_is_called() {
 }
 
 #[test]
-fn a_model_beside_the_voice_uses_the_index_of_the_voice() {
+fn a_second_model_of_the_voice_uses_its_index() {
     let workspace = Workspace::new();
     workspace.record("retrained", "a.wav", 6.0, 180.0);
     let text = succeeded(&train(&workspace, "retrained", &["--epochs", "1", "--ema-decay", "0.9"]));
@@ -701,11 +702,11 @@ fn two_signals_at_once_count_as_one_and_the_step_is_saved() {
             assert!(Instant::now() < deadline, "no step in five minutes");
             std::thread::sleep(Duration::from_millis(10));
         }
-        // One program sends both, without a moment between them.
+        // One program sends both, immediately one after the other.
         let send = format!("kill {first} {0}; kill {second} {0}", child.id());
         assert!(Command::new("/bin/sh").args(["-c", &send]).status().unwrap().success());
         let text = ended_with(130, &child.wait_with_output().unwrap());
-        assert!(text.contains("stopped; the same command goes on from here"), "{text}");
+        assert!(text.contains("stopped; the same command continues from here"), "{text}");
         let saved = workspace.digests("logs/anna", |name| name.starts_with("G_") && name != "G_0.pth");
         assert_eq!(saved.len(), 1, "{text}\n{saved:?}");
     }
@@ -713,7 +714,7 @@ fn two_signals_at_once_count_as_one_and_the_step_is_saved() {
 
 #[cfg(unix)]
 #[test]
-fn ctrl_c_saves_and_exits_130_and_the_run_goes_on_to_the_same_files() {
+fn ctrl_c_saves_and_exits_130_and_a_resumed_run_gives_the_same_files() {
     let workspace = Workspace::new();
     workspace.record("anna", "a.wav", 12.0, 180.0);
     let arguments = [&["anna"], &TINY[..], &["--epochs", "6"]].concat();

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use tch::{Device, Tensor};
 
-/// What a clip's numbers may differ by when others are in its batch: the order of additions inside libtorch.
+/// How much a clip's numbers may differ when others are in its batch: the order of additions inside libtorch.
 const BATCH_TOLERANCE: f64 = 1e-5;
 
 /// A workspace whose assets/hubert_base.pt is filled by the rule and wrapped as fairseq wraps it, and the network in it.
@@ -112,7 +112,7 @@ fn worst(a: &[f32], b: &[f32]) -> f64 {
 }
 
 #[test]
-fn a_clip_has_the_same_content_whoever_is_in_its_batch() {
+fn a_clip_has_the_same_content_in_any_batch() {
     let room = room();
     let clips = clips(&audio().1);
     let encoder = room.open("v2", "fp32");
@@ -166,7 +166,7 @@ fn hugging_face(key: &str, old_norm: bool) -> Option<String> {
     Some(key)
 }
 
-/// A Hugging Face folder with the room's weights, in the spelling asked for.
+/// A Hugging Face folder with the room's weights, in the given spelling.
 fn write_folder(room: &Room, to: &Path, prefix: &str, old_norm: bool) {
     let file = torchfile::read(&room.file()).unwrap();
     let entries = weights::listed("hubert_fairseq").into_iter().filter_map(|(key, _)| {
@@ -214,7 +214,7 @@ fn a_file_of_half_precision_and_a_folder_of_full_precision_are_the_same_encoder(
     let room = room();
     let wave = samples(&audio().1);
     let folder = tempfile::tempdir().unwrap();
-    // RVC's file holds what rounding leaves of Applio's folder.
+    // RVC's file holds the rounded weights of Applio's folder.
     let full = torchfile::read(&room.file()).unwrap();
     let halves = weights::listed("hubert_fairseq").into_iter().map(|(key, _)| {
         let half = full.tensor(&format!("model.{key}")).unwrap().to_kind(tch::Kind::Half);
@@ -236,13 +236,13 @@ fn a_file_of_half_precision_and_a_folder_of_full_precision_are_the_same_encoder(
     let difference = worst(&file.encode(&wave).unwrap(), &applio.encode(&wave).unwrap());
     println!("content differs by {difference:.1e}");
     assert!(difference > 0.0 && difference < 0.1, "{difference}");
-    // Voices and cache entries from before name the exact digest alone.
+    // Older voices and cache entries have only the exact digest.
     let before = rvc_run::models::encoder::exact(&applio.digest());
     assert!(before.split(' ').count() == 4 && before.len() == "hubert-1  v2 fp32".len() + 64, "{before}");
     applio.must_be(&before).unwrap();
     assert_eq!(rvc_run::models::encoder::exact(&file.digest()), file.digest(), "nothing of it is rounded off");
 
-    // Each does where the other is not there, and says so.
+    // Each replaces the other if it is missing, with a notice.
     std::fs::remove_file(assets.join("hubert_base.pt")).unwrap();
     let stand_in = open("hubert_base");
     assert_eq!((stand_in.name(), stand_in.digest()), ("hubert_base", applio.digest()));
@@ -312,9 +312,9 @@ fn files_that_do_not_fit_are_named_with_what_is_wrong() {
 
 #[test]
 #[ignore = "slow: 70 s of sound through the full-size network in one pass"]
-fn a_long_clip_in_pieces_is_close_to_one_pass_and_of_the_same_frames() {
+fn a_long_clip_in_pieces_is_close_to_one_pass_with_the_same_frames() {
     let room = room();
-    // Above a minute: the golden wave again and again.
+    // Over a minute: the golden wave repeated.
     let one = samples(&audio().1);
     let long: Vec<f32> = one.iter().cycle().take(70 * 16_000 + 123).copied().collect();
     let content = room.open("v2", "fp32").encode(&long).unwrap();
@@ -324,7 +324,7 @@ fn a_long_clip_in_pieces_is_close_to_one_pass_and_of_the_same_frames() {
     let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(a * b)).sum::<f64>();
     let cosine = dot(&content, &whole) / (dot(&content, &content) * dot(&whole, &whole)).sqrt();
     println!("cosine of pieces and one pass: {cosine:.6}");
-    // 0.99999 was measured. The first norm has the statistics of a piece, not of the whole, so equality is not to be had.
+    // 0.99999 was measured. The first norm has the statistics of a piece, not of the whole, so equality is impossible.
     assert!(cosine > 0.999, "{cosine}");
 }
 

@@ -9,7 +9,7 @@ use crate::support::speech::{voice_like, write_wav};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-/// The program in `folder`; the user's own files and settings are out of sight.
+/// The program in `folder`; the user's own files and settings are hidden.
 fn program(path: impl AsRef<Path>, folder: &Path) -> Command {
     let mut command = Command::new(path.as_ref());
     command.current_dir(folder).stdin(Stdio::null());
@@ -87,12 +87,12 @@ fn a_recipe_of_the_program_starts_others_of_it_or_the_workspaces_own() {
         "mel",
         "--no-index",
     ];
-    // Where neither this process nor its children find a recipe by a path.
+    // In a folder where neither this process nor its children find a recipe by a path.
     let away = tempfile::tempdir().unwrap();
     let workspace = ["--workspace", folder.path().to_str().unwrap()];
     let text = ended_with(0, &run(away.path(), &[&workspace[..], &train].concat()));
     assert_eq!(text.matches("  trained  ").count(), 2, "{text}");
-    // The same text in a file is the same recipe: nothing is done again.
+    // The same text in a file is the same recipe: nothing is run again.
     assert_eq!(run(away.path(), &[&workspace[..], &["eject", "train_voice"]].concat()).status.code(), Some(0));
     let text = ended_with(0, &run(away.path(), &[&workspace[..], &train].concat()));
     assert_eq!(text.matches("  trained before  ").count(), 2, "{text}");
@@ -110,7 +110,7 @@ struct Environment {
 
 #[cfg(target_os = "linux")]
 impl Environment {
-    /// None where there is no Python with torch: nothing is downloaded.
+    /// None without a Python that has torch: nothing is downloaded.
     fn new() -> Option<Self> {
         let python = python::with_torch()?;
         let folder = tempfile::tempdir().unwrap();
@@ -162,7 +162,7 @@ fn the_wheel_gives_a_python_environment_the_program_which_gets_signals() {
     let text = ended_with(1, &environment.run(&["list"]));
     assert!(text.contains("needs torch 2.11, and ") && text.contains("pip install 'torch==2.11.*'"), "{text}");
 
-    // A torch of another place, as where the environment of uvx lies over one that has torch.
+    // A torch in another folder, as when the environment of uvx overlays one that has torch.
     let elsewhere =
         environment.program().args(["doctor"]).env("PYTHONPATH", environment.torch.parent().unwrap()).output();
     let text = ended_with(0, &elsewhere.unwrap());

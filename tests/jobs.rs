@@ -1,7 +1,7 @@
-//! Child runs: order, limits, retries, results, stopping, restarts, and the Slurm backend against a cluster of shell scripts and,
+//! Child runs: order, limits, retries, results, stopping, restarts, and the Slurm backend with a cluster of shell scripts and,
 //! where it is installed, a real one.
 //!
-//! Children are shell scripts: what is run is `/bin/sh <recipe> <args>`.
+//! Children are shell scripts: each job runs `/bin/sh <recipe> <args>`.
 
 #![cfg(unix)]
 
@@ -29,8 +29,8 @@ struct Place(tempfile::TempDir);
 
 impl Place {
     fn new() -> Self {
-        // What a shell starts in its background ignores SIGINT, and hands that on to its children, who could then not be asked
-        // to stop. A process that has a handler does not hand it on: main.rs has one, and so have these tests.
+        // A background process of a shell ignores SIGINT, and its children inherit that, so they could not be asked
+        // to stop. A process with a handler does not pass it on: main.rs has one, and so have these tests.
         let default = Arc::new(AtomicBool::new(true));
         signal_hook::flag::register_conditional_default(signal_hook::consts::SIGINT, default).unwrap();
         Self(tempfile::tempdir().unwrap())
@@ -75,7 +75,7 @@ fn job(name: &str, recipe: &Path, args: &[&str]) -> Job {
     }
 }
 
-/// One job for each name, told its name.
+/// One job for each name, with the name as its argument.
 fn jobs(names: &[&str], recipe: &Path) -> Vec<Job> {
     names.iter().map(|name| job(name, recipe, &[name])).collect()
 }
@@ -97,7 +97,7 @@ fn until(what: &str, mut condition: impl FnMut() -> bool) {
 }
 
 fn is_alive(pid: &str) -> bool {
-    // A zombie is not alive: its new parent may take its time.
+    // A zombie is not alive: its new parent may reap it late.
     std::fs::read_to_string(format!("/proc/{}/stat", pid.trim()))
         .is_ok_and(|stat| !stat.rsplit(')').next().unwrap_or_default().trim_start().starts_with('Z'))
 }
@@ -141,7 +141,7 @@ fn no_more_jobs_run_at_once_than_allowed() {
 fn each_child_sees_the_gpu_of_its_slot() {
     let place = Place::new();
     let recipe = place.recipe("r.sh", r#"report "{\"exit\":0,\"result\":\"$CUDA_VISIBLE_DEVICES\"}""#);
-    // Relative to what the tests themselves may see.
+    // Relative to the GPUs that the tests themselves may see.
     let seen = std::env::var("CUDA_VISIBLE_DEVICES").unwrap_or_else(|_| "0,1".into());
     let gpus: Vec<u32> = (0..seen.split(',').count().min(2) as u32).collect();
     let outcomes = run(&jobs(&["a"], &recipe), &Options { gpus, ..place.options() });
@@ -189,7 +189,7 @@ fn jobs_start_after_those_they_need_and_not_if_these_failed() {
 }
 
 #[test]
-fn what_fails_is_tried_again_unless_the_command_line_is_wrong() {
+fn failed_jobs_are_retried_unless_the_command_line_is_wrong() {
     let place = Place::new();
     let recipe =
         place.recipe("r.sh", r#"echo x >>"$dir/$1"; [ "$1" != wrong ] || exit 2; [ "$(wc -l <"$dir/$1")" -ge "$2" ]"#);
@@ -203,7 +203,7 @@ fn what_fails_is_tried_again_unless_the_command_line_is_wrong() {
     assert_eq!(outcomes.iter().map(|o| o.attempts).collect::<Vec<_>>(), [3, 3, 1]);
 }
 
-/// A child that fails with an error of each kind of code, and one whose own result looks like the mark of an error that stays.
+/// A child that fails with an error of each kind of code, and one whose own result looks like the mark of a lasting error.
 const KINDS: &str = r#"echo x >>"$dir/$1"
 case $1 in
     lasting) report '{"exit":1,"lasting":true,"warnings":0,"result":{"error":{"code":"config.value"}}}' ;;
@@ -214,7 +214,7 @@ esac
 exit 1"#;
 
 #[test]
-fn an_error_that_stays_is_not_tried_again() {
+fn a_lasting_error_is_not_retried() {
     for slurm in [false, true] {
         let place = Place::new();
         let options = if slurm { fake_cluster(&place) } else { place.options() };
@@ -243,7 +243,7 @@ fn outcomes_have_the_number_of_warnings_also_when_they_are_reused() {
 }
 
 #[test]
-fn damaged_and_absent_reports_are_no_result() {
+fn damaged_and_absent_reports_give_no_result() {
     let place = Place::new();
     let recipe = place.recipe("r.sh", r#"[ "$1" = none ] || printf '{"exit": 0, "resu' >"$RVC_RUN_RESULT""#);
     let outcomes = run(&jobs(&["none", "torn"], &recipe), &place.options());
@@ -252,7 +252,7 @@ fn damaged_and_absent_reports_are_no_result() {
 }
 
 #[test]
-fn a_crash_after_the_work_was_reported_takes_nothing_back() {
+fn a_crash_after_the_report_keeps_the_result() {
     let place = Place::new();
     let recipe = place.recipe("r.sh", r#"report '{"exit":0,"result":1}'; kill -SEGV $$"#);
     let warnings = Arc::new(Mutex::new(Vec::new()));
@@ -278,7 +278,7 @@ fn a_child_that_takes_too_long_is_stopped_and_failed() {
 }
 
 #[test]
-fn a_cancel_asks_each_child_once_and_kills_those_that_do_not_listen() {
+fn a_cancel_signals_each_child_once_and_kills_those_that_ignore_it() {
     let place = Place::new();
     let recipe = place.recipe(
         "r.sh",
@@ -308,7 +308,7 @@ fn a_cancel_asks_each_child_once_and_kills_those_that_do_not_listen() {
     }
     // Killed with its group, but not ours to wait for.
     until("the end of the grandchild", || !is_alive(&place.lines("grandchild")[0]));
-    // The next call goes on with them.
+    // The next call continues with them.
     let outcomes = run(&jobs(&["polite"], &place.recipe("r.sh", "exit 0")), &place.options());
     assert_eq!(statuses(&outcomes), [Status::Done]);
 }
@@ -347,7 +347,7 @@ fn what_is_done_is_not_run_again_until_it_changes() {
 }
 
 #[test]
-fn an_old_report_does_not_speak_for_a_new_run() {
+fn an_old_report_does_not_count_for_a_new_run() {
     let place = Place::new();
     let recipe = place.recipe("r.sh", r#"[ "$1" = 1 ] || exit 5; report '{"exit":0,"result":1}'"#);
     let first = run(&[job("a", &recipe, &["1"])], &place.options());
@@ -357,7 +357,7 @@ fn an_old_report_does_not_speak_for_a_new_run() {
 }
 
 #[test]
-fn a_second_controller_is_told_that_the_folder_is_taken() {
+fn a_second_controller_gets_an_error_for_the_taken_folder() {
     let place = Place::new();
     let recipe = place.recipe("r.sh", r#": >"$dir/up"; until [ -e "$dir/go" ]; do sleep 0.02; done"#);
     let list = jobs(&["a"], &recipe);
@@ -428,7 +428,7 @@ fn hostile_names_and_arguments_are_only_text() {
     assert!(!Path::new("pwned").exists());
 }
 
-/// Work that is done once and no more, whatever stops it: a child that is asked to stop does so without a trace of an end.
+/// Work that is done exactly once, whatever stops it: a stopped child leaves no trace of an end.
 const EXACT: &str = r#"trap 'stop=1' TERM INT
 mkdir "$dir/alive/$1" || echo "$1 twice at once" >>"$dir/faults"
 n=0
@@ -439,7 +439,7 @@ report "{\"exit\":$code,\"result\":\"$1\"}"
 exit "$code"
 "#;
 
-/// The controller of the next tests, in a process of its own; as a test of its own it does nothing.
+/// The controller of the next tests, in a process of its own; as a separate test it does nothing.
 #[test]
 fn controller() {
     let Some(dir) = std::env::var_os("JOBS_TEST_DIR") else { return };
@@ -474,7 +474,7 @@ fn controller() {
 }
 
 fn start_controller(place: &Place) -> std::process::Child {
-    // Its panic is this test's to tell; a killed one has nothing to say.
+    // This test reports its panic; a killed one prints nothing.
     let words = std::fs::File::create(place.path("controller.log")).unwrap();
     Command::new(std::env::current_exe().unwrap())
         .args(only(module_path!(), "controller"))
@@ -486,7 +486,7 @@ fn start_controller(place: &Place) -> std::process::Child {
         .unwrap()
 }
 
-/// Kills controllers at random moments until `kills` have met one that worked; each group of jobs is finished by the last.
+/// Kills controllers at random moments until `kills` of them were at work; the last controller finishes each group of jobs.
 fn disturb(kills: u32, within_ms: u64, prepare: impl Fn(&Place)) {
     let (mut met, mut seed) = (0, 1u64);
     while met < kills {
@@ -496,7 +496,7 @@ fn disturb(kills: u32, within_ms: u64, prepare: impl Fn(&Place)) {
         prepare(&place);
         while met < kills && !place.path("finished").exists() {
             let mut controller = start_controller(&place);
-            // Before the first job, in a start, in an end.
+            // Before the first job, during a start, during an end.
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             std::thread::sleep(Duration::from_millis((seed >> 33) % within_ms));
             let _ = controller.kill();
@@ -520,7 +520,7 @@ fn assert_exact(place: &Place) {
 }
 
 #[test]
-fn each_job_completes_exactly_once_however_often_the_controller_is_killed() {
+fn each_job_completes_exactly_once_after_any_number_of_kills() {
     disturb(20, 250, |_| {});
 }
 
@@ -545,7 +545,7 @@ fn an_orphan_that_does_not_stop_is_killed_before_its_job_runs_again() {
         "r.sh",
         r#"trap '' TERM INT; echo $$ >>"$dir/pids"; [ "$(wc -l <"$dir/pids")" -eq 1 ] || exit 0; while :; do sleep 0.02; done"#,
     );
-    // An orphan as a killed controller leaves it: it has the lock, its state has no end.
+    // An orphan as a killed controller leaves it: it holds the lock, and its state has no end.
     let list = jobs(&["a"], &recipe);
     let options = Options { patience_seconds: 0.2, ..place.options() };
     std::fs::create_dir(&options.folder).unwrap();
@@ -572,9 +572,9 @@ fn an_orphan_that_does_not_stop_is_killed_before_its_job_runs_again() {
 }
 
 /// Two chains of jobs, a0 a1 a2 a3 and b0 ..., each added when the one before it has ended.
-fn chains<'a>(recipe: &'a Path, told: &'a mut Vec<String>) -> impl FnMut(&Outcome) -> rvc_run::Result<Vec<Job>> + 'a {
+fn chains<'a>(recipe: &'a Path, seen: &'a mut Vec<String>) -> impl FnMut(&Outcome) -> rvc_run::Result<Vec<Job>> + 'a {
     move |outcome| {
-        told.push(outcome.name.clone());
+        seen.push(outcome.name.clone());
         let (chain, n) = outcome.name.split_at(1);
         let n: u32 = n.parse().unwrap();
         Ok(if n < 3 { jobs(&[&format!("{chain}{}", n + 1)], recipe) } else { Vec::new() })
@@ -590,23 +590,23 @@ fn jobs_that_are_added_run_as_soon_as_a_slot_is_free() {
         r#"echo "$1" >>"$dir/ran"; [ "$1" != b0 ] || until [ -e "$dir/a3" ]; do sleep 0.01; done; : >"$dir/$1""#,
     );
     let options = Options { parallel: 2, ..place.options() };
-    let mut told = Vec::new();
+    let mut seen = Vec::new();
     let outcomes =
-        jobs::run_on(&Task::silent(), &jobs(&["a0", "b0"], &recipe), &options, &mut chains(&recipe, &mut told))
+        jobs::run_on(&Task::silent(), &jobs(&["a0", "b0"], &recipe), &options, &mut chains(&recipe, &mut seen))
             .unwrap();
     let names: Vec<&str> = outcomes.iter().map(|o| o.name.as_str()).collect();
     assert_eq!(names, ["a0", "b0", "a1", "a2", "a3", "b1", "b2", "b3"]);
     assert_eq!(statuses(&outcomes), [Status::Done; 8]);
-    let at = |name: &str| told.iter().position(|one| one == name);
+    let at = |name: &str| seen.iter().position(|one| one == name);
     // b0 ends when a3 has made its file, which may be a moment before a3 has ended.
-    assert!(told.len() == 8 && at("b0") > at("a2") && at("b1") > at("b0"), "{told:?}");
+    assert!(seen.len() == 8 && at("b0") > at("a2") && at("b1") > at("b0"), "{seen:?}");
 
-    // Once more: all of it is done, and is told again.
-    let mut told = Vec::new();
-    let again = jobs::run_on(&Task::silent(), &jobs(&["a0", "b0"], &recipe), &options, &mut chains(&recipe, &mut told))
+    // Once more: all of it is done, and reported again.
+    let mut seen = Vec::new();
+    let again = jobs::run_on(&Task::silent(), &jobs(&["a0", "b0"], &recipe), &options, &mut chains(&recipe, &mut seen))
         .unwrap();
     assert!(again.len() == 8 && again.iter().all(|o| o.reused), "{again:?}");
-    assert_eq!((told.len(), place.lines("ran").len()), (8, 8));
+    assert_eq!((seen.len(), place.lines("ran").len()), (8, 8));
 }
 
 #[test]
@@ -614,16 +614,16 @@ fn slurm_takes_jobs_that_are_added() {
     let place = Place::new();
     let options = fake_cluster(&place);
     let recipe = place.recipe("r.sh", r#"echo "$1" >>"$dir/ran""#);
-    let mut told = Vec::new();
+    let mut seen = Vec::new();
     let outcomes =
-        jobs::run_on(&Task::silent(), &jobs(&["a0", "b0"], &recipe), &options, &mut chains(&recipe, &mut told))
+        jobs::run_on(&Task::silent(), &jobs(&["a0", "b0"], &recipe), &options, &mut chains(&recipe, &mut seen))
             .unwrap();
-    assert_eq!((outcomes.len(), told.len(), place.lines("ran").len()), (8, 8, 8));
+    assert_eq!((outcomes.len(), seen.len(), place.lines("ran").len()), (8, 8, 8));
     assert!(outcomes.iter().all(|o| o.status == Status::Done), "{outcomes:?}");
 }
 
 #[test]
-fn a_mistake_in_an_added_job_stops_what_runs_and_is_told() {
+fn a_mistake_in_an_added_job_is_reported_and_stops_the_others() {
     let place = Place::new();
     let recipe = place.recipe("r.sh", r#"[ "$1" != b ] || { trap ': >"$dir/saved"; exit 130' INT; : >"$dir/up"; while :; do sleep 0.02; done; }; until [ -e "$dir/up" ]; do sleep 0.01; done"#);
     let list = jobs(&["a", "b"], &recipe);
@@ -635,28 +635,28 @@ fn a_mistake_in_an_added_job_stops_what_runs_and_is_told() {
 }
 
 #[test]
-fn an_added_job_that_a_killed_controller_left_finished_is_taken_over() {
+fn an_added_job_that_finished_under_a_killed_controller_is_reused() {
     let place = Place::new();
     let recipe = place.recipe("r.sh", r#"echo "$1" >>"$dir/ran"; report '{"exit":0,"result":"'$1'"}'"#);
     let options = place.options();
-    let mut told = Vec::new();
+    let mut seen = Vec::new();
     let first =
-        jobs::run_on(&Task::silent(), &jobs(&["a2"], &recipe), &options, &mut chains(&recipe, &mut told)).unwrap();
+        jobs::run_on(&Task::silent(), &jobs(&["a2"], &recipe), &options, &mut chains(&recipe, &mut seen)).unwrap();
     assert_eq!(first.len(), 2);
-    // As if the controller had died before it saw the end.
+    // As if the controller had died before it noticed the end.
     let state = options.folder.join("a3.state.json");
     let mut record: serde_json::Value = serde_json::from_slice(&std::fs::read(&state).unwrap()).unwrap();
     record["ended"] = json!(null);
     std::fs::write(&state, record.to_string()).unwrap();
-    let mut told = Vec::new();
+    let mut seen = Vec::new();
     let again =
-        jobs::run_on(&Task::silent(), &jobs(&["a2"], &recipe), &options, &mut chains(&recipe, &mut told)).unwrap();
+        jobs::run_on(&Task::silent(), &jobs(&["a2"], &recipe), &options, &mut chains(&recipe, &mut seen)).unwrap();
     assert_eq!((again[1].status, again[1].reused, &again[1].result), (Status::Done, true, &json!("a3")));
-    assert_eq!((told, place.lines("ran")), (vec!["a2".to_owned(), "a3".into()], vec!["a2".to_owned(), "a3".into()]));
+    assert_eq!((seen, place.lines("ran")), (vec!["a2".to_owned(), "a3".into()], vec!["a2".to_owned(), "a3".into()]));
 }
 
 #[test]
-fn a_job_whose_file_is_gone_is_run_again() {
+fn a_job_whose_file_is_missing_is_run_again() {
     let place = Place::new();
     let recipe = place.recipe("r.sh", r#"echo x >>"$dir/ran"; : >"$dir/model""#);
     let list = [Job { makes: vec![place.path("model")], ..job("a", &recipe, &[]) }];
@@ -765,7 +765,7 @@ fn fake_cluster(place: &Place) -> Options {
     options
 }
 
-/// How often sbatch was called.
+/// The number of calls of sbatch.
 fn submissions(place: &Place) -> usize {
     place.lines("fake/sbatch").iter().filter(|line| *line == "--").count()
 }
@@ -776,7 +776,7 @@ fn slurm_runs_the_same_jobs_with_the_same_outcomes() {
     let options = Options { parallel: 2, gpus: vec![0], retries: 1, ..fake_cluster(&place) };
     let recipe = place.recipe(
         "r.sh",
-        // Until the queue was asked once, and did not answer.
+        // Until the queue was queried once, and did not answer.
         r#"while [ -e "$dir/fake/down" ]; do sleep 0.01; done
         echo "hello $1 $EXTRA"; echo "$1" >>"$dir/ran"; report "{\"exit\":$2,\"result\":\"$1\"}"; exit "$2""#,
     );
@@ -806,14 +806,14 @@ fn slurm_runs_the_same_jobs_with_the_same_outcomes() {
     assert!(given.contains(&"--array=0-2%2".to_owned()) && given.contains(&"--gres=gpu:1".to_owned()), "{given:?}");
     assert_eq!(submissions(&place), 3);
     assert!(!Path::new("pwned").exists() && !place.path("pwned").exists());
-    // The same call again: only what is not done.
+    // The same call again: only the unfinished jobs.
     let outcomes = run(&list, &options);
     assert!(outcomes[0].reused && outcomes[3].reused && !outcomes[2].reused);
     assert_eq!(place.lines("ran").iter().filter(|line| *line == "next").count(), 1);
 }
 
 #[test]
-fn a_recipe_without_a_file_is_one_word_of_the_command_and_known_by_its_text() {
+fn a_recipe_without_a_file_is_one_word_of_the_command_and_identified_by_its_text() {
     for on_slurm in [false, true] {
         let place = Place::new();
         let cluster = fake_cluster(&place);
@@ -834,7 +834,7 @@ fn a_recipe_without_a_file_is_one_word_of_the_command_and_known_by_its_text() {
 fn slurm_jobs_are_found_again_by_a_controller_that_was_killed() {
     disturb(12, 600, |place| {
         fake_cluster(place);
-        // A submission takes long, so that kills fall into it: before the queue has it, and before its number is known.
+        // A submission takes long, so that kills occur during it: before the queue has it, and before its number is known.
         std::fs::write(place.path("fake/slow"), "").unwrap();
     });
 }
@@ -860,31 +860,31 @@ fn a_cancel_reaches_slurm_jobs_that_wait_and_that_run() {
 }
 
 #[test]
-fn a_slurm_job_near_its_time_limit_saves_and_goes_back_to_the_queue() {
+fn a_slurm_job_near_its_time_limit_saves_and_is_requeued() {
     let place = Place::new();
     let options = fake_cluster(&place);
     let recipe = place.recipe(
         "r.sh",
-        r#"[ ! -e "$dir/saved" ] || { report '{"exit":0,"result":"went on"}'; exit 0; }
+        r#"[ ! -e "$dir/saved" ] || { report '{"exit":0,"result":"continued"}'; exit 0; }
         trap ': >"$dir/saved"; exit 130' TERM; echo up >"$dir/up"; while :; do sleep 0.02; done"#,
     );
     std::thread::scope(|scope| {
         let running = scope.spawn(|| run(&jobs(&["a"], &recipe), &options));
         until("the job", || place.path("up").exists() && !place.lines("fake/100.pid").is_empty());
-        // What `--signal=B:USR1@n` does.
+        // The effect of `--signal=B:USR1@n`.
         let pid = place.lines("fake/100.pid")[0].clone();
         assert!(Command::new("/bin/kill").args(["-USR1", &pid]).status().unwrap().success());
         let outcomes = running.join().unwrap();
-        assert_eq!((outcomes[0].status, &outcomes[0].result), (Status::Done, &json!("went on")), "{outcomes:?}");
+        assert_eq!((outcomes[0].status, &outcomes[0].result), (Status::Done, &json!("continued")), "{outcomes:?}");
     });
     assert_eq!(place.lines("fake/requeued"), ["100"]);
 }
 
 #[test]
-fn a_slurm_job_that_vanishes_is_failed_with_what_slurm_says() {
+fn a_slurm_job_that_vanishes_fails_with_slurms_reason() {
     let place = Place::new();
     let options = fake_cluster(&place);
-    // As the system does with the whole job when memory runs out.
+    // As the system ends the whole job when memory runs out.
     let recipe = place.recipe("r.sh", r#"[ "$1" = fine ] || { echo "not much left"; kill -KILL $PPID; }"#);
     let outcomes = run(&jobs(&["gone", "fine"], &recipe), &options);
     assert_eq!(statuses(&outcomes), [Status::Failed, Status::Done]);
@@ -893,7 +893,7 @@ fn a_slurm_job_that_vanishes_is_failed_with_what_slurm_says() {
 }
 
 #[test]
-fn slurm_that_is_absent_or_refuses_is_said_clearly() {
+fn a_missing_or_refusing_slurm_is_reported_clearly() {
     let place = Place::new();
     let recipe = place.recipe("r.sh", ":");
     let mut options = fake_cluster(&place);
@@ -907,17 +907,17 @@ fn slurm_that_is_absent_or_refuses_is_said_clearly() {
     assert!(error.hint_text().is_some());
 }
 
-/// A real cluster of one node, which is this machine: munge, controller and node daemon with all they write in one folder.
+/// A real cluster of one node, this machine: munge, controller and node daemon, with all their files in one folder.
 struct Cluster {
     daemons: Vec<std::process::Child>,
-    /// Two clusters at once on two cores starve each other.
+    /// Two clusters at the same time on two cores starve each other.
     _alone: std::sync::MutexGuard<'static, ()>,
 }
 
 static ALONE: Mutex<()> = Mutex::new(());
 
 impl Cluster {
-    /// Starts one, with wrappers of Slurm's commands in `bin`; says why not if it cannot be had here.
+    /// Starts one, with wrappers of Slurm's commands in `bin`; returns the reason if this machine cannot run one.
     fn start(place: &Place) -> Result<Self, String> {
         let alone = ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let programs = ["munged", "slurmctld", "slurmd", "sbatch", "squeue", "scontrol", "scancel", "sinfo"];
@@ -992,7 +992,7 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        // The node first, so that it can say goodbye.
+        // The node first, so that it can sign off.
         for daemon in self.daemons.iter_mut().rev() {
             let _ = Command::new("/bin/kill").arg(daemon.id().to_string()).status();
             let _ = daemon.wait();
@@ -1032,10 +1032,10 @@ fn a_real_slurm_runs_the_same_jobs() {
     ran.sort();
     assert_eq!(ran, ["bad", "bad", "fine", "next", "some"]);
 
-    // Near the time limit (the signal of `--signal=B:USR1@n`): saved, back in the queue, gone on.
+    // Near the time limit (the signal of `--signal=B:USR1@n`): saved, requeued, continued.
     let recipe = place.recipe(
         "limit.sh",
-        r#"[ ! -e "$dir/limit" ] || { report '{"exit":0,"result":"went on"}'; exit 0; }
+        r#"[ ! -e "$dir/limit" ] || { report '{"exit":0,"result":"continued"}'; exit 0; }
         trap ': >"$dir/limit"; exit 130' TERM; : >"$dir/before"; while :; do sleep 0.05; done"#,
     );
     std::thread::scope(|scope| {
@@ -1049,19 +1049,19 @@ fn a_real_slurm_runs_the_same_jobs() {
         };
         assert!(slurm("scancel", &["--batch", "--signal=USR1", id]));
         until("the save", || place.path("limit").exists());
-        // Slurm waits two minutes before it starts a job again that was put back; it refuses to hurry until it has put it back.
-        // Not "now": a start in the second in which the node was told to end the job's first life takes it for that one ("already
-        // killed, do not launch batch job" in slurmd's log), and the job is FAILED. The two minutes are there for that.
+        // Slurm waits two minutes before it restarts a requeued job; it refuses to hurry until the job is requeued.
+        // Not "now": a start in the same second as the order to end the job's first run counts as that run ("already
+        // killed, do not launch batch job" in slurmd's log), and the job is FAILED. The two minutes prevent that.
         let mut hurried = false;
         until("the requeue", || {
             hurried = hurried || slurm("scontrol", &["update", &format!("JobId={id}"), "StartTime=now+2"]);
             running.is_finished()
         });
         let outcomes = running.join().unwrap();
-        assert_eq!((outcomes[0].status, &outcomes[0].result), (Status::Done, &json!("went on")), "{outcomes:?}");
+        assert_eq!((outcomes[0].status, &outcomes[0].result), (Status::Done, &json!("continued")), "{outcomes:?}");
     });
 
-    // Ctrl-C: the one that runs saves, the one that waits for the only processor goes.
+    // Ctrl-C: the running one saves, the one that waits for the only processor is cancelled.
     let recipe = place.recipe(
         "stop.sh",
         r#"trap 'echo saved >>"$dir/saved"; exit 130' TERM; : >"$dir/up"; while :; do sleep 0.05; done"#,
@@ -1111,7 +1111,7 @@ fn a_real_slurm_runs_the_sweep_recipe() {
     let statuses: Vec<&str> =
         board["trials"].as_array().unwrap().iter().map(|trial| trial["status"].as_str().unwrap()).collect();
     assert_eq!(statuses, ["finished", "stopped"], "{text}");
-    // Slurm ran them: their states say by which batch script, and nothing is run a second time.
+    // Slurm ran them: their states name the batch script, and nothing is run a second time.
     let folder = board["trials"][0]["folder"].as_str().unwrap().strip_prefix("s-").unwrap();
     let file = |ending: &str| place.path(&format!("tracking/jobs/sweep-s/{folder}-e1.{ending}"));
     assert!(file("sh").exists());

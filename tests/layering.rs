@@ -1,6 +1,6 @@
-//! The layer drawing of src/lib.rs, enforced: who may use whom, who may print, who may write files, who may load tensors.
+//! The layer drawing of src/lib.rs, enforced: which module may use which, and which may print, write files or load tensors.
 //!
-//! Reads the sources as text; what stands in comments, texts and `#[cfg(test)]` items does not count.
+//! Reads the sources as text; comments, strings and `#[cfg(test)]` items do not count.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,7 +8,7 @@ use std::path::Path;
 /// Layer name ("audio", "script::bind") -> height; the lowest line of the drawing is 0.
 type Table = BTreeMap<String, usize>;
 
-/// What no file but the named ones may contain, and why.
+/// Words that only the named files may contain, and why.
 struct Ban {
     words: &'static [&'static str],
     allowed: &'static [&'static str],
@@ -50,7 +50,7 @@ const BANS: &[Ban] = &[
 ];
 
 #[test]
-fn every_module_uses_only_what_is_drawn_below_it() {
+fn every_module_uses_only_modules_drawn_below_it() {
     let (table, sources) = (table(&lib_rs()), sources());
     let broken: Vec<String> = sources.iter().flat_map(|(path, text)| layer_faults(&table, path, text)).collect();
     assert!(
@@ -90,7 +90,7 @@ fn the_drawing_names_every_module_of_the_crate() {
     }
 }
 
-// The checks themselves: each must catch what it is for, and nothing else.
+// The checks themselves: each must catch its target, and nothing else.
 
 #[test]
 fn a_use_of_a_higher_layer_or_a_sibling_is_caught() {
@@ -109,12 +109,12 @@ fn a_use_of_a_higher_layer_or_a_sibling_is_caught() {
         "groups over several lines"
     );
     assert_eq!(faults("files.rs", "use super::train;").len(), 1, "super is no way round");
-    assert_eq!(faults("script/bind/audio.rs", "use crate::script::host;").len(), 1, "bind stands below script");
+    assert_eq!(faults("script/bind/audio.rs", "use crate::script::host;").len(), 1, "bind is below script");
     assert_eq!(faults("nowhere.rs", "").len(), 1, "a module without a layer");
 }
 
 #[test]
-fn uses_of_lower_layers_comments_texts_and_tests_pass() {
+fn uses_of_lower_layers_comments_strings_and_tests_pass() {
     let table = table(&lib_rs());
     let text = r##"
         //! See crate::script.
@@ -131,7 +131,7 @@ fn uses_of_lower_layers_comments_texts_and_tests_pass() {
 }
 
 #[test]
-fn a_circle_is_caught_and_a_child_that_uses_its_parent_is_none() {
+fn a_circle_is_caught_but_not_a_child_that_uses_its_parent() {
     let source = |path: &str, text: &str| (path.to_owned(), code(text));
     let circle = circles(&[
         source("a/mod.rs", "mod b; mod c; mod d; use b::B;"),
@@ -163,7 +163,7 @@ fn each_banned_word_is_caught_outside_its_room() {
     assert!(ban_faults("audio/io.rs", &code("fn f() { my_print!(); VarStoreLike; }")).is_empty(), "whole words only");
 }
 
-/// The drawing of lib.rs: in its ```text block, names stand before the first run of three spaces, two spaces apart.
+/// The drawing of lib.rs: in its ```text block, names come before the first run of three spaces, two spaces apart.
 fn table(lib: &str) -> Table {
     let mut rows: Vec<Vec<String>> = lib
         .lines()
@@ -373,7 +373,7 @@ fn without_comments(text: &str) -> String {
     let chars: Vec<char> = text.chars().collect();
     let at = |i: usize| chars.get(i).copied().unwrap_or('\0');
     let (mut out, mut i) = (String::with_capacity(text.len()), 0);
-    // Where what starts at `i` ends; everything between is dropped but its line breaks.
+    // Where the item that starts at `i` ends; everything between is dropped except its line breaks.
     while i < chars.len() {
         let end = match (at(i), at(i + 1)) {
             ('/', '/') => (i..chars.len()).find(|&k| at(k) == '\n').unwrap_or(chars.len()),

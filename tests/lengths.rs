@@ -1,7 +1,7 @@
-//! No sound is lost without a word: joined files, headers that lie or were never finished, edit lists. The length of a recording
-//! is what its packets hold.
+//! No sound is lost silently: concatenated files, headers that are wrong or unfinished, edit lists. The length of a recording
+//! is that of its packets.
 
-#![allow(clippy::items_after_statements, clippy::type_complexity)] // Tables of cases, with what they mean beside them.
+#![allow(clippy::items_after_statements, clippy::type_complexity)] // Tables of cases, with their meaning beside them.
 
 use rvc_run::audio::loaded::Loaded;
 use rvc_run::audio::{Audio, io};
@@ -54,7 +54,7 @@ fn le(x: u32) -> [u8; 4] {
     x.to_le_bytes()
 }
 
-/// A wav of 16 bits whose sizes are what they are said to be; `between` stands in front of its samples.
+/// A wav of 16 bits with the given sizes in its headers; `between` comes before its samples.
 fn wav(riff: u32, between: &[u8], data_size: u32, data: &[u8]) -> Vec<u8> {
     let format = [&[1, 0, 1, 0][..], &le(RATE), &le(RATE * 2), &[2, 0, 16, 0]].concat();
     [b"RIFF", &le(riff)[..], b"WAVEfmt ", &le(16), &format, between, b"data", &le(data_size), data].concat()
@@ -70,7 +70,7 @@ fn true_wav(data: &[u8]) -> Vec<u8> {
 const LONG: usize = 2 * RATE as usize;
 
 #[test]
-fn a_wav_whose_header_never_got_its_length_is_read_to_its_end() {
+fn a_wav_with_an_unfinished_header_is_read_to_its_end() {
     let sound = samples(LONG);
     let data = data(&sound);
     let filler = [b"FLLR", &le(4008)[..], &[0; 4008]].concat();
@@ -115,7 +115,7 @@ fn a_wav_with_sizes_of_a_first_block_or_too_large_is_read_to_its_end() {
 }
 
 #[test]
-fn what_belongs_behind_the_samples_of_a_wav_is_no_sound_and_no_notice() {
+fn chunks_after_the_samples_of_a_wav_are_not_sound_and_need_no_notice() {
     let sound = samples(LONG);
     let data = data(&sound);
     let size = data.len() as u32;
@@ -133,7 +133,7 @@ fn what_belongs_behind_the_samples_of_a_wav_is_no_sound_and_no_notice() {
         assert_eq!(loaded.audio.samples, expected(&sound), "{case}");
         assert_eq!(codes(&loaded), Vec::<&str>::new(), "{case}");
     }
-    // Of something unknown the seconds are said.
+    // For unknown bytes the notice gives the seconds.
     let loaded = load("unknown", &[true_wav(&data), vec![0xa5; 16000]].concat());
     assert_eq!((loaded.audio.samples.len(), codes(&loaded)), (LONG, vec!["length.unread"]));
     assert!((loaded.notices[0].seconds - 0.5).abs() < 1e-3, "{:?}", loaded.notices);
@@ -247,7 +247,7 @@ fn files_joined_by_cat_are_read_one_after_the_other() {
         let sound = load(name, &whole).audio;
         for count in [2, 3] {
             let loaded = load(name, &whole.repeat(count));
-            // Without a container nothing shows that raw AAC was joined, and its decoder goes on.
+            // Without a container nothing shows that raw AAC was concatenated, and its decoder continues.
             let is_raw = name == "glide.aac";
             assert_eq!(loaded.audio.samples.len(), sound.samples.len() * count, "{name}");
             if !is_raw {
@@ -264,7 +264,7 @@ fn files_joined_by_cat_are_read_one_after_the_other() {
 }
 
 #[test]
-fn what_lies_between_joined_files_is_passed_over() {
+fn tags_between_joined_files_are_skipped() {
     let id3 = [&b"ID3\x04\0\0\0\0\x01\x00"[..], &[0xff; 128]].concat();
     let old = [&b"TAG"[..], &[b' '; 125]].concat();
     for name in ["glide.flac", "glide.ogg", "glide.opus", "glide.aac"] {
@@ -276,7 +276,7 @@ fn what_lies_between_joined_files_is_passed_over() {
             ("tags between", [&id3[..], &whole, &old, &id3, &whole].concat()),
         ] {
             if case == "tags between" && name != "glide.aac" && name.ends_with("flac") {
-                // An old tag in the middle of FLAC files cannot be told from sound; its last frame goes with it.
+                // An old tag in the middle of FLAC files cannot be distinguished from sound; the last frame before it is lost with it.
                 continue;
             }
             let count = if case == "tags between" { 2 } else { 1 };
@@ -301,7 +301,7 @@ fn parts_of_another_rate_are_resampled_to_the_first_ones() {
         let message = &loaded.notices[0].message;
         assert!(message.contains("48000") && message.contains("22050"), "{message}");
     }
-    // Two channels behind one.
+    // Two channels after one.
     let (mono, stereo) = (fixture("glide.m4a"), fixture("glide44s.m4a"));
     let sounds = [load("a.m4a", &mono).audio, load("b.m4a", &stereo).audio];
     assert_eq!(load("two.m4a", &[mono, stereo].concat()).audio.samples, joined(&sounds));
@@ -309,18 +309,18 @@ fn parts_of_another_rate_are_resampled_to_the_first_ones() {
 
 // --- MP3 --------------------------------------------------------------------------------------------------------------------
 
-/// Where the index of glide.mp3 has its count of frames, and that count.
+/// The position of the frame count in the index of glide.mp3, and that count.
 fn index(bytes: &[u8]) -> (usize, u32) {
     let at = bytes.windows(4).position(|window| window == b"Xing" || window == b"Info").unwrap() + 8;
     (at, u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap()))
 }
 
 #[test]
-fn an_index_of_an_mp3_that_lies_cuts_nothing() {
+fn a_wrong_index_of_an_mp3_cuts_nothing() {
     let whole = fixture("glide.mp3");
     let sound = load("whole.mp3", &whole).audio;
     let (at, truth) = index(&whole);
-    // Samples of a frame at this rate.
+    // Samples per frame at this rate.
     const FRAME: usize = 576;
     for (frames, codes_expected) in [
         (truth, vec![]),
@@ -331,7 +331,7 @@ fn an_index_of_an_mp3_that_lies_cuts_nothing() {
     ] {
         let mut bytes = whole.clone();
         bytes[at..at + 4].copy_from_slice(&frames.to_be_bytes());
-        let loaded = load("lies.mp3", &bytes);
+        let loaded = load("wrong.mp3", &bytes);
         let n = sound.samples.len();
         assert!((n..n + 2 * FRAME).contains(&loaded.audio.samples.len()), "{frames}: {}", loaded.audio.samples.len());
         assert_eq!(loaded.audio.samples[..n - FRAME], sound.samples[..n - FRAME], "{frames}: the same place");
@@ -340,7 +340,7 @@ fn an_index_of_an_mp3_that_lies_cuts_nothing() {
 }
 
 #[test]
-fn joined_mp3s_are_read_whole_whatever_lies_between_them() {
+fn joined_mp3s_are_read_completely_whatever_is_between_them() {
     let whole = fixture("glide.mp3");
     let sound = load("whole.mp3", &whole).audio;
     let n = sound.samples.len();
@@ -359,7 +359,7 @@ fn joined_mp3s_are_read_whole_whatever_lies_between_them() {
     ] {
         let loaded = load("joined.mp3", &bytes);
         let length = loaded.audio.samples.len();
-        // Each has up to three frames of run-in and padding, which are kept at the joints, as ffmpeg does.
+        // Each has up to three frames of run-in and padding, which are kept at the joints, as in ffmpeg.
         assert!((n * count..(n + 3 * 576 + 1105) * count).contains(&length), "{case}: {length} of {count} * {n}");
         assert_eq!(codes(&loaded), ["parts.joined"], "{case}");
         assert!(loaded.notices[0].message.contains(&format!("{count} recordings")), "{case}: {:?}", loaded.notices);
@@ -367,7 +367,7 @@ fn joined_mp3s_are_read_whole_whatever_lies_between_them() {
 }
 
 #[test]
-fn junk_within_an_mp3_is_named_and_the_rest_is_in_place() {
+fn junk_within_an_mp3_is_reported_and_the_rest_is_in_place() {
     let whole = fixture("glide.mp3").repeat(4);
     let clean = load("clean.mp3", &whole).audio;
     // Where the third begins.
@@ -392,7 +392,7 @@ fn a_flac_is_read_by_its_frames_not_by_its_count() {
     {
         let mut bytes = whole.clone();
         bytes[at..at + 4].copy_from_slice(&frames.to_be_bytes());
-        let loaded = load("lies.flac", &bytes);
+        let loaded = load("wrong.flac", &bytes);
         assert_eq!(loaded.audio, sound, "{frames}");
         assert_eq!(codes(&loaded), expected, "{frames}: {:?}", loaded.notices);
     }
@@ -415,7 +415,7 @@ fn boxed(kind: &[u8], content: &[u8]) -> Vec<u8> {
     [&(content.len() as u32 + 8).to_be_bytes()[..], kind, content].concat()
 }
 
-/// An MP4 with other contents of its boxes. What is behind the samples may grow.
+/// An MP4 with other contents of its boxes. The part after the samples may grow.
 fn changed(bytes: &[u8], change: &dyn Fn(&[u8; 4], Vec<u8>) -> Vec<u8>) -> Vec<u8> {
     let one = |(kind, content): ([u8; 4], Vec<u8>)| {
         let content = if [b"moov", b"trak", b"mdia", b"minf", b"stbl"].contains(&&kind) {
@@ -428,7 +428,7 @@ fn changed(bytes: &[u8], change: &dyn Fn(&[u8; 4], Vec<u8>) -> Vec<u8>) -> Vec<u
     boxes(bytes).into_iter().flat_map(one).collect()
 }
 
-/// Puts an edit list into the place of the one there is, or in front of the media.
+/// Replaces the edit list, or adds one before the media.
 fn with_edits(bytes: &[u8], edits: &[(u64, i64)], wide: bool) -> Vec<u8> {
     let count = (edits.len() as u32).to_be_bytes();
     let entry = |(duration, start): &(u64, i64)| {
@@ -452,7 +452,7 @@ fn with_edits(bytes: &[u8], edits: &[(u64, i64)], wide: bool) -> Vec<u8> {
     })
 }
 
-/// Ticks a second of the movie in a fixture.
+/// Ticks per second of the movie in a fixture.
 fn movie_rate(bytes: &[u8]) -> u64 {
     let moov = boxes(bytes).into_iter().find(|(kind, _)| kind == b"moov").unwrap().1;
     let header = boxes(&moov).into_iter().find(|(kind, _)| kind == b"mvhd").unwrap().1;
@@ -517,7 +517,7 @@ fn an_mp4_is_read_by_its_packets_not_by_its_durations() {
             }
             content
         });
-        let loaded = load("lies.m4a", &bytes);
+        let loaded = load("wrong.m4a", &bytes);
         assert_eq!(loaded.audio, sound, "{}: {value}", String::from_utf8_lossy(name));
         assert_eq!(codes(&loaded), Vec::<&str>::new());
     }
@@ -542,7 +542,7 @@ fn a_webm_with_a_wrong_duration_is_read_whole() {
     for milliseconds in [0.0f64, 1.0, 100.0, 1e6, f64::NAN, -5.0] {
         let mut bytes = whole.clone();
         bytes[at..at + 8].copy_from_slice(&milliseconds.to_be_bytes());
-        assert_eq!(load("lies.webm", &bytes).audio, sound, "{milliseconds}");
+        assert_eq!(load("wrong.webm", &bytes).audio, sound, "{milliseconds}");
     }
 }
 
@@ -560,7 +560,7 @@ fn set_page_sum(page: &mut [u8]) {
 }
 
 #[test]
-fn an_ogg_whose_last_page_counts_too_little_is_read_whole() {
+fn an_ogg_whose_last_page_counts_too_few_samples_is_read_completely() {
     for name in ["glide.ogg", "glide.opus"] {
         let whole = fixture(name);
         let sound = load(name, &whole).audio;
@@ -577,10 +577,10 @@ fn an_ogg_whose_last_page_counts_too_little_is_read_whole() {
 }
 
 #[test]
-fn a_stream_without_its_end_is_read_and_named() {
+fn a_stream_without_its_end_is_read_and_reported() {
     let mut bytes = fixture("glide.ogg").repeat(2);
     let at = last_page(&bytes);
-    // No longer marked as the last one; of the first file nothing is missing.
+    // No longer marked as the last one; in the first file nothing is missing.
     bytes[at + 5] = 0;
     set_page_sum(&mut bytes[at..]);
     let loaded = load("open.ogg", &bytes);

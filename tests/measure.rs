@@ -1,4 +1,4 @@
-//! What is measured on a recording, against signals whose truth is known because they were made.
+//! The measures of a recording, on synthetic signals with known values.
 
 use rvc_run::audio::measure::{Measures, f0_histogram, measure, pcm_digest};
 use rvc_run::audio::resample::resample;
@@ -42,7 +42,7 @@ fn to_16_bits(xs: &[f32]) -> Vec<f32> {
     xs.iter().map(|x| (x * 32768.0).round().clamp(-32768.0, 32767.0) / 32768.0).collect()
 }
 
-/// Something with the traits of speech that matter here: syllables of buzz with falling harmonics, each with a noisy
+/// A signal with the traits of speech that matter here: syllables of buzz with falling harmonics, each with a noisy
 /// onset, and pauses in between. The level of the noise, 40 dB below the buzz, is that of fricatives' top octave.
 fn speech(seconds: f64, rate: u32, up_to_hz: f64) -> Vec<f32> {
     let count = (seconds * f64::from(rate)) as usize;
@@ -152,14 +152,14 @@ fn the_clipped_share_of_a_sine_is_the_truth_at_any_level() {
         let samples: Vec<f32> = sine(200.0, 1.0, 1.0, RATE).iter().map(|x| x.clamp(-ceiling, ceiling)).collect();
         let truth = samples.iter().filter(|x| x.abs() >= ceiling).count() as f64 / f64::from(RATE);
         let found = of(to_16_bits(&scaled(&samples, gain)));
-        // What is within 0.1 % of the ceiling counts too: at most a sample at each end of 400 tops.
+        // Samples within 0.1 % of the ceiling count too: at most one at each end of 400 tops.
         near(Some(found.clipped_share), truth, 800.0 / f64::from(RATE), "share");
         assert_eq!(found.clipped_runs, 400, "ceiling {ceiling}, gain {gain}");
     }
 }
 
 #[test]
-fn what_is_not_clipped_is_not_called_so() {
+fn unclipped_signals_are_not_reported_as_clipped() {
     let lone_peaks = {
         let mut samples = speech(5.0, RATE, 24000.0);
         samples[48000] = 1.0;
@@ -219,7 +219,7 @@ fn noise_and_snr_of_tones_over_noise_are_the_truth() {
 }
 
 #[test]
-fn muted_pauses_say_nothing_about_the_noise() {
+fn muted_pauses_give_no_noise_level() {
     let tone = sine(1000.0, 0.3, 10.0, RATE);
     let hiss = scaled(&noise(10, tone.len()), 0.01);
     let gated = |n: usize, x: f32| if (n / 24000).is_multiple_of(2) { x } else { 0.0 };
@@ -289,7 +289,7 @@ fn the_shortest_recordings_do_no_harm() {
 }
 
 #[test]
-fn samples_that_are_no_numbers_are_counted_and_spoil_nothing() {
+fn samples_that_are_not_finite_are_counted_and_spoil_nothing() {
     let clean = speech(5.0, RATE, 24000.0);
     let mut broken = clean.clone();
     broken[1000] = f32::NAN;
@@ -330,7 +330,7 @@ fn f0_is_counted_by_semitone_and_octave() {
 }
 
 #[test]
-fn f0_of_nothing_is_an_empty_histogram() {
+fn no_f0_frames_give_an_empty_histogram() {
     let found = f0_histogram([0.0f32, 0.0]);
     assert_eq!((found.frames, found.voiced, found.median_hz), (2, 0, None));
     assert!(found.semitones.is_empty() && found.octaves.is_empty());
@@ -347,7 +347,7 @@ fn file(folder: &Path, name: &str, sid: i64, samples: &[f32], sample_rate: u32) 
     Subject { name: name.to_owned(), sid, sound: Sound::File(path) }
 }
 
-/// A good recording, a copy of it, an upsampled and soft one, a silent one, one that is no sound, and one that is not there.
+/// A good recording, a copy of it, an upsampled and soft one, a silent one, one that is not sound, and a missing one.
 fn subjects(folder: &Path) -> Vec<Subject> {
     let good = scaled(&speech(6.0, RATE, 24000.0), 1.5);
     let dull = scaled(&resample(&speech(4.0, 16000, 8000.0), 16000, RATE), 0.3);
@@ -385,7 +385,7 @@ fn the_report_lists_every_recording_and_adds_them_up() {
     near(Some(bandwidth.lowest), 8000.0, BANDWIDTH_HZ, "lowest bandwidth");
     near(Some(bandwidth.median), 24000.0, BANDWIDTH_HZ, "median bandwidth");
     let loudness = t.loudness_lufs.unwrap();
-    // 1.5 times and 0.3 times the same speech; the treble that one lacks weighs little.
+    // 1.5 times and 0.3 times the same speech; the missing treble of one has little weight.
     near(Some(loudness.highest - loudness.lowest), 13.98, 0.5, "loudness spread");
     assert_eq!(
         report.speakers.iter().map(|s| (s.sid, s.recordings, s.seconds)).collect::<Vec<_>>(),
@@ -394,7 +394,7 @@ fn the_report_lists_every_recording_and_adds_them_up() {
 }
 
 #[test]
-fn the_report_survives_json_and_has_a_terminals_view() {
+fn the_report_survives_json_and_has_a_view_for_terminals() {
     let folder = tempfile::tempdir().unwrap();
     let gates = Gates { refuse_below_seconds: Some(300.0), ..Gates::default() };
     let report = report(folder.path()).with_f0([0.0, 220.0, 230.0]).with_clips(5, 14.5, &[]).judge(&gates);
@@ -412,12 +412,12 @@ fn the_report_survives_json_and_has_a_terminals_view() {
 }
 
 #[test]
-fn a_second_look_measures_nothing_and_finds_the_same() {
+fn a_second_survey_measures_nothing_and_finds_the_same() {
     let folder = tempfile::tempdir().unwrap();
     let first = report(folder.path());
     let entries = || std::fs::read_dir(folder.path().join("cache/survey")).unwrap().count();
     let made = entries();
-    // good, dull, silent; what cannot be decoded is not kept.
+    // good, dull, silent; files that cannot be decoded are not cached.
     assert_eq!(made, 3);
     // Under other names too.
     let cache = Cache::open(folder.path().join("cache")).unwrap();
@@ -429,7 +429,7 @@ fn a_second_look_measures_nothing_and_finds_the_same() {
 }
 
 #[test]
-fn limits_find_what_is_beyond_them_and_nothing_else() {
+fn limits_find_only_values_beyond_them() {
     let folder = tempfile::tempdir().unwrap();
     let report = report(folder.path());
     assert!(report.clone().judge(&Gates::default()).findings.is_empty());
@@ -445,7 +445,7 @@ fn limits_find_what_is_beyond_them_and_nothing_else() {
         warn_below_snr_db: Some(0.0),
         ..Gates::default()
     };
-    // Clips are not judged before there are any.
+    // Clips are not judged before they exist.
     assert_eq!(report.clone().judge(&kept).findings, []);
     let broken = Gates {
         refuse_below_seconds: Some(300.0),
@@ -500,7 +500,7 @@ fn limits_that_do_not_exist_or_are_out_of_range_are_refused() {
         assert_eq!(kind(gates(json!({"warn_below_seconds": value}))), Kind::ConfigValue);
     }
     assert_eq!(kind(gates(json!({"warn_above_silence_share": 30}))), Kind::ConfigValue);
-    // Every limit can be set: the table of ranges and the struct name the same.
+    // Every limit can be set: the table of ranges and the struct have the same names.
     let serde_json::Value::Object(all) = serde_json::to_value(Gates::default()).unwrap() else { panic!() };
     for name in all.keys() {
         assert!(gates(json!({name: 1.0})).is_ok(), "{name}");
@@ -508,7 +508,7 @@ fn limits_that_do_not_exist_or_are_out_of_range_are_refused() {
 }
 
 #[test]
-fn a_cancelled_look_ends() {
+fn a_cancelled_survey_ends() {
     let folder = tempfile::tempdir().unwrap();
     let cache = Cache::open(folder.path().join("cache")).unwrap();
     let task = Task::silent();

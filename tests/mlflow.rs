@@ -1,4 +1,4 @@
-//! MLflow: what a run measured arrives exactly once, whatever the server does; checked with a server that fails on purpose, and
+//! MLflow: everything that a run measured arrives exactly once, whatever the server does; checked with a server that fails on purpose, and
 //! with the real one where it is installed.
 
 use crate::support::mlflow::{Fault, Point, Server};
@@ -17,7 +17,7 @@ fn workspace() -> (tempfile::TempDir, Workspace) {
     (folder, workspace)
 }
 
-/// A server is given up after half a second, so that one that hangs does not hold up the tests.
+/// A server is given up after half a second, so that one that hangs does not delay the tests.
 fn place(workspace: &Workspace, uri: &str) -> Place {
     let variable = |name: &str| (name == "MLFLOW_HTTP_REQUEST_TIMEOUT").then(|| "0.5".to_owned());
     Place::parse(uri, workspace, &variable).unwrap().unwrap()
@@ -89,7 +89,7 @@ fn survives(fault: impl Fn(usize, &str) -> Fault + Send + Sync + 'static) {
     run.finish("done", &json!({ "epochs": 3 }));
     let log = run.path().to_owned();
     drop(run);
-    // The faults that go on for long need more than one try, as they would of a user.
+    // Long-lasting faults need more than one try, as for a user.
     assert!((0..20).any(|_| sync(&workspace)), "never in sync: {heard:?}");
     assert!(sync(&workspace));
     let state = server.state();
@@ -111,7 +111,7 @@ fn a_server_that_answers_500_for_a_while_gets_everything_once() {
 }
 
 #[test]
-fn a_server_that_has_enough_gets_everything_once() {
+fn a_server_that_limits_requests_gets_everything_once() {
     survives(|n, _| if n % 2 == 0 { Fault::Status(429) } else { Fault::None });
 }
 
@@ -126,33 +126,33 @@ fn a_connection_that_breaks_before_the_work_loses_nothing() {
 }
 
 #[test]
-fn a_connection_that_breaks_after_the_work_doubles_nothing() {
+fn a_connection_that_breaks_after_the_work_duplicates_nothing() {
     survives(|n, _| if n % 3 == 1 { Fault::ResetAfter } else { Fault::None });
 }
 
 #[test]
-fn a_server_that_hangs_is_given_up_and_tried_again() {
+fn a_server_that_hangs_is_given_up_and_retried() {
     survives(|n, _| if n == 4 { Fault::Hang } else { Fault::None });
 }
 
 #[test]
-fn a_server_that_hangs_after_the_work_doubles_nothing() {
+fn a_server_that_hangs_after_the_work_duplicates_nothing() {
     survives(|n, path| if n > 2 && n < 9 && path.contains("log-batch") { Fault::HangAfter } else { Fault::None });
 }
 
 #[test]
-fn a_portal_that_answers_anything_is_no_server() {
+fn a_captive_portal_is_not_a_server() {
     survives(|n, _| if n < 3 { Fault::Nonsense } else { Fault::None });
 }
 
 #[test]
 fn requests_that_are_too_large_are_sent_in_halves() {
-    // 413 for the first batches, whatever their size: down to one point each if need be.
+    // 413 for the first batches, whatever their size: down to one point each if necessary.
     survives(|n, path| if n < 9 && path.contains("log-batch") { Fault::Status(413) } else { Fault::None });
 }
 
 #[test]
-fn a_run_that_was_made_without_an_answer_is_found_again() {
+fn a_run_that_was_created_without_an_answer_is_found_again() {
     survives(|n, path| if n < 6 && path.contains("runs/create") { Fault::ResetAfter } else { Fault::None });
 }
 
@@ -180,7 +180,7 @@ fn a_server_that_is_down_from_the_start_costs_one_warning_and_gets_all_later() {
 }
 
 #[test]
-fn a_resumed_training_goes_on_in_the_same_run_with_its_params_unchanged() {
+fn a_resumed_training_continues_the_same_run_with_unchanged_params() {
     let (_keep, workspace) = workspace();
     let server = Server::new(|_, _| Fault::None);
     let options = options(&workspace, &server.url());
@@ -205,7 +205,7 @@ fn below(parent: &str, options: Options) -> Options {
 }
 
 #[test]
-fn a_trial_stands_below_its_sweep_on_a_server() {
+fn a_trial_is_nested_in_its_sweep_on_a_server() {
     let (_keep, workspace) = workspace();
     let server = Server::new(|_, _| Fault::None);
     server.state().others.push(("parent-1".into(), "p7".into()));
@@ -217,7 +217,7 @@ fn a_trial_stands_below_its_sweep_on_a_server() {
 }
 
 #[test]
-fn a_trial_that_arrives_before_its_sweep_is_put_below_it_later() {
+fn a_trial_that_arrives_before_its_sweep_is_nested_later() {
     let (_keep, workspace) = workspace();
     let server = Server::new(|_, _| Fault::None);
     let options = below("parent-1", options(&workspace, &server.url()));
@@ -233,7 +233,7 @@ fn a_trial_that_arrives_before_its_sweep_is_put_below_it_later() {
 }
 
 #[test]
-fn a_trial_stands_below_its_sweep_in_a_folder() {
+fn a_trial_is_nested_in_its_sweep_in_a_folder() {
     let (_keep, workspace) = workspace();
     let root = workspace.path("mlruns");
     let options = options(&workspace, root.to_str().unwrap());
@@ -277,7 +277,7 @@ fn a_moved_workspace_finds_its_artefacts_again() {
     };
     let before: Vec<String> = metas(&old).collect();
     assert!(before.len() == 3 && before.iter().all(|text| text.contains("old%20place")), "{before:?}");
-    // What MLflow itself writes: no quotes; and places that are no folder of this machine, or of another store.
+    // MLflow's own format: no quotes; and locations that are not folders of this machine, or belong to another store.
     let foreign = [
         ("777", "artifact_location: file:///home/eva/tracking/mlruns/777\nname: eva\n", true),
         ("778", "artifact_location: mlflow-artifacts:/778\nname: server\n", false),
@@ -304,7 +304,7 @@ fn a_moved_workspace_finds_its_artefacts_again() {
     let parse = |uri: &str| Ok(Some(place(&workspace, uri)));
     let done = track::sync(&task, &workspace, &[], None, "", &parse).unwrap();
     assert!(done.len() == 1 && done[0].error.is_none(), "{done:?}");
-    assert!(!old.exists(), "nothing is sent to where the workspace was");
+    assert!(!old.exists(), "nothing is sent to the old place of the workspace");
     assert!(heard.lock().unwrap().iter().any(|line| line.contains("was moved")), "{heard:?}");
     let now: Vec<String> = metas(&new).filter(|text| text.contains("new%20")).collect();
     assert_eq!(now.len(), 4, "{now:?}");
@@ -376,7 +376,7 @@ fn the_folder_has_the_points_of_the_log_also_after_a_kill() {
     let log = run.path().to_owned();
     drop(run);
     assert_eq!(folder_points(&root), points_of(&log));
-    // What a kill and a power cut may leave: a cursor behind the points, a torn line, a file that was lost.
+    // What a kill and a power cut may leave: a cursor after the points, a torn line, a lost file.
     let cursor = all_files(&workspace.tracking().join("follow")).into_keys().find(|path| path.ends_with("cursor.json"));
     let cursor = cursor.unwrap();
     let saved: Value = serde_json::from_slice(&std::fs::read(&cursor).unwrap()).unwrap();
@@ -400,7 +400,7 @@ fn a_run_that_is_being_written_is_left_to_its_process() {
 }
 
 #[test]
-fn a_file_that_is_not_taken_holds_up_no_number_and_comes_later() {
+fn a_rejected_file_delays_no_numbers_and_arrives_later() {
     let (_keep, workspace) = workspace();
     let open = Arc::new(std::sync::atomic::AtomicBool::new(false));
     let gate = open.clone();
@@ -413,7 +413,7 @@ fn a_file_that_is_not_taken_holds_up_no_number_and_comes_later() {
     run.end("done", &json!({}));
     let log = run.path().to_owned();
     drop(run);
-    assert!(!sync(&workspace), "the file is told to be missing");
+    assert!(!sync(&workspace), "the file is reported missing");
     {
         let state = server.state();
         assert_eq!(sorted(&state.points), points_of(&log));
@@ -425,7 +425,7 @@ fn a_file_that_is_not_taken_holds_up_no_number_and_comes_later() {
 }
 
 #[test]
-fn a_file_that_became_another_is_not_delivered_as_the_one_that_was_recorded() {
+fn a_replaced_file_is_not_delivered_as_the_recorded_one() {
     let (_keep, workspace) = workspace();
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let task = Task::silent();
@@ -440,13 +440,13 @@ fn a_file_that_became_another_is_not_delivered_as_the_one_that_was_recorded() {
     let server = Server::new(|_, _| Fault::None);
     let to = place(&workspace, &server.url());
     let done = track::sync(&Task::silent(), &workspace, &[], Some(&to), "", &|_| Ok(None)).unwrap();
-    let told = done[0].error.as_ref().unwrap().to_string();
-    assert!(told.contains("anna.pth") && told.contains("missing or changed"), "{told}");
+    let shown = done[0].error.as_ref().unwrap().to_string();
+    assert!(shown.contains("anna.pth") && shown.contains("missing or changed"), "{shown}");
     assert!(server.state().artifacts.is_empty());
 }
 
 #[test]
-fn a_name_that_begins_another_costs_no_point_in_the_folder() {
+fn a_metric_whose_name_begins_another_loses_no_point() {
     let (_keep, workspace) = workspace();
     let run = Run::start(&Task::silent(), &workspace, "anna", &json!({}), &options(&workspace, "")).unwrap();
     run.metrics(0, &[("loss", 1.0)]);
@@ -460,7 +460,7 @@ fn a_name_that_begins_another_costs_no_point_in_the_folder() {
 }
 
 #[test]
-fn a_cursor_that_is_lost_doubles_nothing_however_long_the_run() {
+fn a_lost_cursor_duplicates_nothing() {
     let (_keep, workspace) = workspace();
     let run = Run::start(&Task::silent(), &workspace, "anna", &json!({}), &options(&workspace, "")).unwrap();
     train(&run, &workspace, 0..2000);
@@ -475,7 +475,7 @@ fn a_cursor_that_is_lost_doubles_nothing_however_long_the_run() {
 }
 
 #[test]
-fn an_address_with_a_slip_in_it_is_not_remembered() {
+fn a_mistyped_address_is_not_remembered() {
     let (_keep, workspace) = workspace();
     let run = Run::start(&Task::silent(), &workspace, "anna", &json!({}), &options(&workspace, "")).unwrap();
     run.finish("done", &json!({}));
@@ -484,5 +484,5 @@ fn an_address_with_a_slip_in_it_is_not_remembered() {
     let wrong = place(&workspace, &format!("http://{nobody}"));
     let done = track::sync(&Task::silent(), &workspace, &[], Some(&wrong), "", &|_| Ok(None)).unwrap();
     assert!(done[0].error.is_some());
-    assert!(sync(&workspace), "only the place that took the run is asked again");
+    assert!(sync(&workspace), "only the destination that accepted the run is asked again");
 }

@@ -1,5 +1,5 @@
-//! MLflow itself: what a training recorded is what its server's API and its file store say, point for point and byte for byte; also
-//! after the server was killed. Needs a Python with mlflow (tests/support/python_with_torch.py), else the tests skip themselves.
+//! MLflow itself: its server's API and its file store return what a training recorded, point for point and byte for byte; also
+//! after the server was killed. Without a Python with mlflow (tests/support/python_with_torch.py) the tests skip themselves.
 
 use crate::support::{self, python};
 use rvc_run::files::{self, Workspace};
@@ -127,7 +127,7 @@ fn number(value: &Value) -> String {
     value.as_f64().map_or_else(|| value.to_string(), |x| format!("{:x}", x.to_bits()))
 }
 
-/// The SHA-256 of every artefact that the log names, as the files are now.
+/// The SHA-256 of every artefact that the log names, from the present files.
 fn artifacts_of(log: &Path, workspace: &Path) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     for line in files::read_text(log).unwrap().lines() {
@@ -142,7 +142,7 @@ fn artifacts_of(log: &Path, workspace: &Path) -> BTreeMap<String, String> {
 
 fn artifacts_in(run: &Value) -> BTreeMap<String, String> {
     let all = run["artifacts"].as_object().unwrap().iter();
-    // images/ holds the pictures again, under the names by which MLflow's page shows them by step.
+    // images/ holds the pictures again, under the names that MLflow's page uses to show them by step.
     all.filter(|(to, _)| !to.starts_with("images/"))
         .map(|(to, sha)| (to.clone(), sha.as_str().unwrap().into()))
         .collect()
@@ -151,7 +151,7 @@ fn artifacts_in(run: &Value) -> BTreeMap<String, String> {
 fn rvc_run(workspace: &Path, arguments: &[&str]) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rvc-run"));
     command.args(["--threads", "1", "--workspace"]).arg(workspace).args(arguments).stdin(Stdio::null());
-    // What the user has set must not decide where the tests record.
+    // The user's settings must not decide where the tests record.
     for name in ["MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "RVC_RUN_ASSETS"] {
         command.env_remove(name);
     }
@@ -188,7 +188,7 @@ fn compare(runs: &[Value], log: &Path, workspace: &Path, where_: &str) {
 
 #[test]
 #[ignore = "slow: MLflow starts for a minute"]
-fn a_training_is_in_the_server_and_in_the_file_store_as_it_is_in_its_log() {
+fn the_server_and_the_file_store_have_the_training_of_the_log() {
     let Some(python) = python::with_mlflow() else { return };
     let folder = tempfile::tempdir().unwrap();
     let workspace = folder.path().join("workspace");
@@ -196,7 +196,7 @@ fn a_training_is_in_the_server_and_in_the_file_store_as_it_is_in_its_log() {
     support::speech::write_wav(&workspace.join("data/anna/a.wav"), &support::speech::voice_like(8.0, 150.0), 32000);
     let server = Server::new(&python, folder.path());
     train(&workspace, &["--epochs", "1", "--tracking-uri", &server.url()]);
-    // Going on is the same run, with the params of its start.
+    // A resumed training is the same run, with the params of its start.
     train(&workspace, &["--epochs", "2", "--tracking-uri", &server.url()]);
     let log = only_log(&workspace);
     let points = points_of(&log);
@@ -230,7 +230,7 @@ fn a_training_is_in_the_server_and_in_the_file_store_as_it_is_in_its_log() {
     rvc_run(&workspace, &["--tracking-uri", mlruns.to_str().unwrap(), "track", "sync"]);
     compare(&dump(&python, &format!("file://{}", mlruns.display())), &log, &workspace, "the file store");
 
-    // A sweep and its trial, which stands below it.
+    // A sweep and its trial, nested in it.
     let place = Place::parse(&server.url(), &Workspace::new(&workspace), &|_| None).unwrap();
     let mut options = Options { mlflow: place, ..Options::default() };
     let start = |name: &str, options: &Options| {
@@ -248,7 +248,7 @@ fn a_training_is_in_the_server_and_in_the_file_store_as_it_is_in_its_log() {
     let named = |name: &str| runs.iter().find(|run| run["tags"]["rvc_run.run"] == name).unwrap();
     assert_eq!(named(&trial_name)["tags"]["mlflow.parentRunId"], named(&sweep_name)["id"]);
 
-    // MLflow finds the artefacts where the workspace is moved to.
+    // MLflow finds the artefacts in the place to which the workspace was moved.
     let moved = folder.path().join("moved here");
     std::fs::rename(&workspace, &moved).unwrap();
     rvc_run(&moved, &["track", "sync"]);
@@ -275,7 +275,7 @@ fn a_server_that_is_killed_and_started_again_has_every_point_once() {
         }
     };
     measure(0..700);
-    // Killed while it is being told, more than once.
+    // Killed during delivery, more than once.
     for round in 1..=2 {
         std::thread::sleep(Duration::from_millis(3300));
         server.kill();

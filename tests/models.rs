@@ -229,7 +229,7 @@ fn check_train_forward(golden: &Golden, g: &Synthesizer, b: &Batch, seed: i64) {
     }
 }
 
-/// Statistics are printed with 9 digits; the tensors behind them may differ by a few 1e-6 of their largest value.
+/// Statistics are printed with 9 digits; the underlying tensors may differ by a few 1e-6 of their largest value.
 fn check_stats(golden: &Golden, pointer: &str, tensor: &Tensor) {
     let x = tensor.to_kind(Kind::Double);
     let absmax = golden.number(&format!("{pointer}/absmax"));
@@ -448,7 +448,7 @@ fn the_random_stream_is_the_references() {
     golden.check("6_randint_100", &Tensor::randint(100, [6], cpu(Kind::Int64)));
 }
 
-// --- Promises of our own ---------------------------------------------------------------------------------------------
+// --- Our own guarantees ---------------------------------------------------------------------------------------------
 
 fn tiny() -> SynthesizerConfig {
     SynthesizerConfig::from_config(&Config { preset: "tiny".into(), segment_size: 3200, ..Config::default() })
@@ -479,7 +479,7 @@ fn the_same_seed_gives_the_same_networks_and_another_seed_others() {
 }
 
 #[test]
-fn a_new_flow_changes_nothing_but_the_order_of_channels() {
+fn a_new_flow_only_reverses_the_channels() {
     let g = Synthesizer::new(&tiny(), Device::Cpu, 7).unwrap();
     let z = fill("", "z", &[1, 32, 9], 1.0, 0.0);
     let mask = Tensor::ones([1, 1, 9], (Kind::Float, Device::Cpu));
@@ -505,7 +505,7 @@ fn every_parameter_receives_a_gradient_and_a_frozen_discriminator_none() {
     support::one_thread();
     let g = Synthesizer::new(&tiny(), Device::Cpu, 7).unwrap();
     let d = Discriminator::new(&tiny(), Device::Cpu, 7).unwrap();
-    // The flow's last convolutions start at zero and would let nothing through.
+    // The flow's last convolutions start at zero and would block every gradient.
     support::fill_params("", g.params().iter());
     let out = drawn(0, || g.forward(&tiny_batch(20)));
     let scores = |d: &Discriminator| d.computed().forward(&out.y_hat).scores;
@@ -548,7 +548,7 @@ fn a_computed_discriminator_gives_the_same_scores_and_gradients() {
 }
 
 #[test]
-fn weights_that_do_not_fit_are_refused_whole_and_named() {
+fn weights_that_do_not_fit_are_refused_and_named() {
     let d = Discriminator::new(&tiny(), Device::Cpu, 7).unwrap();
     let before: Vec<Tensor> = d.params().iter().map(|(_, t)| t.detach().copy()).collect();
     let mut given: Vec<(String, Tensor)> =
@@ -592,7 +592,7 @@ fn slices_are_the_columns_from_their_start() {
 }
 
 #[test]
-fn clips_shorter_than_the_window_are_an_error_that_says_so() {
+fn clips_shorter_than_the_window_give_a_clear_error() {
     let g = Synthesizer::new(&tiny(), Device::Cpu, 7).unwrap();
     let error = rvc_run::nn::guard(|| drawn(0, || g.forward(&tiny_batch(6)))).err().unwrap();
     assert!(error.message().contains("a window of 8 columns does not fit into 6 columns"), "{error}");

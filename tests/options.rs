@@ -1,9 +1,9 @@
-//! What a user may ask of the clips beyond RVC's rule: how they are cut, how loud they are, without noise, without what is no
-//! voice; and that a change of any of these does again what it must and nothing else.
+//! The clip options beyond RVC's rule: cutting, loudness, noise suppression, voice detection;
+//! and that a change of any of these reruns exactly the stages that depend on it.
 //!
 //! The speech is the quickstart's; noise, tones and music are made here.
 
-#![allow(clippy::float_cmp, reason = "what an option must leave alone is equal to the bit")]
+#![allow(clippy::float_cmp, reason = "samples that an option must not change are equal to the bit")]
 
 use crate::support::speech::voice_like;
 use rvc_run::assets::Store;
@@ -65,14 +65,14 @@ fn power(samples: &[f32]) -> f64 {
     samples.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>() / samples.len() as f64
 }
 
-/// `clean` with white noise so much below it.
+/// `clean` with white noise at this SNR.
 fn noisy(clean: &Audio, snr_db: f64, seed: u32) -> Audio {
     let noise = noise(clean.samples.len(), seed);
     let gain = (power(&clean.samples) / power(&noise) / 10f64.powf(snr_db / 10.0)).sqrt() as f32;
     sound(clean.samples.iter().zip(&noise).map(|(x, n)| x + gain * n).collect(), clean.sample_rate)
 }
 
-/// How far `made` is from `clean`, in dB below it.
+/// The difference between `made` and `clean`, in dB below `clean`.
 fn snr_db(clean: &Audio, made: &Audio) -> f64 {
     let rest: Vec<f32> = clean.samples.iter().zip(&made.samples).map(|(a, b)| a - b).collect();
     10.0 * (power(&clean.samples) / power(&rest)).log10()
@@ -131,7 +131,7 @@ fn the_peak_between_samples_is_found() {
 }
 
 #[test]
-fn ffmpeg_reads_the_loudness_that_was_asked_for() {
+fn ffmpeg_measures_the_requested_loudness() {
     let folder = tempfile::tempdir().unwrap();
     for (name, audio) in
         [("tone", sound(sine(997.0, 0.5, 5.0, RATE), RATE)), ("speech", speech("anna", 1).at_rate(RATE))]
@@ -152,34 +152,34 @@ fn ffmpeg_reads_the_loudness_that_was_asked_for() {
         println!("{name}: ffmpeg {} LUFS, true peak {} dB", value("I:"), value("Peak:"));
         assert!((value("I:") + 23.0).abs() <= METER_LU, "{summary}");
         let own = db(loudness::true_peak(&levelled.samples, RATE));
-        // ffmpeg interpolates otherwise and prints one digit.
+        // ffmpeg interpolates differently and prints one digit.
         assert!((value("Peak:") - own).abs() < 0.3, "{own} dB, but {summary}");
     }
 }
 
 #[test]
-fn recordings_of_any_loudness_meet_and_keep_their_own_ups_and_downs() {
+fn recordings_of_any_loudness_are_matched_and_keep_their_dynamics() {
     let settings = config(|c| (c.normalization, c.target_lufs) = (Normalization::Lufs, -23.0));
     let (first, second) = (speech("anna", 1), speech("anna", 2));
     for gain in [1.0, 0.2] {
-        let chunks = cut(&scaled(&first, gain), &settings).chunks;
-        let all: Vec<f32> = chunks.iter().flat_map(|chunk| chunk.gt.clone()).collect();
+        let clips = cut(&scaled(&first, gain), &settings).clips;
+        let all: Vec<f32> = clips.iter().flat_map(|clip| clip.gt.clone()).collect();
         let lufs = loudness::integrated(&all, RATE).unwrap();
-        // Pauses at the ends of pieces are cut away, and chunks overlap: not quite the recording that was measured.
+        // Pauses at the ends of slices are cut away, and clips overlap: not quite the recording that was measured.
         assert!((lufs + 23.0).abs() < 0.5, "{lufs} LUFS at a gain of {gain}");
-        assert!(chunks.iter().all(|chunk| chunk.held_db == 0.0));
+        assert!(clips.iter().all(|clip| clip.held_db == 0.0));
     }
-    // Half of a recording at a tenth of the level: still a tenth after it.
+    // Half of a recording at a tenth of the level: still a tenth afterwards.
     let quiet = scaled(&second, 0.1);
     let both = sound([first.samples, quiet.samples].concat(), 22050);
     let whole = config(|c| (c.normalization, c.slicing) = (Normalization::Lufs, Slicing::None));
     let as_is = Config { normalization: Normalization::None, ..whole.clone() };
     let (levelled, own) = (cut(&both, &whole), cut(&both, &as_is));
-    let ratio = |i: usize| f64::from(levelled.chunks[0].gt[i] / own.chunks[0].gt[i]);
-    let loud = (0..RATE as usize).max_by(|a, b| own.chunks[0].gt[*a].total_cmp(&own.chunks[0].gt[*b])).unwrap();
-    let end = own.chunks[0].gt.len();
+    let ratio = |i: usize| f64::from(levelled.clips[0].gt[i] / own.clips[0].gt[i]);
+    let loud = (0..RATE as usize).max_by(|a, b| own.clips[0].gt[*a].total_cmp(&own.clips[0].gt[*b])).unwrap();
+    let end = own.clips[0].gt.len();
     let soft =
-        (end - 4 * RATE as usize..end).max_by(|a, b| own.chunks[0].gt[*a].total_cmp(&own.chunks[0].gt[*b])).unwrap();
+        (end - 4 * RATE as usize..end).max_by(|a, b| own.clips[0].gt[*a].total_cmp(&own.clips[0].gt[*b])).unwrap();
     assert!((ratio(loud) / ratio(soft) - 1.0).abs() < 1e-5, "{} and {}", ratio(loud), ratio(soft));
 }
 
@@ -189,27 +189,27 @@ fn a_click_is_kept_below_full_scale_and_only_its_clip_is_quieter() {
     audio.samples[RATE as usize] = 0.2;
     let settings =
         config(|c| (c.normalization, c.slicing, c.slice_seconds) = (Normalization::Lufs, Slicing::Fixed, 2.0));
-    let chunks = cut(&audio, &settings).chunks;
-    let held: Vec<bool> = chunks.iter().map(|chunk| chunk.held_db > 0.0).collect();
+    let clips = cut(&audio, &settings).clips;
+    let held: Vec<bool> = clips.iter().map(|clip| clip.held_db > 0.0).collect();
     assert_eq!(held.iter().filter(|held| **held).count(), 1, "{held:?}");
-    for chunk in &chunks {
-        let dbtp = db(loudness::true_peak(&chunk.gt, RATE));
+    for clip in &clips {
+        let dbtp = db(loudness::true_peak(&clip.gt, RATE));
         assert!(dbtp < -1.0 + 1e-3, "{dbtp} dB");
     }
-    assert!(chunks[0].held_db > 3.0, "{}", chunks[0].held_db);
+    assert!(clips[0].held_db > 3.0, "{}", clips[0].held_db);
 }
 
 #[test]
-fn peaks_come_to_the_target_and_none_changes_nothing() {
+fn peaks_reach_the_target_and_none_changes_nothing() {
     let audio = speech("ben", 1).at_rate(RATE);
     let to_peak = config(|c| (c.normalization, c.target_peak_dbfs) = (Normalization::Peak, -6.0));
-    for chunk in cut(&audio, &to_peak).chunks {
-        assert!((db(peak(&chunk.gt)) + 6.0).abs() < 1e-4, "{} dB", db(peak(&chunk.gt)));
+    for clip in cut(&audio, &to_peak).clips {
+        assert!((db(peak(&clip.gt)) + 6.0).abs() < 1e-4, "{} dB", db(peak(&clip.gt)));
     }
     let filtered = filter::highpass(&audio.samples, RATE);
-    for chunk in cut(&audio, &config(|c| c.normalization = Normalization::None)).chunks {
-        let there = &filtered[chunk.start..chunk.start + chunk.gt.len()];
-        assert!(chunk.gt.iter().zip(there).all(|(x, y)| *x == *y as f32));
+    for clip in cut(&audio, &config(|c| c.normalization = Normalization::None)).clips {
+        let there = &filtered[clip.start..clip.start + clip.gt.len()];
+        assert!(clip.gt.iter().zip(there).all(|(x, y)| *x == *y as f32));
     }
 }
 
@@ -220,26 +220,26 @@ fn silence_stays_silence_at_any_level() {
         let settings = config(|c| c.normalization = how);
         assert_eq!(normalize::normalize(&silent, &settings), silent, "{how}");
         let cut = cut(&silent, &settings);
-        assert!(cut.chunks.is_empty() && cut.dropped[0].reason == Reason::Silent, "{how}: {:?}", cut.dropped);
+        assert!(cut.clips.is_empty() && cut.dropped[0].reason == Reason::Silent, "{how}: {:?}", cut.dropped);
     }
 }
 
 #[test]
 fn a_recording_too_quiet_for_a_loudness_is_left_out_as_silent() {
-    // Peaks of -77 dB: over what RVC's rule takes for silence, and below -70 LUFS.
+    // Peaks of -77 dB: above RVC's limit for silence, and below -70 LUFS.
     let audio = scaled(&speech("anna", 1), 0.0002);
     let by = |how: Normalization| cut(&audio, &config(|c| (c.slicing, c.normalization) = (Slicing::None, how)));
-    assert_eq!(by(Normalization::Rvc).chunks.len(), 1);
+    assert_eq!(by(Normalization::Rvc).clips.len(), 1);
     let by_loudness = by(Normalization::Lufs);
-    assert!(by_loudness.chunks.is_empty());
+    assert!(by_loudness.clips.is_empty());
     assert_eq!(by_loudness.dropped[0].reason, Reason::Silent);
 }
 
 // ---- noise
 
 #[test]
-fn noise_is_taken_out_of_speech() {
-    // Measured: 0 dB becomes 9.3 to 10.9, 10 becomes 15.3 to 16.5. What is left of the gain allows for another machine's rounding.
+fn noise_is_removed_from_speech() {
+    // Measured: 0 dB becomes 9.3 to 10.9, 10 becomes 15.3 to 16.5. The margin allows for another machine's rounding.
     for (who, number) in [("anna", 1), ("ben", 2)] {
         let clean = speech(who, number).at_rate(48000);
         for (before, at_least) in [(0.0, 8.0), (10.0, 14.0)] {
@@ -294,7 +294,7 @@ fn a_broken_sample_breaks_only_its_own_clip() {
     let cut = cut(&audio, &settings);
     let reasons: Vec<Reason> = cut.dropped.iter().map(|dropped| dropped.reason).collect();
     assert_eq!(reasons, [Reason::NotFinite]);
-    assert!(cut.chunks.len() >= 4 && cut.chunks.iter().all(|chunk| chunk.gt.iter().all(|x| x.is_finite())));
+    assert!(cut.clips.len() >= 4 && cut.clips.iter().all(|clip| clip.gt.iter().all(|x| x.is_finite())));
 }
 
 #[test]
@@ -306,7 +306,7 @@ fn cancelling_ends_the_suppression() {
 // ---- voice
 
 fn voice_share(audio: &Audio) -> f64 {
-    Activity::new(&audio.samples, audio.sample_rate).whole()
+    Activity::new(&audio.samples, audio.sample_rate).total_share()
 }
 
 /// Three notes together, struck twice a second and fading.
@@ -333,7 +333,7 @@ fn rumble(n: usize) -> Vec<f32> {
 }
 
 #[test]
-fn speech_is_told_from_noise_music_and_silence_at_any_level() {
+fn speech_is_distinguished_from_noise_music_and_silence_at_any_level() {
     for gain in [1.0, 0.1, 0.01] {
         for who in ["anna", "ben"] {
             for number in if gain == 1.0 { 1..=6 } else { 1..=1 } {
@@ -361,7 +361,7 @@ fn speech_is_told_from_noise_music_and_silence_at_any_level() {
 }
 
 #[test]
-fn clips_without_voice_are_left_out_and_those_with_it_are_as_before() {
+fn clips_without_voice_are_left_out_and_the_others_unchanged() {
     // 4 s of noise at the level of speech, speech, 4 s of noise.
     let said = speech("ben", 1).at_rate(RATE);
     let between = |seed| noise(4 * RATE as usize, seed).into_iter().map(|x| 0.1 * x).collect::<Vec<f32>>();
@@ -371,16 +371,16 @@ fn clips_without_voice_are_left_out_and_those_with_it_are_as_before() {
     let (before, after) = (cut(&audio, &all), cut(&audio, &some));
     let dropped: Vec<f64> = after.dropped.iter().map(|dropped| dropped.start_seconds).collect();
     assert!(after.dropped.iter().all(|dropped| dropped.reason == Reason::NoVoice), "{:?}", after.dropped);
-    // The speech is from 4 to 11.8 s: chunk 5 (10 s) is mostly speech, chunk 6 (12 s) is noise.
+    // The speech is from 4 to 11.8 s: clip 5 (10 s) is mostly speech, clip 6 (12 s) is noise.
     assert_eq!(dropped, [0.0, 2.0, 12.0, 14.0]);
-    let kept: Vec<_> = before.chunks.into_iter().filter(|chunk| (2..6).contains(&chunk.index)).collect();
-    assert_eq!(after.chunks, kept);
+    let kept: Vec<_> = before.clips.into_iter().filter(|clip| (2..6).contains(&clip.index)).collect();
+    assert_eq!(after.clips, kept);
 }
 
 // ---- cutting
 
 #[test]
-fn fixed_slices_have_the_asked_length_and_overlap_and_the_rest_is_kept() {
+fn fixed_slices_have_the_set_length_and_overlap_and_the_rest_is_kept() {
     let audio = sound(noise(RATE as usize * 10 + 12345, 4), RATE);
     for (seconds, overlap) in [(3.0, 0.5), (2.3, 0.0), (3.7, 0.3), (10.0, 1.0)] {
         let settings = config(|c| {
@@ -391,13 +391,13 @@ fn fixed_slices_have_the_asked_length_and_overlap_and_the_rest_is_kept() {
         let (length, shared) =
             ((seconds * f64::from(RATE)).round() as usize, (overlap * f64::from(RATE)).round() as usize);
         assert!(cut.dropped.is_empty(), "{:?}", cut.dropped);
-        for (i, chunk) in cut.chunks.iter().enumerate() {
-            assert_eq!((chunk.index, chunk.start), (i, i * (length - shared)));
+        for (i, clip) in cut.clips.iter().enumerate() {
+            assert_eq!((clip.index, clip.start), (i, i * (length - shared)));
         }
-        let (last, full) = cut.chunks.split_last().unwrap();
-        assert!(full.iter().all(|chunk| chunk.gt.len() == length));
+        let (last, full) = cut.clips.split_last().unwrap();
+        assert!(full.iter().all(|clip| clip.gt.len() == length));
         assert_eq!(last.start + last.gt.len(), audio.samples.len(), "to the last sample");
-        assert!(last.gt.len() > shared && last.gt.len() <= length, "the rest is new, and not longer than a chunk");
+        assert!(last.gt.len() > shared && last.gt.len() <= length, "the rest is new, and not longer than a clip");
         assert_eq!(last.wav16.len(), (last.gt.len() * 16000).div_ceil(RATE as usize));
     }
 }
@@ -409,7 +409,7 @@ fn a_rest_below_the_shortest_clip_is_dropped_with_its_reason() {
         (c.slicing, c.slice_seconds, c.overlap_seconds, c.min_slice_seconds) = (Slicing::Fixed, 3.0, 0.0, 2.0);
     });
     let cut = cut(&audio, &settings);
-    assert_eq!(cut.chunks.len(), 2);
+    assert_eq!(cut.clips.len(), 2);
     assert_eq!(cut.dropped.len(), 1);
     let rest = &cut.dropped[0];
     assert_eq!((rest.reason, rest.start_seconds, rest.seconds), (Reason::TooShort, 6.0, 1.0));
@@ -419,12 +419,12 @@ fn a_rest_below_the_shortest_clip_is_dropped_with_its_reason() {
 fn without_slicing_a_recording_is_one_clip() {
     let audio = speech("anna", 1).at_rate(RATE);
     let cut = cut(&audio, &config(|c| c.slicing = Slicing::None));
-    assert_eq!(cut.chunks.len(), 1);
-    assert_eq!((cut.chunks[0].start, cut.chunks[0].gt.len()), (0, audio.samples.len()));
+    assert_eq!(cut.clips.len(), 1);
+    assert_eq!((cut.clips[0].start, cut.clips[0].gt.len()), (0, audio.samples.len()));
 }
 
 #[test]
-fn bounded_slices_are_within_their_bounds_and_lose_only_what_is_too_short() {
+fn bounded_slices_are_within_their_bounds_and_lose_only_short_rests() {
     // Pauses of 0.6 s every 3 s, and a steady part of 25 s that no silence ends.
     let mut samples = voice_like(30.0, 130.0);
     samples.extend(sine(300.0, 0.3, 25.0, RATE));
@@ -434,14 +434,14 @@ fn bounded_slices_are_within_their_bounds_and_lose_only_what_is_too_short() {
     for (shortest, longest) in [(3.0, 10.0), (1.5, 3.7), (4.0, 8.0)] {
         let settings = config(|c| (c.min_slice_seconds, c.slice_seconds) = (shortest, longest));
         let cut = cut(&audio, &settings);
-        let seconds: Vec<f64> = cut.chunks.iter().map(|chunk| chunk.gt.len() as f64 / f64::from(RATE)).collect();
+        let seconds: Vec<f64> = cut.clips.iter().map(|clip| clip.gt.len() as f64 / f64::from(RATE)).collect();
         println!("{shortest} to {longest} s: {seconds:.2?}, dropped {:?}", cut.dropped);
         assert!(seconds.len() > 7);
         assert!(seconds.iter().all(|s| (shortest..=longest).contains(s)), "{seconds:?}");
         assert!(cut.dropped.iter().all(|dropped| dropped.reason == Reason::TooShort && dropped.seconds < shortest));
         assert!(cut.dropped.iter().map(|dropped| dropped.seconds).sum::<f64>() < shortest, "{:?}", cut.dropped);
-        // Chunks of one slice overlap by as much as asked for, or a little more.
-        let overlaps = cut.chunks.windows(2).map(|pair| {
+        // Clips of one slice overlap by the requested amount, or a little more.
+        let overlaps = cut.clips.windows(2).map(|pair| {
             let end = pair[0].start + pair[0].gt.len();
             end as f64 / f64::from(RATE) - pair[1].start as f64 / f64::from(RATE)
         });
@@ -462,7 +462,7 @@ struct Room {
     task: Task,
 }
 
-/// A voice of as many recordings of speech, each of `seconds`.
+/// A voice with this many recordings of speech, each of `seconds`.
 fn room(recordings: u32, seconds: f64) -> Room {
     let folder = tempfile::tempdir().unwrap();
     let workspace = Workspace::new(folder.path().join("work"));
@@ -503,7 +503,7 @@ impl Room {
         prepare::slices(&self.task, &self.workspace, &self.cache(), "anna", Path::new("data/anna"), config).unwrap()
     }
 
-    /// What ran, and the digest of the training data that is there now.
+    /// The stages that ran, and the digest of the present training data.
     fn run(&self, config: &Config) -> (Done, String) {
         let models = Models::new(Store::new(&self.workspace));
         let mut clips = self.slices(config);
@@ -523,13 +523,13 @@ impl Room {
     }
 }
 
-/// A change of one setting, from which settings, what it runs, and whether the training data differ after it.
+/// A change of one setting, the settings before it, the stages it runs, and whether the training data differ after it.
 type Change = (&'static str, fn(&mut Config), fn(&mut Config), Done, bool);
 
 const RECORDINGS: usize = 2;
 /// Each recording of 2 s is one clip.
 const ALL: Done = (0, RECORDINGS, RECORDINGS, RECORDINGS);
-/// Cut again to the same samples: what is made of them is found.
+/// Cut again to the same samples: their later results are found in the cache.
 const CUT_AGAIN: Done = (0, RECORDINGS, 0, 0);
 
 const CHANGES: [Change; 19] = [
@@ -555,7 +555,7 @@ const CHANGES: [Change; 19] = [
 ];
 
 #[test]
-fn a_change_of_an_option_does_again_what_it_must_and_a_change_back_nothing() {
+fn a_changed_option_reruns_the_needed_stages_and_a_change_back_none() {
     let mut wrong = Vec::new();
     for (name, from, change, expected, differs) in CHANGES {
         let room = room(RECORDINGS as u32, 2.0);
@@ -571,20 +571,20 @@ fn a_change_of_an_option_does_again_what_it_must_and_a_change_back_nothing() {
         if (ran, again, back) != (expected, NOTHING, NOTHING) || (changed != root) != differs || root_again != root {
             wrong.push(format!("{name}: {ran:?}, then {again:?}, back {back:?}; data differ: {}", changed != root));
         }
-        assert_eq!(room.list(), list, "{name}: the list is what it was");
+        assert_eq!(room.list(), list, "{name}: the list is unchanged");
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]
-fn the_key_of_rvcs_slices_has_no_option_in_it() {
+fn the_key_of_rvcs_slices_contains_no_option() {
     let room = room(1, 3.0);
     room.run(&config(|_| {}));
     let stored = room.cache().stored().unwrap();
     let slices = stored.iter().find(|entry| entry.key.stage() == "slices").unwrap();
     let names: BTreeSet<&str> = slices.key.params().keys().map(String::as_str).collect();
     let expected = ["max_peak", "numbering", "overlap_seconds", "sample_rate", "slice_seconds"];
-    assert_eq!(names, BTreeSet::from(expected), "another name and all that users have cached is made again");
+    assert_eq!(names, BTreeSet::from(expected), "another name would invalidate everything that users have cached");
 }
 
 #[test]
@@ -603,7 +603,7 @@ fn explain_finds_the_slices_of_every_option() {
 }
 
 #[test]
-fn the_list_has_as_many_rows_of_silence_as_asked_for() {
+fn the_list_has_the_requested_number_of_silent_rows() {
     let room = room(1, 3.0);
     for (mute_clips, rows) in [(2, 2), (0, 0), (7, 7)] {
         room.run(&config(|c| c.mute_clips = mute_clips));
@@ -612,7 +612,7 @@ fn the_list_has_as_many_rows_of_silence_as_asked_for() {
 }
 
 #[test]
-fn the_report_names_what_was_left_out_and_what_is_not_trained_on() {
+fn the_report_names_clips_left_out_and_sound_not_trained_on() {
     let room = room(2, 6.0);
     room.record("noise.wav", &sound(noise(5 * 22050, 3).into_iter().map(|x| 0.1 * x).collect(), 22050));
     let long = [speech("anna", 3).samples, speech("anna", 4).samples].concat();
@@ -637,7 +637,7 @@ fn the_report_names_what_was_left_out_and_what_is_not_trained_on() {
 }
 
 #[test]
-fn clips_that_peaks_keep_quiet_are_told() {
+fn clips_limited_by_their_peaks_are_reported() {
     let room = room(1, 4.0);
     let mut clicked = scaled(&speech("anna", 2), 0.01);
     clicked.samples[22050] = 0.2;

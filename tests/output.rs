@@ -1,4 +1,4 @@
-//! What the program shows: text for a person, objects for a program, as much as was asked for; and its pages of recorded runs.
+//! The program's output: text for people, objects for programs, at the requested level; and its pages of recorded runs.
 
 use serde_json::Value;
 use std::path::Path;
@@ -31,7 +31,7 @@ impl Ended {
 impl Place {
     fn new() -> Self {
         let place = Self(tempfile::tempdir().unwrap());
-        std::fs::write(place.0.path().join("tell.rhai"), RECIPE).unwrap();
+        std::fs::write(place.0.path().join("report.rhai"), RECIPE).unwrap();
         place
     }
 
@@ -74,7 +74,7 @@ impl Place {
 
 #[test]
 fn results_go_to_standard_output_and_the_rest_to_standard_error() {
-    let ended = Place::new().run(&["tell.rhai"], None);
+    let ended = Place::new().run(&["report.rhai"], None);
     assert_eq!((ended.code, ended.out.as_str()), (0, "a result\n"));
     assert!(
         ended.err.contains("warning: a clip was lost") && ended.err.contains("1 warning, see above"),
@@ -86,7 +86,7 @@ fn results_go_to_standard_output_and_the_rest_to_standard_error() {
 
 #[test]
 fn json_is_an_object_a_line_and_ends_with_the_exit_code() {
-    let ended = Place::new().run(&["--json", "tell.rhai"], None);
+    let ended = Place::new().run(&["--json", "report.rhai"], None);
     assert_eq!((ended.code, ended.err.as_str()), (0, ""));
     let objects = ended.objects();
     let find = |event: &str| {
@@ -119,7 +119,7 @@ fn json_says_where_a_recipe_failed() {
 }
 
 #[test]
-fn json_tells_stages_with_their_progress() {
+fn json_reports_stages_with_their_progress() {
     let place = Place::new();
     place.add_recording();
     let objects = place.run(&["--json", "cut.rhai"], None).objects();
@@ -134,23 +134,23 @@ fn json_tells_stages_with_their_progress() {
 #[test]
 fn quiet_leaves_results_and_warnings_and_verbose_adds_details() {
     let place = Place::new();
-    let quiet = place.run(&["-q", "tell.rhai"], None);
+    let quiet = place.run(&["-q", "report.rhai"], None);
     assert_eq!(quiet.out, "a result\n");
     assert!(quiet.err.contains("a clip was lost") && !quiet.err.contains("debug"), "{}", quiet.err);
-    let verbose = place.run(&["-v", "tell.rhai"], None);
+    let verbose = place.run(&["-v", "report.rhai"], None);
     assert!(verbose.err.contains("debug rvc_run::track"), "{}", verbose.err);
-    assert_eq!(place.run(&["-v", "-q", "tell.rhai"], None).code, 2);
+    assert_eq!(place.run(&["-v", "-q", "report.rhai"], None).code, 2);
 }
 
 #[test]
-fn records_name_what_they_are_about_those_of_libraries_too() {
+fn log_records_name_their_subject_even_from_libraries() {
     let place = Place::new();
     place.add_recording();
     let ended = place.run(&["-vv", "cut.rhai"], None);
     let about = "(run cut.rhai, stage slicing, file data/anna/a.wav): ";
     let by = |target: &str| ended.err.lines().any(|line| line.starts_with(target) && line.contains(about));
     assert!(by("debug symphonia") || by("trace symphonia"), "{}", ended.err);
-    // Another place: here the slices are in the cache.
+    // Another folder: here the slices are in the cache.
     let place = Place::new();
     place.add_recording();
     let objects = place.run(&["--json", "cut.rhai"], Some("debug")).objects();
@@ -161,12 +161,12 @@ fn records_name_what_they_are_about_those_of_libraries_too() {
 }
 
 #[test]
-fn rust_log_is_respected_and_flags_go_first() {
+fn rust_log_is_respected_and_flags_take_precedence() {
     let place = Place::new();
-    assert!(place.run(&["tell.rhai"], Some("rvc_run=debug")).err.contains("debug rvc_run::track"));
-    let only_errors = place.run(&["tell.rhai"], Some("error"));
+    assert!(place.run(&["report.rhai"], Some("rvc_run=debug")).err.contains("debug rvc_run::track"));
+    let only_errors = place.run(&["report.rhai"], Some("error"));
     assert_eq!((only_errors.out.as_str(), only_errors.err.contains("a clip was lost")), ("a result\n", false));
-    assert!(!place.run(&["-q", "tell.rhai"], Some("debug")).err.contains("debug"));
+    assert!(!place.run(&["-q", "report.rhai"], Some("debug")).err.contains("debug"));
 }
 
 #[test]
@@ -174,7 +174,7 @@ fn runs_are_listed_reported_and_compared() {
     let place = Place::new();
     assert_eq!(place.run(&["track", "list"], None).out, "no run was recorded here\n");
     for _ in 0..2 {
-        assert_eq!(place.run(&["tell.rhai"], None).code, 0);
+        assert_eq!(place.run(&["report.rhai"], None).code, 0);
     }
     let listed = place.run(&["track", "list"], None).out;
     let rows: Vec<&str> = listed.lines().skip(2).collect();
@@ -204,22 +204,22 @@ fn runs_are_listed_reported_and_compared() {
 }
 
 #[test]
-fn tracking_goes_where_it_is_told_and_nowhere_else() {
+fn tracking_goes_only_to_the_given_destination() {
     let place = Place::new();
-    assert_eq!(place.run(&["tell.rhai", "--tracking-uri", "none"], None).code, 0);
+    assert_eq!(place.run(&["report.rhai", "--tracking-uri", "none"], None).code, 0);
     assert!(!place.path("tracking/mlruns").exists() && place.path("tracking/events").is_dir());
-    assert_eq!(place.run(&["tell.rhai", "--tracking-uri", "elsewhere", "--experiment", "tries"], None).code, 0);
+    assert_eq!(place.run(&["report.rhai", "--tracking-uri", "elsewhere", "--experiment", "tries"], None).code, 0);
     let metas = |folder: &Path| std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path().join("meta.yaml"));
     let texts: Vec<String> =
         metas(&place.path("elsewhere")).map(|meta| std::fs::read_to_string(meta).unwrap()).collect();
     assert!(texts.iter().any(|text| text.contains("'tries'")), "{texts:?}");
     assert!(!place.path("mlruns").exists(), "its mere presence changes MLflow's default");
-    let refused = place.run(&["tell.rhai", "--tracking-uri", "sqlite:///x.db"], None);
+    let refused = place.run(&["report.rhai", "--tracking-uri", "sqlite:///x.db"], None);
     assert_eq!(refused.code, 2);
     assert!(refused.err.contains("sqlite:"), "{}", refused.err);
 }
 
-/// Logs with every kind of damage, beside a good one: file name and content.
+/// Logs with every kind of damage, beside an intact one: file name and content.
 fn damaged_logs(good: &str) -> Vec<(&'static str, Vec<u8>)> {
     let edge = [
         r#"{"type":"start","time":1e300,"elapsed":1e308,"schema":1,"run":"x","name":"anna","params":{"epochs":9223372036854775807}}"#,
@@ -284,7 +284,7 @@ fn damaged_logs(good: &str) -> Vec<(&'static str, Vec<u8>)> {
 #[test]
 fn a_damaged_log_is_named_and_the_others_are_listed() {
     let place = Place::new();
-    assert_eq!(place.run(&["tell.rhai"], None).code, 0);
+    assert_eq!(place.run(&["report.rhai"], None).code, 0);
     let good = std::fs::read_to_string(place.only("tracking/events")).unwrap();
     let logs = damaged_logs(&good);
     for (name, bytes) in &logs {
@@ -309,9 +309,9 @@ fn a_damaged_log_is_named_and_the_others_are_listed() {
 }
 
 #[test]
-fn a_log_that_cannot_be_read_costs_no_other_its_line() {
+fn an_unreadable_log_does_not_hide_the_others() {
     let place = Place::new();
-    assert_eq!(place.run(&["tell.rhai"], None).code, 0);
+    assert_eq!(place.run(&["report.rhai"], None).code, 0);
     // A link to nothing cannot be read by root either.
     #[cfg(unix)]
     std::os::unix::fs::symlink("nowhere", place.path("tracking/events/20261130-010000-000-anna-0001.jsonl")).unwrap();
@@ -323,7 +323,7 @@ fn a_log_that_cannot_be_read_costs_no_other_its_line() {
 }
 
 #[test]
-fn text_that_steers_a_terminal_is_shown_and_not_obeyed() {
+fn terminal_control_characters_are_escaped() {
     let place = Place::new();
     let recipe =
         "//! Prints.\nprint(\"a\\x1b[31mb\\r\"); system::warn(\"c\\x1b]0;title\\x07d\"); throw \"e\\x1b[2Jf\";\n";
@@ -368,8 +368,8 @@ fn the_first_line_shows_what_differs_from_the_defaults() {
         assert_eq!((ended.code, ended.err.lines().next()), (0, Some(line)), "{}", ended.err);
     }
     assert_eq!(place.run(&["-q", "train.rhai", "anna", "--epochs", "5"], None).err, "");
-    // Only a recipe that can be told something has settings.
-    assert!(!place.run(&["tell.rhai"], None).err.contains("defaults"));
+    // Only a recipe with parameters has settings.
+    assert!(!place.run(&["report.rhai"], None).err.contains("defaults"));
     std::fs::write(
         place.path("one.rhai"),
         "//! One.\nconst PARAMS = [#{ name: \"voice\", positional: true }];\nlet p = args(PARAMS);\n",

@@ -13,7 +13,7 @@ use rvc_run::torchfile::{self, Value};
 use std::path::{Path, PathBuf};
 use tch::{Device, Tensor};
 
-/// What a clip's numbers may differ by when others are in its batch: the order of additions inside libtorch.
+/// How much a clip's numbers may differ when others are in its batch: the order of additions inside libtorch.
 const BATCH_TOLERANCE: f64 = 1e-5;
 /// The same in cents of f0, after a mean over nine pitches.
 const BATCH_CENTS: f64 = 0.01;
@@ -40,7 +40,7 @@ fn extract(extractor: &f0::Extractor, clips: &[Vec<f32>]) -> Vec<Vec<f64>> {
     extractor.extract(&task, "f0", clips, Vec::len, |clip| Ok(clip.clone()), |_, f0| f0).unwrap()
 }
 
-/// What opening a method says to a file made by `make`.
+/// The error of opening a method with a file made by `make`.
 fn refusal(method: &str, asset: &str, make: impl FnOnce(&Path)) -> rvc_run::Error {
     let (folder, path) = room(asset);
     make(&path);
@@ -96,7 +96,7 @@ fn decode_input() -> Vec<f32> {
 }
 
 #[test]
-fn crepes_decoding_follows_the_likeliest_path_as_torchcrepe_does() {
+fn crepes_decoding_follows_the_most_likely_path_as_torchcrepe_does() {
     let golden = Golden::open_own("crepe");
     let f0 = f0::crepe::decode(&decode_input(), f0::crepe::THRESHOLD);
     let expected = golden.tensor("decode.f0");
@@ -107,7 +107,7 @@ fn crepes_decoding_follows_the_likeliest_path_as_torchcrepe_does() {
 }
 
 #[test]
-fn crepe_takes_clips_of_any_length_and_each_frame_comes_out_alone() {
+fn crepe_accepts_clips_of_any_length_and_each_frame_is_independent() {
     let (folder, path) = room("crepe_tiny.pth");
     write_crepe(&path, "crepe_tiny");
     let extractor = f0::Extractor::open("crepe-tiny", &setup(folder.path())).unwrap();
@@ -195,7 +195,7 @@ fn fcpe_gives_torchfcpes_numbers() {
 }
 
 #[test]
-fn fcpe_gives_a_clip_the_same_confidence_in_any_company() {
+fn fcpe_gives_a_clip_the_same_confidence_in_any_batch() {
     let (folder, fcpe) = load_fcpe();
     let wave = audio(&Golden::open_own("fcpe"));
     let clips = [&wave[..], &wave[..433], &wave[500..4000], &wave[..5599]];
@@ -218,7 +218,7 @@ fn fcpe_gives_a_clip_the_same_confidence_in_any_company() {
 }
 
 #[test]
-fn fcpes_decoding_counts_the_outermost_pitch_again_and_knows_silence() {
+fn fcpes_decoding_repeats_the_outermost_pitch_and_handles_silence() {
     let cents: Vec<f32> = (0..360).map(|k| 2000.0 + 20.0 * k as f32).collect();
     let mut confidence = vec![0.0f32; 4 * 360];
     confidence[0] = 1.0;
@@ -232,7 +232,7 @@ fn fcpes_decoding_counts_the_outermost_pitch_again_and_knows_silence() {
     assert!((f0[0] - first).abs() < 1e-9, "{} is not {first}", f0[0]);
     assert!(f0[1] == 0.0, "the threshold itself is unvoiced");
     assert!((f0[2] - 10.0 * (5600.0f64 / 1200.0).exp2()).abs() < 1e-9);
-    assert!(f0[3].is_nan(), "what is not a number is not taken for silence");
+    assert!(f0[3].is_nan(), "NaN does not count as silence");
 }
 
 #[test]
@@ -259,7 +259,7 @@ fn an_fcpe_with_attention_is_refused_by_name() {
 }
 
 #[test]
-fn a_bare_state_dict_is_no_fcpe_checkpoint() {
+fn a_bare_state_dict_is_not_an_fcpe_checkpoint() {
     let error = refusal("fcpe", "fcpe.pt", |path| weights::write(path, fcpe_tensors()));
     assert_eq!(error.kind(), Kind::CheckpointMismatch);
     assert!(error.message().contains("it has no setting config_dict.mel.sr"), "{error}");

@@ -1,4 +1,4 @@
-//! From recordings to training data: what is made, what is reused, what is refused, counted.
+//! From recordings to training data: results, reuse, refusals, all counted.
 
 mod foreign;
 mod kill;

@@ -1,4 +1,4 @@
-//! The whole flow on the field's pretrained files: full-size synthetic ones in their own containers, on the quickstart speech.
+//! The whole flow with the common pretrained files: full-size synthetic ones in their own formats, on the quickstart's speech.
 
 use crate::support::pretrained;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ const RMVPE: &str = "rmvpe.pt";
 const G: &str = "pretrained_v2/f0G40k.pth";
 const D: &str = "pretrained_v2/f0D40k.pth";
 
-/// A workspace with the four files that train_voice asks for, and a recording of the quickstart.
+/// A workspace with the four files that train_voice needs, and a recording of the quickstart.
 struct Workspace(tempfile::TempDir);
 
 fn checkout(path: &str) -> PathBuf {
@@ -40,18 +40,18 @@ impl Workspace {
         let recipe = checkout("recipes/train_voice.rhai");
         let mut command = Command::new(assert_cmd::cargo::cargo_bin!("rvc-run"));
         command.arg("--workspace").arg(self.0.path()).arg(recipe).args(["anna", "--epochs", "1"]);
-        // Steps are few and short: what is shown here is that the files are used.
+        // Few, short steps: this test only shows that the files are used.
         command.args(["--batch-size", "8", "--segment-size", "3200"]).args(more).output().unwrap()
     }
 
-    /// Trains, which must fail with this code and name this file, before anything was begun.
+    /// Trains, which must fail with this code and name this file, before any work.
     #[track_caller]
     fn refused(&self, code: &str, file: &str, more: &[&str]) {
         let output = self.train(more);
         let text = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{text}");
         assert!(text.contains(&format!("error[{code}]")) && text.contains(file), "{code} {file}: {text}");
-        assert!(!self.0.path().join("logs").exists(), "{file}: nothing was begun");
+        assert!(!self.0.path().join("logs").exists(), "{file}: nothing was started");
     }
 }
 
@@ -63,7 +63,7 @@ fn train_voice_uses_all_four_files_and_refuses_each_wrong_one_before_any_work() 
     for name in names {
         let path = workspace.asset(name);
         let whole = std::fs::read(&path).unwrap();
-        // Not there: the command that gets it.
+        // A missing file: the command that fetches it.
         std::fs::remove_file(&path).unwrap();
         workspace.refused("asset.missing", &format!("rvc-run assets fetch {name}"), &[]);
         // Half of it, and one flipped bit in the weights.
@@ -98,7 +98,7 @@ fn train_voice_uses_all_four_files_and_refuses_each_wrong_one_before_any_work() 
     let metadata = std::fs::read_to_string(logs.join("cache_metadata.json")).unwrap();
     assert!(metadata.contains(&sha(RMVPE)), "the digest of rmvpe.pt is on record");
 
-    // Going on needs no base, but the clips' encoder.
+    // A resumed training needs no base, but the clips' encoder.
     std::fs::remove_file(workspace.asset(G)).unwrap();
     let output = workspace.train(&["--epochs", "1"]);
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
@@ -108,5 +108,5 @@ fn train_voice_uses_all_four_files_and_refuses_each_wrong_one_before_any_work() 
     let text = String::from_utf8_lossy(&other.stderr);
     assert_eq!(other.status.code(), Some(1), "{text}");
     assert!(text.contains("checkpoint.mismatch") && text.contains("mel-1"), "{text}");
-    assert!(std::fs::read(&feature).unwrap() == before, "refused before any work: the features are as they were");
+    assert!(std::fs::read(&feature).unwrap() == before, "refused before any work: the features are unchanged");
 }

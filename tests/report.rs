@@ -286,13 +286,13 @@ fn the_pitch_is_drawn_where_it_is_voiced() {
 }
 
 #[test]
-fn a_page_tells_the_whole_run() {
+fn a_page_describes_the_whole_run() {
     let (_keep, workspace) = workspace();
     realistic(&workspace, RUN, "anna", &json!({ "epochs": 20, "batch_size": 4, "gpu": false }), 20, 10);
     let path = report::write(&workspace, RUN).unwrap();
     assert_eq!(path, workspace.tracking().join("reports").join(format!("{RUN}.html")));
     let page = read(&path);
-    for told in [
+    for expected in [
         r#"<span class="status done">done</span>"#,
         "in 2 processes",
         "<dd>20</dd>",
@@ -316,12 +316,12 @@ fn a_page_tells_the_whole_run() {
         "is shown above",
         "grad_norm_g: not a finite number at step 66",
     ] {
-        assert!(page.contains(told), "{told:?} is not in the page");
+        assert!(page.contains(expected), "{expected:?} is not in the page");
     }
 }
 
 #[test]
-fn what_the_limits_of_a_recipe_found_stands_on_the_page_of_a_refused_run_too() {
+fn findings_are_on_the_page_of_a_refused_run_too() {
     let (_folder, workspace) = workspace();
     let finding = |severity: &str, gate: &str, message: &str| json!({ "severity": severity, "gate": gate, "message": message, "hint": "add recordings", "value": 42.0, "allowed": 300.0, "recordings": [] });
     let mut log = Log::started();
@@ -349,7 +349,7 @@ fn what_the_limits_of_a_recipe_found_stands_on_the_page_of_a_refused_run_too() {
 }
 
 #[test]
-fn a_page_needs_nothing_but_itself() {
+fn a_page_needs_no_other_file() {
     let (_keep, workspace) = workspace();
     realistic(&workspace, RUN, "anna", &json!({}), 10, 5);
     let page = page(&workspace);
@@ -360,7 +360,7 @@ fn a_page_needs_nothing_but_itself() {
         }
     }
     assert!(!page.contains("url(") && !page.contains("@import") && !page.contains("<link"));
-    // The browser is told to hold it to that, and to run this one script only.
+    // The policy enforces that in the browser, and allows only this one script.
     let script = page.rsplit_once("<script>").unwrap().1.split_once("</script>").unwrap().0;
     let digest = files::digest(script);
     let bytes: Vec<u8> = (0..32).map(|i| u8::from_str_radix(&digest[2 * i..2 * i + 2], 16).unwrap()).collect();
@@ -385,10 +385,10 @@ fn every_curve_is_drawn_without_a_script() {
         (&json!("loss_mel"), &json!("validation_loss_mel")),
         "side by side"
     );
-    assert!(!page.contains("NaN "), "no picture has a place that is no number");
+    assert!(!page.contains("NaN "), "no picture has a position that is not a number");
 }
 
-/// What must never reach a browser as it stands.
+/// Text that must never reach a browser unescaped.
 const HOSTILE: &str = r#"</script><script>alert(1)</script><img src=x onerror=alert(1)>"'&<!--"#;
 
 /// A log in which every text is hostile.
@@ -444,7 +444,7 @@ fn hostile_text_stays_text_in_both_pages() {
 }
 
 #[test]
-fn thinning_keeps_every_peak_and_tells_every_step_that_is_no_number() {
+fn thinning_keeps_every_peak_and_reports_every_step_that_is_not_finite() {
     let (_keep, workspace) = workspace();
     let mut log = Log::started();
     for step in 0..20_000 {
@@ -489,7 +489,7 @@ fn a_run_of_nothing_but_nan_still_gives_a_page() {
 }
 
 #[test]
-fn a_run_that_was_killed_says_so_and_one_that_goes_on_too() {
+fn a_killed_run_and_a_running_one_are_shown_as_such() {
     let (_keep, workspace) = workspace();
     let mut log = Log::started();
     log.metrics(1, &json!({ "loss_mel": 30.0 }));
@@ -541,7 +541,7 @@ fn torn_empty_and_headless_logs_give_honest_pages() {
 }
 
 #[test]
-fn values_at_the_edge_of_a_float_are_drawn_or_told() {
+fn values_at_the_edge_of_a_float_are_drawn_or_reported() {
     let (_keep, workspace) = workspace();
     let mut log = Log::started();
     for (step, value) in [1e308, -1e308, 0.0, 5e-324].into_iter().enumerate() {
@@ -578,11 +578,11 @@ fn time_does_not_count_the_pause_between_two_processes() {
 }
 
 #[test]
-fn a_metrics_line_says_the_same_however_it_is_written() {
+fn a_metrics_line_means_the_same_in_any_notation() {
     let (_keep, workspace) = workspace();
     let rest = r#""elapsed":2.5,"step":7,"metrics":{"a\u0062\n":1,"b":-2,"c":0.1,"d":"NaN","e":"-Infinity","f":18446744073709551615}}"#;
     let mut found = Vec::new();
-    // As this program writes it; as any other might; and one with a value that is none.
+    // As this program writes it; as any other might; and one with a value that is not a number.
     for text in [
         format!("{{\"type\":\"metrics\",\"time\":5.0,{rest}\n"),
         format!("{{ \"time\": 5.0, \"type\":\"metrics\",{rest}\n"),
@@ -623,7 +623,7 @@ fn sounds_are_in_the_page_as_wavs_that_every_browser_plays() {
 }
 
 #[test]
-fn sounds_that_are_gone_or_no_sounds_are_told() {
+fn missing_and_invalid_sounds_are_reported() {
     let (_keep, workspace) = workspace();
     files::write(&workspace.path("text.wav"), "no sound").unwrap();
     files::create_folder(&workspace.path("folder")).unwrap();
@@ -661,7 +661,7 @@ fn every_sample_can_be_heard_and_the_first_middle_and_last_at_once() {
 }
 
 #[test]
-fn of_too_many_samples_some_are_left_out_evenly_and_the_page_says_so() {
+fn too_many_samples_are_thinned_evenly_and_the_page_reports_it() {
     let (_keep, workspace) = workspace();
     let mut log = Log::started();
     samples(&mut log, &workspace, 1..=24, 10.0, 48_000);
@@ -745,7 +745,7 @@ fn sounds_outside_the_workspace_stay_outside_the_page() {
 }
 
 #[test]
-fn what_has_no_room_is_left_out_and_told() {
+fn sounds_without_room_are_left_out_and_reported() {
     let (_keep, workspace) = workspace();
     let mut log = Log::started();
     for key in ["a", "b", "c"] {
@@ -804,7 +804,7 @@ fn a_comparison_shows_what_differs_and_who_is_best() {
 }
 
 #[test]
-fn a_run_that_is_not_there_is_named() {
+fn a_missing_run_is_named() {
     let (_keep, workspace) = workspace();
     files::write(&workspace.path("tracking/secret.jsonl"), "{}").unwrap();
     for id in ["nobody", "../secret", "", "."] {
@@ -815,7 +815,7 @@ fn a_run_that_is_not_there_is_named() {
     assert!(!workspace.tracking().join("reports").exists());
 }
 
-/// The page as Chromium has it once its script has run; none, with a line, where there is no Chromium.
+/// The page as Chromium has it once its script has run; None, with a message, without Chromium.
 fn in_chromium(path: &Path) -> Option<String> {
     let Some(chromium) =
         ["chromium", "chromium-browser", "google-chrome"].iter().find_map(|name| which::which(name).ok())
@@ -848,7 +848,7 @@ fn the_pages_script_draws_every_chart_in_a_browser() {
     assert_eq!(dom.matches("class=\"over\"").count(), data["charts"].as_array().unwrap().len());
 }
 
-/// Recordings as a folder of a careless person: 40, of which six are of no use, and names of every kind.
+/// Recordings from a careless user: 40, six of them unusable, with names of every kind.
 fn careless() -> Value {
     let mut rows: Vec<Value> = (0..34)
         .map(|i| json!({ "name": format!("take_{i:02}.wav"), "sid": 0, "seconds": 61.5, "clips": 18, "kept_seconds": 60.1, "dropped": [], "reason": null }))
@@ -875,7 +875,7 @@ fn careless() -> Value {
 }
 
 #[test]
-fn recordings_with_a_problem_stand_first_with_the_reason() {
+fn recordings_with_a_problem_come_first_with_the_reason() {
     let (_keep, workspace) = workspace();
     let mut log = Log::started();
     log.event("dataset", &careless());
@@ -969,7 +969,7 @@ fn resumed() -> Log {
 }
 
 #[test]
-fn stages_of_a_resumed_run_are_added_up_and_told_once() {
+fn stages_of_a_resumed_run_are_summed_and_shown_once() {
     let (_keep, workspace) = workspace();
     resumed().save(&workspace, RUN);
     let page = page(&workspace);
@@ -1000,7 +1000,7 @@ fn stages_of_a_resumed_run_are_added_up_and_told_once() {
 }
 
 #[test]
-fn settings_that_changed_on_resume_are_told_with_their_epoch() {
+fn settings_that_changed_on_resume_are_shown_with_their_epoch() {
     let (_keep, workspace) = workspace();
     resumed().save(&workspace, RUN);
     let page = page(&workspace);
@@ -1088,13 +1088,13 @@ fn losses_that_measure_different_things_are_marked_with_the_reason() {
         assert!(!results.contains("<strong>"), "no run is the best: {results}");
         assert!(data(&page)["charts"][0]["title"].as_str().unwrap().ends_with("≠ not comparable"));
     }
-    // The weight of one loss is in that loss alone.
+    // The weight of one loss affects only that loss.
     let page = compared(&json!({ "segment_size": 6400, "sample_rate": 40_000, "preset": "tiny", "c_mel": 30.0 }));
     assert!(
         page.contains("loss_mel (≠) of these runs cannot be compared: its weight c_mel is 45.0 in A and 30.0 in B.")
     );
     assert!(page.contains("<th scope=\"col\" class=\"n\">last loss_kl</th>") && page.contains("last loss_mel ≠"));
-    // Settings that change how fast a training learns leave what is measured alone.
+    // Settings that change how fast a training learns do not change what is measured.
     let page = compared(
         &json!({ "segment_size": 6400, "sample_rate": 40_000, "preset": "tiny", "c_mel": 45.0, "learning_rate": 1e-3, "batch_size": 9 }),
     );
@@ -1117,11 +1117,11 @@ fn other_data_and_another_validation_set_are_reasons_too() {
 }
 
 #[test]
-fn the_page_the_list_and_the_console_say_the_same_times() {
+fn the_page_the_list_and_the_console_show_the_same_times() {
     let (_keep, workspace) = workspace();
     let mut log = resumed();
     log.line("finish", &json!({ "status": "done", "summary": {} }));
-    // What is stored after the end takes time of its own, which is no work on the run.
+    // Storing after the end takes time that does not count as work on the run.
     log.wait(500.0);
     log.line("artifact", &json!({ "path": "tracking/reports/x.html", "to": "x.html" }));
     log.event("stage", &json!({ "stage": "export", "seconds": 400.0, "done": 1, "summary": "" }));

@@ -1,6 +1,6 @@
 //! The retrieval index: FAISS files, search, blending, k-means, the stage that builds it; beside faiss itself if a Python has it.
 
-#![allow(clippy::float_cmp, reason = "these numbers are to be equal to the last bit")]
+#![allow(clippy::float_cmp, reason = "these numbers must be equal to the last bit")]
 
 use crate::support::{self, Golden, allocations, python};
 use rvc_run::Kind;
@@ -215,7 +215,7 @@ fn small_file() -> (tempfile::TempDir, PathBuf, Vec<u8>) {
     (folder, path, bytes)
 }
 
-/// What reading these bytes says.
+/// The error of reading these bytes.
 fn refusal(path: &Path, bytes: &[u8]) -> String {
     std::fs::write(path, bytes).unwrap();
     let error = Index::read(path).err().expect("no such file is accepted");
@@ -229,7 +229,7 @@ fn a_file_cut_off_anywhere_is_refused() {
     let (_folder, path, bytes) = small_file();
     for n in 0..bytes.len() {
         let message = refusal(&path, &bytes[..n]);
-        // The first bytes alone may be those of anything.
+        // The first bytes on their own may belong to any format.
         let named = ["cut off", "do not fit", "but a retrieval index (.index) is needed"];
         assert!(named.iter().any(|words| message.contains(words)), "{n}: {message}");
     }
@@ -237,14 +237,14 @@ fn a_file_cut_off_anywhere_is_refused() {
 }
 
 #[test]
-fn a_flipped_bit_is_refused_or_read_as_it_stands() {
+fn a_flipped_bit_is_refused_or_read_unchanged() {
     let (_folder, path, bytes) = small_file();
     let again = path.with_extension("again");
     let mut refused = 0;
     for bit in 0..bytes.len() * 8 {
         let mut altered = bytes.clone();
         altered[bit / 8] ^= 1 << (bit % 8);
-        // New files: file systems make sure of a replaced one before they go on, 2 ms each here.
+        // New files: file systems sync a replaced file first, 2 ms each here.
         files::remove(&path).unwrap();
         std::fs::write(&path, &altered).unwrap();
         let Ok(index) = Index::read(&path) else {
@@ -264,7 +264,7 @@ fn a_flipped_bit_is_refused_or_read_as_it_stands() {
 }
 
 #[test]
-fn every_lie_in_a_file_is_named_and_takes_no_memory() {
+fn every_wrong_number_in_a_file_is_named_and_takes_no_memory() {
     // Where things are in the small file: 24 bytes of centres begin at 98.
     let (_folder, path, bytes) = small_file();
     let lists = 98 + 2 * 3 * 4 + 9;
@@ -360,7 +360,7 @@ fn check_against_faiss(python: &PathBuf, index: &Index, path: &Path, dim: usize)
     index.write(&ours).unwrap();
     let [theirs, ours, source] =
         ["out.index", "ours.index", "in.index"].map(|name| std::fs::read(folder.join(name)).unwrap());
-    assert!(theirs == ours && ours == source, "the same bytes, whoever writes it");
+    assert!(theirs == ours && ours == source, "the same bytes, whichever program writes it");
 }
 
 #[test]
@@ -505,7 +505,7 @@ struct Room {
     folder: tempfile::TempDir,
     cache: Cache,
     task: Task,
-    told: Arc<Mutex<Vec<String>>>,
+    reported: Arc<Mutex<Vec<String>>>,
     config: Config,
 }
 
@@ -514,8 +514,8 @@ impl Room {
     fn new(clips: usize) -> Self {
         support::one_thread();
         let folder = tempfile::tempdir().unwrap();
-        let told = Arc::new(Mutex::new(Vec::new()));
-        let ear = told.clone();
+        let reported = Arc::new(Mutex::new(Vec::new()));
+        let ear = reported.clone();
         let task = Task::new(2, move |event| {
             if let Event::Warning(text) | Event::Begin { stage: text, .. } = event {
                 ear.lock().unwrap().push(text.clone());
@@ -523,7 +523,7 @@ impl Room {
         });
         let cache = Cache::open(folder.path().join("cache")).unwrap();
         let config = Config { version: "v1".into(), ..Config::default() };
-        let room = Self { folder, cache, task, told, config };
+        let room = Self { folder, cache, task, reported, config };
         (0..clips).for_each(|clip| room.clip(&format!("0_{clip}"), &rows(&format!("clip {clip}"), 60, 256)));
         room
     }
@@ -546,8 +546,8 @@ impl Room {
         paths.filter_map(|p| p.file_name()?.to_str().map(str::to_owned)).filter(|n| n.ends_with("index")).collect()
     }
 
-    fn told(&self) -> Vec<String> {
-        std::mem::take(&mut self.told.lock().unwrap())
+    fn reported(&self) -> Vec<String> {
+        std::mem::take(&mut self.reported.lock().unwrap())
     }
 }
 
@@ -569,9 +569,9 @@ fn a_prepared_voice_gets_its_index_under_rvcs_names() {
 fn an_index_is_built_again_only_when_features_or_settings_change() {
     let mut room = Room::new(2);
     let cached = |room: &Room, options: &Options| {
-        room.told();
+        room.reported();
         let built = room.build(options).unwrap();
-        assert_eq!(built.cached, !room.told().contains(&"index".to_owned()));
+        assert_eq!(built.cached, !room.reported().contains(&"index".to_owned()));
         built.cached
     };
     let usual = Options::default();
@@ -589,7 +589,7 @@ fn an_index_is_built_again_only_when_features_or_settings_change() {
 }
 
 #[test]
-fn an_older_index_of_ours_goes_and_one_of_somebody_else_stays() {
+fn our_older_index_is_replaced_and_a_foreign_one_stays() {
     let room = Room::new(2);
     room.build(&Options::default()).unwrap();
     let foreign = room.logs().join("added_IVF9_Flat_nprobe_1_anna_v1.index");
@@ -602,17 +602,17 @@ fn an_older_index_of_ours_goes_and_one_of_somebody_else_stays() {
     // Under a name that we need.
     let ours = room.logs().join(now[0]);
     files::write(&ours, "of RVC").unwrap();
-    room.told();
+    room.reported();
     room.build(&Options::default()).unwrap();
     assert_eq!(Index::read(&ours).unwrap().len(), 180);
     assert_eq!(std::fs::read(room.logs().join("replaced_1").join(now[0])).unwrap(), b"of RVC");
-    assert!(room.told().iter().any(|text| text.contains("not made by rvc-run")));
+    assert!(room.reported().iter().any(|text| text.contains("not made by rvc-run")));
 
     room.build(&Options { name: "applio".into(), ..Options::default() }).unwrap();
     assert_eq!(room.indices(), ["added_IVF9_Flat_nprobe_1_anna_v1.index", "anna.index"], "and back to Applio's name");
 }
 
-/// Whether RVC WebUI of July 2026 takes an index for the one of a model, by their names alone.
+/// Whether RVC WebUI of July 2026 takes an index for the one of a model, only by their names.
 fn pairs_in_webui(model: &str, index: &str) -> bool {
     let (model, index) = (model.to_lowercase(), index.trim_end_matches(".index").to_lowercase());
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
@@ -652,7 +652,7 @@ fn webui_finds_the_index_of_every_model_of_a_voice_also_after_it_was_built_again
         assert_eq!(found.len(), 1, "{model}: {names:?}");
         assert_eq!(Index::read(&room.logs().join(found[0])).unwrap().len(), 180);
     }
-    assert!(!room.told().iter().any(|text| text.contains("not made by")), "they are ours");
+    assert!(!room.reported().iter().any(|text| text.contains("not made by")), "they are ours");
     assert_eq!(retrieval::pair(&built.path, "anna", "ben_best").unwrap_err().kind(), Kind::ConfigValue);
     assert_eq!(retrieval::pair(&room.logs().join("anna.index"), "anna", "anna_best").unwrap(), None);
 }

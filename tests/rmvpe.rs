@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use tch::{Device, Tensor};
 
-/// What a clip's numbers may differ by when others are in its batch: the order of additions inside libtorch.
+/// How much a clip's numbers may differ when others are in its batch: the order of additions inside libtorch.
 const BATCH_TOLERANCE: f64 = 1e-5;
 
 struct Opened {
@@ -52,7 +52,7 @@ fn audio() -> Vec<f32> {
     Vec::<f32>::try_from(Golden::open("rmvpe").wave("audio")).unwrap()
 }
 
-/// The frames of the golden clip, alone and filled up for the network.
+/// The frames of the golden clip, as they are and padded for the network.
 fn frames_of(golden: &Golden) -> (i64, i64) {
     let frames = golden.tensor("mel").size()[2];
     (frames, (frames + 31) / 32 * 32)
@@ -108,7 +108,7 @@ fn decoding_gives_the_references_f0_to_the_last_digits() {
 }
 
 #[test]
-fn a_clip_has_the_same_salience_in_any_company() {
+fn a_clip_has_the_same_salience_in_any_batch() {
     let audio = sound(20_800);
     // All have 129 to 160 frames.
     let clips = [&audio[..], &audio[..20640], &audio[100..20600], &audio[319..]];
@@ -133,7 +133,7 @@ fn bfloat16_keeps_f0_within_a_cent_where_one_pitch_leads() {
     };
     let (wide, narrow) = (rows(&opened.rmvpe), rows(&opened.narrow));
     // The salience of weights by the fill rule is like noise: in a fifth of the frames two pitches far apart are closer than
-    // bfloat16 can tell (its salience differs by 0.0014, in one of a hundred by 0.007), and either may win.
+    // bfloat16 can resolve (its salience differs by 0.0014, in one of a hundred by 0.007), and either may win.
     let lead = |frame: &[f32]| {
         let mut sorted = frame.to_vec();
         sorted.sort_by(f32::total_cmp);
@@ -149,7 +149,7 @@ fn bfloat16_keeps_f0_within_a_cent_where_one_pitch_leads() {
 }
 
 #[test]
-fn extraction_gives_each_clip_what_it_has_alone() {
+fn extraction_gives_each_clip_its_own_result() {
     let audio = sound(20_800);
     // Two shapes, a clip that is too short to be mirrored at its ends, and one that is not sound.
     let mut clips: Vec<Vec<f32>> =
@@ -182,7 +182,7 @@ fn the_digest_names_version_file_and_number_format() {
     assert_eq!(opened.extractor.digest(), format!("rmvpe-1 {} fp32", opened.file_digest));
 }
 
-/// What opening rmvpe says to a folder whose assets/rmvpe.pt is made by `make`.
+/// The error of opening rmvpe in a folder whose assets/rmvpe.pt is made by `make`.
 fn refusal(make: impl FnOnce(&Path)) -> rvc_run::Error {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("assets/rmvpe.pt");
@@ -237,7 +237,7 @@ fn missing_and_foreign_tensors_are_named() {
 }
 
 #[test]
-fn salience_that_is_not_a_number_is_not_taken_for_silence() {
+fn a_salience_of_nan_does_not_count_as_silence() {
     let mut salience = vec![0.0; 720];
     salience[400] = f32::NAN;
     let f0 = f0::rmvpe::decode(&salience, 0.03);

@@ -20,20 +20,20 @@ use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex};
 
-/// A host in a temporary workspace, and what it said.
+/// A host in a temporary workspace, and its output.
 struct Stage {
     folder: tempfile::TempDir,
     host: Host,
     printed: Arc<(Mutex<Vec<String>>, Condvar)>,
-    told: Arc<Mutex<Vec<String>>>,
+    reported: Arc<Mutex<Vec<String>>>,
 }
 
 impl Stage {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let printed = Arc::new((Mutex::new(Vec::new()), Condvar::new()));
-        let told = Arc::new(Mutex::new(Vec::new()));
-        let (lines, events) = (printed.clone(), told.clone());
+        let reported = Arc::new(Mutex::new(Vec::new()));
+        let (lines, events) = (printed.clone(), reported.clone());
         let task = Task::new(1, move |event| {
             if let Event::Info(text) | Event::Warning(text) = event {
                 events.lock().unwrap().push(text.clone());
@@ -44,13 +44,13 @@ impl Stage {
             lines.1.notify_all();
         });
         let host = Host::new(Session::new(Workspace::new(folder.path()), task, output));
-        // This program is no rvc-run: jobs that examples start are.
+        // This test program is not rvc-run, but the jobs that examples start are.
         host.session.set_child(Child {
             program: Some(env!("CARGO_BIN_EXE_rvc-run").into()),
             flags: vec!["--tracking-uri=none".into(), format!("--workspace={}", folder.path().display())],
             ..Child::default()
         });
-        Self { folder, host, printed, told }
+        Self { folder, host, printed, reported }
     }
 
     /// Writes a file below the workspace.
@@ -65,7 +65,7 @@ impl Stage {
         self.folder.path().join(path).display().to_string()
     }
 
-    /// What is wrong with a script, rendered, with the workspace's path taken out.
+    /// The mistakes in a script, rendered, with the workspace's path taken out.
     fn check(&self, text: &str) -> Vec<String> {
         let source = self.source("recipes/test.rhai");
         let found = check::script(&self.host, &Natives::of(&self.host.engine), &source, text);
@@ -95,8 +95,8 @@ impl Stage {
         self.printed.0.lock().unwrap().clone()
     }
 
-    fn told(&self) -> Vec<String> {
-        self.told.lock().unwrap().clone()
+    fn reported(&self) -> Vec<String> {
+        self.reported.lock().unwrap().clone()
     }
 }
 
@@ -360,7 +360,7 @@ fn mistakes_in_imported_scripts_are_found_in_their_files() {
 }
 
 #[test]
-fn an_import_of_nothing_lists_where_it_was_looked_for() {
+fn an_unknown_import_lists_the_searched_places() {
     let found = staged(|stage| {
         stage.file("recipes/helper.rhai", "fn help() {}");
         stage.check("import \"hepler\" as h;\nimport \"stdlib/trianing\" as t;")
@@ -511,7 +511,7 @@ train_one(cfg);"#;
         (code, saved, std::fs::read_to_string(&events[0]).unwrap())
     });
     assert_eq!((code, saved), (CANCELLED, true));
-    // Behind it stands only where the report went.
+    // Only the path of the report follows it.
     let endings: Vec<&str> = record.lines().filter(|line| line.contains("\"type\":\"finish\"")).collect();
     assert!(endings.len() == 1 && endings[0].contains("\"status\":\"cancelled\""), "{record}");
 }
@@ -567,7 +567,7 @@ fn a_shebang_line_keeps_the_lines_in_place() {
 }
 
 #[test]
-fn the_fault_of_what_a_script_was_given_is_shown_without_the_script() {
+fn faulty_input_is_shown_without_the_scripts_lines() {
     // (recipe, arguments, whether the place is shown without -v)
     let shipped =
         |name: &str| std::fs::read_to_string(format!("{}/recipes/{name}.rhai", env!("CARGO_MANIFEST_DIR"))).unwrap();
@@ -613,18 +613,18 @@ fn the_fault_of_what_a_script_was_given_is_shown_without_the_script() {
 // The standard library.
 
 #[test]
-fn a_users_copy_of_a_library_script_is_taken_and_told() {
-    let (code, printed, told) = staged(|stage| {
+fn a_users_copy_of_a_library_script_is_used_and_reported() {
+    let (code, printed, reported) = staged(|stage| {
         stage.file("stdlib/presets.rhai", "fn mine() { \"mine\" }");
         let code = stage.run("import \"stdlib/presets\" as presets;\nprint(presets::mine());").0;
-        (code, stage.printed(), stage.told())
+        (code, stage.printed(), stage.reported())
     });
     assert_eq!((code, printed), (DONE, vec!["mine".to_owned()]));
-    assert!(told.len() == 1 && told[0].starts_with("stdlib/presets is taken from "), "{told:?}");
+    assert!(reported.len() == 1 && reported[0].starts_with("stdlib/presets is taken from "), "{reported:?}");
 }
 
 #[test]
-fn library_scripts_come_with_the_program() {
+fn library_scripts_are_part_of_the_program() {
     let (code, printed) = staged(|stage| {
         (stage.run("import \"stdlib/presets\" as presets;\nprint(presets::tiny().preset);"), stage.printed())
     });
@@ -650,12 +650,12 @@ fn an_error_in_the_library_is_marked_as_built_in() {
 }
 
 #[test]
-fn eject_writes_a_copy_and_never_replaces_one_unasked() {
+fn eject_writes_a_copy_and_never_replaces_one_without_a_flag() {
     let folder = tempfile::tempdir().unwrap();
     let workspace = Workspace::new(folder.path());
     let path = eject::script(&workspace, "stdlib/presets", false).unwrap();
     assert_eq!(path, folder.path().join("stdlib/presets.rhai"));
-    assert!(eject::script(&workspace, "presets", false).is_ok(), "an equal copy is as good");
+    assert!(eject::script(&workspace, "presets", false).is_ok(), "an equal copy is kept");
     std::fs::write(&path, "// mine").unwrap();
     assert_eq!(eject::script(&workspace, "presets", false).unwrap_err().kind(), rvc_run::Kind::Usage);
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "// mine");
@@ -725,7 +725,7 @@ fn every_native_function_has_a_doc_and_an_example() {
     assert_eq!(missing, Vec::<String>::new());
 }
 
-/// Writes the recordings that the docs speak of: a second of a tone for each of two voices.
+/// Writes the recordings that the docs use: a second of a tone for each of two voices.
 fn recordings(stage: &Stage) {
     let tone: Vec<f32> = (0..48000).map(|n| 0.5 * (n as f32 * 440.0 * std::f32::consts::TAU / 48000.0).sin()).collect();
     for voice in ["anna", "ben"] {

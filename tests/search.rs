@@ -19,7 +19,7 @@ fn branin(at: &[f64]) -> f64 {
     bent * bent + 10.0 * (1.0 - 1.0 / (8.0 * pi)) * x.cos() + 10.0
 }
 
-/// A valley whose two settings only do well together, and two that matter less.
+/// A valley with two settings that are only good together, and two that matter less.
 fn valley(at: &[f64]) -> f64 {
     10.0 * (at[0] - at[1]).powi(2) + (at[0] - 0.8).powi(2) + 0.3 * (at[2] - 0.2).powi(2) + 0.1 * at[3]
 }
@@ -56,7 +56,7 @@ fn random(function: Function, choices: &[usize], seed: usize) -> f64 {
 }
 
 #[test]
-fn it_finds_better_places_than_chance_with_as_many_trials() {
+fn it_finds_better_places_than_random_search_with_as_many_trials() {
     for (name, function, choices) in FUNCTIONS {
         let pair = |seed| (best(&trials(function, choices, seed, None)), random(function, choices, seed));
         let pairs: Vec<(f64, f64)> = (0..SEEDS).map(pair).collect();
@@ -66,7 +66,7 @@ fn it_finds_better_places_than_chance_with_as_many_trials() {
             values[values.len() / 2]
         };
         let (ours, chance) = (median(pairs.iter().map(|p| p.0).collect()), median(pairs.iter().map(|p| p.1).collect()));
-        println!("{name}: better in {wins} of {SEEDS}; medians {ours:.4} and, by chance, {chance:.4}");
+        println!("{name}: better in {wins} of {SEEDS}; medians {ours:.4} and, at random, {chance:.4}");
         // A fair coin gives 28 or more of 40 once in a hundred times.
         assert!(wins >= 28, "{name}: better in {wins} of {SEEDS} searches only");
         assert!(ours < chance, "{name}: median {ours} against {chance}");
@@ -84,15 +84,15 @@ fn the_same_trials_make_the_same_proposal() {
 }
 
 #[test]
-fn places_that_fail_are_left_alone() {
-    // A training that diverges above a learning rate: half of the range by chance.
+fn places_that_fail_are_avoided() {
+    // A training that diverges above a learning rate: half of the range.
     let seen = trials(branin, &[0, 0], 3, Some(0.5));
     let failed = seen[20..].iter().filter(|seen| seen.loss.is_infinite()).count();
     assert!(failed <= 5, "{failed} of the last 20 trials failed");
 }
 
 #[test]
-fn proposals_lie_in_the_range_whatever_was_seen() {
+fn proposals_are_always_in_the_range() {
     let odd = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 0.0, -1e300];
     let seen: Vec<Seen> =
         (0..30).map(|n| Seen { at: vec![[0.0, 1.0, 2.0, -3.0, f64::NAN][n % 5], 0.5], loss: odd[n / 6] }).collect();

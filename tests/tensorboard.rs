@@ -1,4 +1,4 @@
-//! TensorBoard: what a run measured is what TensorBoard's own readers find, once, also after kills; needs a Python with
+//! TensorBoard: TensorBoard's own readers find everything that a run measured, once, also after kills; needs a Python with
 //! tensorboard (tests/support/python_with_torch.py). What needs none is tested in src/track/tensorboard.rs.
 
 use crate::support::python;
@@ -162,7 +162,7 @@ fn repeated_steps_count_once_after_a_kill_that_tore_the_file() {
     let torn = newest(&workspace, &id);
     let bytes = files::read(&torn).unwrap();
     files::write(&torn, &bytes[..bytes.len() - 40]).unwrap();
-    // The training goes on at its last checkpoint, and is killed at once by a cursor that was lost.
+    // The training continues at its last checkpoint; it is killed at once, and its cursor is lost.
     for (steps, second, lost) in [(20..35, 40, true), (34..45, 60, false)] {
         let run = resume(&workspace, &id);
         run.metrics(steps.start, &[("index_n", 1000.0)]);
@@ -226,7 +226,7 @@ fn a_folder_that_cannot_be_written_costs_a_warning_and_no_point() {
 }
 
 #[test]
-fn a_folder_of_an_older_version_goes_on_under_its_name() {
+fn a_folder_of_an_older_version_continues_under_its_name() {
     let (_keep, workspace) = workspace();
     let run = start(&workspace);
     let id = run.id().to_owned();

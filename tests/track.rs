@@ -163,7 +163,7 @@ fn a_folder_that_cannot_be_made_is_one_warning_and_the_lines_arrive_later() {
 }
 
 #[test]
-fn resuming_a_run_that_is_not_there_says_so() {
+fn resuming_a_missing_run_is_an_error() {
     let (_keep, workspace) = workspace();
     let error = Run::resume(&Task::silent(), &workspace, "nothing", &json!({}), &Options::default()).err().unwrap();
     assert_eq!(error.kind(), Kind::NotFound);
@@ -180,7 +180,7 @@ fn a_name_that_would_leave_the_folder_is_refused() {
 }
 
 #[test]
-fn a_training_goes_on_in_the_run_that_its_folder_names() {
+fn a_training_continues_the_run_that_its_folder_names() {
     let (_keep, workspace) = workspace();
     let open = |resuming| {
         let run = Run::open(&Task::silent(), &workspace, "anna", &json!({}), resuming, &Options::default()).unwrap();
@@ -193,7 +193,7 @@ fn a_training_goes_on_in_the_run_that_its_folder_names() {
     assert_ne!(stopped, trained);
     assert_eq!(open(true), trained);
     std::fs::remove_file(track::log_path(&workspace, &trained)).unwrap();
-    assert_eq!(open(true), stopped, "a record that is gone is not gone on with");
+    assert_eq!(open(true), stopped, "a missing record is not continued");
 }
 
 #[test]
@@ -228,7 +228,7 @@ fn a_run_of_a_long_name_is_resumed() {
 }
 
 #[test]
-fn times_that_cannot_be_are_damage_and_change_no_duration() {
+fn impossible_times_count_as_damage_and_change_no_duration() {
     let (_keep, workspace) = workspace();
     let path = workspace.path("log.jsonl");
     let lines = [

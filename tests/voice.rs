@@ -1,4 +1,4 @@
-//! The file of a voice: told apart, extracted, merged, renamed, described.
+//! The file of a voice: recognised, extracted, merged, renamed, described.
 
 use crate::support;
 use rvc_run::config::Config;
@@ -73,7 +73,7 @@ fn refused<T>(result: rvc_run::Result<T>, kind: Kind, words: &str) -> Error {
 }
 
 #[test]
-fn every_variant_is_told_from_its_weights_alone() {
+fn every_variant_is_recognised_only_by_its_weights() {
     let place = Place::new();
     for sample_rate in [32000, 40000, 48000] {
         for version in ["v1", "v2"] {
@@ -86,7 +86,7 @@ fn every_variant_is_told_from_its_weights_alone() {
             }
         }
     }
-    // Without posterior encoder, noise convolutions and a list of sizes nothing tells these two apart.
+    // Without posterior encoder, noise convolutions and a list of sizes these two cannot be distinguished.
     let bare = place.path("bare.pth");
     let weights = weights(&tiny(48000, "v1", false), 1).into_iter().filter(|(key, _)| !key.contains("enc_q"));
     torchfile::write(&bare, &Value::ordered(weights)).unwrap();
@@ -143,7 +143,7 @@ fn another_vocoder_is_named_with_the_program_that_has_it() {
     }
 }
 
-/// What a person gets to see of a file that is no voice: the words, and no library's.
+/// The messages about a file that is not a voice: our words, not a library's.
 #[track_caller]
 fn said_of(path: &Path) -> String {
     let opened = Voice::open(path, Device::Cpu).err().expect("it is refused");
@@ -157,7 +157,7 @@ fn said_of(path: &Path) -> String {
 }
 
 #[test]
-fn a_file_that_is_no_voice_is_called_what_it_is() {
+fn a_file_that_is_not_a_voice_is_named_for_what_it_is() {
     let place = Place::new();
     let zip = |entries: &[(&str, &[u8])]| {
         use std::io::Write;
@@ -226,7 +226,7 @@ fn a_file_that_is_no_voice_is_called_what_it_is() {
 }
 
 #[test]
-fn a_network_that_is_no_voice_is_called_what_it_is() {
+fn a_network_that_is_not_a_voice_is_named_for_what_it_is() {
     let place = Place::new();
     let one = || Value::Tensor(Tensor::zeros([1], (tch::Kind::Float, Device::Cpu)));
     let file = |prefix: &str, names: &[&str], more: &[&str]| {
@@ -294,7 +294,7 @@ fn names_of_programs_lead_to_the_voice() {
 }
 
 #[test]
-fn what_stands_beside_a_checkpoint_is_in_its_voice() {
+fn facts_from_files_beside_a_checkpoint_are_in_its_voice() {
     let place = Place::new();
     let config = tiny(40000, "v2", true);
     let checkpoint = place.checkpoint("G_7.pth", &config, 3);
@@ -350,7 +350,7 @@ fn a_voice_is_extracted_from_any_generators_checkpoint() {
 }
 
 #[test]
-fn a_merged_voice_is_the_mean_that_was_asked_for() {
+fn a_merged_voice_is_the_requested_mean() {
     let place = Place::new();
     let config = tiny(40000, "v2", true);
     let told = [("embedder_model", "contentvec"), ("content_digest", "hubert-1 f54b v2 fp32"), ("f0_unvoiced", "zero")];
@@ -375,7 +375,7 @@ fn a_merged_voice_is_the_mean_that_was_asked_for() {
 
     assert_eq!(file.text(&["model_card", "merged_from", "0", "entries", "info"]), Some("7epoch"), "nothing is dropped");
 
-    // Names of speakers of both; what holds for one of them alone stands in the card.
+    // Names of speakers of both; the entries of only one voice are in the card.
     let named = |name: &str, speakers: &[(i64, &str)], more: (&str, Value)| {
         let speakers: Vec<(i64, String)> = speakers.iter().map(|(id, name)| (*id, (*name).to_owned())).collect();
         let sizes = SynthesizerConfig::from_config(&config);
@@ -395,7 +395,7 @@ fn a_merged_voice_is_the_mean_that_was_asked_for() {
     assert_eq!(merged.text(&["author"]), Some("C."));
     assert_eq!(merged.int(&["model_card", "merged_from", "1", "entries", "step"]), Some(1400));
 
-    // A checkpoint is taken as well; with alpha 1 the first voice is what comes out.
+    // A checkpoint is accepted too; with alpha 1 the result is the first voice.
     let checkpoint = place.checkpoint("G_7.pth", &config, 2);
     voice::merge(&a, &checkpoint, 1.0, &out, "a").unwrap();
     assert!(weight(&out, "emb_g.weight") == weight(&a, "emb_g.weight"));
@@ -465,7 +465,7 @@ fn the_text_of_a_voice_changes_and_nothing_else() {
 }
 
 #[test]
-fn what_cannot_be_written_again_is_refused_by_name() {
+fn files_that_cannot_be_rewritten_are_refused_by_name() {
     let file = |name: &str| torchfile::read(&support::golden_path(&format!("checkpoints/{name}"))).unwrap();
     refused(file("fairseq_like.pt").whole(), Kind::CheckpointMismatch, "an object of");
     refused(file("odd_zip.pth").whole(), Kind::CheckpointMismatch, "cannot be written again");

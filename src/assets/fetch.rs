@@ -4,7 +4,7 @@
 //! user's own.
 
 use super::catalog::{Asset, File, Source};
-use super::http::{self, Client, Trouble, check_host, megabytes};
+use super::http::{self, Client, Failure, check_host, megabytes};
 use super::part::{Part, beside};
 use super::store::Store;
 use super::verify::{self, State};
@@ -165,13 +165,13 @@ impl Fetcher<'_> {
 
     /// The lock of a folder; waits while another process fetches into it. Errors: `cancelled`, `file.write`.
     fn lock(&self, folder: &Path) -> Result<Lock> {
-        let mut told = false;
+        let mut reported = false;
         loop {
             match Lock::acquire(folder) {
                 Err(error) if error.kind() == Kind::Locked => {}
                 other => return other,
             }
-            if !std::mem::replace(&mut told, true) {
+            if !std::mem::replace(&mut reported, true) {
                 self.task.info(format!("waiting: another rvc-run is fetching into {}", folder.display()));
             }
             self.wait(INTERVAL)?;
@@ -227,9 +227,9 @@ impl Fetcher<'_> {
             let before = part.bytes();
             let (why, patience) = match self.client.complete(url, source.bytes, part, self.task, stage) {
                 Ok(()) => return Ok(None),
-                Err(Trouble::Ours(error)) => return Err(error),
-                Err(Trouble::Elsewhere(why)) => return Ok(Some(why)),
-                Err(Trouble::Again(why, patience)) => (why, patience),
+                Err(Failure::Local(error)) => return Err(error),
+                Err(Failure::Server(why)) => return Ok(Some(why)),
+                Err(Failure::Retry(why, patience)) => (why, patience),
             };
             failures = if part.bytes() > before { 1 } else { failures + 1 };
             if failures >= self.options.attempts {

@@ -35,18 +35,18 @@ pub struct Client {
 }
 
 /// Why a request did not deliver all bytes.
-pub enum Trouble {
+pub enum Failure {
     /// Asking again may help, after the time that the server wants.
-    Again(String, Option<Duration>),
+    Retry(String, Option<Duration>),
     /// This server does not have the file.
-    Elsewhere(String),
+    Server(String),
     /// Not the server's fault: a full disk, Ctrl-C.
-    Ours(Error),
+    Local(Error),
 }
 
-impl From<Error> for Trouble {
+impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        Self::Ours(error)
+        Self::Local(error)
     }
 }
 
@@ -79,7 +79,7 @@ impl Client {
         part: &mut Part,
         task: &Task,
         stage: &str,
-    ) -> std::result::Result<(), Trouble> {
+    ) -> std::result::Result<(), Failure> {
         let mut request = self.agent.get(url);
         if let Some(etag) = part.resumable(url) {
             request = request.header(header::RANGE, format!("bytes={}-", part.bytes())).header(header::IF_RANGE, etag);
@@ -90,7 +90,7 @@ impl Client {
             // What is there belongs to another file.
             Err(Start::Wrong(why)) => {
                 part.restart(Origin::default())?;
-                return Err(Trouble::Again(why, None));
+                return Err(Failure::Retry(why, None));
             }
             Err(Start::Refused(trouble)) => return Err(trouble),
             Ok(start) => start,
@@ -112,7 +112,7 @@ impl Client {
         part: &mut Part,
         task: &Task,
         stage: &str,
-    ) -> std::result::Result<(), Trouble> {
+    ) -> std::result::Result<(), Failure> {
         let start = part.bytes();
         let mut stage = task.stage(stage, end.known.map_or(0, |known| known - start));
         let _in_stage = stage.enter();
@@ -124,17 +124,17 @@ impl Client {
             let n = match reader.read(&mut piece) {
                 Ok(n) => n,
                 Err(error) => {
-                    return Err(Trouble::Again(format!("broke off after {} bytes: {error}", part.bytes()), None));
+                    return Err(Failure::Retry(format!("broke off after {} bytes: {error}", part.bytes()), None));
                 }
             };
             if part.bytes() + n as u64 > end.most {
                 part.restart(Origin::default())?;
-                return Err(Trouble::Elsewhere(format!("sends more than the {} bytes of the file", end.most)));
+                return Err(Failure::Server(format!("sends more than the {} bytes of the file", end.most)));
             }
             if n == 0 {
                 return match end.known {
                     Some(known) if part.bytes() < known => {
-                        Err(Trouble::Again(format!("ended after {} of {known} bytes", part.bytes()), None))
+                        Err(Failure::Retry(format!("ended after {} of {known} bytes", part.bytes()), None))
                     }
                     _ => Ok(()),
                 };
@@ -143,7 +143,7 @@ impl Client {
             stage.advance(n as u64, note(part.bytes(), end.known, part.bytes() - start, began.elapsed()));
             if window.elapsed() >= self.idle {
                 if ((part.bytes() - at_window) as f64) < SLOWEST * window.elapsed().as_secs_f64() {
-                    return Err(Trouble::Again(format!("sends almost nothing after {} bytes", part.bytes()), None));
+                    return Err(Failure::Retry(format!("sends almost nothing after {} bytes", part.bytes()), None));
                 }
                 (window, at_window) = (Instant::now(), part.bytes());
             }
@@ -160,14 +160,14 @@ struct End {
 }
 
 /// The end of a file of `size` bytes, if the `announced` ones fit it.
-fn end(size: Option<u64>, announced: Option<u64>) -> std::result::Result<End, Trouble> {
+fn end(size: Option<u64>, announced: Option<u64>) -> std::result::Result<End, Failure> {
     match (size, announced) {
         (Some(size), Some(announced)) if size != announced => {
-            Err(Trouble::Elsewhere(format!("announces {announced} bytes, but the file has {size}")))
+            Err(Failure::Server(format!("announces {announced} bytes, but the file has {size}")))
         }
-        (None, Some(announced)) if announced > MOST_UNKNOWN => Err(Trouble::Elsewhere(format!(
-            "announces {announced} bytes, more than the {MOST_UNKNOWN} that are allowed"
-        ))),
+        (None, Some(announced)) if announced > MOST_UNKNOWN => {
+            Err(Failure::Server(format!("announces {announced} bytes, more than the {MOST_UNKNOWN} that are allowed")))
+        }
         (Some(known), _) | (None, Some(known)) => Ok(End { known: Some(known), most: known }),
         (None, None) => Ok(End { known: None, most: MOST_UNKNOWN }),
     }
@@ -177,7 +177,7 @@ fn end(size: Option<u64>, announced: Option<u64>) -> std::result::Result<End, Tr
 enum Start {
     /// The bytes on disk and those offered are not of the same file.
     Wrong(String),
-    Refused(Trouble),
+    Refused(Failure),
 }
 
 /// Where the body of a response belongs: after the bytes on disk, or (with the origin to remember) at the beginning.
@@ -202,9 +202,9 @@ fn start(
         },
         (416, Some(_)) => Err(Start::Wrong("has fewer bytes there now".to_owned())),
         (code @ (408 | 425 | 429 | 500..=599), _) => {
-            Err(Start::Refused(Trouble::Again(format!("answers {code}"), patience(headers))))
+            Err(Start::Refused(Failure::Retry(format!("answers {code}"), patience(headers))))
         }
-        (code, _) => Err(Start::Refused(Trouble::Elsewhere(format!("answers {code}")))),
+        (code, _) => Err(Start::Refused(Failure::Server(format!("answers {code}")))),
     }
 }
 
@@ -223,16 +223,16 @@ fn patience(headers: &HeaderMap) -> Option<Duration> {
     Some(Duration::from_secs(seconds).min(MOST_PATIENCE))
 }
 
-fn failed(error: ureq::Error) -> Trouble {
+fn failed(error: ureq::Error) -> Failure {
     use ureq::Error as E;
     match error {
-        E::HostNotFound => Trouble::Again("is an unknown host name (is there a network?)".to_owned(), None),
-        E::Timeout(_) => Trouble::Again("does not answer in time".to_owned(), None),
+        E::HostNotFound => Failure::Retry("is an unknown host name (is there a network?)".to_owned(), None),
+        E::Timeout(_) => Failure::Retry("does not answer in time".to_owned(), None),
         // The same request would fail in the same way.
         E::BadUri(_) | E::Http(_) | E::TooManyRedirects | E::Rustls(_) | E::Tls(_) => {
-            Trouble::Elsewhere(format!("fails: {error}"))
+            Failure::Server(format!("fails: {error}"))
         }
-        other => Trouble::Again(format!("fails: {other}"), None),
+        other => Failure::Retry(format!("fails: {other}"), None),
     }
 }
 

@@ -406,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_does_not_exist_is_told_and_gets_no_files() {
+    fn a_folder_that_does_not_exist_is_reported_and_gets_no_files() {
         let folder = tempfile::tempdir().unwrap();
         let workspace = Workspace::new(folder.path());
         let (mistyped, file, shared) =
@@ -458,7 +458,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_fetched_or_verified_is_told_as_such() {
+    fn files_that_cannot_be_fetched_or_verified_are_reported_as_such() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::new(&Workspace::new(folder.path()));
         let crepe = store.locate("crepe_full.pth").unwrap_err();

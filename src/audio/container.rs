@@ -1,10 +1,10 @@
-//! What MP4 and Matroska say about their sound and symphonia 0.6 does not pass on: which part of a track is to be heard (AAC
-//! encoders put 1024 or more samples of run-in in front, and padding behind), whether a file is cut off, and where another one
-//! begins that was joined on.
+//! What MP4 and Matroska headers state about their sound and symphonia 0.6 does not pass on: which part of a track is to be played (AAC
+//! encoders put 1024 or more samples of run-in before the sound, and padding after it), whether the file is cut off, and where a
+//! second file that was appended begins.
 //!
 //! Source: ISO/IEC 14496-12 (boxes, `elst`), Apple's `iTunSMPB` comment, RFC 9559 (Matroska).
 //!
-//! Written here: no kept crate reads these boxes from a file that is damaged or joined. What symphonia learns to pass on goes.
+//! Written here: no maintained crate reads these boxes from a damaged or concatenated file. Remove each part that symphonia learns to pass on.
 
 use super::part::{Division, Part, Promise};
 use super::splice::{Peek, Splice};
@@ -14,10 +14,10 @@ use symphonia::core::io::MediaSource;
 
 /// A movie header is rarely over 1 MB; a larger one than this is hostile.
 const MAX_HEADER: u64 = 64 << 20;
-/// Padding, in seconds, is less than this: a packet and a bit. What says that more is to be left out lies.
+/// Padding, in seconds, is shorter than this: a packet and a bit. A header that claims more is wrong.
 pub(super) const LONGEST_PADDING: f64 = 0.2;
 
-/// The MP4 files that are joined in one. The header of each counts bytes from its own beginning.
+/// The MP4 files that were concatenated into one. The header of each counts bytes from its own beginning.
 pub(super) fn divide_mp4(peek: &mut Peek<'_>) -> Result<Division> {
     let n_bytes = peek.n_bytes();
     let mut begins = vec![0];
@@ -47,7 +47,7 @@ pub(super) fn divide_mp4(peek: &mut Peek<'_>) -> Result<Division> {
     Ok(Division { parts, unread: n_bytes.saturating_sub(at), damage, ..Division::default() })
 }
 
-/// Kind and whole size of the box at `at`.
+/// Type and total size of the box at `at`.
 fn top_box(peek: &mut Peek<'_>, at: u64) -> Result<Option<([u8; 4], u64)>> {
     let rest = peek.n_bytes().saturating_sub(at);
     let head = peek.at(at, 16)?;
@@ -61,44 +61,46 @@ fn top_box(peek: &mut Peek<'_>, at: u64) -> Result<Option<([u8; 4], u64)>> {
     Ok((size >= 8 && kind.iter().all(|byte| (b' '..=b'~').contains(byte) || *byte == 0xa9)).then_some((kind, size)))
 }
 
-/// Which samples of an MP4's first sound track are to be heard.
+/// Which samples of an MP4's first sound track are to be played.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Heard {
-    /// In the decoder's output, one after the other.
+pub(super) struct Played {
+    /// In the decoder's output, in playing order.
     pub ranges: Vec<Range<u64>>,
     /// Samples that an edit list leaves out, beside run-in and padding.
     pub edited_out: u64,
-    /// Samples that the header does not count, though they are there.
+    /// Samples that are present but that the header does not count.
     pub uncounted: u64,
 }
 
-/// What an MP4 says about its first sound track, of which `decoded` samples at `sample_rate` were decoded; None if
-/// it is no MP4 or says nothing.
-pub(super) fn mp4(mut file: Splice, sample_rate: u32, decoded: u64) -> Option<Heard> {
+/// What an MP4's header states about its first sound track, of which `decoded` samples at `sample_rate` were decoded; None if
+/// the file is not an MP4 or its header states nothing.
+pub(super) fn mp4(mut file: Splice, sample_rate: u32, decoded: u64) -> Option<Played> {
     let moov = read_moov(&mut file)?;
     let boxes = Boxes(&moov);
     let movie_rate = time_scale(boxes.find(b"mvhd")?)?;
     let track = boxes.iter(b"trak").find(|track| is_sound(Boxes(track)))?;
     let longest_padding = (LONGEST_PADDING * f64::from(sample_rate)) as u64;
-    // The end of the sound, where a header says that it is `said`: what it does not count may only be padding.
-    let end = |said: u64| if said > 0 && said <= decoded && decoded - said <= longest_padding { said } else { decoded };
+    // The end of the sound where a header puts it at `stated`: samples after it may only be padding.
+    let end = |stated: u64| {
+        if stated > 0 && stated <= decoded && decoded - stated <= longest_padding { stated } else { decoded }
+    };
     if let Some((lead, count)) = itunes(&moov) {
-        let said = lead.saturating_add(count);
-        let end = end(said);
-        let uncounted = end.saturating_sub(said);
-        return Some(Heard { ranges: vec![lead.min(end)..end], edited_out: 0, uncounted });
+        let stated = lead.saturating_add(count);
+        let end = end(stated);
+        let uncounted = end.saturating_sub(stated);
+        return Some(Played { ranges: vec![lead.min(end)..end], edited_out: 0, uncounted });
     }
     let media = Boxes(track).find(b"mdia")?;
     let media_rate = time_scale(Boxes(media).find(b"mdhd")?)?;
     let samples = |ticks: u64, rate: u32| {
         u64::try_from(u128::from(ticks) * u128::from(sample_rate) / u128::from(rate.max(1))).unwrap_or(u64::MAX)
     };
-    // The sum of the packets' durations, not the header's.
+    // The sum of the packets' durations, not the header's duration.
     let counted = samples(packets(media).unwrap_or_default(), media_rate);
     let whole = end(counted);
     let uncounted = if counted > 0 && whole > counted { whole - counted } else { 0 };
     let edits = Boxes(track).find(b"edts").and_then(|edits| Boxes(edits).find(b"elst")).map(edits).unwrap_or_default();
-    // An edit's duration counts in the movie's ticks, often milliseconds: within one tick the exact end is meant.
+    // An edit's duration is in the movie's ticks, often milliseconds: an end within one tick of the exact end means the exact end.
     let tick = samples(1, movie_rate).saturating_add(1);
     let range = |(duration, start): &(u64, u64)| {
         let start = samples(*start, media_rate).min(whole);
@@ -107,15 +109,15 @@ pub(super) fn mp4(mut file: Splice, sample_rate: u32, decoded: u64) -> Option<He
     };
     let ranges: Vec<Range<u64>> = edits.iter().map(range).filter(|range| !range.is_empty()).collect();
     if ranges.is_empty() {
-        // Edits that show nothing at all are wrong.
-        return Some(Heard { ranges: vec![0..whole], edited_out: 0, uncounted });
+        // An edit list that shows nothing at all is wrong.
+        return Some(Played { ranges: vec![0..whole], edited_out: 0, uncounted });
     }
     let mut edited_out = whole - covered(&ranges);
     let lead = ranges.iter().map(|range| range.start).min().unwrap_or_default();
     if lead <= longest_padding {
         edited_out -= lead;
     }
-    Some(Heard { ranges, edited_out, uncounted })
+    Some(Played { ranges, edited_out, uncounted })
 }
 
 /// How many samples are in at least one range.
@@ -130,7 +132,7 @@ fn covered(ranges: &[Range<u64>]) -> u64 {
     sum
 }
 
-/// The sum of the durations of a track's packets in ticks; nothing for one whose packets are listed elsewhere (fragments).
+/// The sum of the durations of a track's packets in ticks; None if its packets are listed elsewhere (fragments).
 fn packets(media: &[u8]) -> Option<u64> {
     let table = Boxes(Boxes(Boxes(media).find(b"minf")?).find(b"stbl")?).find(b"stts")?;
     let sum = |entry: &[u8]| Some(u64::from(be_u32(entry)?) * u64::from(be_u32(&entry[4..])?));
@@ -159,7 +161,7 @@ fn read_moov(file: &mut Splice) -> Option<Vec<u8>> {
                 file.take(content).read_to_end(&mut bytes).ok()?;
                 return Some(bytes);
             }
-            // Every MP4 begins so; anything else is another format.
+            // Every MP4 begins with this box; anything else is another format.
             kind if at == 0 && kind != b"ftyp" => return None,
             _ => at = at.checked_add(size)?,
         }
@@ -172,7 +174,7 @@ fn read_moov(file: &mut Splice) -> Option<Vec<u8>> {
 struct Boxes<'a>(&'a [u8]);
 
 impl<'a> Boxes<'a> {
-    /// The contents of the boxes of a kind.
+    /// The contents of the boxes of one type.
     fn iter(self, kind: &'a [u8; 4]) -> impl Iterator<Item = &'a [u8]> {
         let mut rest = self.0;
         let all = std::iter::from_fn(move || {
@@ -198,13 +200,13 @@ fn is_sound(track: Boxes<'_>) -> bool {
     handler.and_then(|handler| handler.get(8..12)) == Some(b"soun")
 }
 
-/// Ticks a second, of `mvhd` or `mdhd`: after version, flags and two times of 4 or, in version 1, 8 bytes.
+/// Ticks per second from `mvhd` or `mdhd`: they follow version, flags and two times of 4 or, in version 1, 8 bytes.
 fn time_scale(header: &[u8]) -> Option<u32> {
     be_u32(header.get(if header.first()? == &1 { 20 } else { 12 }..)?)
 }
 
 /// Duration (movie ticks) and start (media ticks) of each edit that shows media; a start of -1 is an empty edit, which RVC's
-/// ffmpeg call passes over too.
+/// ffmpeg call skips too.
 fn edits(list: &[u8]) -> Vec<(u64, u64)> {
     let wide = list.first() == Some(&1);
     let entries = list.get(8..).unwrap_or_default().chunks_exact(if wide { 20 } else { 12 });
@@ -219,7 +221,7 @@ fn edits(list: &[u8]) -> Vec<(u64, u64)> {
     entries.filter_map(edit).collect()
 }
 
-/// Apple's statement: a comment of hexadecimal numbers, of which the 2nd is the lead and the 4th the count.
+/// Apple's comment of hexadecimal numbers: the 2nd is the lead and the 4th the count.
 fn itunes(moov: &[u8]) -> Option<(u64, u64)> {
     const NAME: &[u8] = b"iTunSMPB";
     let at = moov.windows(NAME.len()).position(|window| window == NAME)? + NAME.len();
@@ -231,20 +233,20 @@ fn itunes(moov: &[u8]) -> Option<(u64, u64)> {
     (count > 0).then_some((lead, count))
 }
 
-/// What a Matroska or WebM file says about a track and symphonia does not pass on.
+/// What a Matroska or WebM file states about a track and symphonia does not pass on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Matroska {
     /// Run-in of the codec, in nanoseconds.
     pub delay: u64,
-    /// Padding behind the last sample, in nanoseconds.
+    /// Padding after the last sample, in nanoseconds.
     pub padding: u64,
-    /// Whether something in it is longer than what is left of the file.
+    /// Whether an element claims to be longer than the rest of the file.
     pub cut_off: bool,
-    /// Where another file begins that was joined on.
+    /// Where a second file that was appended begins.
     pub next: Option<u64>,
 }
 
-/// Reads the headers of all elements; nothing if it is no such file. Source: RFC 8794 (EBML), RFC 9559 (Matroska).
+/// Reads the headers of all elements; None if it is another format. Source: RFC 8794 (EBML), RFC 9559 (Matroska).
 pub(super) fn matroska(file: Splice, track: u32) -> Option<Matroska> {
     const EBML: u64 = 0x1a45_dfa3;
     const SEGMENT: u64 = 0x1853_8067;
@@ -260,7 +262,7 @@ pub(super) fn matroska(file: Splice, track: u32) -> Option<Matroska> {
     let length = file.byte_len()?;
     let mut reader = BufReader::new(file);
     let (mut at, mut found, mut end) = (0u64, Matroska::default(), length);
-    // Of the track or block that is being read.
+    // Of the track or block being read.
     let (mut number, mut delay, mut inside) = (0u64, 0u64, false);
     while at < end {
         let (id, _, id_bytes) = vint(&mut reader)?;
@@ -268,7 +270,7 @@ pub(super) fn matroska(file: Splice, track: u32) -> Option<Matroska> {
             return None;
         }
         if at > 0 && id == EBML {
-            // Of a recording without a length; others end below.
+            // The recording has no stated length; others end below.
             found.next = Some(at);
             return Some(found);
         }
@@ -278,10 +280,10 @@ pub(super) fn matroska(file: Splice, track: u32) -> Option<Matroska> {
             found.cut_off |= at.checked_add(size).is_none_or(|after| after > length);
         }
         if id == SEGMENT {
-            // What comes behind it was put there by somebody else.
+            // Bytes after the segment were appended by another program.
             end = size.map_or(length, |size| at.saturating_add(size).min(length));
         }
-        // Containers of what is looked for are entered; their length does not matter.
+        // Containers of the wanted elements are entered; their length does not matter.
         if matches!(id, SEGMENT | CLUSTER | TRACKS | TRACK | GROUP) {
             (number, delay, inside) = (0, 0, false);
             continue;
@@ -294,7 +296,7 @@ pub(super) fn matroska(file: Splice, track: u32) -> Option<Matroska> {
             match id {
                 TRACK_NUMBER => number = value,
                 CODEC_DELAY => delay = value,
-                // Negative padding is none.
+                // Negative padding does not count.
                 _ if inside && content.first().is_some_and(|first| *first < 0x80) => found.padding = value,
                 _ => {}
             }
@@ -322,7 +324,7 @@ pub(super) fn matroska(file: Splice, track: u32) -> Option<Matroska> {
     Some(found)
 }
 
-/// An EBML number of up to 8 bytes: with its marker, as identifiers are written; without it, none if it stands for
+/// An EBML number of up to 8 bytes: with its marker, as identifiers are written; without it, or None where it means
 /// "unknown"; and its length.
 fn vint(reader: &mut impl Read) -> Option<(u64, Option<u64>, u64)> {
     let mut bytes = [0u8; 8];

@@ -1,11 +1,11 @@
-//! Decoding of sound files to mono by symphonia (what it does not know: [`foreign`]), with everything that a hostile or damaged
-//! file may do turned into an error.
+//! Decodes recordings to mono with symphonia (formats it does not know: [`foreign`]), and turns everything that a hostile or damaged
+//! file can cause into an error.
 //!
 //! ```text
 //! file --divide::divide--> streams --symphonia, Mixdown--> mono --trim, lengths::check--> joined at the first one's rate
 //! ```
 //!
-//! The length is what the packets hold, never what a header promises.
+//! The length is that of the packets, never the one a header promises.
 
 use super::foreign::Foreign;
 use super::lengths::{self, Cut, Decoded, MISSING_SECONDS};
@@ -28,21 +28,21 @@ use symphonia::core::io::{MediaSourceStream, MediaSourceStreamOptions};
 use symphonia::core::meta::MetadataOptions;
 use symphonia::core::packet::Packet;
 
-/// Rates outside are no speech recording but a damaged header.
+/// A rate outside this range means a damaged header, not a recording of speech.
 const RATES: std::ops::RangeInclusive<u32> = 1000..=768_000;
-/// More channels than any recorder has; a header that claims them would make the decoder take memory for them.
+/// More channels than any recorder has; a header that claims more would make the decoder allocate memory for them.
 const MOST_CHANNELS: usize = 128;
-/// Longest recording, in seconds, and most samples of one (4 hours at 48 kHz, 2.6 GiB): a few bytes of FLAC can promise
+/// Longest recording, in seconds, and most samples in one (4 hours at 48 kHz, 2.6 GiB): a few bytes of FLAC can promise
 /// terabytes.
 const MAX_SECONDS: u64 = 4 * 3600;
 const MAX_SAMPLES: u64 = MAX_SECONDS * 48000;
 
 const REENCODE: &str = "if it plays elsewhere, convert it, for instance: ffmpeg -i RECORDING -c:a flac NEW.flac";
 
-/// The sound of a regular file, mixed down to mono, at its own rate. `task` cancels only the run of ffmpeg, if it needs one.
+/// The sound of a regular file, mixed down to mono, at its own sample rate. `task` cancels only the run of ffmpeg, if it needs one.
 pub(super) fn decode(path: &Path, task: Option<&Task>) -> Result<Loaded> {
     let file = open(path)?;
-    // What has no header may look like anything.
+    // Sound without a header may look like anything.
     let decoded = if foreign::raw_format(path).is_some() { Err(headerless(path)) } else { decode_safely(path, &file) };
     let loaded = match decoded {
         Ok((audio, notices)) => Loaded { audio, by_ffmpeg: false, notices },
@@ -56,7 +56,7 @@ pub(super) fn decode(path: &Path, task: Option<&Task>) -> Result<Loaded> {
         },
         Err(Failure::Broken { error, seconds }) => match by_ffmpeg(path, task) {
             Ok(ByFfmpeg::Loaded(mut loaded)) if loaded.audio.seconds() + MISSING_SECONDS >= seconds => {
-                loaded.notices.push(read_otherwise(&error, path, loaded.audio.seconds()));
+                loaded.notices.push(read_by_ffmpeg(&error, path, loaded.audio.seconds()));
                 loaded
             }
             Err(why) if why.kind() == Kind::Cancelled => return Err(why),
@@ -71,36 +71,36 @@ pub(super) fn decode(path: &Path, task: Option<&Task>) -> Result<Loaded> {
     Ok(loaded)
 }
 
-/// What ffmpeg makes of a file.
+/// The result of decoding a file with ffmpeg.
 enum ByFfmpeg {
     Loaded(Loaded),
-    /// It knows the format, but the file is damaged before its end.
+    /// ffmpeg knows the format, but the file is damaged before its end.
     Damaged(Error),
-    /// There is none.
+    /// There is no ffmpeg on the PATH.
     Absent,
 }
 
 fn by_ffmpeg(path: &Path, task: Option<&Task>) -> Result<ByFfmpeg> {
-    let (wav, odd) = match foreign::to_wav(path, task)? {
-        Foreign::Sound(wav, odd) => (wav, odd),
+    let (wav, new) = match foreign::to_wav(path, task)? {
+        Foreign::Sound(wav, new) => (wav, new),
         Foreign::Damaged(error) => return Ok(ByFfmpeg::Damaged(error)),
         Foreign::Absent => return Ok(ByFfmpeg::Absent),
     };
     let (audio, mut notices) = decode_safely(path, &wav).map_err(Failure::into_error)?;
-    // ffmpeg writes to a pipe, where the length cannot be filled in afterwards; what counts is the recording's own header.
+    // ffmpeg writes to a pipe, so it cannot fill in the length afterwards; the recording's own header decides.
     notices.retain(|notice| notice.code != "length.unwritten");
     if divide::has_open_length(&open(path)?).map_err(|e| system(path, &e))? {
         notices.push(lengths::unwritten(audio.seconds()));
     }
-    notices.extend(odd);
+    notices.extend(new);
     Ok(ByFfmpeg::Loaded(Loaded { audio, by_ffmpeg: true, notices }))
 }
 
-/// Says that only ffmpeg came to the end of a file.
-fn read_otherwise(error: &Error, path: &Path, seconds: f64) -> Notice {
+/// The notice that only ffmpeg read a file to its end.
+fn read_by_ffmpeg(error: &Error, path: &Path, seconds: f64) -> Notice {
     let name = path.display().to_string();
     let why = error.message().strip_prefix(&name).unwrap_or(error.message()).trim().to_owned();
-    let message = format!("it {why}; ffmpeg reads {seconds:.2} s of it, which are used");
+    let message = format!("it {why}; ffmpeg reads {seconds:.2} s of it, all of which are used");
     Notice { code: "decode.by_ffmpeg", message, seconds }
 }
 
@@ -110,7 +110,7 @@ fn headerless(path: &Path) -> Failure {
 }
 
 fn open(path: &Path) -> Result<File> {
-    // Looked at first: opening a pipe would wait for its writer.
+    // Checked first: opening a pipe would wait for its writer.
     let meta = std::fs::metadata(path).map_err(|e| Error::io("open", path, e))?;
     if !meta.is_file() {
         let what = if meta.is_dir() { "a folder" } else { "not a regular file" };
@@ -125,11 +125,11 @@ fn open(path: &Path) -> Result<File> {
 
 /// Why a file gave no sound.
 enum Failure {
-    /// Of a kind that another program may know.
+    /// A format that another program may know.
     Unknown(Error),
-    /// Our decoder stopped before the end; another program may do better, if it gives `seconds` or more.
+    /// Our decoder stopped before the end; another program is better if it decodes `seconds` or more.
     Broken { error: Error, seconds: f64 },
-    /// Cut off, or not to be had: another program that makes do with half of it would only hide that.
+    /// Cut off, or unreadable: a program that accepts half of the file would only hide that.
     Final(Error),
 }
 
@@ -148,7 +148,7 @@ impl From<Error> for Failure {
 
 type Decoding<T> = std::result::Result<T, Failure>;
 
-/// The sound of a file. Decoders of untrusted files may panic on what their authors did not think of.
+/// The sound of a file. Decoders can panic on untrusted files that their authors did not foresee.
 fn decode_safely(path: &Path, file: &File) -> Decoding<(Audio, Vec<Notice>)> {
     task::catch(|| decode_file(path, file)).unwrap_or_else(|panic| {
         let error = damaged(path, &format!("its decoder gave up ({panic})"));
@@ -166,12 +166,12 @@ fn decode_file(path: &Path, file: &File) -> Decoding<(Audio, Vec<Notice>)> {
     let (mut n_joined, mut sound_bytes) = (0, 0);
     for part in &division.parts {
         let decoded = decode_part(path, file, part, whole.samples.len() as u64);
-        // The walk over its pages or boxes knows better what is wrong.
-        let (audio, odd) = match (decoded, &division.damage) {
+        // The walk over its pages or boxes knows more precisely what is wrong.
+        let (audio, new) = match (decoded, &division.damage) {
             (Err(Failure::Unknown(_) | Failure::Broken { .. }), Some(why)) => return Err(damaged(path, why).into()),
             (decoded, _) => decoded?,
         };
-        notices.extend(odd);
+        notices.extend(new);
         if audio.samples.is_empty() {
             continue;
         }
@@ -201,15 +201,15 @@ fn decode_file(path: &Path, file: &File) -> Decoding<(Audio, Vec<Notice>)> {
     Ok((whole, notices))
 }
 
-/// The sound of one stream; `earlier` samples come before it.
+/// The sound of one stream; `earlier` is the number of samples before it.
 fn decode_part(path: &Path, file: &File, part: &Part, earlier: u64) -> Decoding<(Audio, Vec<Notice>)> {
     let show = || Splice::new(file, &part.pieces).map_err(|e| system(path, &e));
     let (mut reader, mut decoder, track) = start(path, show()?)?;
     let mut mono = Mono { path, mixed: Mixdown::default(), sample_rate: 0, earlier };
     let mut interleaved: Vec<f32> = Vec::new();
-    // The length of leading packets that cannot be decoded: an MP3 cut out of a longer one refers to what was before.
+    // The length of leading packets that cannot be decoded: an MP3 cut out of a longer one refers to data before the cut.
     let mut unreadable = 0u64;
-    // What the last packets have too much, by their container.
+    // The padding of the last packets, by their container.
     let mut padding = 0u64;
     let (mut packet_bytes, mut is_early) = (0u64, false);
     let is_opus = codec(&track).is_some_and(|parameters| parameters.codec == CODEC_ID_OPUS);
@@ -234,7 +234,7 @@ fn decode_part(path: &Path, file: &File, part: &Part, earlier: u64) -> Decoding<
             Err(cause @ Cause::Unsupported(_)) => return Err(unknown_coding(path, &cause)),
             Err(cause) => return Err(broken(path, &mono, &cause)),
         }
-        // Only the end of a stream is padded: one that claims it before is wrong.
+        // Only the end of a stream is padded: a stream that claims padding earlier is wrong.
         padding = if trim > 0 { padding + trim } else { 0 };
     }
     if mono.mixed.n_samples() == 0 && unreadable > 0 {
@@ -244,24 +244,24 @@ fn decode_part(path: &Path, file: &File, part: &Part, earlier: u64) -> Decoding<
     let format = reader.format_info().short_name;
     let decoded = Decoded {
         n_samples: mono.mixed.n_samples() as u64,
-        // A header's rate: an empty file has none of its own.
+        // The header's rate: an empty stream has no decoded rate.
         sample_rate: codec(&track)
             .and_then(|p| p.sample_rate)
             .filter(|_| mono.sample_rate == 0)
             .unwrap_or(mono.sample_rate),
         packet_bytes,
         is_early,
-        // MP4 lists its packets. Ogg's number is that of the last page found, those of other formats are known to the part.
+        // MP4 lists its packets. Ogg's number comes from the last page found; the part has the numbers of other formats.
         listed: if format == "isomp4" { listed(&track, mono.sample_rate) } else { None },
     };
     let mut notices = lengths::check(part, &decoded).map_err(|cut| cut_off(path, part, cut))?;
-    let heard = heard(show()?, path, format, &track, part, &mono, padding, &mut notices)?;
-    let (samples, odd) = mono.mixed.finish(mono.sample_rate);
-    notices.extend(odd);
-    Ok((Audio { samples: cut_out(path, samples, &heard, mono.sample_rate)?, sample_rate: mono.sample_rate }, notices))
+    let ranges = played(show()?, path, format, &track, part, &mono, padding, &mut notices)?;
+    let (samples, new) = mono.mixed.finish(mono.sample_rate);
+    notices.extend(new);
+    Ok((Audio { samples: cut_out(path, samples, &ranges, mono.sample_rate)?, sample_rate: mono.sample_rate }, notices))
 }
 
-/// The samples of all packets that a container lists; None without a list.
+/// The samples of all packets that a container lists; None if it has no list.
 fn listed(track: &Track, sample_rate: u32) -> Option<u64> {
     let (base, ticks) = (track.time_base?, track.duration?.get());
     let samples =
@@ -269,7 +269,7 @@ fn listed(track: &Track, sample_rate: u32) -> Option<u64> {
     u64::try_from(samples).ok().filter(|samples| *samples > 0)
 }
 
-/// Takes the padding that a packet is said to end with off its label, so that it is decoded whole. Gives its samples.
+/// Removes a packet's trim value, so that the packet is decoded to its end. Returns the value in samples.
 ///
 /// Padding counts only at the end of a stream, and its decoder cannot know where that is.
 fn take_trim(packet: &mut Packet) -> u64 {
@@ -278,12 +278,12 @@ fn take_trim(packet: &mut Packet) -> u64 {
     trim.get()
 }
 
-/// The ranges of the decoded samples that are to be heard, all of them if there is none, by what the container says.
-/// `padding` is what symphonia has to say of it.
+/// The ranges of the decoded samples to play, by what the container states; empty for all of them.
+/// `padding` is the padding that symphonia reports.
 ///
 /// Errors: `audio.decode` for a Matroska file that is cut off.
-#[allow(clippy::too_many_arguments, reason = "all that is known of one stream, used once")]
-fn heard(
+#[allow(clippy::too_many_arguments, reason = "everything known about one stream, used once")]
+fn played(
     file: Splice,
     path: &Path,
     format: &str,
@@ -298,30 +298,30 @@ fn heard(
     let (mut lead, mut padding) = (0, padding);
     match format {
         "isomp4" => {
-            if let Some(heard) = container::mp4(file, mono.sample_rate, n_samples) {
-                if seconds(heard.uncounted) > MISSING_SECONDS {
-                    notices.push(lengths::uncounted(seconds(heard.uncounted)));
+            if let Some(played) = container::mp4(file, mono.sample_rate, n_samples) {
+                if seconds(played.uncounted) > MISSING_SECONDS {
+                    notices.push(lengths::uncounted(seconds(played.uncounted)));
                 }
-                if seconds(heard.edited_out) > MISSING_SECONDS {
-                    notices.push(lengths::edited(seconds(heard.edited_out), mono.seconds()));
+                if seconds(played.edited_out) > MISSING_SECONDS {
+                    notices.push(lengths::edited(seconds(played.edited_out), mono.seconds()));
                 }
-                return Ok(heard.ranges);
+                return Ok(played.ranges);
             }
         }
         "matroska" => {
-            if let Some(said) = container::matroska(file, track.id) {
-                if said.cut_off {
+            if let Some(stated) = container::matroska(file, track.id) {
+                if stated.cut_off {
                     return Err(damaged(path, &format!("it is cut off after {:.2} s", mono.seconds())));
                 }
                 let samples = |nanoseconds: u64| {
                     let product = u128::from(nanoseconds) * u128::from(mono.sample_rate) + 500_000_000;
                     u64::try_from(product / 1_000_000_000).unwrap_or(u64::MAX)
                 };
-                (lead, padding) = (samples(said.delay), samples(said.padding));
+                (lead, padding) = (samples(stated.delay), samples(stated.padding));
             }
         }
-        // Frames without a container: their index was read before.
-        "mp1" | "mp2" | "mp3" => return Ok(part.heard.clone()),
+        // Frames without a container: `frames` has read their index.
+        "mp1" | "mp2" | "mp3" => return Ok(part.played.clone()),
         _ => {}
     }
     let head = codec(track).filter(|parameters| parameters.codec == CODEC_ID_OPUS);
@@ -336,7 +336,7 @@ fn heard(
     Ok(vec![lead..lead.saturating_add(whole.saturating_sub(padding))])
 }
 
-/// Some ranges of a sound, one after the other.
+/// Concatenates some ranges of a sound.
 fn cut_out(path: &Path, mut samples: Vec<f32>, ranges: &[Range<u64>], sample_rate: u32) -> Result<Vec<f32>> {
     let length = samples.len() as u64;
     let inside = |range: &Range<u64>| range.start.min(length) as usize..range.end.min(length) as usize;
@@ -349,7 +349,7 @@ fn cut_out(path: &Path, mut samples: Vec<f32>, ranges: &[Range<u64>], sample_rat
         }
         ranges => {
             let ranges: Vec<Range<usize>> = ranges.iter().map(inside).collect();
-            // An edit list may show the same sound many times.
+            // An edit list may play the same sound many times.
             check_length(path, ranges.iter().map(|range| range.len() as u64).sum(), sample_rate)?;
             samples = ranges.iter().flat_map(|range| &samples[range.clone()]).copied().collect();
         }
@@ -361,7 +361,7 @@ pub(super) fn is_too_long(n_samples: u64, sample_rate: u32) -> bool {
     n_samples > MAX_SAMPLES.min(MAX_SECONDS * u64::from(sample_rate))
 }
 
-/// Complains about a recording of a hostile length.
+/// Refuses a recording of a hostile length.
 fn check_length(path: &Path, n_samples: u64, sample_rate: u32) -> Result<()> {
     if !is_too_long(n_samples, sample_rate) {
         return Ok(());
@@ -373,7 +373,7 @@ fn check_length(path: &Path, n_samples: u64, sample_rate: u32) -> Result<()> {
 fn cut_off(path: &Path, part: &Part, Cut { held, promised }: Cut) -> Failure {
     let error = damaged(path, &format!("it ends after {held:.2} of {promised:.2} s"))
         .hint(format!("copy it again from its source; {REENCODE}"));
-    // Packets that our reader could not make out may be there.
+    // There may be packets that our reader did not recognise.
     if part.is_all_packets { Failure::Broken { error, seconds: promised } } else { Failure::Final(error) }
 }
 
@@ -383,13 +383,13 @@ fn codec(track: &Track) -> Option<&AudioCodecParameters> {
 
 type Source = (Box<dyn FormatReader>, Box<dyn AudioDecoder>, Track);
 
-/// The container's reader, the decoder of its first sound track, and that track.
+/// The container's reader, its first sound track, and the decoder for that track.
 fn start(path: &Path, file: Splice) -> Decoding<Source> {
     let stream = MediaSourceStream::new(Box::new(file), MediaSourceStreamOptions::default());
     let probe = symphonia::default::get_probe();
     let reader = probe.probe(&Hint::new(), stream, FormatOptions::default(), MetadataOptions::default()).map_err(
         |e| match e {
-            Cause::IoError(e) if is_of_the_system(&e) => system(path, &e).into(),
+            Cause::IoError(e) if is_system_error(&e) => system(path, &e).into(),
             e => not_sound(path, &e.to_string()),
         },
     )?;
@@ -435,7 +435,7 @@ struct Mono<'a> {
     path: &'a Path,
     mixed: Mixdown,
     sample_rate: u32,
-    /// Samples of the streams before.
+    /// Samples of the earlier streams.
     earlier: u64,
 }
 
@@ -490,18 +490,18 @@ fn not_sound(path: &Path, why: &str) -> Failure {
     Failure::Unknown(error.hint(hint))
 }
 
-/// The failure to read or decode on at some time.
+/// The failure of reading or decoding at some point.
 fn broken(path: &Path, mono: &Mono<'_>, cause: &Cause) -> Failure {
     let error = match cause {
-        Cause::IoError(e) if is_of_the_system(e) => return system(path, e).into(),
+        Cause::IoError(e) if is_system_error(e) => return system(path, e).into(),
         Cause::IoError(_) => damaged(path, &format!("it ends unexpectedly after {:.1} s", mono.seconds())),
         _ => damaged(path, &format!("{cause} after {:.1} s", mono.seconds())),
     };
     Failure::Broken { error, seconds: mono.seconds() }
 }
 
-/// Whether reading failed. symphonia also reports as such that a packet is shorter than what it says is in it.
-fn is_of_the_system(cause: &std::io::Error) -> bool {
+/// Whether reading failed. symphonia also reports a packet shorter than its content as an I/O error.
+fn is_system_error(cause: &std::io::Error) -> bool {
     cause.raw_os_error().is_some()
 }
 

@@ -1,5 +1,5 @@
-//! What a file really holds, found by walking over its bytes before they are decoded: each stream that was joined in it is shown
-//! to the decoder alone, with a header that is true. symphonia reads one stream and believes its header.
+//! What a file really holds, found by walking over its bytes before decoding: the decoder is shown each concatenated stream
+//! separately, with a correct header. symphonia reads one stream and believes its header.
 
 use super::part::{Division, Part};
 use super::splice::{Peek, Piece, Splice};
@@ -8,9 +8,9 @@ use super::{container, flac, frames, ogg, riff};
 use std::fs::File;
 use std::io::Result;
 
-/// The streams of a file. One that is of no known kind is one stream.
+/// The streams of a file. A file of unknown format is one stream.
 ///
-/// Errors: what the system says if it cannot be read.
+/// Errors: the system's error if it cannot be read.
 pub(super) fn divide(file: &File) -> Result<Division> {
     let mut peek = Peek::new(file)?;
     let mut start = 0;
@@ -34,7 +34,7 @@ pub(super) fn divide(file: &File) -> Result<Division> {
     Ok(division.filter(|division| !division.parts.is_empty()).unwrap_or_else(whole))
 }
 
-/// Whether something begins like a container, or a coding, that is not read here.
+/// Whether the bytes begin like a container or codec that is not read here.
 fn is_foreign(peek: &mut Peek<'_>, start: u64) -> Result<bool> {
     const MARKS: [&[u8]; 16] = [
         b"FLV\x01",
@@ -54,7 +54,7 @@ fn is_foreign(peek: &mut Peek<'_>, start: u64) -> Result<bool> {
         b"\x0b\x77",
         b"\x7f\xfe\x80\x01",
     ];
-    /// Bytes of a packet of an MPEG transport stream, which all begin alike.
+    /// Bytes per packet of an MPEG transport stream; all packets begin with the same byte.
     const PACKET: usize = 188;
     let head = peek.at(start, 2 * PACKET + 1)?;
     let is_transport = head.len() > 2 * PACKET && (0..3).all(|i| head[i * PACKET] == 0x47);
@@ -62,15 +62,15 @@ fn is_foreign(peek: &mut Peek<'_>, start: u64) -> Result<bool> {
     Ok(is_transport || is_avi || MARKS.iter().any(|mark| head.starts_with(mark)))
 }
 
-/// Whether a file that ffmpeg reads has a header whose length was left open: CAF and AU.
+/// Whether the header of a file that ffmpeg reads has an unfilled length: CAF and AU.
 ///
-/// Errors: what the system says if it cannot be read.
+/// Errors: the system's error if it cannot be read.
 pub(super) fn has_open_length(file: &File) -> Result<bool> {
     let mut peek = Peek::new(file)?;
     if peek.at(0, 4)? == b".snd" {
         return Ok(peek.at(8, 4)? == [0xff; 4]);
     }
-    // Behind CAF's 8 bytes: chunks, each a name and 8 bytes of its size.
+    // After CAF's 8 bytes: RIFF-like chunks, each a name and 8 bytes of size.
     let mut at = 8u64;
     while peek.at(0, 4)? == b"caff" {
         let Ok(head) = <[u8; 12]>::try_from(peek.at(at, 12)?) else { break };

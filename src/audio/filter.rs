@@ -1,7 +1,7 @@
-//! The high-pass in front of the slicer and of conversion: Butterworth, order 5, 48 Hz; causal there, without delay here.
+//! The high-pass filter before the slicer and before conversion: Butterworth, order 5, 48 Hz; causal for the slicer, zero-phase for conversion.
 //!
-//! Source: spec A.3 (RVC `preprocess.py`: `scipy.signal.butter` and `lfilter`). The five poles lie within 1 % of each other, and
-//! one unit in the last place of one coefficient moves the output by 6e-7: scipy's own values are tabled for the rates in use.
+//! Source: spec A.3 (RVC `preprocess.py`: `scipy.signal.butter` and `lfilter`). The five poles are within 1 % of each other, and
+//! a change of one unit in the last place of one coefficient moves the output by 6e-7: so scipy's own values are tabled for the rates in use.
 
 /// Corner frequency in Hz; keeps rumble and DC out of the peak and of the slicer's RMS.
 const CUTOFF_HZ: f64 = 48.0;
@@ -28,7 +28,7 @@ pub fn butterworth(sample_rate: u32) -> Coefficients {
     ([1.0, -5.0, 10.0, -10.0, 5.0, -1.0].map(|c| c * b0), [1.0, a[0], a[1], a[2], a[3], a[4]])
 }
 
-/// The same by computation, for any rate; within a few units in the last place of scipy.
+/// The same, computed for any rate; within a few units in the last place of scipy.
 pub fn design(sample_rate: u32) -> Coefficients {
     // The bilinear transform at a rate of 2, as scipy does it: frequencies in half cycles a sample.
     let warped = 4.0 * (std::f64::consts::PI * (2.0 * CUTOFF_HZ / f64::from(sample_rate)) / 2.0).tan();
@@ -61,7 +61,7 @@ fn polynomial(roots: &[Complex; ORDER]) -> [f64; ORDER + 1] {
 
 /// The high-passed samples, in float64 like the reference.
 ///
-/// Causal, zero initial state, direct form II transposed; one NaN or infinity would spoil everything after it, so callers
+/// Causal, zero initial state, direct form II transposed. One NaN or infinity would spoil everything after it, so callers
 /// remove those first.
 pub fn highpass(samples: &[f32], sample_rate: u32) -> Vec<f64> {
     let coefficients = butterworth(sample_rate);
@@ -69,14 +69,14 @@ pub fn highpass(samples: &[f32], sample_rate: u32) -> Vec<f64> {
     samples.iter().map(|x| step(&coefficients, &mut state, f64::from(*x))).collect()
 }
 
-/// Samples that [`highpass_both_ways`] adds at each end; it needs one more than these.
+/// Samples that [`highpass_both_ways`] adds at each end; it needs at least one more than these.
 pub const EDGE: usize = 3 * (ORDER + 1);
 
-/// The samples high-passed forward and then backward: no delay, twice the slope. What conversion hears (spec I.2:
+/// The samples high-passed forward and then backward: no delay, twice the slope. Conversion uses it (spec I.2:
 /// `scipy.signal.filtfilt` with its defaults).
 ///
 /// Both ends are continued by [`EDGE`] samples, mirrored in place and value, and each pass begins in the state that a constant
-/// equal to its first sample leaves. None if there are not more than [`EDGE`] samples.
+/// equal to its first sample leaves. None for [`EDGE`] samples or fewer.
 pub fn highpass_both_ways(samples: &[f32], sample_rate: u32) -> Option<Vec<f64>> {
     let n = samples.len();
     if n <= EDGE {
@@ -96,7 +96,7 @@ pub fn highpass_both_ways(samples: &[f32], sample_rate: u32) -> Option<Vec<f64>>
     Some(x)
 }
 
-/// One pass in place. A high-pass answers a constant with 0, so that its settled state is what the zeros alone leave:
+/// One pass in place. A high-pass turns a constant into 0, so its settled state depends on the zeros only:
 /// minus the running sum of b, without the linear system that scipy solves (ill-conditioned for poles this near to 1).
 fn settled_pass(coefficients: &Coefficients, x: &mut [f64]) {
     let mut sum = 0.0;

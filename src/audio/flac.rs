@@ -1,4 +1,4 @@
-//! FLAC files, and several joined: where each begins and where its frames do.
+//! FLAC files, possibly concatenated: where each file and its frames begin.
 //!
 //! Source: RFC 9639.
 
@@ -8,12 +8,12 @@ use super::tags::tag;
 use std::io::Result;
 
 const MARK: &[u8; 4] = b"fLaC";
-/// Bytes of the first metadata block: its header, and the description of the stream.
+/// Bytes of the first metadata block: its header and the stream's description.
 const DESCRIPTION: usize = 38;
-/// Longest chain of metadata blocks that is followed; files have under ten.
+/// Longest chain of metadata blocks that is followed; files have fewer than ten.
 const MOST_BLOCKS: usize = 1 << 12;
 
-/// The files from `start` on, without the tags between and behind them.
+/// The files from `start` on, without the tags between and after them.
 pub(super) fn divide(peek: &mut Peek<'_>, start: u64) -> Result<Division> {
     let mut division = Division::default();
     let mut start = Some(start);
@@ -28,7 +28,7 @@ pub(super) fn divide(peek: &mut Peek<'_>, start: u64) -> Result<Division> {
 
 fn part(peek: &mut Peek<'_>, start: u64, frames: u64, end: u64) -> Result<Part> {
     let description = peek.at(start + 4, DESCRIPTION)?;
-    // 36 bits; 0 stands for "unknown" and promises nothing.
+    // 36 bits; 0 means "unknown" and promises nothing.
     let samples =
         description.get(17..22).map_or(0, |bytes| bytes.iter().fold(0u64, |sum, byte| sum << 8 | u64::from(*byte)));
     let samples = samples & 0xf_ffff_ffff;
@@ -69,7 +69,7 @@ fn end(peek: &mut Peek<'_>, frames: u64) -> Result<(u64, Option<u64>)> {
             _ => false,
         };
         let Some(i) = (0..block.len()).find(|i| is_interesting(*i)) else {
-            // Its last bytes may be half of a mark.
+            // Its last bytes may be half of a marker.
             at += block.len().saturating_sub(3).max(1) as u64;
             continue;
         };
@@ -83,7 +83,7 @@ fn end(peek: &mut Peek<'_>, frames: u64) -> Result<(u64, Option<u64>)> {
         }
         at = found + 1;
     }
-    // Tags behind the last frame: ID3 of 128 bytes, or of any length.
+    // Tags after the last frame: ID3 of 128 bytes, or of any length.
     for begin in [id3.map(|(begin, _)| begin), n_bytes.checked_sub(128)].into_iter().flatten() {
         if begin >= frames && tag(peek, begin)? == Some(n_bytes) {
             return Ok((begin, None));
@@ -92,7 +92,7 @@ fn end(peek: &mut Peek<'_>, frames: u64) -> Result<(u64, Option<u64>)> {
     Ok((n_bytes, None))
 }
 
-/// A mark alone may be an accident; with the head of a description behind it, it is none.
+/// A marker may occur anywhere; followed by the start of a stream description it marks a file.
 fn is_file(peek: &mut Peek<'_>, at: u64) -> Result<bool> {
     Ok(matches!(peek.at(at, 8)?, [b'f', b'L', b'a', b'C', 0 | 0x80, 0, 0, 34]))
 }

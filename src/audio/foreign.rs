@@ -1,8 +1,8 @@
-//! Formats that are not decoded here (WMA, AMR, AVI, HE-AAC, G.722, Opus of 2.5 ms frames, ...), through ffmpeg where it is installed.
+//! Formats that are not decoded here (WMA, AMR, AVI, HE-AAC, G.722, Opus with 2.5 ms frames, ...), read with ffmpeg if it is installed.
 //!
-//! ffmpeg gets an argument vector, nothing on its standard input, one local file and a list of plain containers: no network,
-//! no playlist that leads to other files. It writes a float wav with all channels to a nameless file, which is then decoded
-//! like any other, so that the mix to mono is ours.
+//! ffmpeg gets an argument vector, no standard input, one local file and a list of plain containers: no network,
+//! no playlist that leads to other files. It writes a float wav with all channels to an unnamed file, which is then decoded
+//! like any other, so that we do the mix to mono.
 //!
 //! ```text
 //! up to the first fault (-xerror)  --none-->  the sound
@@ -22,51 +22,51 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-/// Containers that hold sound themselves. Not in it: concat, hls, image2 and others that name further files, and those of bare
-/// samples, whose rate would be a guess.
+/// Containers that hold sound themselves. Excluded: concat, hls, image2 and others that name further files, and those of bare
+/// samples, whose rate ffmpeg would guess.
 const CONTAINERS: &str = "aac,ac3,adx,aiff,amr,amrnb,amrwb,ape,asf,au,avi,caf,dsf,dss,dts,dtshd,eac3,flac,flv,g722,g723_1,g729,gsm,iff,loas,\
     matroska,mlp,mov,mp3,mpc,mpc8,mpeg,mpegts,mxf,nistsphere,nut,ogg,oma,qcp,rm,shn,sln,sox,tak,truehd,tta,voc,vqf,w64,wav,wsd,wtv,wv,xwma";
-/// Endings of sound without any header, of one rate each, and ffmpeg's name of it: such a file cannot be known by its content.
+/// Extensions of sound without a header, each with one fixed rate, and ffmpeg's name of the format: content cannot identify them.
 const RAW: [(&str, &str); 5] = [("g722", "g722"), ("722", "g722"), ("g729", "g729"), ("gsm", "gsm"), ("sln", "sln")];
-/// Longest that a recording may take; four hours of sound take under a minute.
+/// Time limit; four hours of sound take under a minute.
 const LIMIT: Duration = Duration::from_mins(15);
-/// Longest that its version may take.
+/// Time limit of the version query.
 const VERSION_LIMIT: Duration = Duration::from_secs(20);
-/// A little over the longest recording that is taken, which is refused afterwards: nothing fills the disk.
+/// A little over the longest recording that is accepted (a longer one is refused afterwards), so that nothing fills the disk.
 const SECONDS: &str = "14401";
-/// Most of its complaint that is shown, and most of all it says that is read.
+/// Most of its error message that is shown, and most of its output that is read.
 const TAIL: usize = 300;
-const MOST_SAID: u64 = 1 << 20;
-/// A fault so near to the end is the end's. ffmpeg reads packets of up to 2 s (WavPack; 1.4 s of GSM and 1.0 s of TTA), and stops
-/// where the packet of a fault begins.
+const MOST_LOG: u64 = 1 << 20;
+/// A fault this near the end belongs to the end. ffmpeg reads packets of up to 2 s (WavPack; 1.4 s for GSM and 1.0 s for TTA), and stops
+/// where the faulty packet begins.
 const LAST_PACKET_SECONDS: f64 = 2.1;
-/// A file that ends earlier than it says by more than this has been cut off. The sound of a film may be shorter than its picture.
+/// A file that ends earlier than its header states by more than this was cut off. The sound of a film may be shorter than its picture.
 const MISSING_SECONDS: f64 = 0.5;
 
-/// What ffmpeg made of a recording.
+/// The result of running ffmpeg on a recording.
 pub(super) enum Foreign {
-    /// A wav at its beginning, and what is odd about it; the sound is used all the same.
+    /// A wav, positioned at its beginning, and notices about it; the sound is used all the same.
     Sound(File, Vec<Notice>),
-    /// It knows the format, but the recording is damaged before its end.
+    /// ffmpeg knows the format, but the recording is damaged before its end.
     Damaged(Error),
     /// There is no ffmpeg on the PATH.
     Absent,
 }
 
-/// The version of the ffmpeg on the PATH, "5.1.9-0+deb12u1", asked once; none if there is none that answers.
+/// The version of the ffmpeg on the PATH, "5.1.9-0+deb12u1", queried once; None if no ffmpeg answers.
 pub(super) fn version() -> Option<&'static str> {
     static VERSION: OnceLock<Option<String>> = OnceLock::new();
     let ask = || {
         let program = which::which("ffmpeg").ok()?;
         let mut command = process::quiet(program);
         command.arg("-version");
-        let text = process::output(command, None, VERSION_LIMIT, MOST_SAID).ok()?.success()?;
+        let text = process::output(command, None, VERSION_LIMIT, MOST_LOG).ok()?.success()?;
         text.strip_prefix("ffmpeg version ")?.split_whitespace().next().map(str::to_owned)
     };
     VERSION.get_or_init(ask).as_deref()
 }
 
-/// ffmpeg's name of the format of a file without any header, by the file's ending; None for all other files.
+/// ffmpeg's name of a headerless format, by the file's extension; None for all other files.
 pub(super) fn raw_format(path: &Path) -> Option<&'static str> {
     let ending = path.extension()?.to_str()?.to_ascii_lowercase();
     RAW.iter().find(|(raw, _)| *raw == ending).map(|(_, format)| *format)
@@ -101,20 +101,20 @@ fn failed(path: &Path, why: &str) -> Error {
     Error::new(Kind::AudioDecode, format!("ffmpeg cannot read it: {why}")).path(path)
 }
 
-/// What came of one run of ffmpeg.
+/// The result of one run of ffmpeg.
 struct Attempt {
     wav: File,
-    /// Seconds that the file says it lasts.
+    /// The duration that the file's header states, in seconds.
     promised: Option<f64>,
-    /// Its complaint, if it failed.
+    /// Its error message, if it failed.
     fault: Option<String>,
 }
 
 impl Attempt {
-    /// `strict`: it ends at the first fault.
+    /// `strict`: ffmpeg stops at the first fault.
     fn run(program: &Path, path: &Path, task: Option<&Task>, strict: bool) -> Result<Self> {
         let temporary = || tempfile::tempfile().map_err(|e| Error::io("write", &std::env::temp_dir(), e));
-        let (wav, mut said) = (temporary()?, temporary()?);
+        let (wav, mut log) = (temporary()?, temporary()?);
         let handle = |file: &File| file.try_clone().map_err(|e| Error::io("write", &std::env::temp_dir(), e));
         let mut command = process::quiet(program);
         command.args(["-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+info"]);
@@ -128,20 +128,20 @@ impl Attempt {
             .arg(input(path))
             .args(["-map", "0:a:0", "-t", SECONDS, "-c:a", "pcm_f32le", "-bitexact", "-f", "wav", "pipe:1"])
             .stdout(handle(&wav)?)
-            .stderr(handle(&said)?);
+            .stderr(handle(&log)?);
         let status =
             process::run(command, task, LIMIT).map_err(|e| e.into_error(|why| failed(path, &why.to_string())))?;
         // Its beginning, where the header is.
         let mut text = Vec::new();
-        said.seek(SeekFrom::Start(0))
-            .and_then(|_| said.take(MOST_SAID).read_to_end(&mut text))
+        log.seek(SeekFrom::Start(0))
+            .and_then(|_| log.take(MOST_LOG).read_to_end(&mut text))
             .map_err(|e| Error::io("read", &std::env::temp_dir(), e))?;
         let text = String::from_utf8_lossy(&text);
-        let fault = (!status.success()).then(|| complaint(&text, path));
+        let fault = (!status.success()).then(|| last_error(&text, path));
         Ok(Self { wav, promised: promised(&text), fault })
     }
 
-    /// Seconds of sound in the wav; 0 if there is none.
+    /// Seconds of sound in the wav; 0 for an empty one.
     fn seconds(&self) -> f64 {
         let mut head = [0; 256];
         let mut wav = &self.wav;
@@ -160,23 +160,23 @@ impl Attempt {
             notices.push(Notice { code: "length.less", message, seconds: promised - sound });
         }
         let mut wav = self.wav;
-        // What cannot be read from its beginning is reported by the decoder.
+        // If it cannot be read from its beginning, the decoder reports it.
         let _ = wav.rewind();
         Foreign::Sound(wav, notices)
     }
 }
 
-/// The file as ffmpeg is to be given it: with the protocol in front no name can be taken for an option or another protocol.
+/// The file as an argument for ffmpeg: with the protocol before it no name can be taken for an option or another protocol.
 fn input(path: &Path) -> OsString {
     let mut input = OsString::from("file:");
     input.push(std::path::absolute(path).unwrap_or_else(|_| PathBuf::from(path)));
     input
 }
 
-/// The last error among what ffmpeg said, as one plain line.
-fn complaint(said: &str, path: &Path) -> String {
+/// The last error in ffmpeg's output, as one plain line.
+fn last_error(log: &str, path: &Path) -> String {
     let error = |line| ["[error] ", "[fatal] "].iter().find_map(|mark| Some(str::split_once(line, mark)?.1));
-    let line = said.lines().filter_map(error).rfind(|line| !line.trim().is_empty()).unwrap_or("no reason given");
+    let line = log.lines().filter_map(error).rfind(|line| !line.trim().is_empty()).unwrap_or("no reason given");
     if line.contains("matches no streams") {
         return "it has no sound track".into();
     }
@@ -185,13 +185,13 @@ fn complaint(said: &str, path: &Path) -> String {
     plain.trim().trim_end_matches('.').to_owned()
 }
 
-/// The length by the file's header: "  Duration: 00:01:02.34, start: ...". None where ffmpeg works it out itself.
-fn promised(said: &str) -> Option<f64> {
-    if said.contains("Estimating duration from bitrate") {
+/// The duration from the file's header: "  Duration: 00:01:02.34, start: ...". None where ffmpeg estimates it.
+fn promised(log: &str) -> Option<f64> {
+    if log.contains("Estimating duration from bitrate") {
         return None;
     }
     let mut lines =
-        said.lines().filter_map(|line| line.strip_prefix("[info] ")?.trim_start().strip_prefix("Duration: "));
+        log.lines().filter_map(|line| line.strip_prefix("[info] ")?.trim_start().strip_prefix("Duration: "));
     let mut parts = lines.next()?.split(',').next()?.rsplit(':').map(|part| part.parse::<f64>().ok());
     let (seconds, minutes, hours) = (parts.next()??, parts.next()??, parts.next()??);
     Some(seconds + 60.0 * minutes + 3600.0 * hours)
@@ -202,14 +202,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_ffmpeg_says_is_understood() {
-        let said = "[info] Input #0, asf, from 'file:/a/b.wma':\n[info]   Metadata:\n[info]     title : Duration: 9\n\
+    fn ffmpeg_output_is_understood() {
+        let log = "[info] Input #0, asf, from 'file:/a/b.wma':\n[info]   Metadata:\n[info]     title : Duration: 9\n\
             [info]   Duration: 01:02:03.50, start: 0.000000, bitrate: 63 kb/s\n\
             [wmav2 @ 0x56] [error] Packet\u{7} too small.\n[info] Output #0, wav\n[fatal] file:/a/b.wma: corrupt input packet in stream 0\n";
-        assert_eq!(promised(said), Some(3723.5));
-        assert_eq!(complaint(said, Path::new("/a/b.wma")), "corrupt input packet in stream 0");
-        assert_eq!(complaint("[wmav2 @ 0x56] [error] Packet\u{7} too small.\n", Path::new("x")), "Packet  too small");
-        assert_eq!(complaint("Killed\n", Path::new("x")), "no reason given");
+        assert_eq!(promised(log), Some(3723.5));
+        assert_eq!(last_error(log, Path::new("/a/b.wma")), "corrupt input packet in stream 0");
+        assert_eq!(last_error("[wmav2 @ 0x56] [error] Packet\u{7} too small.\n", Path::new("x")), "Packet  too small");
+        assert_eq!(last_error("Killed\n", Path::new("x")), "no reason given");
         for none in ["", "[info]   Duration: N/A, start: 0", "[info]     Duration        : 00:00:05.00"] {
             assert_eq!(promised(none), None, "{none}");
         }

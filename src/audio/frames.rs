@@ -1,11 +1,11 @@
 //! Streams of frames without a container: MP3 (MPEG audio) and AAC (ADTS), followed from header to header.
 //!
-//! Files of this kind are joined by writing one behind the other: tags (ID3) and the second one's index (Xing, Info) lie in the
-//! middle then, and rate and channels may change. What the index in front says is true for the first file only. Tags are left
-//! out here, and frames of another rate or number of channels become a stream of their own.
+//! Such files can be concatenated: tags (ID3) and the second file's index (Xing, Info) are then in the
+//! middle, and rate and channels may change. The index at the beginning describes the first file only. Tags are skipped
+//! here, and frames of another rate or number of channels become a stream of their own.
 //!
-//! Indices further on are frames of silence to ffmpeg, unless a tag or junk stands in front of them, with which it drops them. So
-//! it is here; what follows is in the same place then.
+//! ffmpeg plays a later index as a frame of silence, unless a tag or junk precedes it; then ffmpeg drops it with the junk. This
+//! reader does the same, so that the sound after it is in the same place.
 //!
 //! Source: ISO/IEC 11172-3 and 13818-3 (MPEG audio), ISO/IEC 13818-7 (ADTS), LAME's "Mp3 Info Tag", revision 1.
 
@@ -14,19 +14,19 @@ use super::splice::{Peek, Piece};
 use super::tags::tag;
 use std::io::Result;
 
-/// How far from the beginning the first frame is looked for: the rest of one, if the file was cut out of a longer one. Zeros
+/// How far from the beginning the first frame is searched: the rest of a frame, if the file was cut out of a longer one. Zeros
 /// do not count.
 const SEARCH: u64 = 1 << 12;
-/// ... and behind a tag, whose size may be wrong.
+/// ... and after a tag, whose size may be wrong.
 const SEARCH_BEHIND_TAG: u64 = 1 << 20;
-/// Frames in a row that cannot be an accident.
+/// Frames in a row that cannot be a coincidence.
 const SURE: usize = 3;
-/// Longest part of a frame that is looked at: its header, side information and index.
+/// Most bytes of a frame that are read: its header, side information and index.
 const LOOK: usize = 192;
-/// Samples that a decoder is late by.
+/// A decoder's delay in samples.
 const DECODER_DELAY: u64 = 529;
 
-/// What stays the same within a stream.
+/// What all frames of one stream have in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Kind {
     /// MPEG's layer; 0 for ADTS.
@@ -77,7 +77,7 @@ impl Frame {
         }
         let is_first = version == 3;
         let table = if is_first { usize::from(layer) - 1 } else { 3 + usize::from(layer > 1) };
-        // Frames of a free bit rate do not say how long they are.
+        // Frames of a free bit rate do not state their length.
         let bitrate = BITRATES[table].get(usize::from(c >> 4).checked_sub(1)?)? * 1000;
         let padding = u32::from(c >> 1 & 1);
         let n_samples = match layer {
@@ -106,7 +106,7 @@ impl Frame {
         (n_bytes > shortest).then_some(Self { kind, n_bytes, n_samples: 1024 * (u64::from(g & 3) + 1) })
     }
 
-    /// Bytes of header and side information in front of an index.
+    /// Bytes of header and side information before an index.
     fn index_at(&self) -> usize {
         match (self.kind.version == 3, self.kind.channels) {
             (true, 2) => 36,
@@ -116,17 +116,17 @@ impl Frame {
     }
 }
 
-/// An index of the frames, in the place of one.
+/// An index of the frames, stored in a frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Index {
     n_frames: u64,
     n_bytes: u64,
-    /// Samples that the encoder put in front and behind.
+    /// Samples that the encoder added before and after the sound.
     delay: Option<(u64, u64)>,
 }
 
 impl Index {
-    /// Reads Xing's, which LAME and Lavc extend, or Fraunhofer's.
+    /// Reads Xing's index, which LAME and Lavc extend, or Fraunhofer's.
     fn read(frame: &Frame, bytes: &[u8]) -> Option<Self> {
         let be = |at: usize| Some(u64::from(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?)));
         if frame.kind.layer != 3 {
@@ -158,7 +158,7 @@ impl Index {
     }
 }
 
-/// A stream in the making.
+/// A stream under construction.
 struct Run {
     kind: Kind,
     pieces: Vec<Piece>,
@@ -166,7 +166,7 @@ struct Run {
     n_samples_a_frame: u64,
     n_bytes: u64,
     n_joined: usize,
-    /// Frames before the first sign that something was joined on.
+    /// Frames before the first sign that another file was appended.
     first_frames: Option<u64>,
 }
 
@@ -186,9 +186,9 @@ impl Run {
         }
     }
 
-    /// An index that is played.
+    /// An index that is played as silence.
     fn push_silence(&mut self, peek: &mut Peek<'_>, at: u64, frame: &Frame) -> Result<()> {
-        // Without its name it is a frame like any other, and all that is in it is 0 where a decoder looks.
+        // Without its name it is a frame like any other, and everything that a decoder reads in it is 0.
         let name = frame.index_at();
         let head = [peek.at(at, name)?, &[0; 4]].concat();
         self.push(frame, Piece::Bytes(head));
@@ -208,7 +208,7 @@ impl Run {
     }
 }
 
-/// The streams of a file whose frames begin at `start` or a little later; None for a file of another kind.
+/// The streams of a file whose frames begin at `start` or a little later; None for another format.
 pub(super) fn divide(peek: &mut Peek<'_>, start: u64) -> Result<Option<Division>> {
     let Some(first) = first_frame(peek, start)? else { return Ok(None) };
     let mut runs: Vec<Run> = Vec::new();
@@ -222,7 +222,7 @@ pub(super) fn divide(peek: &mut Peek<'_>, start: u64) -> Result<Option<Division>
             continue;
         }
         let Some(frame) = frame(peek, at, runs.last().map(|run| run.kind))? else {
-            // Damage, or something that nobody knows.
+            // Damage, or an unknown format.
             let next = resync(peek, at + 1)?;
             is_short |= next == n_bytes && Frame::read(peek.at(at, 8)?).is_some();
             unread += next - at;
@@ -240,14 +240,14 @@ pub(super) fn divide(peek: &mut Peek<'_>, start: u64) -> Result<Option<Division>
         }
         match found {
             None => run.push(&frame, Piece::File(at..at + frame.n_bytes)),
-            // One that says nothing is played, if it looks like the frames behind it, ...
+            // An index without data is played if it looks like the frames after it, ...
             Some(found) if is_first => {
                 if found.n_frames == 0 && found.n_bytes == 0 && is_alike(peek, at, at + frame.n_bytes)? {
                     run.push_silence(peek, at, &frame)?;
                 }
                 index = Some(found);
             }
-            // ... and one in the middle, unless it is lost with what stands in front of it.
+            // ... and so is one in the middle, unless it is dropped with the junk before it.
             Some(_) if is_behind_tag || is_behind_junk => {}
             Some(_) => run.push_silence(peek, at, &frame)?,
         }
@@ -263,7 +263,7 @@ pub(super) fn divide(peek: &mut Peek<'_>, start: u64) -> Result<Option<Division>
     Ok(Some(division))
 }
 
-/// What the index in front says about the stream it belongs to, as far as it is true.
+/// Applies what the first index states about its stream, as far as it is correct.
 fn apply(
     index: &Index,
     part: &mut Part,
@@ -275,28 +275,31 @@ fn apply(
     if let Some((delay, padding)) = index.delay {
         let begin = delay + DECODER_DELAY;
         let end = n_frames * samples;
-        let heard_end = end.saturating_sub(padding.saturating_sub(DECODER_DELAY));
-        // ffmpeg leaves the padding in if the file is a good deal longer than its index says.
-        let is_as_said =
+        let played_end = end.saturating_sub(padding.saturating_sub(DECODER_DELAY));
+        // ffmpeg keeps the padding if the file is a good deal longer than its index states.
+        let matches_index =
             index.n_frames == n_frames && (is_alone || n_bytes.saturating_sub(index.n_bytes) <= index.n_bytes / 16);
-        part.heard =
-            if is_as_said && heard_end > begin { vec![begin..heard_end, end..u64::MAX] } else { vec![begin..u64::MAX] };
+        part.played = if matches_index && played_end > begin {
+            vec![begin..played_end, end..u64::MAX]
+        } else {
+            vec![begin..u64::MAX]
+        };
     }
     if index.n_frames > 0 && part.n_joined == 1 {
         part.promise = Promise::Samples(index.n_frames * samples);
-        // An index that counts more bytes than there are was written when they were there.
+        // An index that counts more bytes than the file has was written when the file had them: it was cut off.
         part.is_cut = index.n_frames > n_frames && (index.n_bytes > n_bytes || (index.n_bytes == 0 && is_short));
     }
 }
 
-/// Whether the headers of two frames differ in the bit rate at most, as ffmpeg looks at them.
+/// Whether the headers of two frames differ only in the bit rate, by ffmpeg's comparison.
 fn is_alike(peek: &mut Peek<'_>, first: u64, second: u64) -> Result<bool> {
     const SAME: u32 = 0xfffe_0ccf;
     let mut head = |at| -> Result<u32> { Ok(peek.at(at, 4)?.try_into().map_or(0, u32::from_be_bytes)) };
     Ok((head(first)? ^ head(second)?) & SAME == 0)
 }
 
-/// The whole frame at `at`. One of another kind than those before must be followed by one of its own.
+/// The whole frame at `at`. A frame of another kind than those before must be followed by one of its own kind.
 fn frame(peek: &mut Peek<'_>, at: u64, kind: Option<Kind>) -> Result<Option<Frame>> {
     let Some(frame) = Frame::read(peek.at(at, 8)?) else { return Ok(None) };
     let end = at + frame.n_bytes;
@@ -310,7 +313,7 @@ fn frame(peek: &mut Peek<'_>, at: u64, kind: Option<Kind>) -> Result<Option<Fram
     Ok((next || tag(peek, end)?.is_some()).then_some(frame))
 }
 
-/// The first of some frames in a row.
+/// The first frame of a run.
 fn first_frame(peek: &mut Peek<'_>, start: u64) -> Result<Option<u64>> {
     let mut at = start;
     let search = if start > 0 { SEARCH_BEHIND_TAG } else { SEARCH };
@@ -342,12 +345,12 @@ fn first_frame(peek: &mut Peek<'_>, start: u64) -> Result<Option<u64>> {
     Ok(None)
 }
 
-/// Where frames, or a tag, go on from `at`; the file's end if they do not.
+/// Where frames, or a tag, continue at or after `at`; the file's end if they do not.
 fn resync(peek: &mut Peek<'_>, at: u64) -> Result<u64> {
     let mut at = at;
     while at < peek.n_bytes() {
         let next = sync(peek, at)?;
-        // A tag behind damage: looked for only where it would end the file.
+        // A tag after damage: searched only where it would end the file.
         let last = peek.n_bytes().saturating_sub(128);
         if (at..=next).contains(&last) && tag(peek, last)? == Some(peek.n_bytes()) {
             return Ok(last);
@@ -360,7 +363,7 @@ fn resync(peek: &mut Peek<'_>, at: u64) -> Result<u64> {
     Ok(peek.n_bytes())
 }
 
-/// The next byte from `at` on with which a frame may begin.
+/// The next byte at or after `at` that may begin a frame.
 fn sync(peek: &mut Peek<'_>, at: u64) -> Result<u64> {
     let mut at = at;
     loop {

@@ -1,4 +1,4 @@
-//! Sound files: reading any recording, and writing and reading the float wavs of a training folder.
+//! Reads any recording, and writes and reads the float wavs of a training folder.
 
 use super::loaded::Loaded;
 use super::{Audio, decode, foreign, recording};
@@ -7,34 +7,34 @@ use crate::{Error, Kind, Result, files};
 use std::io::Write;
 use std::path::Path;
 
-/// The bytes in front of the samples of our wavs. The reference's length buckets are computed from file sizes, so this
+/// The bytes before the samples of our wavs. The reference computes length buckets from file sizes, so this
 /// number matters.
 pub const HEADER_BYTES: usize = 58;
 
-/// Whether a file is taken for a recording: by its ending, and where that says nothing, by how it begins. Hidden files are not.
+/// Whether a file counts as a recording: by its extension, or if that says nothing, by its first bytes. Hidden files do not count.
 pub fn is_audio(path: &Path) -> bool {
     recording::is_recording(path)
 }
 
-/// A recording's sound, mono, at its own rate. The content decides about the format, not the name, but where there is no header (g722,
+/// A recording's sound, mono, at its own rate. The content decides the format, not the name, except for formats without a header (g722,
 /// gsm).
 ///
 /// Samples may exceed full scale or not be finite (float wavs); nothing is clipped. Stereo becomes (L + R) * 0.7071.
-/// The run-in and padding that an encoder adds are left out where the file says how long they are. Formats that are not known
-/// here, and files in which our decoder stops early, are decoded by ffmpeg, if it is on the PATH.
+/// The encoder's run-in and padding are removed where the file states their length. Formats that are not known
+/// here, and files in which our decoder stops early, are decoded with ffmpeg, if it is on the PATH.
 ///
-/// The length is what the packets hold: recordings that were joined in one file are read one after the other, at the first one's
-/// rate, and a header that promises another length, or never got one, changes nothing. [`load_with_notices`] names all of it.
+/// The length is that of the packets: recordings that were joined in one file are read one after the other, at the first one's
+/// rate, and a wrong or missing length in a header changes nothing. [`load_with_notices`] reports all of this.
 ///
-/// Errors: `file.not_found`, `file.read`; `audio.decode` if it is no sound file, damaged, cut off, coded in a way that
-/// cannot be read, or over 4 hours long; `audio.empty` if there is no sample in it.
+/// Errors: `file.not_found`, `file.read`; `audio.decode` if it is not sound, damaged, cut off, in a codec that
+/// cannot be read, or over 4 hours long; `audio.empty` if it has no samples.
 ///
 /// Source: spec A.2. RVC resamples in the same ffmpeg call; here that is [`Audio::at_rate`].
 pub fn load(path: &Path) -> Result<Audio> {
     Ok(load_in_task(path, None)?.audio)
 }
 
-/// As [`load`], with how it was read and what is odd about it.
+/// As [`load`], with notices about how it was read and what is unusual about it.
 ///
 /// Errors: as [`load`]; `cancelled` if the task is cancelled while ffmpeg runs, which may take minutes.
 pub fn load_with_notices(task: &Task, path: &Path) -> Result<Loaded> {
@@ -46,7 +46,7 @@ fn load_in_task(path: &Path, task: Option<&Task>) -> Result<Loaded> {
     decode::decode(path, task)
 }
 
-/// Whether [`load`] refuses a recording of so many samples.
+/// Whether [`load`] refuses a recording of this length.
 pub fn is_too_long(n_samples: u64, sample_rate: u32) -> bool {
     decode::is_too_long(n_samples, sample_rate)
 }
@@ -56,7 +56,7 @@ pub fn ffmpeg_version() -> Option<&'static str> {
     foreign::version()
 }
 
-/// Writes mono samples as a float32 wav, whole or not at all, with the reference's 58-byte header (spec A.8).
+/// Writes mono samples as a float32 wav, completely or not at all, with the reference's 58-byte header (spec A.8).
 ///
 /// Errors: `file.write`, `file.disk_full`; `internal` for over 4 GiB of samples.
 pub fn write_wav(path: &Path, samples: &[f32], sample_rate: u32) -> Result<()> {
@@ -103,11 +103,11 @@ fn header(data_bytes: u32, sample_rate: u32) -> Vec<u8> {
 /// The samples of a mono wav of a training folder: float32 bit for bit as stored, or 16-bit integers as parts of full scale
 /// (the silence that RVC and Applio ship is stored so).
 ///
-/// Errors: `file.not_found`, `file.read`; `data.damaged` if it is cut off, or of another kind.
+/// Errors: `file.not_found`, `file.read`; `data.damaged` if it is cut off or has another format.
 pub fn read_wav(path: &Path) -> Result<Audio> {
     let bytes = files::read(path)?;
     parse_wav(&bytes).map_err(|why| {
-        Error::new(Kind::DataDamaged, format!("{} is no mono wav of float32 or 16 bits: {why}", path.display()))
+        Error::new(Kind::DataDamaged, format!("{} is not a mono wav of float32 or 16 bits: {why}", path.display()))
             .path(path)
             .hint("delete it and prepare the voice again")
     })

@@ -1,16 +1,16 @@
-//! The check at the end of every decode: what a stream held against what its header promised, in both directions.
+//! The check at the end of every decode: what a stream held compared with what its header promised, in both directions.
 //!
-//! What is there is used, whatever a header says. A file that lacks what an intact header promises was cut off, and that is an
+//! All sound present is used, whatever a header promises. A file that lacks what an intact header promises was cut off, which is an
 //! error; all other differences are notices.
 
 use super::loaded::Notice;
 use super::part::{Part, Promise};
 use crate::shown::counted;
 
-/// Differences of less are none: encoders round.
+/// Smaller differences do not count: encoders round.
 pub(super) const MISSING_SECONDS: f64 = 0.1;
 
-/// What came out of a stream.
+/// What was decoded from a stream.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Decoded {
     /// Before anything is trimmed.
@@ -18,26 +18,26 @@ pub(super) struct Decoded {
     pub sample_rate: u32,
     /// Bytes of all packets.
     pub packet_bytes: u64,
-    /// Whether the file ended within something.
+    /// Whether the file ended inside a packet or box.
     pub is_early: bool,
     /// What the list of packets in the container counts.
     pub listed: Option<u64>,
 }
 
-/// A stream that was cut off: the seconds there are, and that there should be.
+/// A stream that was cut off: the seconds present, and the seconds promised.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Cut {
     pub held: f64,
     pub promised: f64,
 }
 
-/// What is odd about the length of a stream.
+/// Notices about the length of a stream.
 ///
-/// Errors: what was lost, if it was cut off.
+/// Errors: the loss, if it was cut off.
 pub(super) fn check(part: &Part, decoded: &Decoded) -> Result<Vec<Notice>, Cut> {
     let rate = f64::from(decoded.sample_rate.max(1));
     let held = decoded.n_samples as f64 / rate;
-    // Seconds of a number of bytes; there is no better guess than that all are alike.
+    // Converts bytes to seconds; the best guess is that all bytes last equally long.
     let seconds = |bytes: u64| if part.sound_bytes > 0 { held * bytes as f64 / part.sound_bytes as f64 } else { 0.0 };
     let mut notices = Vec::new();
     let mut in_packets = held;
@@ -55,22 +55,22 @@ pub(super) fn check(part: &Part, decoded: &Decoded) -> Result<Vec<Notice>, Cut> 
     if let Some(promised) = promised
         && missing > MISSING_SECONDS
     {
-        // Where all bytes should be in packets, those that are in none were lost; how the reader ended says less.
+        // If all bytes should be in packets, bytes in no packet were lost; how the reader ended matters less.
         let is_torn = if part.is_all_packets { outside > 0.0 } else { decoded.is_early };
         if part.is_cut || is_torn {
             return Err(Cut { held, promised });
         }
-        let message = format!("its header promises {promised:.2} s, but only {held:.2} s are there");
+        let message = format!("its header promises {promised:.2} s, but only {held:.2} s are present");
         notices.push(Notice { code: "length.less", message, seconds: missing });
     }
     if let Some(promised) = promised
         && missing < -MISSING_SECONDS
     {
-        let message = format!("its header promises {promised:.2} s, but {held:.2} s are there; all of them are used");
+        let message = format!("its header promises {promised:.2} s, but {held:.2} s are present; all of them are used");
         notices.push(Notice { code: "length.more", message, seconds: -missing });
     }
     if outside > 0.0 && missing * rate >= 1.0 && missing <= MISSING_SECONDS {
-        // The last frame, with something behind it that cannot be told from it.
+        // The last frame, followed by bytes that cannot be distinguished from it.
         let message = format!("its last {missing:.3} s cannot be read");
         notices.push(Notice { code: "length.less", message, seconds: missing });
     }
@@ -80,31 +80,30 @@ pub(super) fn check(part: &Part, decoded: &Decoded) -> Result<Vec<Notice>, Cut> 
     Ok(notices)
 }
 
-/// A header whose length was left open; `seconds` are there.
+/// A header whose length was never filled in; `seconds` are present.
 pub(super) fn unwritten(seconds: f64) -> Notice {
-    let message = format!(
-        "its header never got its length, as if the recorder was stopped; all {seconds:.2} s that are there are used"
-    );
+    let message =
+        format!("its header has no length, as if the recorder was stopped; all {seconds:.2} s present are used");
     Notice { code: "length.unwritten", message, seconds }
 }
 
-/// A stream without its end; `seconds` are there.
+/// A stream without its end; `seconds` are present.
 pub(super) fn open(seconds: f64) -> Notice {
     let message = format!(
-        "its end is missing, as if it was cut off or its recorder was stopped; all {seconds:.2} s that are there are used"
+        "its end is missing, as if it was cut off or its recorder was stopped; all {seconds:.2} s present are used"
     );
     Notice { code: "length.open", message, seconds }
 }
 
-/// Bytes that are not used and that nothing explains.
+/// Bytes that are not used, for no known reason.
 pub(super) fn unread(bytes: u64, seconds: f64) -> Notice {
     let message = format!("{} of it cannot be read as sound, about {seconds:.2} s", counted(bytes, "byte"));
     Notice { code: "length.unread", message, seconds }
 }
 
-/// More sound than the header counts, which is used.
+/// Sound that the header does not count, which is used.
 pub(super) fn uncounted(seconds: f64) -> Notice {
-    let message = format!("its header leaves out {seconds:.2} s that are there; they are used");
+    let message = format!("its header does not count {seconds:.2} s that are present; they are used");
     Notice { code: "length.more", message, seconds }
 }
 
@@ -168,17 +167,17 @@ mod tests {
         assert_eq!(codes(&part(Promise::Nothing), &Decoded { is_early: true, listed: Some(8000), ..DECODED }), cut);
         let all_packets = Part { is_all_packets: true, ..part(Promise::Samples(8000)) };
         assert_eq!(codes(&all_packets, &Decoded { packet_bytes: 7999, ..DECODED }), cut);
-        assert_eq!(codes(&all_packets, &DECODED), Ok(vec![("length.less", 4.0)]), "the header lies");
+        assert_eq!(codes(&all_packets, &DECODED), Ok(vec![("length.less", 4.0)]), "the header is wrong");
     }
 
     #[test]
-    fn bytes_outside_of_packets_are_a_notice() {
+    fn bytes_outside_packets_are_a_notice() {
         let all_packets = Part { is_all_packets: true, ..part(Promise::Nothing) };
         let half = Decoded { packet_bytes: 4000, ..DECODED };
         assert_eq!(codes(&all_packets, &half), Ok(vec![("length.unread", 4.0)]));
         let last = Decoded { packet_bytes: 7990, ..DECODED };
         let promised = Part { promise: Promise::Samples(4050), ..all_packets };
-        assert_eq!(codes(&promised, &last), Ok(vec![("length.less", 4.05 - 4.0)]), "the last frame alone");
+        assert_eq!(codes(&promised, &last), Ok(vec![("length.less", 4.05 - 4.0)]), "the last frame only");
     }
 
     #[test]

@@ -2,11 +2,11 @@
 
 use ebur128::{EbuR128, Mode};
 
-/// Below it a loudness cannot be told: the standard averages over blocks of this length.
+/// Shorter sounds have no loudness: the standard averages over blocks of this length.
 const BLOCK_SECONDS: f64 = 0.4;
-/// Samples handed over at once.
+/// Samples passed on at a time.
 const PART: usize = 1 << 13;
-/// The interpolating filter for the true peak is shorter; without zeros behind the sound its end would not be looked at.
+/// Longer than the interpolating filter of the true peak; without these zeros after the sound its end would not be measured.
 const TRUE_PEAK_TAIL: usize = 64;
 
 /// Integrated loudness in LUFS of finite samples. None below 0.4 s, and for silence.
@@ -15,7 +15,7 @@ pub fn integrated<T: Copy + Into<f64>>(samples: &[T], sample_rate: u32) -> Optio
     meter.loudness_global().ok().filter(|lufs| lufs.is_finite())
 }
 
-/// As [`integrated`]; a sound shorter than 0.4 s is measured as if it went on repeating.
+/// As [`integrated`]; a sound shorter than 0.4 s is repeated for the measurement.
 pub fn of_any_length<T: Copy + Into<f64>>(samples: &[T], sample_rate: u32) -> Option<f64> {
     let block = (BLOCK_SECONDS * f64::from(sample_rate)).ceil() as usize;
     if samples.len() >= block {
@@ -25,7 +25,7 @@ pub fn of_any_length<T: Copy + Into<f64>>(samples: &[T], sample_rate: u32) -> Op
     integrated(&repeated, sample_rate)
 }
 
-/// The highest value of the wave that finite samples stand for, between them too; full scale is 1. At least the highest sample.
+/// The highest value of the waveform that finite samples represent, between the samples too; full scale is 1. Never below the highest sample.
 pub fn true_peak<T: Copy + Into<f64>>(samples: &[T], sample_rate: u32) -> f64 {
     let peak = samples.iter().map(|x| (*x).into().abs()).fold(0.0, f64::max);
     let meter = fed(samples, sample_rate, Mode::TRUE_PEAK).and_then(|mut meter| {

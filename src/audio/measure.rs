@@ -1,4 +1,4 @@
-//! What a recording is like, measured on its samples: is it as wide as its rate says, is it clipped, how noisy, how loud.
+//! Measures a recording's samples: is it as wide as its rate suggests, is it clipped, how noisy, how loud.
 //!
 //! ```text
 //! samples --check--> finite, DC removed --+--> frame levels (25 ms): noise, speech, SNR, silence
@@ -7,8 +7,8 @@
 //!         -----------------------------------> peak, clipping, digest of the samples
 //! ```
 //!
-//! Nothing here is a matter of taste: a number that cannot be told (the loudness of 0.1 s, the noise of a recording whose
-//! pauses are muted) is none, not a guess.
+//! Nothing here is a matter of taste: a value that cannot be measured (the loudness of 0.1 s, the noise of a recording whose
+//! pauses are muted) is None, not a guess.
 
 mod bandwidth;
 mod clipping;
@@ -20,24 +20,24 @@ use super::{Audio, loudness};
 use crate::files::Hasher;
 use serde::{Deserialize, Serialize};
 
-/// Raise it with every change that can change a number of [`Measures`], those of decoding included.
+/// Raise it with every change that can change a number of [`Measures`], decoding included.
 pub const VERSION: u32 = 2;
 
-/// Length of a frame whose level is taken, in seconds: shorter than a pause between words, longer than a pitch period.
+/// Length of a level frame, in seconds: shorter than a pause between words, longer than a pitch period.
 const FRAME_SECONDS: f64 = 0.025;
-/// Frames below are silence, in dB re full scale: the slicer's threshold, so that the share tells what it will cut.
+/// Frames below are silence, in dB re full scale: the slicer's threshold, so that the share shows what it will cut.
 const SILENCE_DB: f64 = -42.0;
 /// Frames below are digitally muted: a third of one step of 16 bits.
 const MUTED_DB: f64 = -100.0;
-/// Share of frames that must be muted for the rest to say nothing about pauses ...
+/// Share of frames that must be muted before the other frames no longer describe pauses ...
 const MUTED_SHARE: f64 = 0.05;
-/// ... unless their own levels differ by this much, in dB: then there are pauses that are not muted.
+/// ... unless the levels of the other frames differ by this much, in dB: then some pauses are not muted.
 const PAUSE_DB: f64 = 15.0;
 /// The quiet end and the loud end of the frame levels.
 const QUIET: f64 = 0.10;
 const LOUD: f64 = 0.95;
 
-/// What a recording is like. A value that cannot be told is none.
+/// The measures of a recording. A value that cannot be measured is None.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Measures {
@@ -51,28 +51,28 @@ pub struct Measures {
     /// Share of samples on flat tops: three or more in a row at the highest (or lowest) value, where that value occurs more
     /// often than a wave that is not cut off would reach it. Found at any level over -26 dB re full scale.
     pub clipped_share: f64,
-    /// How many such flat tops.
+    /// The number of such flat tops.
     pub clipped_runs: u64,
     /// Level of the pauses, in dB re full scale (RMS): the level that 10 % of the 25 ms frames stay below. None if the pauses
     /// are muted.
     pub noise_db: Option<f64>,
     /// Level of the speech: the mean power of the frames above the middle (in dB) between the quiet and the loud frames.
     pub speech_db: Option<f64>,
-    /// Speech over noise, in dB, the noise's own share of the speech frames taken out; at least 0. Where speech has no
-    /// pauses its quietest part counts as noise: the true value is then higher.
+    /// Speech over noise, in dB, with the noise subtracted from the speech frames; at least 0. In speech without
+    /// pauses the quietest part counts as noise: the true value is then higher.
     pub snr_db: Option<f64>,
     /// Integrated loudness in LUFS, as ITU-R BS.1770 gates it. None below 0.4 s, and for silence.
     pub loudness_lufs: Option<f64>,
     /// Highest sample in dB re full scale; over 0 in float files that exceed it. None for digital silence.
     pub peak_dbfs: Option<f64>,
-    /// Mean of the samples, as a part of full scale.
+    /// Mean of the samples, as a fraction of full scale.
     pub dc_offset: f64,
     /// Share of the frames below -42 dB re full scale, the slicer's threshold.
     pub silence_share: f64,
     /// Samples that are NaN or infinite; they count as 0 in all other numbers.
     pub not_finite: u64,
-    /// SHA-256 of rate and samples (float32, little endian): two recordings with the same sound, whatever their file formats,
-    /// have the same. Lossy copies differ.
+    /// SHA-256 of rate and samples (float32, little endian): equal for two recordings with the same sound, whatever their file
+    /// formats. Lossy copies differ.
     pub pcm_sha256: String,
 }
 
@@ -138,7 +138,7 @@ struct Levels {
 impl Levels {
     fn new(samples: &[f32], sample_rate: u32) -> Self {
         let length = ((f64::from(sample_rate) * FRAME_SECONDS) as usize).max(1);
-        // The rest at the end counts only if there is nothing else.
+        // A shorter rest at the end counts only if it is the only frame.
         let (frames, rest) = samples.split_at(samples.len() / length * length);
         let frames = if frames.is_empty() { rest } else { frames };
         let mut levels: Vec<f64> = frames.chunks(length).map(level_db).collect();
@@ -149,11 +149,11 @@ impl Levels {
         let count = |below: f64| levels.partition_point(|level| *level < below);
         let silence_share = count(SILENCE_DB) as f64 / levels.len() as f64;
         let muted = count(MUTED_DB);
-        let heard = &levels[muted..];
-        let (Some(quiet), Some(loud)) = (percentile(heard, QUIET), percentile(heard, LOUD)) else {
+        let audible = &levels[muted..];
+        let (Some(quiet), Some(loud)) = (percentile(audible, QUIET), percentile(audible, LOUD)) else {
             return Self { silence_share, ..Self::default() };
         };
-        let speech = &heard[heard.partition_point(|level| *level < f64::midpoint(quiet, loud))..];
+        let speech = &audible[audible.partition_point(|level| *level < f64::midpoint(quiet, loud))..];
         let speech = speech.iter().map(|level| from_db(*level)).sum::<f64>() / speech.len().max(1) as f64;
         let is_muted = muted as f64 >= MUTED_SHARE * levels.len() as f64 && loud - quiet < PAUSE_DB;
         let noise_db = Some(quiet).filter(|_| !is_muted);
@@ -169,7 +169,7 @@ fn level_db(frame: &[f32]) -> f64 {
     to_db(power)
 }
 
-/// The value that `share` of the sorted values stay below; none of nothing.
+/// The value that `share` of the sorted values stay below; None for an empty list.
 fn percentile(sorted: &[f64], share: f64) -> Option<f64> {
     sorted.get((share * sorted.len() as f64) as usize).copied()
 }

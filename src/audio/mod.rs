@@ -1,10 +1,10 @@
-//! Sound: files in, mono samples out, and from them the training chunks of a voice.
+//! Sound: recordings in, mono samples out, and from them the training clips of a voice.
 //!
 //! ```text
-//! recording --io::load--> mono, own rate --(denoise), resample--> mono, voice's rate --slice::Plan--> chunks --io::write_wav--> 0_gt_wavs, 1_16k_wavs
+//! recording --io::load--> mono, own rate --(denoise), resample--> mono, voice's rate --slice::Plan--> clips --io::write_wav--> 0_gt_wavs, 1_16k_wavs
 //! ```
 //!
-//! The plan cuts, leaves out what is of no use (with `activity` what is no voice) and sets the level of the chunks (`normalize`).
+//! The plan cuts the recording, rejects unusable clips (those without voice with `activity`) and sets the level of the clips (`normalize`).
 //!
 //! Source: spec section A (RVC `infer/lib/audio.py`, `infer/lib/slicer2.py`, `infer/modules/train/preprocess.py`).
 
@@ -52,7 +52,7 @@ impl Audio {
         self.samples.len() as f64 / f64::from(self.sample_rate.max(1))
     }
 
-    /// `seconds` of the sound from `from` on, as much of it as there is.
+    /// `seconds` of the sound starting at `from`, or as much of it as exists.
     #[must_use]
     pub fn part(&self, from: f64, seconds: f64) -> Self {
         let at = |seconds: f64| (seconds.max(0.0) * f64::from(self.sample_rate)).round() as usize;
@@ -80,7 +80,7 @@ impl Audio {
         runs
     }
 
-    /// The same sound at `sample_rate`; see [`resample::resample`]. At its own rate it is handed through untouched.
+    /// The same sound at `sample_rate`; see [`resample::resample`]. At its own rate it is returned unchanged.
     #[must_use]
     pub fn at_rate(self, sample_rate: u32) -> Self {
         if sample_rate == self.sample_rate {

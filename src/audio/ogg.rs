@@ -1,6 +1,6 @@
 //! Ogg files page by page: where one chain of streams ends and the next begins, and whether a page is missing or altered.
 //!
-//! symphonia leaves damaged pages out without a word: up to a second of sound each, and all that follows would be early.
+//! symphonia drops damaged pages silently: up to a second of sound each, and everything after them would be early.
 //!
 //! Source: RFC 3533.
 
@@ -12,12 +12,12 @@ use std::io::Result;
 use symphonia::core::checksum::Crc32;
 use symphonia::core::io::Monitor;
 
-/// Bytes of a page in front of its table of lengths.
+/// Bytes of a page before its table of lengths.
 const HEADER: usize = 27;
 const BEGINS_STREAM: u8 = 2;
 const ENDS_STREAM: u8 = 4;
 
-/// A page that is whole.
+/// A complete page.
 struct Page {
     n_bytes: u64,
     flags: u8,
@@ -26,7 +26,7 @@ struct Page {
     is_unaltered: bool,
 }
 
-/// What is at a place where a page must begin.
+/// What was found where a page must begin.
 enum Found {
     Page(Page),
     Incomplete,
@@ -37,7 +37,7 @@ enum Found {
 pub(super) fn divide(peek: &mut Peek<'_>, start: u64) -> Result<Division> {
     let mut division = Division::default();
     let n_bytes = peek.n_bytes();
-    // By stream; the number of its next page.
+    // The number of the next page, by stream.
     let mut expected: HashMap<u32, u32> = HashMap::new();
     let (mut at, mut begin, mut end) = (start, start, start);
     let (mut is_heading, mut has_ended) = (true, false);
@@ -112,7 +112,7 @@ fn page(peek: &mut Peek<'_>, at: u64) -> Result<Found> {
     }))
 }
 
-/// Where another chain begins behind something that is no page; the file's end if none does.
+/// Where another chain begins after something that is not a page; the file's end if there is no other chain.
 fn next_chain(peek: &mut Peek<'_>, at: u64) -> Result<u64> {
     let mut at = at;
     while at < peek.n_bytes() {
@@ -133,7 +133,7 @@ fn next_chain(peek: &mut Peek<'_>, at: u64) -> Result<u64> {
     Ok(peek.n_bytes())
 }
 
-/// Bytes between two places that are no tags.
+/// Bytes between two positions that are not tags.
 fn unknown(peek: &mut Peek<'_>, at: u64, end: u64) -> Result<u64> {
     let mut at = at;
     while let Some(next) = tag(peek, at)?.filter(|next| *next <= end) {

@@ -1,11 +1,11 @@
-//! Opus for symphonia, which takes its packets out of Ogg, WebM/Matroska and MP4 and has no decoder of its own.
+//! Opus for symphonia, which extracts Opus packets from Ogg, WebM/Matroska and MP4 but has no decoder for them.
 //!
-//! Always 48 kHz, whatever was recorded. The samples in front (pre-skip) and behind (padding) are cut off by [`decode`],
-//! which knows the container. What overshoots full scale is cut off at it, as where libopus writes 16 bits.
+//! Always 48 kHz, whatever the rate of the recording. [`decode`] cuts off the samples before the sound (pre-skip) and after it (padding);
+//! it knows the container. Samples over full scale are clipped to it, as where libopus writes 16 bits.
 //!
-//! Not for us: 2.5 ms frames, of which the decoder crate makes other samples than libopus does (20 dB off in stereo, where
+//! Not supported: 2.5 ms frames, which the decoder crate decodes differently from libopus (20 dB off in stereo, where
 //! all longer frames are within the rounding of libopus's 16 bits), and channel mappings other than RFC 7845's 0 and 1.
-//! Then `decode` asks ffmpeg.
+//! `decode` then uses ffmpeg.
 //!
 //! Source: RFC 6716 (packets), RFC 7845 (header, channel order, gain).
 //!
@@ -20,13 +20,13 @@ use symphonia::core::codecs::audio::{AudioCodecParameters, AudioDecoder, Finaliz
 use symphonia::core::errors::{Error, Result, decode_error, unsupported_error};
 use symphonia::core::packet::PacketRef;
 
-/// What every decoder gives, in Hz.
+/// Every Opus decoder's output rate, in Hz.
 const RATE: u32 = 48000;
 /// Samples of the longest packet, 120 ms.
 const LONGEST: usize = 5760;
 /// A channel without a stream.
 const SILENT: u8 = 255;
-/// Streams a packet may be made of, as many as channels with a known place.
+/// Most streams in a packet: the number of channels with a known position.
 const MOST_STREAMS: u8 = 8;
 
 const INFO: CodecInfo = CodecInfo { short_name: "opus", long_name: "Opus", profiles: &[] };
@@ -51,12 +51,12 @@ const PLACES: [&[Position]; 8] = {
     ]
 };
 
-/// What the file says about its stream.
+/// The stream's parameters from the file.
 #[derive(Debug, PartialEq)]
 pub(super) struct Head {
     /// Samples of run-in.
     pub pre_skip: u16,
-    /// To multiply with.
+    /// Linear gain.
     gain: f32,
     channels: Channels,
     table: ChannelMappingTable,
@@ -65,24 +65,24 @@ pub(super) struct Head {
 impl Head {
     /// Reads an identification header, "OpusHead" and what follows.
     ///
-    /// Errors: `Unsupported` for what RFC 7845 does not define or gives no place to (families 2, 3, 255); `DecodeError`
+    /// Errors: `Unsupported` for what RFC 7845 does not define or assigns no position to (families 2, 3, 255); `DecodeError`
     /// for a header that contradicts itself.
     pub fn read(bytes: &[u8]) -> Result<Self> {
         let Some((head, tail)) = bytes.strip_prefix(b"OpusHead").and_then(<[u8]>::split_first_chunk::<11>) else {
             return unsupported_error("opus: there is no identification header");
         };
         let &[version, count, skip_0, skip_1, _, _, _, _, gain_0, gain_1, family] = head;
-        // MP4's dOps box is the same in big-endian and of version 0; symphonia puts "OpusHead" before it.
+        // MP4's dOps box is the same in big-endian, with version 0; symphonia puts "OpusHead" before it.
         let (pre_skip, gain) = match version {
             0 => (u16::from_be_bytes([skip_0, skip_1]), i16::from_be_bytes([gain_0, gain_1])),
             1..=15 => (u16::from_le_bytes([skip_0, skip_1]), i16::from_le_bytes([gain_0, gain_1])),
-            _ => return unsupported_error("opus: the header is of a version that is not known"),
+            _ => return unsupported_error("opus: its header has an unknown version"),
         };
         let (streams, coupled, mapping) = match (family, tail) {
             (0, _) => (1, count.saturating_sub(1), &[0, 1][..usize::from(count.min(2))]),
             (1, &[streams, coupled, ref mapping @ ..]) => (streams, coupled, mapping),
             (1, _) => return decode_error("opus: its header is cut off"),
-            _ => return unsupported_error("opus: its channels have no place in a room"),
+            _ => return unsupported_error("opus: its channels have no known positions"),
         };
         let most = if family == 0 { 2 } else { PLACES.len() };
         let Some(places) = PLACES[..most].get(usize::from(count).wrapping_sub(1)) else {
@@ -91,7 +91,7 @@ impl Head {
         if streams == 0 || streams > MOST_STREAMS || coupled > streams || mapping.len() < places.len() {
             return decode_error("opus: its header has an impossible number of streams");
         }
-        // symphonia's buffers are in the order of the places' bits.
+        // symphonia's buffers are in the order of the position bits.
         let all = places.iter().fold(Position::empty(), |all, place| all | *place);
         let stream_of = |place: Position| places.iter().position(|p| *p == place).map(|i| mapping[i]);
         let mapping: Vec<u8> = all.iter().filter_map(stream_of).collect();
@@ -100,7 +100,7 @@ impl Head {
         }
         Ok(Self {
             pre_skip,
-            // Decibels in parts of 256.
+            // Decibels in units of 1/256.
             gain: 10f32.powf(f32::from(gain) / (20.0 * 256.0)),
             channels: Channels::Positioned(all),
             table: ChannelMappingTable { channels: count, stream_count: streams, coupled_count: coupled, mapping },
@@ -150,7 +150,7 @@ fn streams(head: &Head) -> Result<MultistreamDecoder> {
 
 impl AudioDecoder for Decoder {
     fn reset(&mut self) {
-        // A header that was good once is good again.
+        // A header that was valid once is valid again.
         if let Ok(streams) = streams(&self.head) {
             self.streams = streams;
         }
@@ -188,19 +188,19 @@ mod tests {
     }
 
     #[test]
-    fn the_header_gives_run_in_gain_and_channels_in_the_order_of_places() {
+    fn the_header_gives_run_in_gain_and_channels_by_position() {
         let stereo = Head::read(&head(1, 2, 0, &[])).unwrap();
         assert_eq!((stereo.pre_skip, stereo.table.coupled_count, stereo.table.mapping), (312, 1, vec![0, 1]));
         // -1536 / 256 = -6 dB.
         assert!((stereo.gain - 0.501_187).abs() < 1e-5);
-        // 5.1: L C R RL RR LFE in the file, L R C LFE RL RR as places.
+        // 5.1: L C R RL RR LFE in the file, L R C LFE RL RR by position.
         let surround = Head::read(&head(1, 6, 1, &[4, 2, 0, 4, 1, 2, 3, 5])).unwrap();
         assert_eq!(surround.table.mapping, [0, 1, 4, 5, 2, 3]);
         assert_eq!(Head::read(&head(0, 1, 0, &[])).unwrap().pre_skip, 0x3801, "MP4's are big-endian");
     }
 
     #[test]
-    fn headers_that_cannot_be_are_refused() {
+    fn impossible_headers_are_refused() {
         let wrong = |bytes: &[u8]| matches!(Head::read(bytes), Err(Error::DecodeError(_)));
         let unknown = |bytes: &[u8]| matches!(Head::read(bytes), Err(Error::Unsupported(_)));
         assert!(wrong(&head(1, 0, 0, &[])) && wrong(&head(1, 3, 0, &[])) && wrong(&head(1, 9, 1, &[1, 1, 0, 1])));

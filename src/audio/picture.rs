@@ -4,27 +4,27 @@
 //! samples --windowed FFT, 10 ms or wider columns--> magnitudes --mel-spaced rows--> dB below the peak --> colours --> PNG
 //! ```
 //!
-//! Colours: ten of viridis (matplotlib, CC0), which rises evenly in brightness and is told apart with any colour vision.
+//! Colours: ten of viridis (matplotlib, CC0), whose brightness rises evenly and whose steps are visible with any colour vision.
 
 use crate::{Error, Kind, Result};
 use realfft::RealFftPlanner;
 
-/// The largest picture, in pixels; a shorter sound has one column each 10 ms.
+/// The largest picture, in pixels; a shorter sound has one column for each 10 ms.
 const MOST_COLUMNS: usize = 900;
 const ROWS: usize = 256;
-/// Frames a second of the finest picture, and of f0.
+/// Frames per second of the finest picture, and of f0.
 const FRAMES_PER_SECOND: f64 = 100.0;
-/// A window that separates the harmonics of a low voice (80 Hz) and still follows syllables.
+/// A window that separates the harmonics of a low voice (80 Hz) and still resolves syllables.
 const WINDOW_SECONDS: f64 = 0.04;
-/// Frames of which a column of a long sound shows the loudest; more only take time.
+/// A column of a long sound shows the loudest of this many frames; more would only take time.
 const FRAMES_PER_COLUMN: f64 = 4.0;
-/// What lies this far below the peak is dark. Speech has little below it but noise.
+/// Levels this far below the peak are dark. Speech has little but noise below it.
 const RANGE_DB: f64 = 80.0;
-/// A peak below this amplitude (-50 dB re full scale) counts as this, or else dither would be as bright as speech.
+/// A lower peak counts as this amplitude (-50 dB re full scale); otherwise dither would be as bright as speech.
 const LEAST_PEAK: f64 = 3e-3;
-/// Steps of brightness: 1.25 dB each, which no eye sees, and which halves the file against 256.
+/// Steps of brightness: 1.25 dB each, too small to see, in half the file size of 256 steps.
 const LEVELS: u8 = 64;
-/// Palette indices behind the levels: the line of f0 and its edge.
+/// Palette indices after the levels: the f0 line and its edge.
 const LINE: u8 = LEVELS;
 const EDGE: u8 = LEVELS + 1;
 
@@ -64,7 +64,7 @@ pub fn spectrogram(samples: &[f32], sample_rate: u32, f0: Option<&[f64]>) -> Res
     encode(&pixels, columns).map_err(|e| Error::new(Kind::Internal, format!("cannot make a PNG: {e}")).source(e))
 }
 
-/// Where a frequency lies in the picture: 0 at the bottom, 1 at the top (half the sample rate), evenly in mel.
+/// The height of a frequency in the picture: 0 at the bottom, 1 at the top (half the sample rate), evenly spaced in mel.
 pub fn height(hz: f64, sample_rate: u32) -> f64 {
     mel(hz) / mel(f64::from(sample_rate.max(1)) / 2.0)
 }
@@ -80,7 +80,7 @@ fn hz(mel: f64) -> f64 {
 /// Amplitudes (a full-scale sine: 1) of the pixels, row by row from the top.
 fn magnitudes(samples: &[f32], rate: f64, columns: usize) -> Vec<f64> {
     let window_samples = ((rate * WINDOW_SECONDS) as usize).max(16);
-    // Twice the window: the bins then lie close enough to be interpolated between.
+    // Twice the window, so that the bins are close enough to interpolate between.
     let n_fft = (2 * window_samples).next_power_of_two();
     let window: Vec<f64> = (0..window_samples)
         .map(|i| 0.5 - 0.5 * (std::f64::consts::TAU * (i as f64 + 0.5) / window_samples as f64).cos())
@@ -101,7 +101,7 @@ fn magnitudes(samples: &[f32], rate: f64, columns: usize) -> Vec<f64> {
                 let sample = usize::try_from(start + i as isize).ok().and_then(|at| samples.get(at)).copied();
                 input[i] = f64::from(sample.filter(|x| x.is_finite()).unwrap_or(0.0)) * weight;
             }
-            // It fails only on buffers of a wrong size, and these are its own.
+            // It fails only on buffers of the wrong size, and it made these itself.
             if fft.process_with_scratch(&mut input, &mut output, &mut scratch).is_err() {
                 continue;
             }
@@ -114,14 +114,14 @@ fn magnitudes(samples: &[f32], rate: f64, columns: usize) -> Vec<f64> {
     pixels
 }
 
-/// The bins (with fractions) between which each row lies, from the top.
+/// The bins (with fractions) at the lower and upper edge of each row, from the top.
 fn rows(rate: f64, n_fft: usize) -> Vec<(f64, f64)> {
     let top = mel(rate / 2.0);
     let bin = |row: usize| hz(top * row as f64 / ROWS as f64) * n_fft as f64 / rate;
     (0..ROWS).rev().map(|row| (bin(row), bin(row + 1))).collect()
 }
 
-/// The largest magnitude between two places in a spectrum; interpolated where no bin lies between them.
+/// The largest magnitude between two positions in a spectrum, or an interpolated one if there is no bin between them.
 fn between<T>(spectrum: &[T], low: f64, high: f64, magnitude: impl Fn(&T) -> f64) -> f64 {
     let at = |i: usize| spectrum.get(i).map_or(0.0, &magnitude);
     let inside = (low.ceil() as usize..=high.floor() as usize).map(at);
@@ -139,11 +139,11 @@ fn draw_f0(pixels: &mut [u8], columns: usize, f0: &[f64], seconds: f64, sample_r
         (0..ROWS as isize).contains(&row).then_some(row)
     };
     let rows: Vec<Option<isize>> = (0..columns).map(row_at).collect();
-    // The edge first, or else the edge of a column would cover the line of the one before.
+    // The edge first; otherwise the edge of a column would cover the line of the previous column.
     for (colour, reach) in [(EDGE, 2), (LINE, 1)] {
         for (column, row) in rows.iter().enumerate() {
             let Some(row) = *row else { continue };
-            // Down or up to the column before, so that a glide is one line.
+            // Down or up to the previous column, so that a glide is one line.
             let before = column.checked_sub(1).and_then(|before| rows[before]).unwrap_or(row);
             for at in row.min(before) - reach + 1..row.max(before) + reach {
                 if let Some(row) = usize::try_from(at).ok().filter(|row| *row < ROWS) {

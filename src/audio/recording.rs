@@ -1,13 +1,13 @@
-//! Whether a file is a recording: by its name, and where that says nothing, by how the file begins.
+//! Whether a file is a recording: by its name, or if that says nothing, by its first bytes.
 //!
-//! A recorder may write take1, take1.001 or take1.rec; a text, a picture or a project beside it is left alone by its name.
+//! A recorder may write take1, take1.001 or take1.rec; a text, a picture or a project beside it is excluded by its name.
 
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-/// Endings of sound and of film. Some are kinds that only ffmpeg decodes (wma, amr): without it they are reported and not passed
-/// over in silence.
+/// Extensions of sound and of film. Only ffmpeg decodes some of them (wma, amr): without ffmpeg such files are reported, not silently
+/// skipped.
 const SOUND: &[&str] = &[
     "wav", "wave", "bwf", "rf64", "w64", "flac", "mp3", "mp2", "mp1", "mpa", "mpga", "m4a", "m4b", "m4r", "mp4", "m4v",
     "mov", "f4a", "f4v", "3gp", "3g2", "3ga", "aac", "adts", "loas", "ogg", "oga", "ogv", "ogx", "opus", "spx", "aif",
@@ -17,8 +17,8 @@ const SOUND: &[&str] = &[
     "sln",
 ];
 
-/// Endings of what lies beside recordings and is none: texts, lists, pictures, archives, models, programs, projects and their
-/// sidecars, downloads that are not complete.
+/// Extensions of files that people keep beside recordings: texts, lists, pictures, archives, models, programs, projects and their
+/// sidecars, incomplete downloads.
 const OTHER: &[&str] = &[
     "txt",
     "md",
@@ -131,10 +131,10 @@ const OTHER: &[&str] = &[
     "torrent",
 ];
 
-/// Bytes at the beginning that are looked at: two frames of MP3 or AAC behind each other.
+/// Bytes read from the beginning: two consecutive frames of MP3 or AAC.
 const START: u64 = 8192;
 
-/// Whether a file is taken for a recording. Hidden files are not (macOS leaves `._name.wav` behind).
+/// Whether a file counts as a recording. Hidden files do not (macOS leaves `._name.wav` files).
 pub(super) fn is_recording(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().as_encoded_bytes();
     if name.starts_with(b".") {
@@ -148,7 +148,7 @@ pub(super) fn is_recording(path: &Path) -> bool {
 }
 
 fn begins_as_sound(path: &Path) -> bool {
-    // Asked first: opening a pipe would wait for its writer.
+    // Checked first: opening a pipe would wait for its writer.
     if !std::fs::metadata(path).is_ok_and(|about| about.is_file()) {
         return false;
     }
@@ -157,7 +157,7 @@ fn begins_as_sound(path: &Path) -> bool {
     read.is_ok() && is_sound(&start)
 }
 
-/// Marks at the very beginning of a file that stand for one kind alone.
+/// Markers at the very beginning of a file, each of which identifies one format.
 const MARKS: &[&[u8]] = &[
     b"fLaC",
     b"OggS",
@@ -193,7 +193,7 @@ const MARKS: &[&[u8]] = &[
     b"riff\x2e\x91\xcf\x11",
 ];
 
-/// Whether a file that begins so is one of sound, or of film, which has sound too.
+/// Whether a file with this beginning is sound, or film, which has sound too.
 fn is_sound(start: &[u8]) -> bool {
     let at = |place: usize, mark: &[u8]| start.get(place..place + mark.len()) == Some(mark);
     let any = |place: usize, marks: &[&[u8]]| marks.iter().any(|mark| at(place, mark));
@@ -203,14 +203,14 @@ fn is_sound(start: &[u8]) -> bool {
         || at(0, b"FORM") && any(8, &[b"AIFF", b"AIFC", b"8SVX", b"16SV"])
         || at(4, b"ftyp") && !any(8, &[b"heic", b"heix", b"mif1", b"msf1", b"avif", b"avis"])
         || any(4, &[b"moov", b"mdat", b"wide"])
-        // Packets of a broadcast, plain and with a time in front of each.
+        // Broadcast packets, plain and with a time before each.
         || every(0, 188)
         || every(4, 192)
         || two_frames(start, mpeg_frame)
         || two_frames(start, adts_frame)
 }
 
-/// Whether a frame begins the file and another follows right behind.
+/// Whether the file begins with a frame and another follows directly.
 fn two_frames(start: &[u8], size: fn(&[u8]) -> Option<usize>) -> bool {
     let next = size(start).and_then(|size| start.get(size..));
     next.is_some_and(|next| size(next).is_some())
@@ -260,7 +260,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_decides_where_it_says_something() {
+    fn a_known_extension_decides() {
         for name in ["a.wav", "a.G722", "b.MKV", "c.avi", "d.sln", "e f.Opus", "名前.flac"] {
             assert!(is_recording(Path::new(name)), "{name}");
         }
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_says_nothing_is_decided_by_the_content() {
+    fn an_unknown_extension_is_decided_by_the_content() {
         let folder = tempfile::tempdir().unwrap();
         let mp3 = [&[0xff, 0xfb, 0x90, 0x64][..], &[7; 413], &[0xff, 0xfb, 0x90, 0x64], &[7; 100]].concat();
         let aac =

@@ -1,19 +1,19 @@
-//! Resampling by rubato, in f64, with every sample in its place.
+//! Resampling with rubato, in f64, with every sample in its place.
 //!
-//! A ratio of small numbers (44100 to 40000 is 441 to 400) goes through rubato's FFT resampler, block by block. Its filter delays the
-//! sound by half a block of input. Zeros ahead of the sound make that a whole number of output samples, which are left out:
+//! A ratio of small numbers (44100 to 40000 is 441 to 400) uses rubato's FFT resampler, block by block. Its filter delays the
+//! sound by half a block of input. Zeros before the sound make the delay a whole number of output samples, which are dropped:
 //!
 //! ```text
 //! 44100 -> 40000:  block 441 -> 400, delay 220 samples
 //! input    |221 zeros|sound ...    the delay is now 441 samples, which is one block of output
-//! output   |400 samples left out|sound ...
+//! output   |400 samples dropped|sound ...
 //! ```
 //!
-//! A ratio of large numbers (44101 to 40000) would need blocks of seconds, and so a filter that rings for seconds. There, rubato's sinc
+//! A ratio of large numbers (44101 to 40000) would need blocks of seconds, and so a filter that rings for seconds. For such ratios, rubato's sinc
 //! interpolator reads the sound at each position. (Its asynchronous resampler has the same filter, but a delay that is not a whole number of
 //! samples at any number of zeros.)
 //!
-//! The filter is that of soxr's HQ recipe, which RVC uses for its 16 kHz copies (spec A.7), as near as rubato's filters come to it.
+//! The filter is that of soxr's HQ recipe, which RVC uses for its 16 kHz copies (spec A.7), as closely as rubato's filters match it.
 //! Figures: tests/bench/results/2026-11-30-resample.md.
 
 use rubato::audioadapter_buffers::direct::InterleavedSlice;
@@ -21,23 +21,23 @@ use rubato::interpolation::{get_nearest_times_4, interp_cubic};
 use rubato::sinc_interpolator::{SincInterpolator, make_interpolator};
 use rubato::{Fft, FixedSync, Resampler, WindowFunction, calculate_cutoff};
 
-/// Least length of the filter in samples of the lower rate. This one, at 48, 40 and 32 to 16 kHz, is soxr's HQ to 1e-3 of full scale up
-/// to Nyquist and beyond. Shorter, it takes more of the treble; longer, it rings for longer.
+/// Minimum length of the filter in samples of the lower rate. With this length, 48, 40 and 32 to 16 kHz match soxr's HQ to 1e-3 of full scale up
+/// to Nyquist and beyond. A shorter filter removes more treble; a longer one rings for longer.
 const FILTER: usize = 220;
-/// Longest filter of the FFT resampler, in samples of the lower rate: a ratio that needs a longer one is interpolated.
+/// Longest filter of the FFT resampler, in samples of the lower rate: ratios that need a longer one are interpolated.
 const MAX_FILTER: usize = 2 * FILTER;
 /// Longest block at the higher rate: bounds the memory, a few MiB.
 const MAX_BLOCK: usize = 1 << 16;
-/// The one that has soxr's transition between pass band and stop band.
+/// The window that has soxr's transition between pass band and stop band.
 const WINDOW: WindowFunction = WindowFunction::Blackman2;
-/// Points of the interpolated filter in a sample of the lower rate; with cubic interpolation between them the error is 1e-9.
+/// Points of the interpolated filter per sample of the lower rate; with cubic interpolation between them the error is 1e-9.
 const POINTS: f64 = 256.0;
 /// Output samples that are interpolated at a time.
 const BLOCK: usize = 4096;
 
 /// `samples` at rate `to`: exactly ceil(n * to / from) samples, sample 0 at time 0, silence assumed on both sides.
 ///
-/// A sample that is NaN or infinite makes what lies in the filter's reach of it NaN: 7 ms on both sides for 16 kHz. Machines with
+/// A sample that is NaN or infinite makes every output sample within the filter's reach NaN: 7 ms on both sides for 16 kHz. Machines with
 /// different vector instructions may differ in the last bit of a sample.
 ///
 /// Units: both rates in Hz. A rate of 0 gives no samples.
@@ -57,7 +57,7 @@ pub fn resample<T: Copy + Into<f64>>(samples: &[T], from: u32, to: u32) -> Vec<f
     }
 }
 
-/// Whether a sample may go into an FFT, where one that is not finite would spoil the whole block (and make rubato panic).
+/// Whether a sample may enter an FFT, where one that is not finite would spoil the whole block (and make rubato panic).
 fn is_usable(sample: f64) -> bool {
     sample.abs() <= f64::from(f32::MAX)
 }
@@ -99,9 +99,9 @@ impl Ratio {
 
 fn by_fft<T: Copy + Into<f64>>(samples: &[T], ratio: Ratio, parts: usize) -> Vec<f32> {
     let (mut input, mut output) = (vec![0.0; parts * ratio.down], vec![0.0; parts * ratio.up]);
-    // With both sides fixed a block is as long as the filter.
+    // With both sides fixed, a block is as long as the filter.
     let mut resampler = Fft::<f64>::new_custom(ratio.down, ratio.up, input.len(), 1, 1, WINDOW, FixedSync::Both)
-        .expect("neither the rates nor the block is 0");
+        .expect("neither a rate nor the block length is 0");
     let delay = input.len() / 2;
     let zeros = delay.next_multiple_of(ratio.down) - delay;
     let mut skipped = (delay + zeros) / ratio.down * ratio.up;
@@ -133,11 +133,11 @@ fn by_interpolation<T: Copy + Into<f64>>(samples: &[T], ratio: Ratio) -> Vec<f32
     let factor = ratio.up as f64 / ratio.down as f64;
     let lower = factor.min(1.0);
     let length = (FILTER as f64 / lower).ceil() as usize;
-    // A lower cutoff needs fewer points a sample. Cubic interpolation reads four of them.
+    // A lower cutoff needs fewer points per sample. Cubic interpolation reads four of them.
     let points = (POINTS * lower).ceil().max(4.0) as usize;
     let filter = make_interpolator::<f64>(length, factor, Some(calculate_cutoff(FILTER, WINDOW)), points, WINDOW);
     let taps = filter.nbr_points();
-    // Where a sample lies: the input sample at or before it, and the rest in `up`ths.
+    // A sample's position: the input sample at or before it, and the rest in units of 1/up.
     let position = |n: usize| {
         let scaled = n as u64 * ratio.down as u64;
         ((scaled / ratio.up as u64) as i64, scaled % ratio.up as u64)
@@ -152,7 +152,7 @@ fn by_interpolation<T: Copy + Into<f64>>(samples: &[T], ratio: Ratio) -> Vec<f32
         copy_window(samples, begin, &mut window);
         for n in block {
             let (whole, part) = position(n);
-            // rubato counts a position from the first tap, and point 0 as one point after it.
+            // rubato counts positions from the first tap, and point 0 as one point after it.
             let at = whole - begin + 1 - (taps / 2) as i64;
             let fraction = part as f64 / ratio.up as f64 - 1.0 / points as f64;
             let mut nearest = [(0, 0); 4];
@@ -168,7 +168,7 @@ fn by_interpolation<T: Copy + Into<f64>>(samples: &[T], ratio: Ratio) -> Vec<f32
     resampled
 }
 
-/// Fills `window` with the samples from `begin` on, and with silence before the first, after the last and where one is not usable.
+/// Fills `window` with the samples from `begin` on, and with silence before the first, after the last and in place of unusable samples.
 fn copy_window<T: Copy + Into<f64>>(samples: &[T], begin: i64, window: &mut [f64]) {
     window.fill(0.0);
     let ahead = begin.min(0).unsigned_abs() as usize;

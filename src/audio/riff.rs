@@ -1,25 +1,25 @@
 //! Wav (RIFF, RF64, BW64) and AIFF: finds the samples even if the sizes in the header are wrong.
 //!
-//! A recorder writes the sizes last. One that was stopped leaves zeros or the largest numbers, or those of its first block;
-//! editors get the sizes of other chunks wrong. ffmpeg reads all of them.
+//! A recorder writes the sizes last. One that was stopped leaves zeros or the largest number, or the sizes of its first block;
+//! editors write wrong sizes for other chunks. ffmpeg reads all such files.
 //!
 //! Source: Microsoft's "Multimedia Programming Interface and Data Specifications 1.0" (RIFF), EBU Tech 3306 (RF64), Apple's
 //! "Audio Interchange File Format" 1.3.
 //!
-//! Written here: crate hound trusts the sizes in the header, which is what this file must not do.
+//! Written here: crate hound trusts the sizes in the header, which is exactly what this file must not do.
 
 use super::part::{Division, Part, Promise};
 use super::splice::{Peek, Piece};
 use super::tags::tag;
 use std::io::Result;
 
-/// A data chunk that claims this much or more was written to a pipe, its length unknown: sox writes this, others 4 GiB.
+/// A data chunk that claims this much or more was written to a pipe, with unknown length: sox writes this size, others 4 GiB.
 const STREAMED: u64 = 0x7fff_f000;
-/// How far behind a chunk of a wrong size the next ones are looked for.
+/// How far after a chunk of wrong size the next chunk is searched.
 const SEARCH: u64 = 16 << 20;
 /// A format, or AIFF's description, is some 40 bytes long.
 const LONGEST_FORMAT: u64 = 1 << 16;
-/// Bytes behind the sound that are too few to be any.
+/// Fewer bytes after the sound than this cannot be sound.
 const CRUMBS: u64 = 16;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -28,7 +28,7 @@ enum Kind {
     Aiff,
 }
 
-/// The sound of each of the files that are joined from `start` on.
+/// The sound of each of the files concatenated from `start` on.
 pub(super) fn divide(peek: &mut Peek<'_>, start: u64) -> Result<Option<Division>> {
     let mut division = Division::default();
     let mut next = Some(start);
@@ -47,7 +47,7 @@ struct Rest {
     /// Where another file begins.
     next: Option<u64>,
     unread: u64,
-    /// The chunk that was looked for.
+    /// The chunk that was searched for.
     found: Option<Chunk>,
 }
 
@@ -65,7 +65,7 @@ fn read(peek: &mut Peek<'_>, start: u64) -> Result<Option<(Part, Rest)>> {
     let container_end = start + 8 + size;
     let (mut format, mut size_64) = (None, None);
     let mut at = start + 12;
-    let (data, data_said) = loop {
+    let (data, data_stated) = loop {
         let Some((id, size)) = chunk(peek, at, kind)? else { return Ok(None) };
         let content = at + 8;
         match &id {
@@ -77,14 +77,14 @@ fn read(peek: &mut Peek<'_>, start: u64) -> Result<Option<(Part, Rest)>> {
         let Some(next) = after(peek, content, size, kind)? else { return Ok(None) };
         at = next;
     };
-    // AIFF has 8 more bytes in front of the samples.
+    // AIFF has 8 more bytes before the samples.
     let head = if kind == Kind::Aiff { 8 } else { 0 };
-    let said = match size_64 {
-        Some(said) if data_said == u64::from(u32::MAX) => said,
-        _ => data_said,
+    let stated = match size_64 {
+        Some(stated) if data_stated == u64::from(u32::MAX) => stated,
+        _ => data_stated,
     };
     let available = peek.n_bytes().saturating_sub(data + head);
-    let length = length(peek, data + head, said.saturating_sub(head), available, container_end, kind)?;
+    let length = length(peek, data + head, stated.saturating_sub(head), available, container_end, kind)?;
     let Some(format) = format.or(length.rest.found) else { return Ok(None) };
     if format.size > LONGEST_FORMAT || format.content + format.size > peek.n_bytes() {
         return Ok(None);
@@ -93,7 +93,7 @@ fn read(peek: &mut Peek<'_>, start: u64) -> Result<Option<(Part, Rest)>> {
     let description = format.content..format.content + format.size;
     let mut promise = length.promise;
     let pieces = if kind == Kind::Wave {
-        // Of 4 GiB and more the size is left open.
+        // At 4 GiB or more, the size is unknown.
         let size = u32::try_from(length.taken).unwrap_or(u32::MAX);
         let size_of_format = (format.size as u32).to_le_bytes();
         vec![
@@ -134,29 +134,36 @@ struct Length {
     rest: Rest,
 }
 
-/// How many of the `available` bytes from `data` on are samples, where the header says `said`.
-fn length(peek: &mut Peek<'_>, data: u64, said: u64, available: u64, container_end: u64, kind: Kind) -> Result<Length> {
+/// How many of the `available` bytes from `data` on are samples, where the header states `stated`.
+fn length(
+    peek: &mut Peek<'_>,
+    data: u64,
+    stated: u64,
+    available: u64,
+    container_end: u64,
+    kind: Kind,
+) -> Result<Length> {
     let n_bytes = peek.n_bytes();
-    // The sizes of the file and of its samples cannot both be wrong by the same accident.
+    // The sizes of the file and of its samples cannot both be wrong by the same coincidence.
     let is_whole = container_end.abs_diff(n_bytes) <= 1;
     let all = |promise, is_cut| Length { taken: available, promise, is_cut, rest: Rest::default() };
-    if said > available {
-        let is_unwritten = said >= STREAMED - 8;
-        let promise = if is_unwritten { Promise::Unwritten } else { Promise::Bytes(said) };
+    if stated > available {
+        let is_unwritten = stated >= STREAMED - 8;
+        let promise = if is_unwritten { Promise::Unwritten } else { Promise::Bytes(stated) };
         return Ok(all(promise, !is_unwritten && !is_whole));
     }
-    let rest = rest(peek, data + said, said, kind)?;
-    // It goes on behind its end: the size is that of a first block, or was never written.
-    if rest.unread > 0 && (rest.unread > said || is_whole) {
-        return Ok(all(if said == 0 { Promise::Unwritten } else { Promise::Bytes(said) }, false));
+    let rest = rest(peek, data + stated, stated, kind)?;
+    // The sound continues after the stated end: the size is that of a first block, or was never written.
+    if rest.unread > 0 && (rest.unread > stated || is_whole) {
+        return Ok(all(if stated == 0 { Promise::Unwritten } else { Promise::Bytes(stated) }, false));
     }
-    Ok(Length { taken: said, promise: Promise::Nothing, is_cut: false, rest })
+    Ok(Length { taken: stated, promise: Promise::Nothing, is_cut: false, rest })
 }
 
-/// What stands behind the samples, which end at `end` and are `size` bytes long.
+/// What follows the samples, which end at `end` and are `size` bytes long.
 fn rest(peek: &mut Peek<'_>, end: u64, size: u64, kind: Kind) -> Result<Rest> {
     let n_bytes = peek.n_bytes();
-    // A byte that makes the size even may be missing.
+    // The byte that makes the size even may be missing.
     let mut at = if size % 2 == 1 && !begins_something(peek, end, kind)? { end + 1 } else { end };
     let mut found = None;
     while at < n_bytes {
@@ -168,7 +175,7 @@ fn rest(peek: &mut Peek<'_>, end: u64, size: u64, kind: Kind) -> Result<Rest> {
             continue;
         }
         match chunk(peek, at, kind)? {
-            // The last one is often a byte short.
+            // The last chunk is often a byte short.
             Some((id, size)) if at + 8 + size <= n_bytes + 1 => {
                 if kind == Kind::Aiff && &id == b"COMM" {
                     found = found.or(Some(Chunk { content: at + 8, size }));
@@ -213,7 +220,7 @@ fn begins_something(peek: &mut Peek<'_>, at: u64, kind: Kind) -> Result<bool> {
     Ok(chunk(peek, at, kind)?.is_some() || tag(peek, at)?.is_some())
 }
 
-/// The name and size of the chunk at `at`, if these 8 bytes can be such.
+/// The name and size of the chunk at `at`, if these 8 bytes can be a chunk's header.
 fn chunk(peek: &mut Peek<'_>, at: u64, kind: Kind) -> Result<Option<([u8; 4], u64)>> {
     let Ok(head) = <[u8; 8]>::try_from(peek.at(at, 8)?) else { return Ok(None) };
     let [a, b, c, d, size @ ..] = head;

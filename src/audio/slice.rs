@@ -1,8 +1,8 @@
-//! From one recording to its training chunks: high-pass, cut at silences, cut to length, normalise, reject.
+//! Cuts a recording into training clips: high-pass, cut at silences, cut to length, normalise, reject.
 //!
 //! Source: spec A.4 to A.7 (RVC `infer/lib/slicer2.py`, `infer/modules/train/preprocess.py`). Departures: numbering (see
-//! [`Plan::new`]) and what is rejected (see [`Reason`]). Slicing "fixed" and "none" are Applio's "Simple" and "Skip", but for the rest
-//! of a recording: Applio drops what does not fill a chunk.
+//! [`Plan::new`]) and which clips are rejected (see [`Reason`]). Slicing "fixed" and "none" are Applio's "Simple" and "Skip", except for the
+//! end of a recording: Applio drops a rest that does not fill a clip.
 
 use super::activity::Activity;
 use super::normalize::{Level, Levelled};
@@ -14,28 +14,28 @@ use std::ops::Range;
 
 /// The slicer's settings (spec A.4): silence is an RMS below this many dB re full scale ...
 const THRESHOLD_DB: f64 = -42.0;
-/// ... for at least MIN_INTERVAL, a piece is at least MIN_LENGTH long, and keeps up to MAX_SILENCE of it; all in ms.
+/// ... for at least MIN_INTERVAL; a slice is at least MIN_LENGTH long and keeps up to MAX_SILENCE of the silence; all in ms.
 const MIN_LENGTH_MS: f64 = 1500.0;
 const MIN_INTERVAL_MS: f64 = 400.0;
 const HOP_MS: f64 = 15.0;
 const MAX_SILENCE_MS: f64 = 500.0;
-/// A chunk whose peak is lower holds no speech (-80 dB re full scale, 3 steps of 16 bits); normalising it would blow up
+/// A clip with a lower peak holds no speech (-80 dB re full scale, 3 steps of 16 bits); normalising it would raise
 /// dither to full volume.
 const SILENT_PEAK: f64 = 1e-4;
-/// Shorter chunks are of no use to any later stage: features want 25 ms, training 0.75 s.
-const MIN_CHUNK_SECONDS: f64 = 0.1;
-/// The rate of the copies that features are taken from.
+/// No later stage can use shorter clips: features need 25 ms, training 0.75 s.
+const MIN_CLIP_SECONDS: f64 = 0.1;
+/// The rate in Hz of the copies that features are extracted from.
 const FEATURE_RATE: u32 = 16000;
 
-/// The pieces of a high-passed signal between its silences, as sample ranges in order.
+/// The slices of a high-passed signal between its silences, as sample ranges in order.
 ///
-/// A signal without a silence to cut at is one piece; a signal that is silent throughout may have none.
-pub fn pieces(samples: &[f64], sample_rate: u32) -> Vec<Range<usize>> {
-    long_pieces(samples, sample_rate, 0.0)
+/// A signal without a silence to cut at is one slice; a signal that is silent throughout may have none.
+pub fn slices(samples: &[f64], sample_rate: u32) -> Vec<Range<usize>> {
+    long_slices(samples, sample_rate, 0.0)
 }
 
-/// As [`pieces`], cut only where a piece of at least `min_seconds` ends. What is behind the last cut may be shorter.
-pub fn long_pieces(samples: &[f64], sample_rate: u32, min_seconds: f64) -> Vec<Range<usize>> {
+/// As [`slices`], cut only where a slice of at least `min_seconds` ends. The last slice may be shorter.
+pub fn long_slices(samples: &[f64], sample_rate: u32, min_seconds: f64) -> Vec<Range<usize>> {
     let slicer = Slicer::new(sample_rate, min_seconds);
     let whole = 0..samples.len();
     // The reference compares samples with frames here; kept, as it only concerns signals of 100 samples.
@@ -66,7 +66,7 @@ struct Slicer {
     min_length: usize,
     min_interval: usize,
     max_silence: usize,
-    /// What is left of a piece when its silence is taken off; the reference has no such bound.
+    /// Minimum length of a slice without its silence; the reference has no such bound.
     min_left: usize,
 }
 
@@ -156,10 +156,10 @@ fn quietest(rms: &[f64], start: usize, end: usize) -> usize {
     (start..end).reduce(|best, i| if rms[i] < rms[best] { i } else { best }).unwrap_or(start)
 }
 
-/// Why a chunk is not used.
+/// Why a clip is not used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reason {
-    /// Its peak is below -80 dB re full scale, or the recording is too quiet for a loudness that is asked for. (RVC 2024 divides by
+    /// Its peak is below -80 dB re full scale, or the recording is too quiet for the requested loudness. (RVC 2024 divides by
     /// the peak, so that digital silence becomes NaN.)
     Silent,
     /// The recording has NaN or infinite samples there.
@@ -170,12 +170,12 @@ pub enum Reason {
     TooShort,
     /// Less of it is voice than `min_voice_share`.
     NoVoice,
-    /// Another chunk got its number; only with `numbering: "rvc"`.
+    /// A later clip got the same number; only with `numbering: "rvc"`.
     Overwritten,
 }
 
 impl Reason {
-    /// As part of a sentence: "3 chunks silent".
+    /// As part of a sentence: "3 clips silent".
     pub fn name(self) -> &'static str {
         match self {
             Reason::Silent => "silent",
@@ -194,20 +194,20 @@ impl std::fmt::Display for Reason {
     }
 }
 
-/// A chunk that is not used.
+/// A clip that is not used.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dropped {
     /// The number it would have had.
     pub index: usize,
-    /// Where it begins in the recording, and how long it is.
+    /// Its start in the recording, and its length.
     pub start_seconds: f64,
     pub seconds: f64,
     pub reason: Reason,
 }
 
-/// A training chunk, ready to be written.
+/// A training clip, ready to be written.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Chunk {
+pub struct Clip {
     /// Its number within the recording: the Y of `X_Y.wav`.
     pub index: usize,
     /// Its first sample in the recording, at the voice's rate.
@@ -216,40 +216,40 @@ pub struct Chunk {
     pub gt: Vec<f32>,
     /// The same at 16 kHz, for 1_16k_wavs: ceil(n * 16000 / rate) samples.
     pub wav16: Vec<f32>,
-    /// How much quieter it is than the loudness asked for, in dB, so that it does not clip; see [`Level`].
+    /// How much quieter it is than the requested loudness, in dB, so that it does not clip; see [`Level`].
     pub held_db: f64,
 }
 
-/// All that came of a recording.
+/// The clips of a recording, used and rejected.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cut {
-    pub chunks: Vec<Chunk>,
+    pub clips: Vec<Clip>,
     pub dropped: Vec<Dropped>,
 }
 
-/// A recording as [`Plan::new`] takes it: without noise, if so asked for, and at the voice's rate. `go_on` may end the work.
-pub fn ready(audio: Audio, config: &Config, go_on: impl Fn() -> Result<()>) -> Result<Audio> {
+/// A recording as [`Plan::new`] needs it: denoised if the settings request it, and at the voice's rate. An error from `check` ends the work.
+pub fn ready(audio: Audio, config: &Config, check: impl Fn() -> Result<()>) -> Result<Audio> {
     let rate = config.sample_rate as u32;
     if config.noise_reduction > 0.0 {
-        return Ok(denoise::at_48k(audio, config.noise_reduction, go_on)?.at_rate(rate));
+        return Ok(denoise::at_48k(audio, config.noise_reduction, check)?.at_rate(rate));
     }
     Ok(audio.at_rate(rate))
 }
 
-/// The chunks of a recording that is at the voice's rate already, all at once; see [`Plan`] for one at a time.
+/// All clips of a recording that is already at the voice's rate; [`Plan`] makes them one at a time.
 pub fn cut(audio: &Audio, config: &Config) -> Result<Cut> {
     let plan = Plan::new(audio, config)?;
-    let chunks = (0..plan.len()).filter_map(|i| plan.chunk(i)).collect();
-    Ok(Cut { chunks, dropped: plan.dropped })
+    let clips = (0..plan.len()).filter_map(|i| plan.clip(i)).collect();
+    Ok(Cut { clips, dropped: plan.dropped })
 }
 
-/// What a recording will be cut into. The chunks are made one by one, so that an hour of sound is not held three times.
+/// Where a recording will be cut. The clips are made one by one, so that an hour of sound is not held three times.
 pub struct Plan {
     filtered: Vec<f64>,
     sample_rate: u32,
     level: Level,
     kept: Vec<Planned>,
-    /// The chunks that are not used, in order, with reasons.
+    /// The clips that are not used, in order, with reasons.
     pub dropped: Vec<Dropped>,
 }
 
@@ -262,8 +262,8 @@ struct Planned {
 impl Plan {
     /// The plan for a recording at the voice's rate.
     ///
-    /// With `numbering: "fixed"` chunks are numbered 0, 1, 2, ... in order. With "rvc" they get the reference's numbers, and of
-    /// those with the same number only the last survives (spec A.6). A rejected chunk keeps its number to itself in both.
+    /// With `numbering: "fixed"` clips are numbered 0, 1, 2, ... in order. With "rvc" they get the reference's numbers, and of
+    /// those with the same number only the last survives (spec A.6). With both, no other clip gets the number of a rejected one.
     ///
     /// Errors: `config.mismatch` if the audio has another rate.
     pub fn new(audio: &Audio, config: &Config) -> Result<Self> {
@@ -277,17 +277,17 @@ impl Plan {
         let filtered = if broken.is_empty() {
             filter::highpass(&audio.samples, sample_rate)
         } else {
-            // Silence in their place, or the recursive filter would lose everything that follows.
+            // Silence in their place; otherwise the recursive filter would lose everything after them.
             filter::highpass(&audio.clone().finite().samples, sample_rate)
         };
         let level = Level::new(&filtered, sample_rate, config);
         let mut plan = Self { filtered, sample_rate, level, kept: Vec::new(), dropped: Vec::new() };
-        for (index, range) in chunk_ranges(&plan.filtered, config) {
+        for (index, range) in clip_ranges(&plan.filtered, config) {
             plan.judge(index, range, &broken, config);
         }
         if plan.kept.is_empty() && plan.dropped.is_empty() {
-            // The slicer left nothing at all; that is worth a reason too.
-            plan.drop_chunk(0, &(0..audio.samples.len()), Reason::Silent);
+            // The slicer found no slices; that needs a reason too.
+            plan.drop_clip(0, &(0..audio.samples.len()), Reason::Silent);
         }
         plan.drop_overwritten();
         if config.min_voice_share > 0.0 {
@@ -299,7 +299,7 @@ impl Plan {
 
     fn judge(&mut self, index: usize, range: Range<usize>, broken: &[Range<usize>], config: &Config) {
         let peak = self.filtered[range.clone()].iter().fold(0.0f64, |peak, x| peak.max(x.abs()));
-        let shortest = MIN_CHUNK_SECONDS.max(config.min_slice_seconds);
+        let shortest = MIN_CLIP_SECONDS.max(config.min_slice_seconds);
         let reason = if broken.iter().any(|b| b.start < range.end && range.start < b.end) {
             Reason::NotFinite
         } else if (range.len() as f64) < shortest * f64::from(self.sample_rate) {
@@ -311,23 +311,23 @@ impl Plan {
         } else {
             return self.kept.push(Planned { index, range, peak });
         };
-        self.drop_chunk(index, &range, reason);
+        self.drop_clip(index, &range, reason);
     }
 
-    fn drop_chunk(&mut self, index: usize, range: &Range<usize>, reason: Reason) {
+    fn drop_clip(&mut self, index: usize, range: &Range<usize>, reason: Reason) {
         let seconds = |samples: usize| samples as f64 / f64::from(self.sample_rate);
         let (start_seconds, seconds) = (seconds(range.start), seconds(range.len()));
         self.dropped.push(Dropped { index, start_seconds, seconds, reason });
     }
 
-    /// Of neighbours with the same number the last one stays, as it would on disk.
+    /// Keeps the last of neighbours with the same number, as the disk would.
     fn drop_overwritten(&mut self) {
         let kept = std::mem::take(&mut self.kept);
-        for chunk in kept {
-            if let Some(former) = self.kept.pop_if(|former| former.index == chunk.index) {
-                self.drop_chunk(former.index, &former.range, Reason::Overwritten);
+        for clip in kept {
+            if let Some(former) = self.kept.pop_if(|former| former.index == clip.index) {
+                self.drop_clip(former.index, &former.range, Reason::Overwritten);
             }
-            self.kept.push(chunk);
+            self.kept.push(clip);
         }
     }
 
@@ -336,14 +336,14 @@ impl Plan {
         let seconds = |samples: usize| samples as f64 / f64::from(self.sample_rate);
         let is_voice = |range: &Range<usize>| activity.share(seconds(range.start), seconds(range.len())) >= min_share;
         let (kept, dropped): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.kept).into_iter().partition(|chunk| is_voice(&chunk.range));
+            std::mem::take(&mut self.kept).into_iter().partition(|clip| is_voice(&clip.range));
         self.kept = kept;
-        for chunk in &dropped {
-            self.drop_chunk(chunk.index, &chunk.range, Reason::NoVoice);
+        for clip in &dropped {
+            self.drop_clip(clip.index, &clip.range, Reason::NoVoice);
         }
     }
 
-    /// How many chunks will be used.
+    /// The number of clips that will be used.
     pub fn len(&self) -> usize {
         self.kept.len()
     }
@@ -352,79 +352,79 @@ impl Plan {
         self.kept.is_empty()
     }
 
-    /// The `i`th used chunk, or none beyond the last.
-    pub fn chunk(&self, i: usize) -> Option<Chunk> {
+    /// The `i`th used clip; None beyond the last.
+    pub fn clip(&self, i: usize) -> Option<Clip> {
         let Planned { index, range, peak } = self.kept.get(i)?;
         let source = &self.filtered[range.clone()];
         let Levelled { samples, held_db } = self.level.apply(source, *peak, self.sample_rate);
         let gt = samples.iter().map(|&x| x as f32).collect();
         // From float64, like the reference: not from the rounded copy.
         let wav16 = resample::resample(&samples, self.sample_rate, FEATURE_RATE);
-        Some(Chunk { index: *index, start: range.start, gt, wav16, held_db })
+        Some(Clip { index: *index, start: range.start, gt, wav16, held_db })
     }
 }
 
-/// The chunks of a recording with their numbers, in order.
-fn chunk_ranges(filtered: &[f64], config: &Config) -> Vec<(usize, Range<usize>)> {
+/// The clips of a recording with their numbers, in order.
+fn clip_ranges(filtered: &[f64], config: &Config) -> Vec<(usize, Range<usize>)> {
     let samples = |seconds: f64| (seconds * config.sample_rate as f64).round() as usize;
     let (longest, overlap) = (samples(config.slice_seconds), samples(config.overlap_seconds));
     let ranges: Vec<Range<usize>> = match config.slicing {
         Slicing::None => std::iter::once(0..filtered.len()).collect(),
         Slicing::Fixed => fixed(filtered.len(), longest, overlap),
         Slicing::Automatic if config.min_slice_seconds > 0.0 => {
-            let pieces = long_pieces(filtered, config.sample_rate as u32, config.min_slice_seconds);
-            pieces.into_iter().flat_map(|piece| equal(&piece, longest, overlap)).collect()
+            let slices = long_slices(filtered, config.sample_rate as u32, config.min_slice_seconds);
+            slices.into_iter().flat_map(|slice| equal(&slice, longest, overlap)).collect()
         }
         Slicing::Automatic => return rvc_ranges(filtered, config),
     };
     ranges.into_iter().enumerate().collect()
 }
 
-/// Chunks of `longest` samples, each `overlap` before the end of the one before; the last one is what is left.
+/// Clips of `longest` samples, each starting `overlap` before the end of the previous one; the last clip is the rest.
 fn fixed(length: usize, longest: usize, overlap: usize) -> Vec<Range<usize>> {
-    // Settings keep the overlap to half of a chunk, so that a step is never 0.
+    // The settings limit the overlap to half a clip, so that a step is never 0.
     let step = longest.saturating_sub(overlap).max(1);
     let count = length.saturating_sub(overlap).div_ceil(step).max(1);
     (0..count).map(|i| i * step..(i * step + longest).min(length)).collect()
 }
 
-/// As few chunks of equal length as cover a piece, none longer than `longest`, each beginning at least `overlap` before the end of
-/// the one before.
-fn equal(piece: &Range<usize>, longest: usize, overlap: usize) -> Vec<Range<usize>> {
-    let count = piece.len().saturating_sub(overlap).div_ceil(longest.saturating_sub(overlap).max(1));
+/// The fewest clips of equal length that cover a slice, none longer than `longest`, each starting at least `overlap` before the end of
+/// the previous one.
+fn equal(slice: &Range<usize>, longest: usize, overlap: usize) -> Vec<Range<usize>> {
+    let count = slice.len().saturating_sub(overlap).div_ceil(longest.saturating_sub(overlap).max(1));
     if count <= 1 {
-        return vec![piece.clone()];
+        return vec![slice.clone()];
     }
-    let length = (piece.len() + (count - 1) * overlap).div_ceil(count);
-    let start = |i: usize| piece.start + i * (piece.len() - length) / (count - 1);
+    let length = (slice.len() + (count - 1) * overlap).div_ceil(count);
+    let start = |i: usize| slice.start + i * (slice.len() - length) / (count - 1);
     (0..count).map(|i| start(i)..start(i) + length).collect()
 }
 
-/// RVC's chunks of all pieces with their numbers, in order (spec A.5, A.6).
+/// RVC's clips of all slices with their numbers, in order (spec A.5, A.6).
 fn rvc_ranges(filtered: &[f64], config: &Config) -> Vec<(usize, Range<usize>)> {
     let rate = config.sample_rate as f64;
     let (per, overlap) = (config.slice_seconds, config.overlap_seconds);
     let longest = (per + overlap) * rate;
-    let mut chunks = Vec::new();
+    let mut clips = Vec::new();
     let mut number = 0;
-    for piece in pieces(filtered, config.sample_rate as u32) {
+    for slice in slices(filtered, config.sample_rate as u32) {
         for i in 0.. {
-            let start = piece.start + (rate * (per - overlap) * f64::from(i)) as usize;
-            let is_last = piece.end.saturating_sub(start) as f64 <= longest;
-            let end = if is_last { piece.end } else { start + (per * rate) as usize };
+            let start = slice.start + (rate * (per - overlap) * f64::from(i)) as usize;
+            let is_last = slice.end.saturating_sub(start) as f64 <= longest;
+            let end = if is_last { slice.end } else { start + (per * rate) as usize };
             let index = if config.numbering == Numbering::Rvc {
-                // The reference counts up after writing a full chunk, but before writing a piece's last one and not after.
+                // The reference increments after it writes a full clip, but before it writes the last clip of a slice.
                 let written = number + usize::from(is_last);
                 number += 1;
                 written
             } else {
-                chunks.len()
+                clips.len()
             };
-            chunks.push((index, start.min(end)..end));
+            clips.push((index, start.min(end)..end));
             if is_last {
                 break;
             }
         }
     }
-    chunks
+    clips
 }

@@ -1,4 +1,4 @@
-//! Tags in front of, between and behind sound: ID3 of both versions, and APE's.
+//! Tags before, between and after sound: ID3 of both versions, and APE's.
 //!
 //! Source: id3.org's "ID3 tag version 2.4.0", the APEv2 specification.
 
@@ -18,11 +18,11 @@ pub(super) fn tag(peek: &mut Peek<'_>, at: u64) -> Result<Option<u64>> {
             let footer = if flags & 0x10 == 0 { 0 } else { ID3V2 };
             size.map(|size| at + ID3V2 + footer + size.iter().fold(0u64, |sum, byte| sum << 7 | u64::from(*byte)))
         }
-        // Written behind the sound; in front of more of it, if files were joined.
+        // Written after the sound; before more sound, if files were concatenated.
         [b'T', b'A', b'G', ..] => Some(at + ID3V1),
         [b'A', b'P', b'E', b'T', b'A', b'G', b'E', b'X', _, _, _, _, a, b, c, d, _, _, _, _, flags @ ..] => {
             let size = u64::from(u32::from_le_bytes([*a, *b, *c, *d]));
-            // Of a footer alone nothing follows; its items came before, where they look like nothing known.
+            // A footer without its tag is followed by nothing; its items came before it, where they look like unknown bytes.
             let is_header = flags.get(3).is_some_and(|flags| flags & 0x20 != 0);
             Some(if is_header { at + APE + size } else { at + APE })
         }
@@ -37,7 +37,7 @@ mod tests {
     use std::io::Write;
 
     #[test]
-    fn tags_are_as_long_as_they_say_and_end_within_the_file() {
+    fn tags_have_the_stated_length_and_end_within_the_file() {
         let tags: [(&[u8], usize, Option<u64>); 5] = [
             (b"ID3\x04\0\0\0\0\x01\x02", 200, Some(10 + 130)),
             (b"ID3\x04\0\x10\0\0\0\x05", 200, Some(25)),

@@ -39,7 +39,7 @@ use terminal::Terminal;
 const COMMANDS: &[&str] =
     &["check", "list", "settings", "docs", "guide", "eject", "new", "doctor", "assets", "cache", "track", "ui", "help"];
 
-/// What `rvc-run` alone says.
+/// Printed by `rvc-run` without arguments.
 const FIRST_STEPS: &str = "\
 rvc-run trains RVC voices from recordings.
 
@@ -55,13 +55,13 @@ more:
   rvc-run doctor                  what was found on this machine, and what is missing
   rvc-run --help                  all commands";
 
-/// How often the main thread looks whether a signal came.
+/// Time between two checks for a signal.
 const SIGNAL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How often a live line's GPU numbers are renewed.
+/// Time between two updates of a live line's GPU numbers.
 const GAUGE_INTERVAL: Duration = Duration::from_secs(2);
 
-/// The signals of the running task, once there is one.
+/// The signals of the running task, once there is a task.
 static SIGNALS: OnceLock<Signals> = OnceLock::new();
 
 fn main() -> ExitCode {
@@ -69,16 +69,16 @@ fn main() -> ExitCode {
     terminal.listen();
     let (send, receive) = channel::bounded(1);
     let shown = terminal.clone();
-    // Scripts are parsed and run on a thread with a big stack; this one stays free to answer signals.
+    // Scripts are parsed and run on a thread with a big stack; this thread stays free to answer signals.
     let thread = std::thread::Builder::new().name("script".into()).stack_size(run::STACK_BYTES).spawn(move || {
-        // The receiver only goes away with the process.
+        // The receiver is dropped only when the process ends.
         let _ = send.send(command(&shown));
     });
     if let Err(error) = thread {
-        terminal.tell(&format!("error: cannot start a thread: {error}"));
+        terminal.note(&format!("error: cannot start a thread: {error}"));
         return ExitCode::from(FAILED);
     }
-    let mut told = false;
+    let mut reported = false;
     let mut gauge = Gauge::default();
     loop {
         match receive.recv_timeout(SIGNAL_INTERVAL) {
@@ -94,44 +94,44 @@ fn main() -> ExitCode {
                 terminal.tick();
             }
         }
-        if !told && SIGNALS.get().is_some_and(Signals::any) {
-            told = true;
-            terminal.tell("stopping: the step is finished and saved first; press Ctrl-C again to stop at once");
+        if !reported && SIGNALS.get().is_some_and(Signals::any) {
+            reported = true;
+            terminal.note("stopping: the step is finished and saved first; press Ctrl-C again to stop at once");
         }
     }
 }
 
-/// Tells whoever started this program as a job how it ended: the very last act, since it says that all else is done and saved.
+/// Reports how the program ended to the program that started it as a job: the very last act, because it means that everything else is done and saved.
 fn report(terminal: &Terminal, code: u8) {
     let Some(path) = result_file() else { return };
     let warnings = terminal.warnings() as u64;
-    let said = jobs::Report { exit: Some(i32::from(code)), warnings, ..jobs::read_report(&path) };
-    if let Err(error) = jobs::report(&path, &said) {
+    let job = jobs::Report { exit: Some(i32::from(code)), warnings, ..jobs::read_report(&path) };
+    if let Err(error) = jobs::report(&path, &job) {
         terminal.diagnostic(&Diagnostic::from(&error));
     }
 }
 
-/// Adds the error that stopped the recipe to what it said, as `error`: `code`, `message` and, where there is one, `hint`.
+/// Adds the error that stopped the recipe to the job's report, as `error`: `code`, `message` and, if it has one, `hint`.
 fn report_error(terminal: &Terminal, diagnostics: &[Diagnostic]) {
     let stopped = diagnostics.iter().rfind(|diagnostic| diagnostic.severity == Severity::Error);
     let (Some(path), Some(error)) = (result_file(), stopped) else { return };
-    let mut said = jobs::read_report(&path);
-    if !said.result.is_object() {
-        said.result = serde_json::json!({});
+    let mut job = jobs::read_report(&path);
+    if !job.result.is_object() {
+        job.result = serde_json::json!({});
     }
-    said.result["error"] = error.to_json();
-    said.lasting = !Kind::code_may_pass(&error.code);
-    if let Err(error) = jobs::report(&path, &said) {
+    job.result["error"] = error.to_json();
+    job.lasting = !Kind::code_may_pass(&error.code);
+    if let Err(error) = jobs::report(&path, &job) {
         terminal.diagnostic(&Diagnostic::from(&error));
     }
 }
 
-/// Where a job says what it came to, if this program is one.
+/// The file for a job's report, if this program runs as a job.
 fn result_file() -> Option<PathBuf> {
     std::env::var_os(jobs::RESULT_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from)
 }
 
-/// What jobs that a recipe starts get from this command line. Their output is a log for people, so never --json.
+/// The options of this command line that jobs started by a recipe inherit. Their output is a log for people, so never --json.
 fn child(common: &Common) -> Child {
     let mut flags: Vec<String> = Vec::new();
     let mut add = |flag: &str, value: Option<String>| flags.extend(value.map(|value| format!("--{flag}={value}")));
@@ -143,7 +143,7 @@ fn child(common: &Common) -> Child {
     Child { program: None, flags, threads: common.threads, parent: common.parent.clone(), report: result_file() }
 }
 
-/// The command line, for others that the recipe prints.
+/// The command line, for other commands that the recipe prints.
 fn call(common: &Common, word: &str, params: &[Param], typed: BTreeMap<String, Value>) -> Call {
     let mut program = vec!["rvc-run".to_owned()];
     let mut add = |flag: &str, value: Option<String>| {
@@ -151,17 +151,17 @@ fn call(common: &Common, word: &str, params: &[Param], typed: BTreeMap<String, V
     };
     add("workspace", common.workspace.as_ref().map(|path| path.display().to_string()));
     add("threads", common.threads.map(|n| n.to_string()));
-    // One with a password is not printed.
+    // An address with a password is not printed.
     add("tracking-uri", common.tracking_uri.clone().filter(|uri| without_password(uri) == uri.as_str()));
     add("experiment", common.experiment.clone());
     let params = params.iter().map(|param| (param.name.clone(), param.positional)).collect();
     Call { program, recipe: word.to_owned(), params, typed }
 }
 
-/// What the GPU does, shown while a stage runs for long.
+/// The GPU's load, shown during a long stage.
 #[derive(Default)]
 struct Gauge {
-    /// None before the first long stage; then what was found, which may be nothing.
+    /// None before the first long stage; then the GPUs found, if any.
     machine: Option<Machine>,
     shown: Option<Instant>,
 }
@@ -213,7 +213,7 @@ fn command(terminal: &Arc<Terminal>) -> u8 {
             return recipe(terminal, common, word, rest);
         }
         None => {
-            terminal.tell(FIRST_STEPS);
+            terminal.note(FIRST_STEPS);
             return WRONG_USE;
         }
     };
@@ -223,7 +223,7 @@ fn command(terminal: &Arc<Terminal>) -> u8 {
     }
 }
 
-/// How much is shown, and to whom.
+/// How much is shown, and in which format.
 fn set_up(terminal: &Terminal, common: &Common) {
     terminal.set_json(common.json);
     terminal.set_level(common.quiet, common.verbose);
@@ -247,13 +247,13 @@ fn outer() -> Command {
         .subcommand(settings::command())
         .subcommand(
             Command::new("docs")
-                .about("Print what recipes can call, as Markdown")
+                .about("Print the functions that recipes can call, as Markdown")
                 .arg(Arg::new("editor").long("editor").value_name("DIR").value_parser(clap::value_parser!(PathBuf)).help("write definition files for editors to DIR instead")),
         )
         .subcommand(
             Command::new("guide")
                 .about("Print a guide, such as clips, converting or troubleshooting; without a topic, list all")
-                .arg(Arg::new("topic").value_name("TOPIC").help("as the list names it")),
+                .arg(Arg::new("topic").value_name("TOPIC").help("a name from the list")),
         )
         .subcommand(eject::command())
         .subcommand(eject::new_command())
@@ -287,22 +287,22 @@ fn task(terminal: &Arc<Terminal>, common: &Common) -> Task {
     Task::new(common.threads.unwrap_or(0), move |event| events.event(event))
 }
 
-/// Where pretrained files are looked for: the workspace, and what the environment adds.
+/// Where pretrained files are searched: the workspace, and folders from the environment.
 fn store(common: &Common) -> Store {
     Store::with_environment(&workspace(common), |name| std::env::var_os(name))
 }
 
-/// Tells an error of the command line's own work and returns its exit code.
+/// Prints an error of the command line's own work and returns its exit code.
 fn fail(terminal: &Terminal, error: &Error) -> u8 {
     terminal.diagnostic(&Diagnostic::from(error));
     if matches!(error.kind(), Kind::Usage | Kind::Script) { WRONG_USE } else { FAILED }
 }
 
-/// Shows what clap has to say: help is a result, anything else a mistake.
+/// Prints clap's message: help is a result, anything else a mistake.
 fn usage(terminal: &Terminal, error: &clap::Error) -> u8 {
     let text = error.render().to_string();
     if error.use_stderr() {
-        terminal.tell(text.trim_end());
+        terminal.note(text.trim_end());
         return WRONG_USE;
     }
     terminal.print(text.trim_end());
@@ -314,11 +314,11 @@ fn recipe(terminal: &Arc<Terminal>, outer: Common, word: &str, rest: Vec<OsStrin
         Ok(found) => found,
         Err(error) => return fail(terminal, &error),
     };
-    // Commands that the recipe prints call one of the program by its bare name.
+    // Commands that the recipe prints name a recipe of the program without a path.
     let word = shipped::path_of(&source).and_then(shipped::recipe_name).unwrap_or(word);
     let recipe = match run::load(&host(terminal, &outer), &source, &text) {
         Ok(recipe) => recipe,
-        Err(mistakes) => return tell_mistakes(terminal, &mistakes),
+        Err(mistakes) => return print_mistakes(terminal, &mistakes),
     };
     let command = flags::command(word, &recipe.doc, &recipe.params);
     let matches = match command.try_get_matches_from(flags::joined(&recipe.params, rest)) {
@@ -338,7 +338,7 @@ fn recipe(terminal: &Arc<Terminal>, outer: Common, word: &str, rest: Vec<OsStrin
     }
     let typed = flags::values(&recipe.params, &matches);
     runtime::choose(params::layers(&recipe.params, &typed).gpus);
-    // Before any libtorch call; what it found is kept for the recipe's first wish for a GPU.
+    // Before any libtorch call; the result is kept for the recipe's first use of a GPU.
     runtime::init();
     match common.threads {
         Some(threads) => runtime::set_threads(threads),
@@ -364,16 +364,16 @@ fn recipe(terminal: &Arc<Terminal>, outer: Common, word: &str, rest: Vec<OsStrin
     report_error(terminal, &outcome.diagnostics);
     match terminal.warnings() {
         0 => {}
-        1 => terminal.tell("1 warning, see above"),
-        n => terminal.tell(&format!("{n} warnings, see above")),
+        1 => terminal.note("1 warning, see above"),
+        n => terminal.note(&format!("{n} warnings, see above")),
     }
     if outcome.code == CANCELLED {
-        terminal.tell("stopped; the same command goes on from here");
+        terminal.note("stopped; the same command continues from here");
     }
     outcome.code
 }
 
-/// `rvc-run help WORDS`: what `rvc-run WORDS --help` shows.
+/// `rvc-run help WORDS`: the same as `rvc-run WORDS --help`.
 fn help(terminal: &Arc<Terminal>, common: Common, given: &ArgMatches) -> u8 {
     let words: Vec<&String> = given.get_many("words").into_iter().flatten().collect();
     match words[..] {
@@ -403,7 +403,7 @@ fn answer_signals(task: &Task) -> rvc_run::Result<()> {
     Ok(())
 }
 
-fn tell_mistakes(terminal: &Terminal, mistakes: &[Diagnostic]) -> u8 {
+fn print_mistakes(terminal: &Terminal, mistakes: &[Diagnostic]) -> u8 {
     for mistake in mistakes {
         terminal.diagnostic(mistake);
     }
@@ -428,14 +428,14 @@ fn check_files(terminal: &Arc<Terminal>, common: &Common, given: &ArgMatches) ->
     for script in &scripts {
         found.extend(check::script(&host, &natives, &script.source, &script.text));
     }
-    // Two recipes that import the same script see the same mistakes in it.
+    // Two recipes that import the same script find the same mistakes in it.
     let mut unique: Vec<Diagnostic> = Vec::new();
     for diagnostic in found {
         if !unique.contains(&diagnostic) {
             unique.push(diagnostic);
         }
     }
-    let code = tell_mistakes(terminal, &unique);
+    let code = print_mistakes(terminal, &unique);
     let mistakes = unique.iter().filter(|d| d.severity == Severity::Error).count();
     terminal.print(&format!("{} checked, {} found", count(scripts.len(), "script"), count(mistakes, "mistake")));
     code
@@ -452,7 +452,7 @@ fn list(terminal: &Terminal, common: &Common) -> rvc_run::Result<()> {
         terminal.print(format!("{:<width$}  {}", entry.name, entry.summary).trim_end());
     }
     if entries.iter().all(|entry| shipped::path_of(&entry.script.source).is_some()) {
-        terminal.tell("\nthese are in the program; to change one: rvc-run eject recipes/NAME");
+        terminal.note("\nthese are in the program; to change one: rvc-run eject recipes/NAME");
     }
     Ok(())
 }
@@ -491,7 +491,7 @@ fn interruptible(terminal: &Arc<Terminal>, common: &Common, work: impl FnOnce(&T
     match answer_signals(&task).and_then(|()| work(&task)) {
         Ok(()) => DONE,
         Err(error) if error.kind() == Kind::Cancelled => {
-            terminal.tell("stopped; the same command goes on from here");
+            terminal.note("stopped; the same command continues from here");
             CANCELLED
         }
         Err(error) => fail(terminal, &error),

@@ -124,7 +124,7 @@ impl Terminal {
     }
 
     /// One line of progress or a warning.
-    pub fn tell(&self, line: &str) {
+    pub fn note(&self, line: &str) {
         if self.is_json() {
             return object(&json!({ "event": "info", "text": line }));
         }
@@ -135,7 +135,7 @@ impl Terminal {
     pub fn opening(&self, opening: &Opening) {
         match opening.line() {
             Some(_) if self.is_json() => object(&opening.to_json()),
-            Some(line) if shows(Level::INFO) => self.tell(&line),
+            Some(line) if shows(Level::INFO) => self.note(&line),
             _ => {}
         }
     }
@@ -179,11 +179,11 @@ impl Terminal {
                 if self.is_json() {
                     object(&json!({ "event": "warning", "text": text }));
                 } else if shows(Level::WARN) {
-                    self.tell(&format!("warning: {text}"));
+                    self.note(&format!("warning: {text}"));
                 }
             }
             _ if !shows(Level::INFO) => {}
-            Event::Info(text) => self.tell(text),
+            Event::Info(text) => self.note(text),
             Event::Begin { stage, total } => self.begin(stage, *total),
             Event::Progress { stage, done, note } => self.progress(stage, *done, note),
             Event::End { stage, done, summary } => self.end(stage, *done, summary),
@@ -217,7 +217,7 @@ impl Terminal {
             }
         }
         for line in lines {
-            self.tell(&line);
+            self.note(&line);
         }
     }
 
@@ -262,7 +262,7 @@ impl Terminal {
             }
             known.line(stage, done, &self.with_status(note))
         };
-        self.tell(&line);
+        self.note(&line);
     }
 
     fn end(&self, stage: &str, done: u64, summary: &str) {
@@ -281,7 +281,7 @@ impl Terminal {
             return;
         }
         let said = if summary.is_empty() { format!("{done} done") } else { summary.to_owned() };
-        self.tell(&format!("{stage}: {said} ({})", duration::words(took.as_secs_f64())));
+        self.note(&format!("{stage}: {said} ({})", duration::words(took.as_secs_f64())));
     }
 
     fn stages(&self) -> MutexGuard<'_, BTreeMap<String, Stage>> {
@@ -347,7 +347,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Records {
         }
         let about: Vec<String> = spans.iter().map(|(name, about)| format!("{name} {about}")).collect();
         let about = if about.is_empty() { String::new() } else { format!(" ({})", about.join(", ")) };
-        self.0.tell(&format!("{level} {target}{about}: {}", text.0));
+        self.0.note(&format!("{level} {target}{about}: {}", text.0));
     }
 }
 

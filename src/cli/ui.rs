@@ -72,7 +72,7 @@ pub fn run(terminal: &Terminal, workspace: &Workspace, task: &Task, common: &Com
     track::renew_paths(task, &folder)?;
     // The port is freed at once: this only gives a clear error for a taken one.
     drop(TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(|e| taken(port, &e))?);
-    hear_hangup(task)?;
+    catch_hangup(task)?;
     let mut server = Server::start(mlflow(&folder, port)?)?;
     terminal.print("starting MLflow ...");
     if !server.answers(task, port)? {
@@ -91,9 +91,9 @@ pub fn run(terminal: &Terminal, workspace: &Workspace, task: &Task, common: &Com
 /// The servers that the newest run went to; empty if it went to a folder.
 fn last_servers(workspace: &Workspace) -> Result<Vec<String>> {
     let Some(id) = track::runs(workspace)?.pop() else { return Ok(Vec::new()) };
-    let went = track::addresses(workspace, &id)?;
+    let addresses = track::addresses(workspace, &id)?;
     let is_server = |address: &String| address.starts_with("http://") || address.starts_with("https://");
-    Ok(if went.iter().all(is_server) { went } else { Vec::new() })
+    Ok(if addresses.iter().all(is_server) { addresses } else { Vec::new() })
 }
 
 fn taken(port: u16, error: &std::io::Error) -> Error {
@@ -107,7 +107,7 @@ fn taken(port: u16, error: &std::io::Error) -> Error {
 
 /// Closing the terminal ends MLflow too, unless the program was started to outlive it (nohup).
 #[cfg(unix)]
-fn hear_hangup(task: &Task) -> Result<()> {
+fn catch_hangup(task: &Task) -> Result<()> {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
@@ -123,7 +123,7 @@ fn hear_hangup(task: &Task) -> Result<()> {
 }
 
 #[cfg(not(unix))]
-fn hear_hangup(_task: &Task) -> Result<()> {
+fn catch_hangup(_task: &Task) -> Result<()> {
     Ok(())
 }
 

@@ -32,7 +32,7 @@ macro_rules! choices {
 }
 
 choices!(
-    /// How recordings become clips.
+    /// How recordings are cut into clips.
     Slicing { Automatic = "automatic", Fixed = "fixed", None = "none" }
 );
 choices!(
@@ -40,19 +40,19 @@ choices!(
     Numbering { Fixed = "fixed", Rvc = "rvc" }
 );
 choices!(
-    /// What the level of clips goes by.
+    /// How the level of clips is set.
     Normalization { Rvc = "rvc", Peak = "peak", Lufs = "lufs", None = "none" }
 );
 choices!(
-    /// Which year's RVC the sine source is that of.
+    /// The RVC release whose sine source is used.
     SineGenerator { Of2024 = "2024", Of2026 = "2026" }
 );
 choices!(
-    /// Whose order of parameters G_ and D_ files have.
+    /// The program whose order of parameters G_ and D_ files have.
     CheckpointOrder { Auto = "auto", Rvc = "rvc", Applio = "applio" }
 );
 choices!(
-    /// The metrics of which every epoch records the mean.
+    /// The metrics whose mean is recorded for every epoch.
     BestMetric { Mel = "loss_mel", Kl = "loss_kl", Fm = "loss_fm", Gen = "loss_gen", Disc = "loss_disc" }
 );
 choices!(

@@ -1,31 +1,31 @@
-//! Settings that count only with another one: one table, by the names that recipes call them.
+//! Settings that take effect only with another one: one table, by the names that recipes use for them.
 //!
-//! Looked at when a recipe starts: a flag that was typed and does nothing is said, and refused where a person would wait for its effect.
+//! Checked when a recipe starts: a flag that was typed and has no effect is reported, and refused where a user would wait for its effect.
 
 use crate::{Error, Kind};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// When a value of another parameter lets a setting count.
+/// When a value of another parameter makes a setting effective.
 enum When {
     /// It is above 0, on, or not empty.
     On,
     Off,
-    /// It is one of these.
+    /// It is one of these values.
     Is(&'static [&'static str]),
-    /// It is none of these.
+    /// It is not one of these values.
     IsNot(&'static [&'static str]),
 }
 
 struct Rule {
     settings: &'static [&'static str],
-    /// The value of theirs that the rule is about, or how it begins if this ends with an underscore; any but off if there is none.
+    /// The value that the rule is about, or its beginning if this ends with an underscore; None for any value except off.
     value: Option<&'static str>,
-    /// They count with any one of these parameters.
+    /// The settings are effective if any of these parameters meets its condition.
     with: &'static [(&'static str, When)],
     why: &'static str,
     hint: &'static str,
-    /// Whether a start is refused: a training would run on for days without what was asked for.
+    /// Whether a start is refused: a training would otherwise run for days without the requested effect.
     refused: bool,
 }
 
@@ -59,7 +59,7 @@ const RULES: &[Rule] = &[
         settings: &["target_program"],
         value: None,
         with: &[("no_f0", When::Off)],
-        why: "programs differ in unvoiced pitch, and with --no-f0 there is none",
+        why: "programs differ in unvoiced pitch, and with --no-f0 there is no pitch",
         hint: "leave out one of the two",
         refused: false,
     },
@@ -68,7 +68,7 @@ const RULES: &[Rule] = &[
         value: None,
         with: &[("content_encoder", When::IsNot(&["mel"]))],
         why: "no other program has the content encoder mel",
-        hint: "leave it out, or take --content-encoder hubert_base",
+        hint: "leave it out, or use --content-encoder hubert_base",
         refused: false,
     },
     Rule {
@@ -76,7 +76,7 @@ const RULES: &[Rule] = &[
         value: None,
         with: &[("normalization", When::Is(&["lufs"]))],
         why: "no clip is brought to a loudness",
-        hint: "--normalization lufs does that",
+        hint: "use --normalization lufs",
         refused: false,
     },
     Rule {
@@ -84,7 +84,7 @@ const RULES: &[Rule] = &[
         value: None,
         with: &[("normalization", When::Is(&["peak", "lufs"]))],
         why: "no clip is brought to a peak",
-        hint: "--normalization peak does that; lufs keeps peaks below it",
+        hint: "use --normalization peak; lufs keeps peaks below it",
         refused: false,
     },
     Rule {
@@ -92,7 +92,7 @@ const RULES: &[Rule] = &[
         value: None,
         with: &[("slicing", When::IsNot(&["none"]))],
         why: "with --slicing none nothing is cut",
-        hint: "--slicing fixed cuts to length, automatic at silences",
+        hint: "use --slicing fixed to cut to length, automatic to cut at silences",
         refused: false,
     },
     Rule {
@@ -108,7 +108,7 @@ const RULES: &[Rule] = &[
         value: None,
         with: &[("search", When::Is(&["halving", "asha"]))],
         why: "this search stops no trial early",
-        hint: "--search halving does",
+        hint: "use --search halving",
         refused: false,
     },
     Rule {
@@ -149,7 +149,7 @@ impl When {
     }
 }
 
-/// Whether a value asks for something: 0, false and "" do not.
+/// Whether a value requests anything: 0, false and "" do not.
 fn is_on(value: &Value) -> bool {
     match value {
         Value::Null => false,
@@ -161,21 +161,21 @@ fn is_on(value: &Value) -> bool {
     }
 }
 
-/// Whether a value is, or begins with, the one of a rule.
+/// Whether a value equals, or begins with, the rule's value.
 fn is_about(given: &Value, value: &str) -> bool {
     given.as_str().is_some_and(|text| text == value || (value.ends_with('_') && text.starts_with(value)))
 }
 
-/// What was typed and has no effect. Of a recipe that lacks the parameter on which a setting depends nothing is said.
+/// Settings that were typed and have no effect. Nothing is reported for a recipe that lacks the parameter on which a setting depends.
 #[derive(Debug, Default)]
 pub struct Idle {
-    /// One error for all that is refused.
+    /// One error for all settings that are refused.
     pub refusal: Option<Error>,
     pub warnings: Vec<String>,
 }
 
-/// Looks at what was `typed`; `default` is the default of every parameter of the recipe. A default that was typed is never refused:
-/// without the flag it would be the same.
+/// Checks what was `typed`; `default` is the default of every parameter of the recipe. A default that was typed is never refused:
+/// without the flag the value would be the same.
 pub fn of(typed: &BTreeMap<String, Value>, default: &dyn Fn(&str) -> Option<Value>) -> Idle {
     let value = |name: &str| typed.get(name).cloned().or_else(|| default(name));
     let mut idle = Idle::default();
@@ -216,15 +216,15 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    /// What is said of flags typed for a recipe whose other parameters have these values.
-    fn said(typed: &Value, others: &Value) -> (Option<String>, Vec<String>) {
+    /// The messages for flags typed for a recipe whose other parameters have these values.
+    fn messages(typed: &Value, others: &Value) -> (Option<String>, Vec<String>) {
         let typed: BTreeMap<String, Value> = serde_json::from_value(typed.clone()).unwrap();
         let found = of(&typed, &|name| others.get(name).cloned());
         (found.refusal.map(|error| error.to_string()), found.warnings)
     }
 
     #[test]
-    fn every_rule_speaks_when_its_setting_does_nothing_and_not_when_it_counts() {
+    fn every_rule_reports_a_setting_without_effect_and_no_other() {
         for (typed, idle, counts) in [
             (json!({ "patience": 5 }), json!({ "validation": 0.0 }), json!({ "validation": 0.1 })),
             (
@@ -259,35 +259,35 @@ mod tests {
             ),
             (json!({ "index_rate": 0.5 }), json!({ "index": "none" }), json!({ "index": "" })),
         ] {
-            let (refusal, warnings) = said(&typed, &idle);
+            let (refusal, warnings) = messages(&typed, &idle);
             assert_eq!(usize::from(refusal.is_some()) + warnings.len(), 1, "{typed} with {idle}");
             let text = refusal.unwrap_or_else(|| warnings.concat());
             assert!(text.starts_with("--") && text.contains("has no effect: "), "{text}");
-            assert_eq!(said(&typed, &counts), (None, Vec::new()), "{typed} with {counts}");
-            assert_eq!(said(&typed, &json!({})), (None, Vec::new()), "a recipe without the other parameter");
-            assert_eq!(said(&json!({}), &idle), (None, Vec::new()), "nothing was typed");
+            assert_eq!(messages(&typed, &counts), (None, Vec::new()), "{typed} with {counts}");
+            assert_eq!(messages(&typed, &json!({})), (None, Vec::new()), "a recipe without the other parameter");
+            assert_eq!(messages(&json!({}), &idle), (None, Vec::new()), "nothing was typed");
         }
     }
 
     #[test]
-    fn what_is_off_asks_for_nothing() {
+    fn a_setting_that_is_off_requests_nothing() {
         for typed in [json!({ "patience": 0 }), json!({ "mel_only": false }), json!({ "objective": "loss_mel" })] {
-            assert_eq!(said(&typed, &json!({ "validation": 0.0 })), (None, Vec::new()), "{typed}");
+            assert_eq!(messages(&typed, &json!({ "validation": 0.0 })), (None, Vec::new()), "{typed}");
         }
-        // A base of one's own for tiny networks may well be there.
-        assert_eq!(said(&json!({ "pretrained_g": "mine.pth" }), &json!({ "preset": "tiny" })), (None, Vec::new()));
+        // Users may have their own base for tiny networks.
+        assert_eq!(messages(&json!({ "pretrained_g": "mine.pth" }), &json!({ "preset": "tiny" })), (None, Vec::new()));
     }
 
     #[test]
     fn a_default_that_was_typed_is_not_refused() {
         let others = json!({ "backend": "local", "slurm": "{}" });
-        assert_eq!(said(&json!({ "slurm": "{}" }), &others), (None, Vec::new()));
-        assert!(said(&json!({ "slurm": "{\"gpus\": 1}" }), &others).0.is_some());
+        assert_eq!(messages(&json!({ "slurm": "{}" }), &others), (None, Vec::new()));
+        assert!(messages(&json!({ "slurm": "{\"gpus\": 1}" }), &others).0.is_some());
     }
 
     #[test]
-    fn one_error_names_all_that_is_refused() {
-        let (refusal, _) = said(&json!({ "patience": 5, "mel_only": true }), &json!({ "validation": 0.0 }));
+    fn one_error_names_every_refused_setting() {
+        let (refusal, _) = messages(&json!({ "patience": 5, "mel_only": true }), &json!({ "validation": 0.0 }));
         let text = refusal.unwrap();
         assert!(text.contains("--patience 5 has no effect") && text.contains("--mel-only has no effect"), "{text}");
     }

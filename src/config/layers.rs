@@ -1,7 +1,7 @@
-//! What counts where a setting is named in several places.
+//! Which value wins where several places give a setting.
 //!
 //! ```text
-//! RVC's default  <  preset  <  what the recipe starts from  <  value in PARAMS  <  --settings  <  --set, flags  <  what the recipe changes in p
+//! RVC's default  <  preset  <  the recipe's base  <  value in PARAMS  <  --settings  <  --set, flags  <  the recipe's changes to p
 //! ```
 //!
 //! A flag that was not typed overrides nothing.
@@ -15,18 +15,18 @@ use serde_json::{Map, Value};
 pub struct Named {
     pub param: String,
     pub setting: String,
-    /// The parameter turns the setting off.
+    /// Whether the parameter turns the setting off.
     pub inverted: bool,
 }
 
-/// What a recipe and its command line say of settings, by the settings' names.
+/// The settings that a recipe and its command line give, by the settings' names.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Layers {
     /// The parameters that stand for settings.
     pub names: Vec<Named>,
     /// Values in PARAMS.
     pub recipe: Map<String, Value>,
-    /// `--settings`, JSON as it was typed.
+    /// `--settings`, the JSON text that was typed.
     pub json: Option<String>,
     /// `--set`, of settings that the recipe has no flag for.
     pub set: Map<String, Value>,
@@ -37,7 +37,7 @@ pub struct Layers {
 }
 
 impl Layers {
-    /// What was typed in whatever way. Errors: `config.value` if `--settings` holds no JSON object, `config.unknown_key`.
+    /// All typed settings, however they were typed. Errors: `config.value` if `--settings` is not a JSON object, `config.unknown_key`.
     pub fn typed(&self) -> Result<Map<String, Value>> {
         let mut all = match &self.json {
             Some(text) => by_name(&object(text)?)?,
@@ -50,8 +50,8 @@ impl Layers {
 
     /// The checked settings.
     ///
-    /// * `base`: what the recipe starts from instead of RVC's defaults and the preset, such as the settings of an older training.
-    /// * `changed`: parameters that the recipe has changed since it got them, with their present values.
+    /// * `base`: the recipe's starting point instead of RVC's defaults and the preset, such as the settings of an older training.
+    /// * `changed`: parameters that the recipe has changed after it got them, with their present values.
     ///
     /// Errors: `config.value`, `config.unknown_key`.
     pub fn settings(&self, base: &Map<String, Value>, changed: &Map<String, Value>) -> Result<Config> {
@@ -73,7 +73,7 @@ impl Layers {
     }
 }
 
-/// A value of a flag as the value of its setting. (A list of GPUs asks for one.)
+/// A flag's value as its setting's value. (A list of GPUs requests one.)
 pub fn turned(value: &Value, inverted: bool) -> Value {
     match value {
         Value::Bool(on) if inverted => Value::Bool(!on),
@@ -81,14 +81,14 @@ pub fn turned(value: &Value, inverted: bool) -> Value {
     }
 }
 
-/// Settings under their own names; a name of a flag, such as `no_f0`, is accepted too.
+/// Settings under their own names; the name of a flag, such as `no_f0`, is accepted too.
 fn by_name(given: &Map<String, Value>) -> Result<Map<String, Value>> {
     let mut all = Map::new();
     for (key, value) in given {
         let (name, inverted) = setting_called(key).map_or((key.as_str(), false), |(one, off)| (one.name.as_str(), off));
         all.insert(name.to_owned(), turned(value, inverted));
     }
-    // Unknown names are refused now, wherever the map goes.
+    // Unknown names are refused now, wherever the map is used later.
     Config::known(&all)?;
     Ok(all)
 }

@@ -1,4 +1,4 @@
-//! Settings that belong together, by name: the only place that says what a preset brings.
+//! Settings that belong together, by name: the only place that defines presets.
 
 use crate::error::nearest;
 use crate::{Error, Kind, Result};
@@ -7,16 +7,16 @@ use serde_json::{Map, Value, json};
 /// RVC's settings, with the pretrained networks that the field trains on: RMVPE for pitch, HuBERT for content, RVC's base to start from.
 pub const RVC: &str = "rvc";
 
-/// What needs no download: signal processing for pitch, the demo encoder for content, random weights to start from.
+/// Values that need no download: signal processing for pitch, the demo encoder for content, random initial weights.
 const OFFLINE: &str = "offline";
 
-/// Few channels: trains in minutes on a CPU and sounds like a demo.
+/// Few channels: trains in minutes on a CPU, with the quality of a demo.
 const TINY: &str = "tiny";
 
 /// RVC's networks.
 const FULL: &str = "full";
 
-/// The settings that the preset `name` brings; the others keep their defaults.
+/// The settings of the preset `name`; the others keep their defaults.
 ///
 /// Errors: `config.value` with the nearest name.
 pub fn named(name: &str) -> Result<Map<String, Value>> {
@@ -27,7 +27,7 @@ pub fn named(name: &str) -> Result<Map<String, Value>> {
         OFFLINE => {
             json!({ "f0_method": "pm", "content_encoder": "mel", "pretrained_g": "none", "pretrained_d": "none" })
         }
-        // Few channels learn in few steps only with a larger step size, ten times RVC's.
+        // Few channels learn in few steps only with a larger learning rate, ten times RVC's.
         TINY => json!({ "preset": TINY, "learning_rate": 0.001 }),
         FULL => json!({}),
         other => {

@@ -1,18 +1,18 @@
-//! A setting as it is declared: read from the schema that schemars makes of [`super::Config`], checked by the same declaration.
+//! A setting's declaration: read from the schema that schemars derives from [`super::Config`]; values are checked against the same declaration.
 //!
 //! ```text
 //! doc comment          first paragraph: help; the others: more
 //! type, range(..)      kind, limits
-//! extend("enum")       limits.one_of           extend("path")      a path may stand there instead; as a bare name if it ends so
+//! extend("enum")       limits.one_of           extend("path")      a path is allowed too; as a bare name if it has one of these endings
 //! extend("group")      clips, features, model, training, tracking, machine
 //! extend("unit")       after the value         extend("remakes")   what a change reruns; empty: training continues
 //! extend("common")     shown by -h             extend("shared")    one value for all trials of a sweep
-//! extend("aliases")    other names of the flag extend("flag")      name of the flag, where it is not the setting's
+//! extend("aliases")    other names of the flag extend("flag")      name of the flag, if it differs from the setting's
 //! extend("off")        name of a flag that turns it off            extend("devices")   the flag may name GPUs: --gpu 0,1
 //! ```
 //!
-//! The check is a walk over the schema and not a crate for validation: garde and validator have attributes and messages of their own, so every range
-//! would be declared twice, and ours name the nearest choice.
+//! The check walks the schema instead of using a crate for validation: garde and validator have attributes and messages of their own, so every range
+//! would be declared twice, and their messages do not name the nearest choice.
 
 use crate::error::nearest;
 use crate::{Error, Kind as Code, Result};
@@ -31,18 +31,18 @@ pub enum Kind {
     Floats,
     /// `--gpu`, `--gpu 1`, `--gpu 0,1`.
     Devices,
-    /// `--set NAME=VALUE`, as often as wanted.
+    /// `--set NAME=VALUE`, may be repeated.
     Assignments,
 }
 
-/// What a value may be.
+/// The values allowed.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Limits {
     pub min: Option<Number>,
     pub max: Option<Number>,
     /// Empty: no list.
     pub one_of: Vec<Value>,
-    /// A path may stand there instead of one of `one_of`. Holds the endings that make a word without a slash a path.
+    /// A path is allowed instead of one of `one_of`. Holds the extensions that make a word without a slash a path.
     pub path: Option<Vec<String>>,
 }
 
@@ -51,12 +51,12 @@ pub struct Limits {
 pub struct Misfit {
     /// "must be between 1 and 30".
     pub must: String,
-    /// The choice that was probably meant.
+    /// The choice that the user probably meant.
     pub near: Option<String>,
 }
 
 impl Limits {
-    /// What is wrong with a value of the right type, if anything is.
+    /// What is wrong with a value of the right type; None if it is allowed.
     pub fn misfit(&self, value: &Value) -> Option<Misfit> {
         if !self.one_of.is_empty() && !self.one_of.iter().any(|known| same(known, value)) {
             if self.path.as_ref().is_some_and(|endings| is_path(&shown(value), endings)) {
@@ -82,7 +82,7 @@ impl Limits {
         }
     }
 
-    /// The choices, in words, or nothing.
+    /// The choices, in words, or an empty string.
     pub fn choices(&self) -> String {
         let names: Vec<String> = self.one_of.iter().map(shown).filter(|name| !name.is_empty()).collect();
         if self.path.is_some() { format!("{}, or a path", names.join(", ")) } else { names.join(", ") }
@@ -95,7 +95,7 @@ pub struct Setting {
     pub name: String,
     /// One sentence.
     pub help: String,
-    /// What else there is to know; may be empty.
+    /// Further help; may be empty.
     pub more: String,
     pub kind: Kind,
     /// RVC's.
@@ -106,9 +106,9 @@ pub struct Setting {
     pub group: String,
     /// What a change reruns; empty: training continues with it.
     pub remakes: Vec<String>,
-    /// Whether it is among those that people use most.
+    /// Whether it is one of the settings that people use most.
     pub common: bool,
-    /// Whether all trials of a sweep have the same value of it.
+    /// Whether all trials of a sweep have the same value.
     pub shared: bool,
     /// The name of its flag, with underscores.
     pub flag: String,
@@ -172,9 +172,9 @@ pub fn read(schema: &Value, defaults: &Map<String, Value>) -> Vec<Setting> {
 }
 
 impl Setting {
-    /// `value` as a value of this setting: whole numbers become floats where a float is wanted, nothing else changes type.
+    /// `value` as a value of this setting: whole numbers become floats where a float is required; no other type changes.
     ///
-    /// Errors: `config.value`. Ranges are not looked at; see [`Setting::check`].
+    /// Errors: `config.value`. Ranges are not checked; see [`Setting::check`].
     pub fn fitting(&self, value: &Value) -> Result<Value> {
         fitting(&self.default, value).ok_or_else(|| {
             let wanted = type_name(&self.default);
@@ -182,7 +182,7 @@ impl Setting {
         })
     }
 
-    /// Whether a value of the right type is allowed. Errors: `config.value`, with what is allowed.
+    /// Whether a value of the right type is allowed. Errors: `config.value`, with the allowed values.
     pub fn check(&self, value: &Value) -> Result<()> {
         match value {
             Value::Array(items) => {
@@ -206,7 +206,7 @@ impl Setting {
         })
     }
 
-    /// Whether trials of a sweep may have different values: not of what clips and features are made by, which all trials share.
+    /// Whether trials of a sweep may have different values: not for settings of clips and features, which all trials share.
     pub fn searchable(&self) -> bool {
         !self.shared && self.group != "clips" && self.group != "features"
     }
@@ -229,9 +229,9 @@ pub fn shown(value: &Value) -> String {
     }
 }
 
-/// A number without decimals that say nothing: 30 for 30.0.
+/// A number without needless decimals: 30 for 30.0.
 fn number(n: &Number) -> String {
-    /// Above it not every whole number is a float.
+    /// Above this, some whole numbers are not floats.
     const EXACT: f64 = 1e15;
     match n.as_f64() {
         Some(x) if n.is_f64() && x.fract() == 0.0 && x.abs() < EXACT => format!("{x:.0}"),
@@ -239,7 +239,7 @@ fn number(n: &Number) -> String {
     }
 }
 
-/// Whether two values are the same one: 1 and 1.0 are.
+/// Whether two values are equal: 1 and 1.0 are.
 pub fn same(a: &Value, b: &Value) -> bool {
     match (a.as_f64(), b.as_f64()) {
         (Some(a), Some(b)) => a.total_cmp(&b).is_eq(),
@@ -269,10 +269,10 @@ fn fitting(slot: &Value, value: &Value) -> Option<Value> {
 fn type_name(slot: &Value) -> String {
     match slot {
         Value::Bool(_) => "true or false".into(),
-        Value::String(_) => "a text".into(),
+        Value::String(_) => "a string".into(),
         Value::Number(n) if n.is_f64() => "a finite number".into(),
         Value::Number(_) => "a whole number".into(),
         Value::Array(items) => format!("a list of {} numbers", items.len()),
-        _ => "something else".into(),
+        _ => "a JSON object".into(),
     }
 }

@@ -40,7 +40,7 @@ const FRAME: usize = 160;
 
 /// The methods of a conversion; None uses those of the voice's training, or RVC's.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Equipment {
+pub struct VoiceOptions {
     /// As the setting of that name.
     pub content_encoder: Option<String>,
     pub f0_method: Option<String>,
@@ -107,20 +107,20 @@ impl Converter {
     ///
     /// Errors: as [`Voice::open`]; `checkpoint.mismatch` if the voice is known to be trained on another content encoder;
     /// `asset.missing`, `config.value`, `device.missing`, `device.memory`.
-    pub fn open(path: &Path, models: &Models, equipment: &Equipment) -> Result<Self> {
-        let device = runtime::device(equipment.gpu)?;
+    pub fn open(path: &Path, models: &Models, options: &VoiceOptions) -> Result<Self> {
+        let device = runtime::device(options.gpu)?;
         let voice = Voice::open(path, device)?;
-        let told = |given: &Option<String>, voices: &Option<String>, usual: &str| {
+        let choose = |given: &Option<String>, voices: &Option<String>, usual: &str| {
             given.clone().or_else(|| voices.clone()).unwrap_or_else(|| usual.to_owned())
         };
         let config = Config {
-            content_encoder: told(&equipment.content_encoder, &voice.content_encoder, "hubert_base"),
-            f0_method: told(&equipment.f0_method, &voice.f0_method, "rmvpe"),
-            feature_precision: told(&equipment.feature_precision, &None, "fp32"),
+            content_encoder: choose(&options.content_encoder, &voice.content_encoder, "hubert_base"),
+            f0_method: choose(&options.f0_method, &voice.f0_method, "rmvpe"),
+            feature_precision: choose(&options.feature_precision, &None, "fp32"),
             version: voice.sizes.version().into(),
             if_f0: voice.sizes.f0,
-            f0_unvoiced: told(&equipment.f0_unvoiced, &voice.f0_unvoiced, "zero"),
-            gpu: equipment.gpu,
+            f0_unvoiced: choose(&options.f0_unvoiced, &voice.f0_unvoiced, "zero"),
+            gpu: options.gpu,
             ..Config::default()
         };
         if !["zero", "interpolate"].contains(&config.f0_unvoiced.as_str()) {
@@ -132,7 +132,7 @@ impl Converter {
             encoder.must_be(digest).map_err(|e| e.path(path))?;
         }
         let tracker = config.if_f0.then(|| models.extractor(&config)).transpose()?;
-        let index = equipment.index.as_deref().map(|index| fitting(index, &voice)).transpose()?;
+        let index = options.index.as_deref().map(|index| fitting(index, &voice)).transpose()?;
         Ok(Self {
             voice,
             encoder,
@@ -165,12 +165,12 @@ impl Converter {
 
     /// How similar a converted sound is to its input; `f0_up_key` as in the conversion.
     ///
-    /// Errors: as [`quality::Ears::compare`].
+    /// Errors: as [`quality::Evaluator::compare`].
     pub fn quality(&self, converted: &Audio, recording: &Audio, f0_up_key: f64) -> Result<quality::Quality> {
-        let ears = |tracker| quality::Ears { tracker, encoder: &self.encoder };
+        let evaluator = |tracker| quality::Evaluator { tracker, encoder: &self.encoder };
         match &self.tracker {
-            Some(tracker) => ears(tracker).compare(converted, recording, f0_up_key),
-            None => ears(&f0::Extractor::signal(f0::Method::Pm)).compare(converted, recording, f0_up_key),
+            Some(tracker) => evaluator(tracker).compare(converted, recording, f0_up_key),
+            None => evaluator(&f0::Extractor::signal(f0::Method::Pm)).compare(converted, recording, f0_up_key),
         }
     }
 

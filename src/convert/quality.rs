@@ -34,9 +34,14 @@ const MEL: MelSettings = MelSettings {
 /// A judge for validation: pitch and content errors, to choose an epoch by. No numbers for clips that are too short to compare.
 ///
 /// `with_f0` false leaves out the pitch, for a voice without pitch.
-/// Errors: as [`Ears::compare`].
-pub fn judge(ears: &Ears, with_f0: bool, made: &Audio, clip: &Audio) -> Result<Vec<(&'static str, f64)>> {
-    let found = match ears.compare(made, clip, 0.0) {
+/// Errors: as [`Evaluator::compare`].
+pub fn validation_metrics(
+    evaluator: &Evaluator,
+    with_f0: bool,
+    made: &Audio,
+    clip: &Audio,
+) -> Result<Vec<(&'static str, f64)>> {
+    let found = match evaluator.compare(made, clip, 0.0) {
         Err(error) if error.kind() == Kind::AudioEmpty => return Ok(Vec::new()),
         found => found?,
     };
@@ -64,12 +69,12 @@ pub struct Quality {
 }
 
 /// The pitch method and content encoder of the measures.
-pub struct Ears<'a> {
+pub struct Evaluator<'a> {
     pub tracker: &'a f0::Extractor,
     pub encoder: &'a content::Encoder,
 }
 
-impl Ears<'_> {
+impl Evaluator<'_> {
     /// Compares `converted` with `reference`, whose pitch is first shifted by `f0_up_key` semitones.
     ///
     /// Errors: `audio.empty` if either is shorter than 0.1 s; `data.damaged` if a sample is not finite; `torch`, `device.memory`.
@@ -166,7 +171,7 @@ mod tests {
         let setup = Setup::without_network(&Store::new(&Workspace::new("no assets here")));
         let tracker = f0::Extractor::open("pm", &setup).unwrap();
         let encoder = content::Encoder::open("mel", "v2", &setup).unwrap();
-        Ears { tracker: &tracker, encoder: &encoder }.compare(converted, reference, f0_up_key)
+        Evaluator { tracker: &tracker, encoder: &encoder }.compare(converted, reference, f0_up_key)
     }
 
     #[test]

@@ -1,10 +1,10 @@
-//! Clips through a network in groups of like length: read ahead on one thread, computed on the caller's, stored by the pool.
+//! Runs clips through a network in groups of similar length: read ahead on one thread, computed on the caller's, stored by the pool.
 //!
 //! ```text
 //! reader ──groups──> network (this thread) ──clip by clip──> workers: done(clip, feature)
 //! ```
 //!
-//! At most two groups and their results are in memory at a time, however many clips there are.
+//! At most two groups and their results are in memory at a time, whatever the number of clips.
 
 use crate::nn::{allocator, pace::Pace};
 use crate::task::Task;
@@ -13,15 +13,15 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-/// `done` of each clip's feature, in the order of the clips.
+/// Calls `done` with each clip's feature, in the order of the clips.
 ///
 /// `size` is a clip's length in samples, known without reading it; clips are grouped by it, longest first, so that a batch that
-/// does not fit the memory fails at once. A group holds as many clips as fit `most` samples when all are padded to the
-/// longest, and at least one. `load` reads a clip; `forward` computes a group; a clip that `load` or `forward` has an error
-/// for goes to `done` with it, and `done` decides whether it ends the stage.
+/// does not fit in memory fails at once. A group holds as many clips as fit in `most` samples when all are padded to the
+/// longest, and at least one. `load` reads a clip; `forward` computes a group. If either fails for a clip, `done` gets the error
+/// and decides whether it ends the stage.
 ///
-/// Errors: `cancelled`; what `forward` returns for a whole group; the first that `done` returns.
-#[allow(clippy::too_many_arguments)] // one closure for each station of the drawing
+/// Errors: `cancelled`; the error of `forward` for a whole group; the first error of `done`.
+#[allow(clippy::too_many_arguments)] // one closure for each step in the diagram
 pub(super) fn in_batches<C: Sync, F: Send, R: Send>(
     task: &Task,
     stage: &str,
@@ -100,7 +100,7 @@ pub(super) fn in_batches<C: Sync, F: Send, R: Send>(
         match result {
             Some(Ok(value)) => values.push(value),
             Some(Err(error)) => return Err(error),
-            // Never reached its turn: the reason is another clip's error, or the network's.
+            // Never processed: the reason is another clip's error, or the network's.
             None => {}
         }
     }
@@ -149,7 +149,7 @@ mod tests {
     use crate::Kind;
 
     #[test]
-    fn groups_hold_like_lengths_and_no_more_than_fits() {
+    fn groups_hold_similar_lengths_and_no_more_than_fits() {
         assert_eq!(groups(&[10, 30, 29, 5, 100], 60), [vec![4], vec![1, 2], vec![0, 3]]);
         assert!(groups(&[], 60).is_empty());
     }
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn the_error_of_a_clip_ends_the_stage_if_done_says_so() {
+    fn the_error_of_a_clip_ends_the_stage_if_done_returns_it() {
         assert_eq!(doubled(&[1.0, -1.0, 2.0], 1).unwrap_err().kind(), Kind::Read);
     }
 

@@ -1,4 +1,4 @@
-//! The networks and methods that a run extracts features with, each opened once for all stages. Training releases them, since it wants the
+//! The networks and methods that a run extracts features with, each opened once for all stages. Training releases them because it needs the
 //! memory: the next voice of a batch opens them again.
 
 use crate::assets::Store;
@@ -12,17 +12,17 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use tch::Device;
 
-/// Where and how a network of feature extraction runs.
+/// Where and how a feature network runs.
 #[derive(Clone, Debug)]
 pub struct Setup {
     pub store: Store,
     pub device: Device,
-    /// What it computes in: Float, BFloat16 or Half.
+    /// The number format for computation: Float, BFloat16 or Half.
     pub kind: tch::Kind,
 }
 
 impl Setup {
-    /// Errors: `device.missing`, `config.value` for a precision that the device does not have.
+    /// Errors: `device.missing`, `config.value` for a precision that the device does not support.
     pub fn new(store: &Store, config: &Config) -> Result<Self> {
         let device = runtime::device(config.gpu)?;
         let kind = match config.feature_precision.as_str() {
@@ -30,14 +30,14 @@ impl Setup {
             "fp16" if device.is_cuda() => tch::Kind::Half,
             "fp16" => {
                 return Err(Error::new(Kind::ConfigValue, "feature_precision is fp16, but that needs a GPU")
-                    .hint("bf16 is the half-width format that CPUs have; fp32 works everywhere"));
+                    .hint("on a CPU use bf16 for half width; fp32 works everywhere"));
             }
             _ => tch::Kind::Float,
         };
         Ok(Self { store: store.clone(), device, kind })
     }
 
-    /// For methods that are no network: they run on the worker pool, whatever `gpu` and `feature_precision` say.
+    /// For methods without a network: they run on the worker pool, whatever `gpu` and `feature_precision` are.
     pub fn without_network(store: &Store) -> Self {
         Self { store: store.clone(), device: Device::Cpu, kind: tch::Kind::Float }
     }
@@ -52,7 +52,7 @@ impl Setup {
     }
 }
 
-/// Opened encoders and extractors by what they were asked for with.
+/// Opened encoders and extractors by the settings that they were opened with.
 pub struct Models {
     store: Store,
     encoders: RefCell<HashMap<String, Rc<Encoder>>>,
@@ -94,7 +94,7 @@ impl Models {
         if network { Setup::new(&self.store, config) } else { Ok(Setup::without_network(&self.store)) }
     }
 
-    /// Opens all that the settings name, so that a missing or wrong file shows before any work. Errors: as [`Models::encoder`].
+    /// Opens everything that the settings name, so that a missing or wrong file is found before any work. Errors: as [`Models::encoder`].
     pub fn open(&self, config: &Config) -> Result<()> {
         self.encoder(config)?;
         if config.if_f0 {
@@ -103,14 +103,14 @@ impl Models {
         Ok(())
     }
 
-    /// Frees all networks: training wants the memory.
+    /// Frees all networks: training needs the memory.
     pub fn release(&self) {
         self.encoders.borrow_mut().clear();
         self.extractors.borrow_mut().clear();
     }
 }
 
-/// Whether content or f0 come from a network, the only ones that `feature_precision` means.
+/// Whether content or f0 uses a network; only networks use `feature_precision`.
 pub fn any_network(config: &Config) -> bool {
     encodes_by_network(config) || (config.if_f0 && tracks_by_network(config))
 }

@@ -118,7 +118,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn a_file_system_of_no_size_does_not_tell_what_is_free() {
+    fn a_file_system_without_a_size_has_unknown_free_space() {
         assert_eq!(disk(Path::new("/proc/self")), None);
     }
 

@@ -163,7 +163,7 @@ impl<'a> Board<'a> {
         if let Err(error) = record.write(&job.files.state()) {
             self.fail(error);
         }
-        self.tell(place, &outcome);
+        self.report(place, &outcome);
         self.stage.advance(1, job.shown());
         self.put(place, outcome);
     }
@@ -213,7 +213,7 @@ impl<'a> Board<'a> {
         }
     }
 
-    fn tell(&self, place: usize, outcome: &Outcome) {
+    fn report(&self, place: usize, outcome: &Outcome) {
         let (name, log) = (self.plan.jobs[place].shown(), outcome.log.display());
         match outcome.status {
             Status::Done => self.task.info(format!("{name}: done, {:.1} s", outcome.seconds)),

@@ -587,20 +587,20 @@ impl Cluster<'_, '_> {
 exec >>{log} 2>&1 </dev/null
 export {RESULT_VARIABLE}={result}
 {variables}
-child= told= why= attempt=0 code={CANCELLED}
+child= signalled= why= attempt=0 code={CANCELLED}
 began=$(date +%s)
 # The child is asked once; a second signal would end it before it has saved.
-tell() {{ [ -z \"$child\" ] || [ -n \"$told\" ] || {{ told=1; kill -TERM \"$child\" 2>/dev/null; }}; }}
-trap 'why=limit; tell' USR1
-trap 'why=cancel; tell' TERM INT
-trap 'why=late; tell' ALRM
+stop_child() {{ [ -z \"$child\" ] || [ -n \"$signalled\" ] || {{ signalled=1; kill -TERM \"$child\" 2>/dev/null; }}; }}
+trap 'why=limit; stop_child' USR1
+trap 'why=cancel; stop_child' TERM INT
+trap 'why=late; stop_child' ALRM
 while [ -z \"$why\" ]; do
-    attempt=$((attempt + 1)) told=
+    attempt=$((attempt + 1)) signalled=
     [ \"$attempt\" -eq 1 ] || echo \"-- attempt $attempt --\"
     rm -f \"${RESULT_VARIABLE}\"
     {command} &
     child=$!
-    {timer}    [ -z \"$why\" ] || tell
+    {timer}    [ -z \"$why\" ] || stop_child
     # A signal ends the wait, not the child.
     while :; do wait \"$child\"; code=$?; kill -0 \"$child\" 2>/dev/null || break; done
     child=
@@ -610,7 +610,7 @@ while [ -z \"$why\" ]; do
     [ \"$attempt\" -le {retries} ] || break
 done
 if [ \"$why\" = limit ] && [ \"$code\" -ne {done} ] && [ \"$code\" -ne {WITH_SKIPPED} ]; then
-    # The child has saved and goes on from there in its next allocation. To put a job back Slurm ends all of it, which must
+    # The child has saved and continues from there in its next allocation. To put a job back Slurm ends all of it, which must
     # not hit the asking itself.
     trap '' TERM INT
     {requeue} requeue \"$SLURM_JOB_ID\" && exit 0

@@ -68,7 +68,7 @@ pub struct Counts {
 /// One clip of a voice and its files.
 #[derive(Clone, Debug)]
 pub struct Clip {
-    /// "<ten digits of its source's digest>_<chunk>": the same samples with the same settings always get the same name.
+    /// "<ten digits of its source's digest>_<clip>": the same samples with the same settings always get the same name.
     /// Recordings of equal sound share their clips.
     pub name: String,
     /// Speaker.
@@ -115,7 +115,7 @@ impl From<&Notice> for Remark {
     }
 }
 
-/// Chunks that were cut but not used for one reason.
+/// Clips that were cut but not used for one reason.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Loss {
     pub reason: String,
@@ -124,7 +124,7 @@ pub struct Loss {
 }
 
 impl Loss {
-    /// Adds `count` chunks of `seconds` in total under `reason`.
+    /// Adds `count` clips of `seconds` in total under `reason`.
     fn add(losses: &mut Vec<Self>, reason: &str, count: usize, seconds: f64) {
         match losses.iter_mut().find(|loss| loss.reason == reason) {
             Some(loss) => (loss.count, loss.seconds) = (loss.count + count, loss.seconds + seconds),
@@ -160,7 +160,7 @@ struct Source {
 pub struct Clips {
     /// logs/<voice>.
     pub folder: PathBuf,
-    /// In the order of the recordings' names, then of chunks.
+    /// In the order of the recordings' names, then of clips.
     pub clips: Vec<Clip>,
     /// Recordings found, usable or not.
     pub recordings: usize,
@@ -168,7 +168,7 @@ pub struct Clips {
     pub counts: Counts,
     /// Recordings with new bytes: decoded, and sliced if their sound was new too.
     pub decoded: usize,
-    /// Chunks that were cut but not used: silent, too loud, too short, without voice, not finite.
+    /// Clips that were cut but not used: silent, too loud, too short, without voice, not finite.
     pub dropped: usize,
     /// Names of the speaker folders by sid; the empty name is for recordings outside them.
     pub speakers: Vec<String>,

@@ -1,7 +1,7 @@
 //! Recordings to clips, in two cached stages: bytes -> digest of the sound in them -> slices.
 //!
 //! A recording whose bytes changed but whose sound did not (another tag, a flac of the same wav) is decoded again, and all
-//! later stages are hits. Clips are named by content, not by position: `<first digits of their stage's key>_<chunk>`, so
+//! later stages are hits. Clips are named by content, not by position: `<first digits of their stage's key>_<clip>`, so
 //! adding or removing a file never renames the clips of another, and a name never changes its samples.
 
 use super::metadata::Metadata;
@@ -67,9 +67,11 @@ struct Foreign {
 struct Notes {
     /// Length of the whole recording.
     seconds: f64,
-    chunks: Vec<ChunkNote>,
+    /// `chunks` in the files of the cache.
+    #[serde(rename = "chunks")]
+    clips: Vec<ClipNote>,
     dropped: Vec<Loss>,
-    /// Chunks that stay below the target loudness, and by how much at most; see [`crate::audio::normalize`].
+    /// Clips that stay below the target loudness, and by how much at most; see [`crate::audio::normalize`].
     #[serde(default, skip_serializing_if = "Held::is_empty")]
     held: Held,
 }
@@ -100,7 +102,7 @@ impl Notes {
 }
 
 #[derive(Serialize, Deserialize)]
-struct ChunkNote {
+struct ClipNote {
     index: usize,
     seconds: f64,
 }
@@ -187,7 +189,7 @@ pub fn slices(
     warn_each(task, odd(&clips).into_iter());
     losses.warn(task, clips.clips.len(), config);
     warn_of_long_clips(task, &clips);
-    clips.dropped = losses.chunks();
+    clips.dropped = losses.clips();
     if clips.clips.is_empty() {
         return Err(nothing_usable(&recordings, &clips));
     }
@@ -453,14 +455,14 @@ fn make(task: &Task, pending: &Pending, sound: Audio, config: &Config) -> Result
     let mut notes = Notes { seconds: audio.seconds(), ..Notes::default() };
     let plan = slice::Plan::new(&audio, config)?;
     drop(audio);
-    for chunk in (0..plan.len()).filter_map(|i| plan.chunk(i)) {
+    for clip in (0..plan.len()).filter_map(|i| plan.clip(i)) {
         task.check()?;
-        io::write_wav(&pending.path(&gt_name(chunk.index)), &chunk.gt, sample_rate)?;
-        io::write_wav(&pending.path(&wav16_name(chunk.index)), &chunk.wav16, FEATURE_RATE)?;
-        let seconds = chunk.gt.len() as f64 / f64::from(sample_rate);
-        notes.chunks.push(ChunkNote { index: chunk.index, seconds });
-        if chunk.held_db > 0.0 {
-            notes.held.add(1, chunk.held_db);
+        io::write_wav(&pending.path(&gt_name(clip.index)), &clip.gt, sample_rate)?;
+        io::write_wav(&pending.path(&wav16_name(clip.index)), &clip.wav16, FEATURE_RATE)?;
+        let seconds = clip.gt.len() as f64 / f64::from(sample_rate);
+        notes.clips.push(ClipNote { index: clip.index, seconds });
+        if clip.held_db > 0.0 {
+            notes.held.add(1, clip.held_db);
         }
     }
     for dropped in &plan.dropped {
@@ -516,24 +518,24 @@ fn add(
     cut: &Cut,
 ) -> std::result::Result<(), Reason> {
     let notes = notes_of(cut)?;
-    if notes.chunks.is_empty() {
-        return Err(Reason::new(format!("none of its chunks can be used ({})", notes.losses())));
+    if notes.clips.is_empty() {
+        return Err(Reason::new(format!("none of its clips can be used ({})", notes.losses())));
     }
     let start = names.of(&cut.key);
     let mut names = Vec::new();
-    for chunk in &notes.chunks {
+    for clip in &notes.clips {
         let object = |name: String| cut.entry.object(&name).map_err(|e| Reason::from(&e));
-        let (gt, wav16) = (object(gt_name(chunk.index))?, object(wav16_name(chunk.index))?);
-        let name = format!("{start}_{}", chunk.index);
+        let (gt, wav16) = (object(gt_name(clip.index))?, object(wav16_name(clip.index))?);
+        let name = format!("{start}_{}", clip.index);
         names.push(name.clone());
-        let (sid, seconds) = (recording.sid, chunk.seconds);
+        let (sid, seconds) = (recording.sid, clip.seconds);
         clips.clips.push(Clip { name, sid, seconds, gt, wav16, f0: None, content: None });
     }
     losses.add(&recording.shown, &notes);
     clips.table.push(RecordingRow {
         seconds: Some(notes.seconds),
-        clips: notes.chunks.len(),
-        kept_seconds: notes.chunks.iter().map(|chunk| chunk.seconds).sum(),
+        clips: notes.clips.len(),
+        kept_seconds: notes.clips.iter().map(|clip| clip.seconds).sum(),
         dropped: notes.dropped,
         notices: cut.notices.clone(),
         ..RecordingRow::of(recording)
@@ -543,7 +545,7 @@ fn add(
     Ok(())
 }
 
-/// Chunks that are not used, in recordings that are.
+/// Clips that are not used, in recordings that are.
 #[derive(Default)]
 struct Losses {
     reasons: Vec<Loss>,
@@ -562,7 +564,7 @@ impl Losses {
         }
     }
 
-    fn chunks(&self) -> usize {
+    fn clips(&self) -> usize {
         self.reasons.iter().map(|loss| loss.count).sum()
     }
 
@@ -577,11 +579,11 @@ impl Losses {
                 config.target_peak_dbfs
             ));
         }
-        if self.chunks() > 0 {
+        if self.clips() > 0 {
             task.warn(format!(
-                "{} of {} chunks ({:.1} s) are not used: {}; in {}",
-                self.chunks(),
-                self.chunks() + used,
+                "{} of {} clips ({:.1} s) are not used: {}; in {}",
+                self.clips(),
+                self.clips() + used,
                 self.reasons.iter().map(|loss| loss.seconds).sum::<f64>(),
                 self.reasons.iter().map(Loss::to_string).collect::<Vec<_>>().join(", "),
                 some_of(&self.recordings)

@@ -122,7 +122,7 @@ const MEASURED_BY: [&str; 12] = [
 /// Settings of one loss: its value includes its weight.
 const WEIGHTS: [(&str, &str); 2] = [("loss_mel", "c_mel"), ("loss_kl", "c_kl")];
 /// The settings of the self-test.
-const EARS: [&str; 2] = ["content_encoder", "f0_method"];
+const SELF_TEST_SETTINGS: [&str; 2] = ["content_encoder", "f0_method"];
 
 /// Numbers that cannot be compared between the runs: reasons by kind of number.
 #[derive(Default)]
@@ -140,8 +140,8 @@ impl Unlike {
             let of = |record: &Record| text::find(params(record), name).map(text::value);
             differing(name, letters, records.iter().map(|(_, record)| of(record)))
         };
-        let event = |name: &str, what: &str, said: &dyn Fn(&Value) -> Option<String>| {
-            let of = |record: &Record| events(record, name).next_back().and_then(said);
+        let event = |name: &str, what: &str, describe: &dyn Fn(&Value) -> Option<String>| {
+            let of = |record: &Record| events(record, name).next_back().and_then(describe);
             differing(what, letters, records.iter().map(|(_, record)| of(record)))
         };
         let clips = |data: &Value| {
@@ -165,7 +165,7 @@ impl Unlike {
             losses: measured.into_iter().chain(trained_on).collect(),
             weights: weights.collect(),
             validation,
-            self_test: EARS.iter().filter_map(|name| setting(name)).chain(listened_to).collect(),
+            self_test: SELF_TEST_SETTINGS.iter().filter_map(|name| setting(name)).chain(listened_to).collect(),
         }
     }
 
@@ -180,21 +180,21 @@ impl Unlike {
 
     /// A sentence for each kind of number.
     fn reasons(&self) -> Vec<String> {
-        let mut told = Vec::new();
+        let mut reasons = Vec::new();
         if !self.losses.is_empty() {
-            told.push(format!("Losses (≠) of these runs cannot be compared: {}.", self.losses.join("; ")));
+            reasons.push(format!("Losses (≠) of these runs cannot be compared: {}.", self.losses.join("; ")));
         }
         let weights = self.weights.iter();
-        told.extend(
+        reasons.extend(
             weights.map(|(loss, why)| format!("{loss} (≠) of these runs cannot be compared: its weight {why}.")),
         );
         if !self.validation.is_empty() {
-            told.push(format!("Validations (≠) of these runs cannot be compared: {}.", self.validation.join("; ")));
+            reasons.push(format!("Validations (≠) of these runs cannot be compared: {}.", self.validation.join("; ")));
         }
         if !self.self_test.is_empty() {
-            told.push(format!("Self-tests of these runs cannot be compared: {}.", self.self_test.join("; ")));
+            reasons.push(format!("Self-tests of these runs cannot be compared: {}.", self.self_test.join("; ")));
         }
-        told
+        reasons
     }
 }
 

@@ -344,8 +344,8 @@ fn self_test(record: &Record) -> Table {
 
 /// The sentences of `stdlib/proof`, recorded with the numbers.
 fn self_test_says(record: &Record) -> Vec<String> {
-    let said = events(record, "self_test").next_back().and_then(|data| data["says"].as_array());
-    said.into_iter().flatten().map(text::value).collect()
+    let lines = events(record, "self_test").next_back().and_then(|data| data["says"].as_array());
+    lines.into_iter().flatten().map(text::value).collect()
 }
 
 fn epoch_table(epochs: &BTreeMap<i64, Epoch>, metric: &str) -> (Table, String) {
@@ -693,8 +693,8 @@ fn index(record: &Record) -> Table {
     if let Some(data) = events(record, "index").next_back() {
         rows.extend(text::flat(data).into_iter().map(|(name, value)| (name, shorter(value))));
     }
-    let told = !rows.is_empty();
-    for (key, points) in record.metrics.iter().filter(|(key, _)| !told && key.starts_with("index_")) {
+    let has_rows = !rows.is_empty();
+    for (key, points) in record.metrics.iter().filter(|(key, _)| !has_rows && key.starts_with("index_")) {
         rows.extend(points.values().next_back().map(|point| (key.clone(), text::number(point.value))));
     }
     pairs(&["index", "value"], rows)

@@ -1,4 +1,4 @@
-//! Which recipes there are, and which of them a word on the command line means: a file, or one that the program carries.
+//! Lists the recipes, and finds the one that a word on the command line means: a file, or a recipe of the program.
 
 use super::bind::Script;
 use super::library::tidy;
@@ -11,14 +11,14 @@ use std::path::{Path, PathBuf};
 /// A recipe as `rvc-run list` shows it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
-    /// The file name without its ending.
+    /// The file name without its extension.
     pub name: String,
     pub script: Script,
     /// The first line of its `//!` text.
     pub summary: String,
 }
 
-/// The recipes in the workspace's recipes folder and those of the program that it has no file of the same name for, sorted by name.
+/// The recipes in the workspace's recipes folder, and those of the program without a file of the same name there, sorted by name.
 pub fn list(workspace: &Workspace) -> Result<Vec<Entry>> {
     let mut scripts: Vec<(String, Script)> = Vec::new();
     for path in files_of(workspace)? {
@@ -35,7 +35,7 @@ pub fn list(workspace: &Workspace) -> Result<Vec<Entry>> {
     Ok(scripts.into_iter().map(entry).collect())
 }
 
-/// The scripts in the workspace's recipes folder; none if there is no such folder.
+/// The scripts in the workspace's recipes folder; empty if there is no such folder.
 fn files_of(workspace: &Workspace) -> Result<Vec<PathBuf>> {
     let folder = workspace.path(RECIPES_FOLDER);
     if !folder.is_dir() {
@@ -44,7 +44,7 @@ fn files_of(workspace: &Workspace) -> Result<Vec<PathBuf>> {
     Ok(files::list(&folder)?.into_iter().filter(|path| is_script(path)).collect())
 }
 
-/// A path without .rhai could be anything, such as a folder named like a recipe; a script it is not.
+/// A path without .rhai could be anything, such as a folder named like a recipe; it is never a script.
 fn is_script(path: &Path) -> bool {
     path.is_file() && path.extension().is_some_and(|e| e == EXTENSION)
 }
@@ -54,7 +54,7 @@ fn read(path: &Path) -> Result<Script> {
     Ok(Script { source: path.display().to_string(), text: files::read_text(&path)?, notice: None })
 }
 
-/// The recipe that the program carries under this name.
+/// The recipe of the program with this name.
 fn of_program(name: &str) -> Option<Script> {
     let text = shipped::text(RECIPES, name)?.to_owned();
     Some(Script { source: shipped::source(RECIPES_FOLDER, name), text, notice: None })
@@ -66,10 +66,10 @@ pub fn summary(text: &str) -> String {
     line.unwrap_or_default().trim().to_owned()
 }
 
-/// The recipe that `word` means, the first of: a path, with or without its ending; the name of a recipe in the workspace's recipes/; the name of one
-/// beside the recipe `asking`; the name of one that the program carries, bare, as the path recipes/NAME.rhai, or as messages name it.
+/// The recipe that `word` means, the first of: a path, with or without its extension; the name of a recipe in the workspace's recipes/; the name of one
+/// in the folder of the recipe `asking`; the name of a recipe of the program: bare, as the path recipes/NAME.rhai, or as in messages.
 ///
-/// Errors: `usage` with the nearest of `commands` and the recipes there are; `file.*`.
+/// Errors: `usage` with the nearest of `commands` and the recipes; `file.*`.
 pub fn find(workspace: &Workspace, word: &str, asking: Option<&Path>, commands: &[&str]) -> Result<Script> {
     if let Some(name) = shipped::path_of(word).and_then(shipped::recipe_name) {
         return of_program(name).ok_or_else(|| unknown(workspace, word, commands));
@@ -89,7 +89,7 @@ pub fn find(workspace: &Workspace, word: &str, asking: Option<&Path>, commands: 
     let name = shipped::recipe_name(&path);
     let mut script = name.and_then(of_program).ok_or_else(|| unknown(workspace, word, commands))?;
     if let Some(name) = name.filter(|_| !is_bare) {
-        script.notice = Some(format!("there is no file {word} here: this is the recipe {name} that is in the program"));
+        script.notice = Some(format!("there is no file {word} here: this is the program's own recipe {name}"));
     }
     Ok(script)
 }
@@ -105,6 +105,6 @@ fn unknown(workspace: &Workspace, word: &str, commands: &[&str]) -> Error {
     let stem = Path::new(word).file_stem().map_or_else(|| word.to_owned(), |s| s.to_string_lossy().into_owned());
     match nearest(&stem, commands.iter().copied().chain(known.iter().map(String::as_str))) {
         Some(name) => error.hint(format!("did you mean {name:?}?")),
-        None => error.hint("rvc-run list shows the recipes there are, rvc-run --help the commands"),
+        None => error.hint("rvc-run list shows the recipes, rvc-run --help the commands"),
     }
 }

@@ -1,4 +1,4 @@
-//! A mistake in a script as people read it: code, message, place, the line with a caret, call chain, hint.
+//! A mistake in a script, for people: code, message, place, the line with a caret, call chain, hint.
 
 use super::bind::{Fault, value};
 use super::habits::{self, Found};
@@ -17,7 +17,7 @@ pub enum Severity {
     Warning,
 }
 
-/// Where in which script.
+/// The place of a mistake: script, line and column.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Place {
     pub source: String,
@@ -36,11 +36,11 @@ pub struct Diagnostic {
     pub code: String,
     pub message: String,
     pub place: Option<Place>,
-    /// The calls that led there, the innermost first, and other facts.
+    /// The calls that led there, innermost first, and other facts.
     pub notes: Vec<String>,
     pub hint: Option<String>,
-    /// Whether what was given to the script is at fault, not the script: a folder that is not there, a value out of range. Then place and notes help only
-    /// those who look into the script.
+    /// Whether the script's input is at fault, not the script: a missing folder, a value out of range. Then place and notes help only
+    /// people who work on the script.
     pub of_input: bool,
 }
 
@@ -73,8 +73,8 @@ impl Diagnostic {
         self
     }
 
-    /// The diagnostic as lines of text without a final line break; `colour` adds terminal colours. Place and notes are left out where what was given to
-    /// the script is at fault, unless `all` is wanted.
+    /// The diagnostic as lines of text without a final line break; `colour` adds terminal colours. Place and notes are left out if the script's
+    /// input is at fault, unless `all` is true.
     ///
     /// ```text
     /// error[device.memory]: the GPU ran out of memory in training step 12
@@ -142,7 +142,7 @@ impl From<&Error> for Diagnostic {
     }
 }
 
-/// `file:line:column`; a mark such as " (built in)" stays behind the numbers.
+/// `file:line:column`; a suffix such as " (built in)" stays after the numbers.
 pub fn place_name(source: &str, line: usize, column: usize) -> String {
     match source.split_once(" (") {
         Some((file, mark)) => format!("{file}:{line}:{column} ({mark}"),
@@ -172,7 +172,7 @@ fn is_word(c: char) -> bool {
     c.is_alphanumeric() || c == '_'
 }
 
-/// Blanks and `^^^` under what stands at the place. Rhai knows where a thing starts, not where it ends: names and texts are
+/// Blanks and `^^^` below the text at the place. Rhai knows where a thing starts, not where it ends: names and strings are
 /// followed to their end, anything else is one character.
 fn caret(place: &Place) -> String {
     let before = place.text.chars().take(place.column - 1).map(|c| if c == '\t' { '\t' } else { ' ' });
@@ -190,12 +190,12 @@ fn caret(place: &Place) -> String {
     before.chain(std::iter::repeat_n('^', width)).collect()
 }
 
-/// The diagnostic of a text that does not parse.
+/// The diagnostic of a script that does not parse.
 pub fn of_parse_error(error: &ParseError, source: &str, sources: &Sources) -> Diagnostic {
     syntax(&error.0, error.1, source, sources)
 }
 
-/// The diagnostics of everything in a script that no script of Rhai has.
+/// The diagnostics of everything in a script that is never valid Rhai.
 pub fn foreign(source: &str, sources: &Sources) -> Vec<Diagnostic> {
     let text = sources.get(source).unwrap_or_default();
     habits::everywhere(&text).iter().map(|found| of_habit(found, source, sources)).collect()
@@ -217,7 +217,7 @@ fn position(line: usize, column: usize) -> Position {
 
 fn syntax(error: &ParseErrorType, at: Position, source: &str, sources: &Sources) -> Diagnostic {
     let text = sources.get(source).unwrap_or_default();
-    // What ends too early has no place: it is behind the last line.
+    // A text that ends too early has no place: the mistake is after the last line.
     let (line, column) = match at.line() {
         Some(line) => (line, at.position().unwrap_or(1).max(1)),
         None => (text.lines().count() + 1, 1),
@@ -233,9 +233,8 @@ fn syntax(error: &ParseErrorType, at: Position, source: &str, sources: &Sources)
                 (Some(known), None) => diagnostic.hint(format!("did you mean `{known}`?")),
                 (Some(known), Some(declare)) => diagnostic.hint(format!("did you mean `{known}`? {declare}")),
                 (None, Some(declare)) => diagnostic.hint(declare),
-                (None, None) => {
-                    diagnostic.hint("a function sees its parameters and constants (global::NAME), no outer variables")
-                }
+                (None, None) => diagnostic
+                    .hint("a function sees only its parameters and constants (global::NAME), not outer variables"),
             }
         }),
         ParseErrorType::ModuleUndefined(name) => {
@@ -243,7 +242,7 @@ fn syntax(error: &ParseErrorType, at: Position, source: &str, sources: &Sources)
         }
         ParseErrorType::Reserved(word) => habit()
             .unwrap_or_else(|| plain().hint(format!("Rhai keeps the word `{word}` for itself; choose another name"))),
-        ParseErrorType::WrongDocComment => plain().hint("`///` stands before functions only; use `//` here"),
+        ParseErrorType::WrongDocComment => plain().hint("`///` is only allowed before functions; use `//` here"),
         ParseErrorType::MissingToken(token, _) if token == ";" => {
             let division = habits::division(&text, line, column).map(|found| of_habit(&found, source, sources));
             division.or_else(habit).unwrap_or_else(|| match habits::end_before(&text, line, column) {
@@ -264,7 +263,7 @@ fn syntax(error: &ParseErrorType, at: Position, source: &str, sources: &Sources)
     }
 }
 
-/// The diagnostic of a module that was neither imported nor is native; `imported` are the aliases in reach.
+/// The diagnostic of a module that was neither imported nor is native; `imported` are the aliases in scope.
 pub fn unknown_module<'a>(name: &str, imported: impl Iterator<Item = &'a str>) -> Diagnostic {
     let diagnostic = Diagnostic::error(SYNTAX, format!("there is no module `{name}` here"));
     let library = crate::shipped::STDLIB.iter().map(|(known, _)| *known);
@@ -277,7 +276,7 @@ pub fn unknown_module<'a>(name: &str, imported: impl Iterator<Item = &'a str>) -
     }
 }
 
-/// Names that a text declares: what follows `let`, `const`, `for`, `as`, and the parameters of functions.
+/// Names that a text declares: the words after `let`, `const`, `for`, `as`, and the parameters of functions.
 fn declared(text: &str) -> Vec<&str> {
     let words: Vec<&str> = text.split(|c: char| !(c.is_alphanumeric() || c == '_')).filter(|w| !w.is_empty()).collect();
     let mut names: Vec<&str> =
@@ -332,8 +331,8 @@ pub fn of_eval_error(error: &EvalAltResult, root: &str, sources: &Sources, nativ
     diagnostic
 }
 
-/// Whether an error of this code is the fault of what the script was given. Settings are the script's own affair, unless it is one that ships: those give
-/// on what they are told.
+/// Whether an error of this code is the fault of the script's input. Settings are the script's own responsibility, except for shipped scripts: they pass
+/// on what the user gives.
 fn is_of_input(code: &str, is_shipped: bool) -> bool {
     match code.split('.').next().unwrap_or(code) {
         "script" | "internal" | "torch" => false,
@@ -355,65 +354,64 @@ fn message(error: &EvalAltResult, natives: &Natives) -> Diagnostic {
         EvalAltResult::ErrorRuntime(value, _) => {
             let fault = Fault::of(value);
             let empty = value.is_unit() || fault.message.is_empty();
-            let said = if empty { "the script threw an error without a message".to_owned() } else { fault.message };
-            let diagnostic = Diagnostic::error(fault.kind, said);
+            let text = if empty { "the script threw an error without a message".to_owned() } else { fault.message };
+            let diagnostic = Diagnostic::error(fault.kind, text);
             if fault.hint.is_empty() { diagnostic } else { diagnostic.hint(fault.hint) }
         }
         EvalAltResult::ErrorFunctionNotFound(signature, _) => no_function(signature, natives),
         EvalAltResult::ErrorPropertyNotFound(name, _) => script(format!("there is no property `{name}` in this map")),
-        EvalAltResult::ErrorDotExpr(said, _) => no_property(said),
+        EvalAltResult::ErrorDotExpr(text, _) => no_property(text),
         EvalAltResult::ErrorStackOverflow(_) => script("functions call each other too deeply".into())
-            .hint("a function that calls itself must end somewhere"),
+            .hint("a function that calls itself must end at some point"),
         EvalAltResult::ErrorMismatchDataType(wanted, given, _) => {
             script(format!("this is {}, but must be {}", value::kind_of(given), value::kind_of(wanted)))
         }
         EvalAltResult::ErrorMismatchOutputType(wanted, given, _) => {
-            script(format!("this gives {}, but must give {}", value::kind_of(given), value::kind_of(wanted)))
+            script(format!("this returns {}, but must return {}", value::kind_of(given), value::kind_of(wanted)))
         }
         EvalAltResult::ErrorArrayBounds(count, index, _) => {
             script(format!("there is no item {index} in this array, which has {count}"))
                 .hint("the first item is 0, the last one -1")
         }
         EvalAltResult::ErrorStringBounds(count, index, _) => {
-            script(format!("there is no character {index} in this text, which has {count}"))
+            script(format!("there is no character {index} in this string, which has {count}"))
                 .hint("the first character is 0, the last one -1")
         }
-        EvalAltResult::ErrorFor(_) => script("`for` cannot go through this".into())
-            .hint("it goes through arrays, ranges such as 0..10, texts' chars() and maps' keys()"),
-        EvalAltResult::ErrorIndexingType(_, _) => {
-            script("this cannot be indexed so".into()).hint("arrays and texts have whole numbers as index, maps texts")
-        }
+        EvalAltResult::ErrorFor(_) => script("`for` cannot iterate over this".into())
+            .hint("it iterates over arrays, ranges such as 0..10, the chars() of a string and the keys() of a map"),
+        EvalAltResult::ErrorIndexingType(_, _) => script("this cannot be indexed like this".into())
+            .hint("arrays and strings are indexed by whole numbers, maps by strings"),
         EvalAltResult::ErrorNonPureMethodCallOnConstant(name, _) => {
-            script(format!("`{name}` would change a constant")).hint("declare it by `let` instead of `const`")
+            script(format!("`{name}` would change a constant")).hint("declare it with `let` instead of `const`")
         }
         EvalAltResult::ErrorDataTooLarge(what, _) => script(format!("{} is too large", lower_first(what)))
-            .hint("scripts hold names and numbers; large things belong into files"),
+            .hint("scripts hold names and numbers; large data belongs in files"),
         EvalAltResult::ErrorUnboundThis(_) => {
             script("there is no `this` here".into()).hint("only a function called as a method has it: `x.change()`")
         }
-        EvalAltResult::ErrorSystem(said, _) if !said.is_empty() => script(lower_first(said)),
+        EvalAltResult::ErrorSystem(text, _) if !text.is_empty() => script(lower_first(text)),
         other => {
-            let said = other.to_string();
+            let text = other.to_string();
             let place = format!(" ({})", other.position());
-            script(lower_first(said.strip_suffix(&place).unwrap_or(&said)))
+            script(lower_first(text.strip_suffix(&place).unwrap_or(&text)))
         }
     }
 }
 
-/// A call that fits nothing, as `audio::load (i64, map)`.
+/// A call that matches no function, as `audio::load (i64, map)`.
 fn no_function(signature: &str, natives: &Natives) -> Diagnostic {
     let (name, types) = signature.split_once(" (").unwrap_or((signature, ")"));
     let types: Vec<String> =
         types.trim_end_matches(')').split(", ").filter(|t| !t.is_empty()).map(native::plain).collect();
     let script = |message: String| Diagnostic::error(Kind::Script.code(), message);
-    // A closure has no name that anybody knows.
+    // A closure's internal name means nothing to the user.
     if name.starts_with("anon$") {
-        let message = format!("the function takes another number of values than the {} that it is given", types.len());
-        return script(message).hint("its parameters stand between the bars: `|x, y| x + y` takes two");
+        let message = format!("the function got {} values, but takes another number", types.len());
+        return script(message).hint("its parameters are between the bars: `|x, y| x + y` takes two");
     }
     let is_name = name.starts_with(|c: char| c.is_alphabetic() || c == '_');
     if !is_name && types.len() == 2 {
-        return script(format!("`{name}` does not go between {} and {}", a(&types[0]), a(&types[1])));
+        return script(format!("`{name}` cannot be used between {} and {}", a(&types[0]), a(&types[1])));
     }
     let diagnostic = script(format!("no function fits the call `{name}({})`", types.join(", ")));
     match habits::function(name).map(str::to_owned).or_else(|| natives.hint(signature)) {
@@ -422,7 +420,7 @@ fn no_function(signature: &str, natives: &Natives) -> Diagnostic {
     }
 }
 
-/// A type as the reference names it, in a sentence.
+/// A type with its article, by the name in the reference.
 fn a(kind: &str) -> String {
     match kind {
         "int" => "a whole number".into(),
@@ -434,11 +432,11 @@ fn a(kind: &str) -> String {
     }
 }
 
-/// Rhai says this in words only: "Unknown property 'length' - a getter is not registered for type 'array'".
-fn no_property(said: &str) -> Diagnostic {
-    let quoted: Vec<&str> = said.split('\'').skip(1).step_by(2).collect();
+/// Rhai reports this only in words: "Unknown property 'length' - a getter is not registered for type 'array'".
+fn no_property(text: &str) -> Diagnostic {
+    let quoted: Vec<&str> = text.split('\'').skip(1).step_by(2).collect();
     let [property, owner] = quoted[..] else {
-        return Diagnostic::error(Kind::Script.code(), lower_first(said));
+        return Diagnostic::error(Kind::Script.code(), lower_first(text));
     };
     let diagnostic =
         Diagnostic::error(Kind::Script.code(), format!("{} has no property `{property}`", value::kind_of(owner)));

@@ -1,4 +1,4 @@
-//! The reference of what scripts can call: Markdown for people, definition files for editors.
+//! The reference of everything that scripts can call: Markdown for people, definition files for editors.
 
 use super::engine::Host;
 use super::native;
@@ -39,11 +39,11 @@ pub fn markdown(host: &Host) -> Result<String> {
     Ok(format!("# What a recipe can call\n\n{}\n{text}", contents.join(" · ")))
 }
 
-/// The table of settings, as they are declared.
+/// The table of settings, as declared.
 fn settings(text: &mut String) {
     let _ = write!(
         text,
-        "\n## settings\n\nWhat `config::of` returns and `config::check` takes; on the command line a flag each, or `--set name=value`.\n\n\
+        "\n## settings\n\nWhat `config::of` returns and `config::check` takes; on the command line each is a flag, or `--set name=value`.\n\n\
          | setting | default | allowed | meaning | reruns |\n|---|---|---|---|---|\n"
     );
     for one in config::settings() {
@@ -66,7 +66,7 @@ fn standard(host: &Host, text: &mut String, name: &str, shipped: &str) -> Result
     let source = shipped::source(STDLIB_FOLDER, name);
     let ast = host.compile(&source, shipped).map_err(|d| Error::new(Kind::Internal, d.message))?;
     let _ = write!(text, "\n## stdlib/{name}\n\n{}\n", script_doc(ast.doc()));
-    // A script's helpers and closures are functions like any other to Rhai; ours have no doc comment.
+    // To Rhai a script's helpers and closures are functions like any other; ours have no doc comment.
     let is_told = |comments: &[&str]| !native::doc(comments).is_empty();
     let mut functions: Vec<_> =
         ast.iter_functions().filter(|f| f.access == FnAccess::Public && is_told(&f.comments)).collect();
@@ -107,7 +107,7 @@ pub fn editor(host: &Host, folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(written)
 }
 
-/// The script examples in a doc comment: what stands between "```rhai" and "```".
+/// The script examples in a doc comment: the lines between "```rhai" and "```".
 pub fn examples(doc: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut open: Option<Vec<&str>> = None;

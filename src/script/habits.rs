@@ -1,16 +1,16 @@
-//! What people write who come from other languages, and how Rhai says it: one table, asked where a script does not parse or names what is not there.
+//! Syntax of other languages, and how to write it in Rhai: one table, used where a script does not parse or uses an unknown name.
 //!
 //! ```text
-//! text -> tokens -> matches of HABITS -> the one at the place of the mistake -> diagnostic
+//! text -> tokens -> matches of HABITS -> the match at the place of the mistake -> diagnostic
 //! ```
 
 /// A row of the table.
 struct Habit {
-    /// Tokens, separated by blanks; see [`matches_part`] for the words in capitals.
+    /// Tokens, separated by blanks; [`matches_part`] explains the words in capitals.
     pattern: &'static str,
     /// What to write instead.
     form: &'static str,
-    /// Whether no script that parses has it: then all of them are named at once.
+    /// Whether it is never valid Rhai: then all occurrences are reported at once.
     sure: bool,
 }
 
@@ -23,26 +23,26 @@ const fn near(pattern: &'static str, form: &'static str) -> Habit {
 }
 
 const COMMENT: &str = "a comment begins with `//`";
-const NOTHING: &str = "nothing is written `()`: `x == ()` asks for it, `x ?? 5` replaces it";
-const DECLARE: &str = "a variable is declared by `let x = 5;` and changed by `x = 6;`; it has no type";
+const NOTHING: &str = "the empty value is `()`: `x == ()` tests for it, `x ?? 5` replaces it";
+const DECLARE: &str = "a variable is declared with `let x = 5;` and changed with `x = 6;`; it has no type";
 const FUNCTION: &str = "a function is written `fn name(a, b) { ... }`; its last line is its value";
 const CLOSURE: &str = "a function without a name is written `|x| x + 1`";
 const LOOP: &str = "write `for i in 0..10 { ... }`, or `for item in list { ... }`";
-const BLOCK: &str = "a block stands in braces: `if x > 1 { ... } else { ... }`";
+const BLOCK: &str = "a block is in braces: `if x > 1 { ... } else { ... }`";
 const CHOICE: &str = "write `if x > 1 { a } else { b }`, which has a value";
 const SWITCH: &str = "write `switch x { 1 => ..., \"a\" | \"b\" => ..., _ => ... }`";
 const IMPORT: &str = "write `import \"stdlib/voice\" as voice;`";
 const PRINT: &str = "write `print(x);`, or print(`text ${x}`)";
-const INTERPOLATE: &str = "a text with values in it stands in backticks: `hello ${name}`";
+const INTERPOLATE: &str = "a string with values in it is in backticks: `hello ${name}`";
 const UNEQUAL: &str = "write `!=`";
 const MAP: &str = "a map begins with `#{`: `#{ a: 1, b: 2 }`";
-const PART: &str = "a part of an array is `a.extract(1..3)`, of a text `s.sub_string(1..3)`";
+const PART: &str = "a part of an array is `a.extract(1..3)`, of a string `s.sub_string(1..3)`";
 const LIST: &str = "write `list.map(|x| x * 2)`, and `list.filter(|x| x > 1)`";
-const JOIN: &str = "texts are joined by `+`, or by backticks: `${a} ${b}`";
+const JOIN: &str = "strings are joined with `+`, or with backticks: `${a} ${b}`";
 const THROW: &str = "write `throw \"text\";`, or `throw system::error(kind, message, hint);`";
-const NO_CLASS: &str = "Rhai has no classes: data stands in maps, `#{ name: \"anna\" }`, and functions take them";
+const NO_CLASS: &str = "Rhai has no classes: data is in maps, `#{ name: \"anna\" }`, and functions take them";
 
-/// Where several rows fit the same place, the first one counts.
+/// Where several rows match the same place, the first one counts.
 const HABITS: &[Habit] = &[
     near("# {", "write `#{` without a blank: `#{ a: 1 }`"),
     sure("HASH", COMMENT),
@@ -66,13 +66,13 @@ const HABITS: &[Habit] = &[
     near("False", "write `false`"),
     near("TRUE", "write `true`"),
     near("FALSE", "write `false`"),
-    sure("TRIPLE", "a text of several lines stands in backticks"),
-    sure("CHARS", "a text stands in double quotes: \"text\"; single quotes hold one character"),
+    sure("TRIPLE", "a string of several lines is in backticks"),
+    sure("CHARS", "a string is in double quotes: \"text\"; single quotes hold one character"),
     near("f GLUED TEXT", INTERPOLATE),
     near("$ GLUED TEXT", INTERPOLATE),
-    near("r GLUED TEXT", "a text that keeps its backslashes is #\"text\"#"),
-    near("b GLUED TEXT", "write the text without the `b`; bytes are `\"text\".to_blob()`"),
-    near("u GLUED TEXT", "write the text without the `u`"),
+    near("r GLUED TEXT", "a string that keeps its backslashes is #\"text\"#"),
+    near("b GLUED TEXT", "write the string without the `b`; bytes are `\"text\".to_blob()`"),
+    near("u GLUED TEXT", "write the string without the `u`"),
     near("def", FUNCTION),
     near("function (", CLOSURE),
     near("function", FUNCTION),
@@ -83,7 +83,7 @@ const HABITS: &[Habit] = &[
     near("( WORD ) =>", CLOSURE),
     near(") =>", CLOSURE),
     near("WORD =>", CLOSURE),
-    near("->", "a function does not name the type of its value: `fn f(x) { ... }`"),
+    near("->", "a function does not declare a return type: `fn f(x) { ... }`"),
     near("fn WORD ( WORD :", "parameters have no types: `fn f(a, b) { ... }`"),
     near("for ( WORD =", LOOP),
     near("for ( let", LOOP),
@@ -154,7 +154,7 @@ const HABITS: &[Habit] = &[
     near("raise", THROW),
     near("throw new", THROW),
     near("except", "write `try { ... } catch (e) { print(e.message); }`"),
-    near("finally", "Rhai has no `finally`: write what follows behind the `catch` block"),
+    near("finally", "Rhai has no `finally`: put the code after the `catch` block"),
     near("pass", "an empty block is `{}`"),
     near("then", BLOCK),
     near("end", "a block ends with `}`"),
@@ -163,21 +163,21 @@ const HABITS: &[Habit] = &[
     near("class", NO_CLASS),
     near("struct", NO_CLASS),
     near("new", NO_CLASS),
-    near("self", "a function takes what it works on as a parameter: `fn f(voice) { ... }`"),
+    near("self", "a function takes its object as a parameter: `fn f(voice) { ... }`"),
     near("typeof", "write `type_of(x)`, which is \"i64\", \"f64\", \"string\", \"array\", \"map\""),
     near("del", "write `map.remove(\"key\")` or `array.remove(0)`"),
     near("delete", "write `map.remove(\"key\")` or `array.remove(0)`"),
     near("async", "recipes run line by line; `jobs::run` runs several at once"),
     near("await", "recipes run line by line; `jobs::run` runs several at once"),
     near("assert", "write `if !x { throw \"x must hold\"; }`"),
-    near("...", "an array is joined to another by `+`: `[1, 2] + rest`"),
+    near("...", "two arrays are joined with `+`: `[1, 2] + rest`"),
     near("OPERAND : EOL", BLOCK),
     near(") : EOL", BLOCK),
     near("else :", BLOCK),
     near("try :", BLOCK),
 ];
 
-/// Functions and methods of other languages that Rhai has under another name or not at all.
+/// Functions and methods of other languages that Rhai does not have, or has under another name.
 const FUNCTIONS: &[(&str, &str)] = &[
     ("range", "write `0..10`, or `range(0, 10, 2)` for steps"),
     ("str", "write x.to_string(), or `${x}` in backticks"),
@@ -206,7 +206,7 @@ const FUNCTIONS: &[(&str, &str)] = &[
     ("items", "write `for key in map.keys() { let value = map[key]; ... }`"),
     ("enumerate", "write `for (item, i) in list { ... }`"),
     ("join", "join in a loop: `text += item;`"),
-    ("strip", "write `text.trim()`, which changes the text in place"),
+    ("strip", "write `text.trim()`, which changes the string in place"),
     ("upper", "write `text.to_upper()`"),
     ("lower", "write `text.to_lower()`"),
     ("toUpperCase", "write `text.to_upper()`"),
@@ -227,40 +227,40 @@ const FUNCTIONS: &[(&str, &str)] = &[
     ("pow", "write `x ** y`"),
     ("len", "write `x.len()`"),
     ("require", IMPORT),
-    ("open", "files are read and written by `system::read_json`, `system::write_json` and `system::write_text`"),
-    ("input", "what a recipe is told stands in PARAMS"),
+    ("open", "files are read and written with `system::read_json`, `system::write_json` and `system::write_text`"),
+    ("input", "a recipe's inputs are its PARAMS"),
     ("dict", "a map is written `#{}`"),
     ("list", "an array is written `[]`"),
     ("raise", THROW),
     ("assert", "write `if !x { throw \"x must hold\"; }`"),
 ];
 
-/// What to write instead of a function or method that there is not, or that takes other arguments.
+/// The replacement for a function or method that does not exist, or that takes other arguments.
 pub fn function(name: &str) -> Option<&'static str> {
     FUNCTIONS.iter().find(|(known, _)| *known == name).map(|(_, form)| *form)
 }
 
-/// Something of another language at a place of a script.
+/// Syntax of another language at a place in a script.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Found {
     /// From 1; the column in characters.
     pub line: usize,
     pub column: usize,
-    /// As it is written.
+    /// As it is written in the script.
     pub text: String,
     pub form: &'static str,
 }
 
-/// What at the place of a mistake is of another language.
+/// The syntax of another language at the place of a mistake.
 pub fn at(text: &str, line: usize, column: usize) -> Option<Found> {
     let tokens = tokens(text);
     let place = tokens.iter().position(|t| (t.line, t.last_column()) >= (line, column)).unwrap_or(tokens.len());
-    // The longest match says most; of equals the one that begins nearest.
+    // The longest match says most; of equal ones, the nearest.
     let mut best: Option<((usize, std::cmp::Reverse<usize>), Found)> = None;
     for habit in HABITS {
         for start in 0..tokens.len() {
             let Some(end) = matched(habit, &tokens, start) else { continue };
-            // The parser stops at the token itself, within the match, or at the one behind it.
+            // The parser stops at the token itself, within the match, or at the next one.
             if start > place || end + 1 < place {
                 continue;
             }
@@ -273,14 +273,14 @@ pub fn at(text: &str, line: usize, column: usize) -> Option<Found> {
     best.map(|(_, found)| found)
 }
 
-/// How a variable is declared, if a value is assigned to the name at this place.
+/// How to declare a variable, if a value is assigned to the name at this place.
 pub fn assigned(text: &str, line: usize, column: usize) -> Option<&'static str> {
     let tokens = tokens(text);
     let place = tokens.iter().position(|t| (t.line, t.column) == (line, column))?;
     tokens.get(place + 1).is_some_and(|next| next.text == "=").then_some(DECLARE)
 }
 
-/// Everything in a script that no script of Rhai has.
+/// Everything in a script that is never valid Rhai.
 pub fn everywhere(text: &str) -> Vec<Found> {
     let tokens = tokens(text);
     let at = |start: usize| {
@@ -290,7 +290,7 @@ pub fn everywhere(text: &str) -> Vec<Found> {
     (0..tokens.len()).filter_map(at).collect()
 }
 
-/// A whole-number division of Python, whose right side has become a comment, on the line before the place of a mistake.
+/// The mistake of this key without the others, if there is one.
 pub fn division(text: &str, line: usize, column: usize) -> Option<Found> {
     let tokens = tokens(text);
     let before = tokens.iter().rev().find(|t| (t.line, t.column) < (line, column))?;
@@ -302,18 +302,18 @@ pub fn division(text: &str, line: usize, column: usize) -> Option<Found> {
         line: before.line,
         column: before.last_column() + 1 + rest.chars().take_while(|c| c.is_whitespace()).count(),
         text: "//".into(),
-        form: "`//` begins a comment; `7 / 2` of two whole numbers is 3 already",
+        form: "`//` begins a comment; `7 / 2` of two whole numbers is already 3",
     })
 }
 
-/// The line and column behind the token before a place.
+/// The line and column after the token before a place.
 pub fn end_before(text: &str, line: usize, column: usize) -> Option<(usize, usize)> {
     let tokens = tokens(text);
     let before = tokens.iter().rev().find(|t| (t.line, t.column) < (line, column))?;
     Some((before.line, before.last_column() + 1))
 }
 
-/// The last bracket that is opened and never closed: its place and what it is.
+/// The last bracket that is opened and never closed: its place and the bracket.
 pub fn unclosed(text: &str) -> Option<(usize, usize, String)> {
     let mut open: Vec<Token<'_>> = Vec::new();
     for token in tokens(text) {
@@ -350,7 +350,7 @@ fn matched(habit: &Habit, tokens: &[Token<'_>], start: usize) -> Option<usize> {
         let token = tokens.get(next);
         let before = next.checked_sub(1).and_then(|i| tokens.get(i));
         let fits = match part {
-            // These three stand between tokens.
+            // These three are between tokens.
             "BEGIN" => {
                 before.is_none_or(|t| matches!(t.text, ";" | "{" | "}") || token.is_some_and(|n| n.line > t.line))
             }
@@ -388,7 +388,7 @@ fn matches_part(part: &str, token: &Token<'_>) -> bool {
     }
 }
 
-/// Words of Rhai that begin or join statements.
+/// Rhai's keywords that begin or join statements.
 const KEYWORDS: &[&str] = &[
     "let", "const", "if", "else", "while", "loop", "for", "in", "do", "until", "switch", "fn", "private", "return",
     "throw", "try", "catch", "import", "export", "as", "break", "continue", "true", "false", "this", "global",
@@ -402,9 +402,9 @@ enum Kind {
     Text,
     /// More than one character in single quotes.
     Chars,
-    /// In three double quotes.
+    /// In triple double quotes.
     Triple,
-    /// `#` that begins nothing of Rhai, with the rest of its line.
+    /// `#` that begins nothing in Rhai, with the rest of its line.
     Hash,
     Symbol,
 }
@@ -421,20 +421,20 @@ struct Token<'a> {
 }
 
 impl Token<'_> {
-    /// The column of its last character, if it stands on one line.
+    /// The column of its last character, if it is on one line.
     fn last_column(&self) -> usize {
         self.column + self.text.chars().count().max(1) - 1
     }
 }
 
-/// The longest first.
+/// Longest first.
 const SYMBOLS: &[&str] = &[
     "===", "!==", "**=", "<<=", ">>=", "...", "..=", "::<", "??=", "&&", "||", "==", "!=", "<=", ">=", "++", "--",
     "+=", "-=", "*=", "/=", "%=", ":=", "::", "->", "=>", "<-", "<>", "~=", "..", "**", "?.", "?[", "??", "<<", ">>",
     "#{",
 ];
 
-/// The tokens of a script, without comments. What another language means by a quote is one token too.
+/// The tokens of a script, without comments. A string of another language is one token too.
 fn tokens(source: &str) -> Vec<Token<'_>> {
     let mut tokens = Vec::new();
     let (mut start, mut line, mut column) = (0, 1, 1);
@@ -458,7 +458,7 @@ fn tokens(source: &str) -> Vec<Token<'_>> {
     tokens
 }
 
-/// What `rest` begins with, none for blanks and comments, and its length in bytes, at least one character.
+/// The first token of `rest`, None for blanks and comments, and its length in bytes, at least one character.
 fn token(rest: &str, first: char) -> (Option<Kind>, usize) {
     let while_char = |wanted: &dyn Fn(char) -> bool| rest.find(|c| !wanted(c)).unwrap_or(rest.len());
     let line = rest.find('\n').unwrap_or(rest.len());
@@ -522,7 +522,7 @@ fn number(rest: &str) -> usize {
     end.max(1)
 }
 
-/// The length of a text in `quote`s, with its quotes; none if it has no end.
+/// The length of a string in `quote`s, including the quotes; None if it has no end.
 fn quoted(rest: &str, quote: char) -> Option<usize> {
     let mut escaped = false;
     for (i, c) in rest.char_indices().skip(1) {
@@ -536,12 +536,12 @@ fn quoted(rest: &str, quote: char) -> Option<usize> {
     None
 }
 
-/// The length of a text in backticks, whose `${...}` may hold texts in backticks.
+/// The length of a string in backticks, whose `${...}` may contain strings in backticks.
 fn template(rest: &str) -> usize {
     let mut at = 1;
     while let Some(c) = rest[at..].chars().next() {
         if c == '`' {
-            // Two of them are one in the text.
+            // Two of them mean one in the string.
             if !rest[at + 1..].starts_with('`') {
                 return at + 1;
             }

@@ -1,4 +1,4 @@
-//! Where imported scripts come from: the standard library in the program, the user's own copies, files beside a recipe.
+//! Finds imported scripts: the standard library in the program, the user's own copies, files in a recipe's folder.
 
 use super::bind::Script;
 use crate::error::nearest;
@@ -9,7 +9,7 @@ use std::path::{Component, Path, PathBuf};
 
 const PREFIX: &str = "stdlib/";
 
-/// Whether a script is one of the standard library, from the program or a copy in a folder stdlib/.
+/// Whether a script belongs to the standard library: the program's, or a copy in a folder stdlib/.
 pub fn is_standard(source: &str) -> bool {
     let path = Path::new(shipped::path_of(source).unwrap_or(source));
     let name = path.file_stem().unwrap_or_default().to_string_lossy();
@@ -18,10 +18,10 @@ pub fn is_standard(source: &str) -> bool {
 
 /// The script that `import "path"` in the script `from` means.
 ///
-/// `stdlib/x` is the workspace's stdlib/x.rhai if there is one, else the one in the program; anything else is relative to the
+/// `stdlib/x` is the workspace's stdlib/x.rhai if it exists, otherwise the program's; anything else is relative to the
 /// importing file.
 ///
-/// Errors: `script` with every place looked at and the nearest name.
+/// Errors: `script` with every place searched and the nearest name.
 pub fn find(workspace: &Workspace, from: Option<&str>, path: &str) -> Result<Script> {
     match path.strip_prefix(PREFIX) {
         Some(name) => standard(workspace, name.strip_suffix(".rhai").unwrap_or(name)),
@@ -35,7 +35,7 @@ fn standard(workspace: &Workspace, name: &str) -> Result<Script> {
     if own.is_file() {
         let text = files::read_text(&own)?;
         let source = own.display().to_string();
-        // A checkout of rvc-run has the same stdlib as the program built from it; only a difference is worth a line.
+        // A checkout of rvc-run has the same stdlib as the program built from it; only a difference is worth a notice.
         let notice = shipped.filter(|t| *t != text).map(|_| format!("stdlib/{name} is taken from {source}"));
         return Ok(Script { source, text, notice });
     }
@@ -87,7 +87,7 @@ fn nearest_script(file: &Path) -> Option<String> {
     nearest(&file.file_stem()?.to_string_lossy(), names.iter().map(String::as_str)).map(str::to_owned)
 }
 
-/// `path` without `.` and, where it can be told from the text alone, without `..`: one file has one name in messages.
+/// `path` without `.`, and without `..` where the text is enough to remove it: one file has one name in messages.
 pub fn tidy(path: &Path) -> PathBuf {
     let mut parts: Vec<Component> = Vec::new();
     for part in path.components() {

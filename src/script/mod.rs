@@ -7,7 +7,7 @@
 //!                                    diagnostic (file:line:column, the line, caret, call chain, hint)
 //! ```
 //!
-//! `habits` answers what people write who come from other languages. `bind` is what scripts can call. Only this folder knows Rhai, and nothing in it prints.
+//! `habits` explains syntax of other languages. `bind` holds the functions that scripts can call. Only this folder knows Rhai, and nothing in it prints.
 
 pub mod bind;
 pub mod catalog;

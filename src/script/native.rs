@@ -1,17 +1,17 @@
-//! What the engine offers to scripts, read from its own metadata: names, parameters, docs.
+//! The functions that the engine offers to scripts, read from its own metadata: names, parameters, docs.
 //!
-//! With `check` the only place that uses Rhai's volatile internals (`Engine::definitions`, `AST::walk`).
+//! Only this file and `check` use Rhai's volatile internals (`Engine::definitions`, `AST::walk`).
 
 use crate::error::nearest;
 use rhai::Engine;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The native modules, as scripts name them; a test compares the list with the engine.
+/// The native modules, by their names in scripts; a test compares the list with the engine.
 pub const MODULES: &[&str] =
     &["assets", "audio", "cache", "config", "jobs", "model", "prepare", "retrieval", "system", "track", "train"];
 
-/// Words that Rhai treats as functions without listing them.
+/// Words that Rhai treats as functions but does not list.
 const KEYWORDS: &[(&str, &[usize])] = &[
     ("print", &[0, 1]),
     ("debug", &[0, 1]),
@@ -22,13 +22,13 @@ const KEYWORDS: &[(&str, &[usize])] = &[
     ("is_shared", &[1]),
 ];
 
-/// Function-pointer calls take whatever the function behind the pointer takes.
+/// Calls of a function pointer take the arguments of its function.
 const ANY_ARITY: &[&str] = &["call", "curry"];
 
 /// One native function, getter or operator.
 #[derive(Clone, Debug)]
 pub struct Function {
-    /// The module, or `None` for what needs no module name.
+    /// The module, or `None` for functions that need no module name.
     pub module: Option<String>,
     pub name: String,
     /// Names and types; one type per parameter, the name may be missing.
@@ -36,9 +36,9 @@ pub struct Function {
     pub returns: String,
     /// The doc comment without its `///`.
     pub doc: String,
-    /// Whether it can be called without the module's name, as a method.
+    /// Whether it can be called as a method, without the module's name.
     pub method: bool,
-    /// Whether it comes with Rhai.
+    /// Whether it is part of Rhai.
     pub standard: bool,
 }
 
@@ -115,7 +115,7 @@ impl Natives {
             json.ok().and_then(|json| serde_json::from_str(&json).ok()).expect("Rhai writes metadata that it documents")
         };
         let (ours, all) = (read(false), read(true));
-        // The docs tell a function of ours from the one of Rhai that it replaces.
+        // The docs distinguish our function from the one of Rhai that it replaces.
         let key = |f: &RawFunction| {
             (f.name.clone(), f.params.iter().map(|p| p.kind.clone()).collect::<Vec<_>>(), f.doc_comments.clone())
         };
@@ -175,7 +175,7 @@ impl Natives {
         self.functions.iter().filter(of).take(3).map(Function::signature).collect()
     }
 
-    /// What to say about a call that fits nothing, such as `audio::laod (string)`.
+    /// The hint for a call that matches no function, such as `audio::laod (string)`.
     pub fn hint(&self, call: &str) -> Option<String> {
         let path = call.split([' ', '(']).next().unwrap_or(call);
         let (module, name) = path.rsplit_once("::").unwrap_or(("", path));
@@ -202,7 +202,7 @@ fn function(module: Option<&String>, raw: &RawFunction, standard: bool) -> Funct
     }
 }
 
-/// A Rust type as a script author knows it.
+/// A Rust type by its name in scripts.
 pub fn plain(kind: &str) -> String {
     let mut kind = kind.trim();
     for (start, end) in [("Fallible<", ">"), ("Result<", ", Box<EvalAltResult>>"), ("RhaiResultOf<", ">")] {
@@ -225,7 +225,7 @@ pub fn plain(kind: &str) -> String {
     .to_owned()
 }
 
-/// Doc comments as Markdown: the `///` and one blank are gone.
+/// Doc comments as Markdown, without the `///` and one blank.
 pub fn doc<T: AsRef<str>>(comments: &[T]) -> String {
     let lines: Vec<&str> = comments
         .iter()

@@ -14,7 +14,7 @@ pub struct Resolver {
     session: Session,
     sources: Sources,
     loaded: RefCell<BTreeMap<String, Shared<Module>>>,
-    /// The scripts whose imports are being resolved, the outermost first.
+    /// The scripts whose imports are being resolved, outermost first.
     open: RefCell<Vec<String>>,
 }
 
@@ -28,7 +28,7 @@ impl Resolver {
             self.session.task().info(notice);
         }
         let within = |error: Box<EvalAltResult>| match *error {
-            // These must reach the top as they are: a wrapped one could be caught by the script.
+            // These must reach the top unchanged: the script could catch a wrapped one.
             e if e.is_system_exception() && !matches!(e, EvalAltResult::ErrorParsing(..)) => Box::new(e),
             e if e.is_pseudo_error() => Box::new(e),
             e => EvalAltResult::ErrorInModule(script.source.clone(), e.into(), position).into(),
@@ -62,7 +62,7 @@ impl ModuleResolver for Resolver {
     }
 }
 
-pub const CYCLE_HINT: &str = "move what both need into a third script";
+pub const CYCLE_HINT: &str = "move the shared functions into a third script";
 
 /// The message about a cycle, if `next` is one of the scripts being imported.
 pub fn cycle(open: &[String], next: &str) -> Option<String> {

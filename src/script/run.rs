@@ -11,15 +11,15 @@ use rhai::{EvalAltResult, Map, Scope};
 /// calls, each with expressions 64 deep, need some 20 MB in a build with debug information. Only touched pages cost memory.
 pub const STACK_BYTES: usize = 256 << 20;
 
-/// Exit codes, see DESIGN.md rule 4.
+/// Exit codes, see the README.
 pub const DONE: u8 = 0;
 pub const FAILED: u8 = 1;
 pub const WRONG_USE: u8 = 2;
 pub const CANCELLED: u8 = 130;
 
-/// A recipe that parses, with what its command line needs.
+/// A recipe that parses, with everything that its command line needs.
 pub struct Recipe {
-    /// How messages name it: the path as it was given.
+    /// Its name in messages: the path as given.
     pub source: String,
     pub text: String,
     /// Its `//!` text.
@@ -31,7 +31,7 @@ pub struct Recipe {
 #[derive(Debug)]
 pub struct Outcome {
     pub code: u8,
-    /// What to tell the person: the error that stopped it, and what could not be saved.
+    /// The messages for the user: the error that stopped it, and anything that could not be saved.
     pub diagnostics: Vec<Diagnostic>,
 }
 
@@ -60,7 +60,7 @@ pub fn load(host: &Host, source: &str, text: &str) -> Result<Recipe, Vec<Diagnos
     Ok(Recipe { source: source.to_owned(), text: text.to_owned(), doc, params })
 }
 
-/// Checks a recipe, then runs it with `arguments`; mistakes that can be known before cost no run.
+/// Checks a recipe, then runs it with `arguments`; mistakes that the check can find stop it before the run.
 pub fn run(host: &Host, recipe: &Recipe, arguments: Map) -> Outcome {
     let natives = Natives::of(&host.engine);
     let mut found = check::script(host, &natives, &recipe.source, &recipe.text);
@@ -83,7 +83,7 @@ pub fn run(host: &Host, recipe: &Recipe, arguments: Map) -> Outcome {
 }
 
 fn ending(host: &Host, natives: &Natives, source: &str, error: &EvalAltResult, found: &mut Vec<Diagnostic>) -> u8 {
-    // What was unfinished has saved itself when the script let go of it; see bind::train.
+    // Unfinished work saved itself when the script released it; see bind::train.
     if matches!(error.unwrap_inner(), EvalAltResult::ErrorTerminated(..)) {
         return CANCELLED;
     }

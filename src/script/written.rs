@@ -1,4 +1,4 @@
-//! Maps as far as the text of a script alone says what is in them, and judged by what would read them when the script runs.
+//! The content of maps as far as a script's text shows it, checked with the reader that would read them at run time.
 //!
 //! ```text
 //! config::check(presets::for_rate(40000) + #{ epochs: 0 })
@@ -6,7 +6,7 @@
 //!                 last line is, for 40000
 //! ```
 //!
-//! Nothing is run: a function counts if it is nothing but a map. What is computed is not known, and nothing is said of it.
+//! Nothing is run: a function counts only if its body is a single map. Computed values are unknown, and not judged.
 
 use super::bind::{self, value};
 use crate::config::{Config, presets};
@@ -17,10 +17,10 @@ use rhai::{AST, ASTNode, Expr, FnCallExpr, Position, Stmt};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
-/// How a map is read when the script runs, without doing anything by it.
+/// Reads a map as at run time, without any effect.
 pub type Read = fn(&Map<String, Value>) -> Result<()>;
 
-/// Functions of modules that take maps: module, name, number of the argument, what reads it.
+/// Functions of modules that take maps: module, name, number of the argument, its reader.
 const TAKEN: &[(&str, &str, usize, Read)] = &[
     ("config", "check", 0, settings),
     ("config", "of", 1, settings),
@@ -46,7 +46,7 @@ const TAKEN: &[(&str, &str, usize, Read)] = &[
     ("jobs", "run", 1, bind::check_job_options),
 ];
 
-/// Methods that take maps: name, number of arguments, number of the map among them, what reads it.
+/// Methods that take maps: name, number of arguments, number of the map among them, its reader.
 const TAKEN_BY_METHODS: &[(&str, usize, usize, Read)] = &[
     ("normalize", 1, 0, settings),
     ("slice", 1, 0, settings),
@@ -55,7 +55,7 @@ const TAKEN_BY_METHODS: &[(&str, usize, usize, Read)] = &[
     ("validate", 2, 1, settings),
 ];
 
-/// Settings whose range depends on others: judged only where all are known.
+/// Settings whose range depends on others: judged only if all are known.
 const DEPENDENT: &[&str] = &["segment_size", "overlap_seconds", "min_slice_seconds", "f0_threshold"];
 
 fn settings(given: &Map<String, Value>) -> Result<()> {
@@ -70,12 +70,12 @@ fn limits(given: &Map<String, Value>) -> Result<()> {
     Gates::from_json(given).map(drop)
 }
 
-/// What reads the arguments of a native function, with their numbers.
+/// The readers of the arguments of a native function, with their numbers.
 pub fn of_function<'a>(module: &'a str, name: &'a str) -> impl Iterator<Item = (usize, Read)> + 'a {
     TAKEN.iter().filter(move |taken| (taken.0, taken.1) == (module, name)).map(|taken| (taken.2, taken.3))
 }
 
-/// What reads settings.
+/// The reader of settings.
 pub const SETTINGS: Read = settings;
 
 /// The argument of a function of the standard library that holds settings.
@@ -83,7 +83,7 @@ pub fn settings_of(bodies: &[Body], name: &str, count: usize) -> Option<usize> {
     function(bodies, name, count)?.params.iter().position(|param| param == "cfg")
 }
 
-/// What reads an argument of a method.
+/// The readers of the arguments of a method.
 pub fn of_method(name: &str, count: usize) -> impl Iterator<Item = (usize, Read)> {
     TAKEN_BY_METHODS.iter().filter(move |taken| (taken.0, taken.1) == (name, count)).map(|taken| (taken.2, taken.3))
 }
@@ -98,10 +98,10 @@ struct Entry {
     value_at: Position,
 }
 
-/// What is known of a map.
+/// The known content of a map.
 #[derive(Clone, Debug, Default)]
 pub struct Written {
-    /// In the order in which they are written; of equal keys the last one counts.
+    /// In the order in which they are written; the last of equal keys counts.
     entries: Vec<Entry>,
     /// Whether there are no other keys.
     whole: bool,
@@ -115,7 +115,7 @@ pub struct Body {
     statements: Vec<Stmt>,
 }
 
-/// The functions of a script. Rhai shows the statements of all of them together, and where each function begins and ends.
+/// The functions of a script. Rhai lists the statements of all of them together, and where each function begins and ends.
 pub fn bodies(ast: &AST) -> Vec<Body> {
     type Place = (usize, usize);
     let place = |at: Position| -> Option<Place> { Some((at.line()?, at.position().unwrap_or(0))) };
@@ -147,7 +147,7 @@ pub fn bodies(ast: &AST) -> Vec<Body> {
     bodies
 }
 
-/// What names in an expression stand for.
+/// The meaning of names in an expression.
 pub struct Names<'s, 'v> {
     /// The script that an alias was imported as.
     pub scripts: &'s dyn Fn(&str) -> Option<&'s [Body]>,
@@ -155,7 +155,7 @@ pub struct Names<'s, 'v> {
     pub values: &'v BTreeMap<String, Expr>,
 }
 
-/// What is known of the map that an expression gives.
+/// The known content of the map that an expression returns.
 pub fn map(expression: &Expr, names: &Names<'_, '_>) -> Written {
     match expression {
         Expr::Map(map, _) => {
@@ -168,13 +168,13 @@ pub fn map(expression: &Expr, names: &Names<'_, '_>) -> Written {
             Written { entries: map.0.iter().map(entry).collect(), whole: true }
         }
         Expr::Variable(variable, ..) => match names.values.get(variable.1.as_str()) {
-            // A constant is written without itself.
+            // A constant's own definition does not see it.
             Some(given) if !matches!(given, Expr::Variable(..)) => map(given, names),
             _ => Written::default(),
         },
         Expr::FnCall(call, _) if call.op_token.is_some() && call.name == "+" && call.args.len() == 2 => {
             let (left, mut right) = (map(&call.args[0], names), map(&call.args[1], names));
-            // What the right side may replace is not known any more, if it may hold any key.
+            // Entries that the right side may replace become unknown if it may hold any key.
             if right.whole {
                 let over = |entry: &Entry| right.entries.iter().any(|r| r.key == entry.key);
                 let mut entries: Vec<Entry> = left.entries.into_iter().filter(|entry| !over(entry)).collect();
@@ -189,7 +189,7 @@ pub fn map(expression: &Expr, names: &Names<'_, '_>) -> Written {
     }
 }
 
-/// The map that a call of an imported function gives, if the function is nothing but a map.
+/// The map that a call of an imported function returns, if the function's body is a single map.
 fn of_call(call: &FnCallExpr, position: Position, names: &Names<'_, '_>) -> Written {
     let path: Vec<&str> = call.namespace.path.iter().map(|part| part.name.as_str()).collect();
     if path == ["config"] && call.name == "defaults" {
@@ -206,7 +206,7 @@ fn of_call(call: &FnCallExpr, position: Position, names: &Names<'_, '_>) -> Writ
     let body: &Expr = body;
     let given: BTreeMap<String, Expr> = function.params.iter().cloned().zip(call.args.iter().cloned()).collect();
     let mut made = map(body, &Names { scripts: names.scripts, values: &given });
-    // A mistake is the caller's: the place of the argument, if the key has one, else of the call.
+    // A mistake belongs to the caller: to the argument, if it gave the key, otherwise to the call.
     let here = call.args.first().map_or(position, Expr::start_position);
     for entry in &mut made.entries {
         let argument = value_of(body, &entry.key).and_then(|given| match given {
@@ -226,7 +226,7 @@ fn of_preset(call: &FnCallExpr, position: Position, names: &Names<'_, '_>) -> Wr
     Written { entries: settings.into_iter().map(entry).collect(), whole: true }
 }
 
-/// What stands behind a key of a map that is written out, or of the last of several that are added.
+/// The value of a key in a map that is written out, or in the last of several maps that are added.
 fn value_of<'a>(body: &'a Expr, key: &str) -> Option<&'a Expr> {
     match body {
         Expr::Map(map, _) => map.0.iter().find(|(known, _)| known.name == key).map(|(_, given)| given),
@@ -256,15 +256,15 @@ fn literal(expression: &Expr, names: &Names<'_, '_>) -> Option<Value> {
 }
 
 impl Written {
-    /// Every mistake that reading the map would find whatever is not known of it, each at its place; `all` is that of the map.
+    /// Every mistake that reading the map would find, whatever its unknown parts are, each at its place; `all` is the map's place.
     pub fn mistakes(&self, read: Read, all: Position) -> Vec<(Position, Error)> {
         if self.whole && self.entries.iter().all(|entry| entry.value.is_some()) {
             return self.of_whole(read, all);
         }
-        self.entries.iter().filter_map(|entry| entry.alone(read)).collect()
+        self.entries.iter().filter_map(|entry| entry.single(read)).collect()
     }
 
-    /// Of a map that is known: what it is refused for, then without that key what else, and so on.
+    /// For a completely known map: its first mistake, then the mistakes that remain without that key, and so on.
     fn of_whole(&self, read: Read, all: Position) -> Vec<(Position, Error)> {
         let given = |entries: &[&Entry]| -> Map<String, Value> {
             entries.iter().map(|entry| (entry.key.clone(), entry.value.clone().unwrap_or_default())).collect()
@@ -272,7 +272,7 @@ impl Written {
         let mut left: Vec<&Entry> = self.entries.iter().collect();
         let mut found = Vec::new();
         while let Err(error) = read(&given(&left)) {
-            // The key without which it is another mistake, or none.
+            // The key without which it is another mistake, or no mistake.
             let culprit = (0..left.len()).find(|&i| {
                 let mut others = left.clone();
                 others.remove(i);
@@ -290,12 +290,12 @@ impl Written {
 }
 
 impl Entry {
-    /// The mistake of this key by itself, if there is one.
-    fn alone(&self, read: Read) -> Option<(Position, Error)> {
+    /// The mistake of this key without the others, if there is one.
+    fn single(&self, read: Read) -> Option<(Position, Error)> {
         let given = [(self.key.clone(), self.value.clone().unwrap_or_default())].into_iter().collect();
         let error = read(&given).err()?;
         let judged = self.value.is_some() && !DEPENDENT.contains(&self.key.as_str());
-        // Of a key whose value is computed the name alone is known.
+        // Of a key with a computed value only the name is known.
         (judged || error.kind() == Kind::ConfigUnknownKey).then(|| (self.place(&error), error))
     }
 
@@ -304,8 +304,8 @@ impl Entry {
     }
 }
 
-/// The keys that a function of the standard library takes as its argument number `place`, where it says so by `#{ key: default, ... } + argument`, itself or
-/// a helper that it hands the argument to; none if it does not.
+/// The keys that a function of the standard library takes in its argument number `place`, if it declares them with `#{ key: default, ... } + argument`, itself or
+/// in a helper that gets the argument; None if it does not.
 pub fn options(bodies: &[Body], name: &str, count: usize, place: usize) -> Option<Vec<String>> {
     /// Helpers of helpers.
     const DEEPEST: usize = 3;
@@ -355,7 +355,7 @@ fn keys<'a>(names: impl Iterator<Item = &'a rhai::Ident>) -> Vec<String> {
 }
 
 impl Written {
-    /// Keys that are not among `known`, each at its place; `function` is what takes the map.
+    /// Keys that are not among `known`, each at its place; `function` takes the map.
     pub fn unknown(&self, known: &[String], function: &str) -> Vec<(Position, Error)> {
         let odd = self.entries.iter().filter(|entry| !known.contains(&entry.key));
         let error = |entry: &Entry| {

@@ -46,7 +46,7 @@ pub struct Sample {
 
 /// Why something did not arrive; it is retried.
 #[derive(Debug)]
-pub struct Trouble {
+pub struct Failure {
     pub error: Error,
     /// The wait that the target asks for.
     pub patience: Option<Duration>,
@@ -56,13 +56,13 @@ pub struct Trouble {
     pub refused: bool,
 }
 
-impl From<Error> for Trouble {
+impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Self { error, patience: None, passing: false, refused: false }
     }
 }
 
-pub type Outcome<T> = std::result::Result<T, Trouble>;
+pub type Outcome<T> = std::result::Result<T, Failure>;
 
 /// A receiver of the lines of a run.
 pub trait Target: Send {
@@ -218,7 +218,7 @@ impl Follower {
     fn commit(&mut self, offset: u64) -> Outcome<()> {
         self.offset = offset;
         // If a power cut loses it, the target must check what arrived, but no point is lost.
-        files::unsynced(|| self.save(false)).map_err(Trouble::from)
+        files::unsynced(|| self.save(false)).map_err(Failure::from)
     }
 
     fn save(&self, clean: bool) -> Result<()> {

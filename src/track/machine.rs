@@ -490,9 +490,9 @@ mod tests {
 
     use super::*;
 
-    /// What a fake card says; a test changes it between samples.
+    /// What a fake card readings; a test changes it between samples.
     #[derive(Clone, Default)]
-    struct Says {
+    struct Readings {
         name: Option<String>,
         utilization: Option<f64>,
         memory: Option<(u64, u64)>,
@@ -502,7 +502,7 @@ mod tests {
         energy: Option<f64>,
     }
 
-    type Fake = Arc<Mutex<Says>>;
+    type Fake = Arc<Mutex<Readings>>;
 
     impl Card for Fake {
         fn name(&self) -> Option<String> {
@@ -540,13 +540,13 @@ mod tests {
                 Choice::Index(index) => *index,
                 Choice::Uuid(uuid) => uuid.strip_prefix("GPU-")?.parse().ok()?,
             };
-            let says = Says { name: Some(format!("card {index}")), ..Says::default() };
-            (index < self.0).then(|| Box::new(Arc::new(Mutex::new(says))) as Box<dyn Card>)
+            let readings = Readings { name: Some(format!("card {index}")), ..Readings::default() };
+            (index < self.0).then(|| Box::new(Arc::new(Mutex::new(readings))) as Box<dyn Card>)
         }
     }
 
-    fn full() -> Says {
-        Says {
+    fn full() -> Readings {
+        Readings {
             name: Some("NVIDIA H100 80GB HBM3".to_owned()),
             utilization: Some(97.0),
             memory: Some((20_000_000_000, 80_000_000_000)),
@@ -557,8 +557,8 @@ mod tests {
         }
     }
 
-    fn gpu(says: Says, now: Instant) -> (Gpu, Fake) {
-        let fake: Fake = Arc::new(Mutex::new(says));
+    fn gpu(readings: Readings, now: Instant) -> (Gpu, Fake) {
+        let fake: Fake = Arc::new(Mutex::new(readings));
         (Gpu::new(Box::new(Arc::clone(&fake)), now), fake)
     }
 
@@ -718,10 +718,10 @@ mod tests {
     #[test]
     fn failing_calls_leave_values_out() {
         let now = Instant::now();
-        let (mut silent, _) = gpu(Says::default(), now);
+        let (mut silent, _) = gpu(Readings::default(), now);
         assert_eq!(sampled(&mut silent, 0, now), []);
         assert_eq!(silent.name, "NVIDIA GPU");
-        let some = Says { limit: None, temperature: None, memory: Some((1, 0)), ..full() };
+        let some = Readings { limit: None, temperature: None, memory: Some((1, 0)), ..full() };
         let (mut partial, fake) = gpu(some, now);
         let values = sampled(&mut partial, 0, now);
         let found: Vec<_> = values.iter().map(|(name, _)| name.as_str()).collect();
@@ -741,7 +741,7 @@ mod tests {
     #[test]
     fn energy_is_summed_from_power_without_a_counter() {
         let start = Instant::now();
-        let (mut gpu, fake) = gpu(Says { power: Some(100.0), ..Says::default() }, start);
+        let (mut gpu, fake) = gpu(Readings { power: Some(100.0), ..Readings::default() }, start);
         let mut joules = |power: Option<f64>, seconds: u64| {
             fake.lock().unwrap().power = power;
             let values = sampled(&mut gpu, 0, start + Duration::from_secs(seconds));

@@ -18,7 +18,6 @@
 //! A training that was killed repeats the steps after its last checkpoint: for each key and step the last line counts.
 
 mod artifact;
-mod ear;
 mod follow;
 mod log;
 pub mod machine;
@@ -26,6 +25,7 @@ pub mod mlflow;
 mod name;
 mod overview;
 mod read;
+mod recorder;
 mod sampler;
 mod sink;
 mod sync;
@@ -75,7 +75,7 @@ pub struct Run {
     log: Arc<Log>,
     workspace: Workspace,
     /// Held so that the task keeps sending it events.
-    _ear: Arc<task::Sink>,
+    _recorder: Arc<task::Sink>,
 }
 
 impl Run {
@@ -165,9 +165,9 @@ impl Run {
         if let Some(place) = &options.mlflow {
             followers.extend(sync::start(task, workspace, log.id(), name, log.path(), place, &options.experiment));
         }
-        let ear = ear::listener(&log);
-        task.listen(&ear);
-        Self { sampler: Mutex::new(sampler), followers, log, workspace: workspace.clone(), _ear: ear }
+        let recorder = recorder::recorder(&log);
+        task.listen(&recorder);
+        Self { sampler: Mutex::new(sampler), followers, log, workspace: workspace.clone(), _recorder: recorder }
     }
 
     pub fn id(&self) -> &str {

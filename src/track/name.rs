@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn two_runs_of_a_minute_are_told_apart_and_others_are_not_confused_with_them() {
+    fn two_runs_of_the_same_minute_are_distinct() {
         let second = "20261122-213059-999-anna-0001";
         assert_eq!(in_tokyo(second, &[ID, second]), "anna 2026-11-23 06:30:59 0001");
         for other in ["20261122-213111-042-anna-9f3c", "20261122-213011-042-ben-9f3c", "notes", "日本語日本語日本語"]
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_id_keeps_its_name() {
+    fn a_name_that_is_not_an_id_is_kept() {
         for odd in
             ["", "one", "20269922-213011-042-anna-9f3c", "日本語日本語日本語-x-y", "20261122-213011-0é2-anna-9f3c"]
         {
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn folders_of_titles_are_safe_and_tell_names_apart() {
+    fn folders_of_titles_are_safe_and_distinct() {
         assert_eq!(folder_name(ID, "anna 2026-11-23 06:30"), "anna 2026-11-23 06.30");
         assert_eq!(folder_name("20261122-213011-042-x:y-9f3c", "x:y 2026-11-23 06:30"), "x:y 2026-11-23 06.30");
         for foreign in ["..", "../../x", "anna/../..", "anna\\x", "ben 2026", "anna \u{7}", ""] {

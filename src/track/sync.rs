@@ -162,11 +162,11 @@ fn known_places(workspace: &Workspace, id: &str, parse: &dyn Fn(&str) -> Result<
         let is_own = folder.file_name().is_some_and(|name| *name == *own.slug(workspace));
         if is_own { Some(Ok(own.clone())) } else { parse(&uri).transpose() }
     };
-    went(workspace, id)?.into_iter().filter_map(place).collect()
+    known_addresses(workspace, id)?.into_iter().filter_map(place).collect()
 }
 
 /// The cursor folder and the address of each destination of a run.
-fn went(workspace: &Workspace, id: &str) -> Result<Vec<(PathBuf, String)>> {
+fn known_addresses(workspace: &Workspace, id: &str) -> Result<Vec<(PathBuf, String)>> {
     let folder = cursors(workspace, id);
     let folders = if folder.is_dir() { files::list(&folder)? } else { Vec::new() };
     let known = folders.into_iter().filter_map(|folder| {
@@ -178,7 +178,7 @@ fn went(workspace: &Workspace, id: &str) -> Result<Vec<(PathBuf, String)>> {
 
 /// The destinations of a run: addresses of servers and paths of folders. Errors: `file.read`.
 pub fn addresses(workspace: &Workspace, id: &str) -> Result<Vec<String>> {
-    Ok(went(workspace, id)?.into_iter().map(|(_, uri)| uri).collect())
+    Ok(known_addresses(workspace, id)?.into_iter().map(|(_, uri)| uri).collect())
 }
 
 fn sync_run(workspace: &Workspace, id: &str, place: &Place, experiment: &str) -> Result<usize> {

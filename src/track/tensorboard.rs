@@ -741,7 +741,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_proper_end_the_next_process_goes_on_in_a_file_of_its_own() {
+    fn after_a_proper_end_the_next_process_writes_its_own_file() {
         let (_keep, workspace) = workspace();
         let mut target = TensorBoard::new(&workspace, "run");
         target.points(&[sample("loss_gen", 7, 1000, 1.0)], true).unwrap();

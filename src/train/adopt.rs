@@ -39,7 +39,7 @@ const FOLDERS: [(&str, &str, Program); 13] = [
 ];
 const LIST: &str = "filelist.txt";
 /// Most rows left out that get their own warning.
-const MOST_TOLD: usize = 20;
+const MAX_WARNINGS: usize = 20;
 
 /// The program that made a folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,7 +112,7 @@ pub fn adopt(task: &Task, source: &Path, logs: &Path) -> Result<Adopted> {
             Err(why) => dropped.push((number, why)),
         }
     }
-    tell(task, source, &dropped);
+    warn_dropped(task, source, &dropped);
     let mute_rows = taken.iter().filter(|row| row.is_mute).count();
     let clips = taken.len() - mute_rows;
     if clips == 0 {
@@ -148,10 +148,10 @@ fn usable(home: &Path, text: &str) -> f64 {
 /// The names that rows give to speakers; if a speaker has two, the first, with a warning.
 fn speakers(task: &Task, rows: &[Row]) -> BTreeMap<i64, String> {
     let mut names: BTreeMap<i64, String> = BTreeMap::new();
-    let mut told = BTreeSet::new();
+    let mut warned = BTreeSet::new();
     for (sid, name) in rows.iter().filter_map(|row| Some((row.sid, row.speaker.as_ref()?))) {
         let known = names.entry(sid).or_insert_with(|| name.clone());
-        if known != name && told.insert((sid, name)) {
+        if known != name && warned.insert((sid, name)) {
             task.warn(format!(
                 "speaker {sid} is named {known:?} in one row and {name:?} in another; {known:?} is used"
             ));
@@ -292,13 +292,13 @@ impl Finder<'_> {
     }
 }
 
-fn tell(task: &Task, source: &Path, dropped: &[(usize, String)]) {
+fn warn_dropped(task: &Task, source: &Path, dropped: &[(usize, String)]) {
     let list = source.join(LIST);
-    for (number, why) in dropped.iter().take(MOST_TOLD) {
+    for (number, why) in dropped.iter().take(MAX_WARNINGS) {
         task.warn(format!("left out: {}, line {number}: {why}", list.display()));
     }
-    if dropped.len() > MOST_TOLD {
-        task.warn(format!("... and {} more like these", dropped.len() - MOST_TOLD));
+    if dropped.len() > MAX_WARNINGS {
+        task.warn(format!("... and {} more like these", dropped.len() - MAX_WARNINGS));
     }
 }
 

@@ -58,7 +58,7 @@ impl Average {
     /// The result of `f` while the averages replace the network's weights; they are swapped back even if `f` fails.
     ///
     /// Errors: those of `f`; `device.memory`, `torch`.
-    pub fn standing_in<R>(&self, f: impl FnOnce() -> Result<R>) -> Result<R> {
+    pub fn with_averaged_weights<R>(&self, f: impl FnOnce() -> Result<R>) -> Result<R> {
         self.swap()?;
         let result = f();
         self.swap()?;
@@ -82,7 +82,7 @@ impl Average {
     ///
     /// Errors: `checkpoint.mismatch`, `checkpoint.damaged`; the average must not be used after an error.
     pub fn load(&mut self, file: &TorchFile, params: &Params) -> Result<()> {
-        self.standing_in(|| weights::fill(file, "model", params).map(drop))?;
+        self.with_averaged_weights(|| weights::fill(file, "model", params).map(drop))?;
         self.updates = file.float(&[UPDATES]).unwrap_or(0.0) as i64;
         Ok(())
     }

@@ -186,7 +186,7 @@ pub fn write(logs: &Path, engine: &Engine, layout: &Layout, mut manifest: Manife
                     (MARK, Value::text(env!("CARGO_PKG_VERSION"))),
                 ])
             };
-            average.standing_in(|| torchfile::write(&ema, &file(average.updates())))?;
+            average.with_averaged_weights(|| torchfile::write(&ema, &file(average.updates())))?;
             written.push(&ema);
         } else {
             files::remove(&ema)?; // left by a training with an average at the same epoch

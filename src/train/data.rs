@@ -76,7 +76,7 @@ pub struct Dataset {
     items: Vec<Item>,
     /// In memory, or None if memory did not suffice: then read again when its turn comes.
     clips: Vec<Option<Clip>>,
-    facts: Vec<Fact>,
+    infos: Vec<ClipInfo>,
     buckets: Vec<Vec<usize>>,
     batch_size: usize,
     dropped: Vec<Dropped>,
@@ -91,7 +91,7 @@ pub struct Dataset {
 
 /// Facts of a clip, kept even if the clip is not kept in memory.
 #[derive(Clone)]
-struct Fact {
+struct ClipInfo {
     length: i64,
     frames: usize,
     digest: String,
@@ -250,7 +250,7 @@ fn nothing_to_train_on(filelist: &Path, silent: usize, dropped: usize, short: &S
 
 fn parse_filelist(task: &Task, root: &Path, filelist: &Path, f0: bool) -> Result<Vec<Item>> {
     let place = Place { root, logs: filelist.parent().unwrap_or(root) };
-    let (text, code_page) = files::read_foreign(filelist, |text| place.share_there(text))?;
+    let (text, code_page) = files::read_foreign(filelist, |text| place.share_of_existing(text))?;
     if let Some(page) = code_page {
         task.info(format!("{} is in a code page and was read as {page}", filelist.display()));
     }
@@ -288,7 +288,7 @@ impl Place<'_> {
     }
 
     /// The share of a list's rows whose files exist.
-    fn share_there(&self, text: &str) -> f64 {
+    fn share_of_existing(&self, text: &str) -> f64 {
         let rows: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
         let is_there = |field: &str| self.find(field.trim()).is_file();
         let there = rows.iter().filter(|line| line.split('|').take(2).all(is_there)).count();
@@ -449,13 +449,13 @@ impl Dataset {
         limits: Limits,
         room: usize,
     ) -> Self {
-        let fact = |clip: &Clip| Fact {
+        let info = |clip: &Clip| ClipInfo {
             length: clip.length,
             frames: clip.frames,
             digest: clip.digest.clone(),
             is_silent: clip.is_silent(),
         };
-        let facts = clips.iter().flatten().map(fact).collect();
+        let infos = clips.iter().flatten().map(info).collect();
         let mut left = room;
         let bins = config.n_fft() / 2 + 1;
         for clip in &mut clips {
@@ -478,7 +478,7 @@ impl Dataset {
         let mut set = Self {
             items,
             clips,
-            facts,
+            infos,
             buckets: Vec::new(),
             batch_size: config.batch_size as usize,
             dropped,
@@ -496,10 +496,10 @@ impl Dataset {
 
     /// Updates the values derived from the clips.
     fn count(&mut self) {
-        let lengths: Vec<i64> = self.facts.iter().map(|fact| fact.length).collect();
+        let lengths: Vec<i64> = self.infos.iter().map(|fact| fact.length).collect();
         self.buckets = order::buckets(&lengths);
-        self.seconds = self.facts.iter().map(|fact| fact.frames as f64).sum::<f64>() / 100.0;
-        self.digest = files::digest(self.facts.iter().map(|fact| fact.digest.as_str()).collect::<String>());
+        self.seconds = self.infos.iter().map(|fact| fact.frames as f64).sum::<f64>() / 100.0;
+        self.digest = files::digest(self.infos.iter().map(|fact| fact.digest.as_str()).collect::<String>());
     }
 
     /// Removes clips for validation, about `fraction` of the sound, and returns them as a separate set.
@@ -516,11 +516,11 @@ impl Dataset {
                 format!("the fraction to hold out is {fraction}, but must be above 0.0 and below 1.0"),
             ));
         }
-        let heard = self.items.iter().zip(&self.facts);
+        let heard = self.items.iter().zip(&self.infos);
         let names: Vec<Option<(String, i64)>> =
             heard.map(|(item, fact)| recording_of(&item.wave).filter(|_| !fact.is_silent)).collect();
         let places =
-            holdout::choose(&names, &self.facts.iter().map(|fact| fact.frames).collect::<Vec<_>>(), fraction, seed);
+            holdout::choose(&names, &self.infos.iter().map(|fact| fact.frames).collect::<Vec<_>>(), fraction, seed);
         let Some(holdout::Places { held, left_out }) = places else {
             let clips = names.iter().flatten().count();
             let recordings = names.iter().flatten().map(|(recording, _)| recording).collect::<BTreeSet<_>>().len();
@@ -539,7 +539,7 @@ impl Dataset {
         let old = std::mem::take(&mut self.items)
             .into_iter()
             .zip(std::mem::take(&mut self.clips))
-            .zip(std::mem::take(&mut self.facts));
+            .zip(std::mem::take(&mut self.infos));
         for (place, ((item, clip), fact)) in old.enumerate() {
             let set = match (held.contains(&place), left_out.contains(&place)) {
                 (true, _) => &mut taken,
@@ -548,7 +548,7 @@ impl Dataset {
             };
             set.items.push(item);
             set.clips.push(clip);
-            set.facts.push(fact);
+            set.infos.push(fact);
         }
         taken.count();
         rest.count();
@@ -562,7 +562,7 @@ impl Dataset {
         Self {
             items: Vec::new(),
             clips: Vec::new(),
-            facts: Vec::new(),
+            infos: Vec::new(),
             buckets: Vec::new(),
             batch_size: self.batch_size,
             dropped: Vec::new(),

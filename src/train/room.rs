@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn saves_are_counted_as_they_will_be_made() {
+    fn saves_are_counted_exactly() {
         for (epochs, every, done, expected) in [
             (500, 10, None, 51),
             (500, 10, Some(0), 50),
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_bounds_what_is_needed() {
+    fn keep_last_limits_the_space_needed() {
         let (none, four) = (pairs(&[]), pairs(&[0, 10, 20, 30]));
         let count = |folder: &tempfile::TempDir, keep: i64, fresh: bool| {
             Saves::of(&config(500, 10), folder.path(), keep, fresh).unwrap().count
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn the_remedy_says_what_each_flag_comes_to() {
+    fn the_hint_gives_the_effect_of_each_flag() {
         let saves = Saves { count: 501, bytes: 1_300_000_000 };
         assert_eq!(saves.remedy(&config(500, 1)), "--keep-last 3 needs 6.5 GB, --save-every 50 needs 14.3 GB");
         assert_eq!(Saves { count: 3, bytes: 1 }.remedy(&config(20, 10)), "", "it is little already");

@@ -93,8 +93,8 @@ pub(super) fn header(file: &TorchFile) -> Result<Header> {
     notes.extend(rate_note(file, config.sample_rate));
     notes.extend(version_note(file, &config.version));
     notes.extend(f0_note(file, config.if_f0));
-    if let Some(said) = file.text(&["vocoder"]).filter(|said| vocoder_differs(said, file)) {
-        notes.push(differs("\"vocoder\"", &format!("{said:?}"), HIFI_GAN));
+    if let Some(stated) = file.text(&["vocoder"]).filter(|stated| vocoder_differs(stated, file)) {
+        notes.push(differs("\"vocoder\"", &format!("{stated:?}"), HIFI_GAN));
     }
     let (content_encoder, note) = content_encoder(file);
     notes.extend(note);
@@ -102,10 +102,10 @@ pub(super) fn header(file: &TorchFile) -> Result<Header> {
     Ok(Header { config, notes, content_encoder })
 }
 
-fn vocoder_differs(said: &str, file: &TorchFile) -> bool {
+fn vocoder_differs(stated: &str, file: &TorchFile) -> bool {
     let plain = |name: &str| name.to_lowercase().replace(['-', ' ', '_'], "");
     vocoder(file).is_some_and(|name| name == HIFI_GAN)
-        && !["hifigan", "nsfhifigan", "default", ""].contains(&plain(said).as_str())
+        && !["hifigan", "nsfhifigan", "default", ""].contains(&plain(stated).as_str())
 }
 
 fn differs(entry: &str, given: &str, taken: &str) -> String {
@@ -128,10 +128,10 @@ fn rate_note(file: &TorchFile, weights: i64) -> Option<String> {
     let last = last_of_config(file)?;
     let given = file.value(&["config", &last])?;
     if hertz(given) != Some(weights) {
-        return Some(differs(&format!("\"config\"[{last}], the rate,"), &said(given), &format!("{weights} Hz")));
+        return Some(differs(&format!("\"config\"[{last}], the rate,"), &plain_text(given), &format!("{weights} Hz")));
     }
     let given = file.value(&["sr"])?;
-    (hertz(given) != Some(weights)).then(|| differs("\"sr\"", &said(given), &format!("{weights} Hz")))
+    (hertz(given) != Some(weights)).then(|| differs("\"sr\"", &plain_text(given), &format!("{weights} Hz")))
 }
 
 fn version_note(file: &TorchFile, weights: &str) -> Option<String> {
@@ -142,7 +142,7 @@ fn version_note(file: &TorchFile, weights: &str) -> Option<String> {
             Some(format!("it has no entry \"version\", which means v1, but its weights show {weights}, which is used"))
         }
         Some(Plain::Text(text)) if text.trim().eq_ignore_ascii_case(weights) => None,
-        Some(given) => Some(differs("\"version\"", &said(given), weights)),
+        Some(given) => Some(differs("\"version\"", &plain_text(given), weights)),
     }
 }
 
@@ -169,7 +169,7 @@ fn f0_note(file: &TorchFile, weights: bool) -> Option<String> {
         _ => None,
     };
     let taken = if weights { "pitch" } else { "no pitch" };
-    (truth != Some(weights)).then(|| differs("\"f0\"", &said(given), taken))
+    (truth != Some(weights)).then(|| differs("\"f0\"", &plain_text(given), taken))
 }
 
 /// The content encoder of the voice's training, if the file names it: rvc-run's name, or ours for another program's name.
@@ -206,7 +206,7 @@ fn layer_note(file: &TorchFile, version: &str) -> Option<String> {
 }
 
 /// A value for a message.
-fn said(value: Plain) -> String {
+fn plain_text(value: Plain) -> String {
     match value {
         Plain::None => "None".into(),
         Plain::Bool(b) => (if b { "True" } else { "False" }).into(),

@@ -40,11 +40,12 @@ pub fn merge(a: &Path, b: &Path, alpha: f64, out: &Path, info: &str) -> Result<(
     let speakers = config.spk_embed_dim.min(other.spk_embed_dim);
     (config.spk_embed_dim, other.spk_embed_dim) = (speakers, speakers);
     if config != other {
-        let said = |c: &crate::config::Config| {
+        let encoder_of = |c: &crate::config::Config| {
             let pitch = if c.if_f0 { "with pitch" } else { "without pitch" };
             format!("{} {} {pitch}, {}", c.version, c.rate_name(), c.preset)
         };
-        let message = format!("{} is {}, but {} is {}", a.display(), said(&config), b.display(), said(&other));
+        let message =
+            format!("{} is {}, but {} is {}", a.display(), encoder_of(&config), b.display(), encoder_of(&other));
         return Err(Error::new(Kind::CheckpointMismatch, message).hint("only voices of one kind can be merged"));
     }
     one_encoder(&one, &two)?;

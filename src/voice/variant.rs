@@ -83,11 +83,11 @@ pub(super) fn vocoder(file: &TorchFile) -> Option<String> {
         return Some(HIFI_GAN.to_owned());
     }
     let by_weights = VOCODERS.iter().find(|(part, ..)| has(part)).map(|(_, name, _)| (*name).to_owned());
-    let said = file
+    let stated = file
         .text(&["vocoder"])
         .filter(|name| !name.eq_ignore_ascii_case(HIFI_GAN))
         .map(|name| shown::line(name).into_owned());
-    by_weights.or(said)
+    by_weights.or(stated)
 }
 
 /// The error for a voice with another vocoder than RVC's.

@@ -1,6 +1,6 @@
-//! What the benchmarks share: the reference in Python, figures.
+//! Shared by the benchmarks: the reference in Python, figures.
 
-#![allow(dead_code, reason = "every benchmark uses its own part of this module")]
+#![allow(dead_code, reason = "every benchmark uses a different part of this module")]
 
 use rvc_run::config::Config;
 use rvc_run::models::{Pitch, TrainInput};
@@ -13,7 +13,7 @@ use tch::{Device, Kind, Tensor};
 /// Frames of the four clips of a batch: 3.2 to 3.7 s, longest first as collated.
 const LENGTHS: [i64; 4] = [370, 352, 335, 318];
 
-/// What a benchmark's `main` does: reads the flags, measures, and says on stderr what went wrong.
+/// The body of a benchmark's `main`: reads the flags, measures, and prints errors to stderr.
 pub fn run<T>(options: Result<T, String>, bench: impl FnOnce(&T) -> Result<(), String>) -> ExitCode {
     match options.and_then(|options| bench(&options)) {
         Ok(()) => ExitCode::SUCCESS,
@@ -41,7 +41,7 @@ pub fn reference(python: &str, script: &str, arguments: &[&str]) -> Result<serde
     serde_json::from_slice(&output.stdout).map_err(|e| format!("{script}: {e}"))
 }
 
-/// Median and least, with so many digits: "0.123 (0.119)".
+/// Median and least, with this many digits: "0.123 (0.119)".
 pub fn figures(times: &[f64], digits: usize) -> String {
     let least = times.iter().copied().fold(f64::INFINITY, f64::min);
     format!("{:.digits$} ({least:.digits$})", median(times))
@@ -54,7 +54,7 @@ pub fn median(times: &[f64]) -> f64 {
     if n == 0 { f64::NAN } else { f64::midpoint(sorted[(n - 1) / 2], sorted[n / 2]) }
 }
 
-/// A batch of made data: the arithmetic of a step is the same for any.
+/// A batch of synthetic data: the arithmetic of a step is the same for any data.
 pub fn training_batch(config: &Config, device: Device) -> Batch {
     tch::manual_seed(1);
     let float = (Kind::Float, device);

@@ -1,8 +1,8 @@
-//! `cargo xtask bench convert`: seconds of computing for each second of sound in conversion, v2 40k at full size on the CPU.
+//! `cargo xtask bench convert`: seconds of computing per second of sound in conversion, v2 40k at full size on the CPU.
 //!
-//! "decoder" is the vocoder alone, in one pass and in pieces as conversion runs it; "all" is a conversion from samples to samples with
+//! "decoder" is only the vocoder, in one pass and in chunks as in conversion; "all" is a conversion from samples to samples with
 //! RMVPE and HuBERT, without an index. With a Python that has torch and transformers (`--python`, or RVC_TEST_PYTHON) the same is timed
-//! there (convert_reference.py). Weights are random; the arithmetic is the same for any.
+//! there (convert_reference.py). Weights are random; the arithmetic is the same for any weights.
 
 mod common;
 #[path = "../support/formula.rs"]
@@ -14,7 +14,7 @@ mod weights;
 use rvc_run::assets::Store;
 use rvc_run::audio::Audio;
 use rvc_run::config::Config;
-use rvc_run::convert::{Converter, Equipment, Settings};
+use rvc_run::convert::{Converter, Settings, VoiceOptions};
 use rvc_run::features::Models;
 use rvc_run::files::Workspace;
 use rvc_run::models::{Synthesizer, SynthesizerConfig};
@@ -30,14 +30,14 @@ use tch::{Device, Kind, Tensor};
 const HELP: &str = "\
 cargo xtask bench convert [--seconds S,S,..] [--rounds N] [--threads N] [--python PATH] [--save FILE]
 
-  --seconds S,S,..  lengths of sound (default 3.7,12,60); the longest is converted as a whole, too
+  --seconds S,S,..  lengths of sound (default 3.7,12,60); the longest is converted in one pass, too
   --rounds N        rounds after one of warm-up (default 2)
   --threads N       threads of one operation (default: as in conversion)
   --python PATH     a Python with torch and transformers, for the reference's figures (default: RVC_TEST_PYTHON)
   --save FILE       write the table to a file as well
 ";
 
-/// Frames of a piece, as conversion has them.
+/// Frames of a chunk, as in conversion.
 const PIECE: i64 = 400;
 
 struct Options {
@@ -58,7 +58,7 @@ fn options() -> Result<Options, String> {
     let mut args = std::env::args().skip(1).filter(|arg| arg != "--bench");
     while let Some(arg) = args.next() {
         let mut value = || args.next().ok_or(format!("{arg} needs a value\n\n{HELP}"));
-        let bad = |text: &str| format!("{text:?} is not a number {arg} can have\n\n{HELP}");
+        let bad = |text: &str| format!("{text:?} is not a valid number for {arg}\n\n{HELP}");
         let whole = |text: String| text.parse::<usize>().map_err(|_| bad(&text));
         let length = |text: &str| text.parse().ok().filter(|s| (0.5..=600.0).contains(s)).ok_or_else(|| bad(text));
         match arg.as_str() {
@@ -118,7 +118,7 @@ fn bench(options: &Options) -> Result<(), String> {
     Ok(())
 }
 
-/// Seconds of computing for each second of sound, of each round after one of warm-up.
+/// Seconds of computing per second of sound, for each round after one of warm-up.
 fn times(seconds: f64, rounds: usize, mut work: impl FnMut() -> rvc_run::Result<()>) -> rvc_run::Result<Vec<f64>> {
     let mut times = Vec::new();
     for round in 0..=rounds {
@@ -131,7 +131,7 @@ fn times(seconds: f64, rounds: usize, mut work: impl FnMut() -> rvc_run::Result<
     Ok(times)
 }
 
-/// The vocoder in one pass, and in pieces.
+/// The vocoder in one pass, and in chunks.
 fn decoder(seconds: f64, rounds: usize) -> rvc_run::Result<[Vec<f64>; 2]> {
     let mut network = Synthesizer::for_conversion(&SynthesizerConfig::from_config(&Config::default()), Device::Cpu)?;
     network.fuse();
@@ -163,7 +163,7 @@ fn conversion(root: &Path, seconds: f64, rounds: usize) -> rvc_run::Result<Vec<f
     let path = root.join("voice.pth");
     voice::write(&path, filled.iter().map(|(key, tensor)| (key.as_str(), tensor.shallow_clone())), about)?;
     let models = Models::new(Store::new(&Workspace::new(root)));
-    let converter = Converter::open(&path, &models, &Equipment::default())?;
+    let converter = Converter::open(&path, &models, &VoiceOptions::default())?;
     let glide = formula::Glide {
         from_hz: 150.0,
         to_hz: 270.0,

@@ -1,6 +1,6 @@
 """Conversion in Python on the CPU, timed, to be read beside `cargo xtask bench convert`.
 
-The vocoder alone, in one pass with weight norm in place, as RVC runs it; and all networks of a conversion: RMVPE over the whole padded
+Only the vocoder, in one pass with weight norm in place, as RVC runs it; and all networks of a conversion: RMVPE over the whole padded
 recording, HuBERT and generator chunk by chunk (38 s and a second of margin on both sides). Networks are those of step_reference.py
 and extract_reference.py; weights are random. Prints one JSON object: name -> seconds of computing of each round.
 """

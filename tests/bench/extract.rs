@@ -1,11 +1,11 @@
-//! `cargo xtask bench extract`: seconds of computing for each second of sound, HuBERT (v2) and RMVPE at full size on the CPU.
+//! `cargo xtask bench extract`: seconds of computing per second of sound, HuBERT (v2) and RMVPE at full size on the CPU.
 //!
-//! "alone" is one clip at a time, "together" as many clips of that length as make a minute, as extraction batches them.
+//! "single" is one clip at a time, "together" as many clips of that length as make a minute, as extraction batches them.
 //! With a Python that has torch and transformers (`--python`, or RVC_TEST_PYTHON) the same networks are timed there
-//! (extract_reference.py), one clip at a time, between two halves of our rounds. Weights are made by the golden fill rule; the
-//! arithmetic is the same for any.
+//! (extract_reference.py), one clip at a time, between two halves of our rounds. Weights come from the golden fill rule; the
+//! arithmetic is the same for any weights.
 //!
-//! With `--memory` nothing is timed: a minute of clips is extracted, then ten, then an hour, and the peak memory after each is told.
+//! With `--memory` nothing is timed: a minute of clips is extracted, then ten, then an hour, and the peak memory after each is printed.
 
 mod common;
 #[path = "../support/formula.rs"]
@@ -61,7 +61,7 @@ fn options() -> Result<Options, String> {
     let mut args = std::env::args().skip(1).filter(|arg| arg != "--bench");
     while let Some(arg) = args.next() {
         let mut value = || args.next().ok_or(format!("{arg} needs a value\n\n{HELP}"));
-        let bad = |text: &str| format!("{text:?} is not a number {arg} can have\n\n{HELP}");
+        let bad = |text: &str| format!("{text:?} is not a valid number for {arg}\n\n{HELP}");
         let whole = |text: String| text.parse::<usize>().map_err(|_| bad(&text));
         let length = |text: &str| text.parse().ok().filter(|s| (0.1..=600.0).contains(s)).ok_or_else(|| bad(text));
         match arg.as_str() {
@@ -94,7 +94,7 @@ fn bench(options: &Options) -> Result<(), String> {
     Ok(())
 }
 
-/// What is timed: a network in a number format.
+/// The subject of a measurement: a network in a number format.
 struct Subject {
     network: &'static str,
     precision: &'static str,
@@ -156,7 +156,7 @@ fn time_table(root: &Path, options: &Options) -> Result<String, String> {
     let text = |error: rvc_run::Error| error.to_string();
     let subjects = Subject::all(root, &["fp32", "bf16"]).map_err(text)?;
     let half = options.rounds.div_ceil(2);
-    // Each with every length, alone and together.
+    // Each with every length, single and together.
     let mut ours: Vec<[Vec<f64>; 2]> = vec![Default::default(); subjects.len() * options.seconds.len()];
     let mut measure = |rounds: usize| -> rvc_run::Result<()> {
         let cases = subjects.iter().flat_map(|subject| options.seconds.iter().map(move |seconds| (subject, *seconds)));
@@ -166,7 +166,7 @@ fn time_table(root: &Path, options: &Options) -> Result<String, String> {
         }
         Ok(())
     };
-    // Half before the reference's rounds and half after, so that a slow drift of the machine meets both alike.
+    // Half before the reference's rounds and half after, so that a slow drift of the machine affects both equally.
     measure(half).map_err(text)?;
     let reference = options.python.as_deref().map(|python| reference(python, options)).transpose()?;
     measure(options.rounds - half).map_err(text)?;
@@ -182,7 +182,8 @@ fn time_table(root: &Path, options: &Options) -> Result<String, String> {
             runtime::threads(),
             runtime::libtorch_version().unwrap_or_default()
         ),
-        "| network, format, clip | Python, fp32 | alone | together | Python / together |\n|---|---|---|---|---|".into(),
+        "| network, format, clip | Python, fp32 | single | together | Python / together |\n|---|---|---|---|---|"
+            .into(),
     ];
     let cases = subjects.iter().flat_map(|subject| options.seconds.iter().map(move |seconds| (subject, *seconds)));
     for ((subject, seconds), [alone, together]) in cases.zip(&ours) {

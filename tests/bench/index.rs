@@ -1,7 +1,7 @@
 //! `cargo xtask bench index`: time and memory to build a retrieval index, and the time of a search, on the CPU.
 //!
 //! With a Python that has faiss (`--python`, or RVC_TEST_PYTHON) the same vectors are indexed there as RVC does it
-//! (index_reference.py), after ours. The vectors are made: walks between 2000 points in a space of 24 dimensions, seen through a
+//! (index_reference.py), after ours. The vectors are synthetic: walks between 2000 points in a space of 24 dimensions, seen through a
 //! random projection, with a little noise. Times do not depend on them, recall does.
 
 mod common;
@@ -25,9 +25,9 @@ cargo xtask bench index [--frames N] [--dim N] [--threads N] [--python PATH] [--
   --save FILE     write the table there as well
 ";
 
-/// Content frames of a second of sound.
+/// Content frames per second of sound.
 const SECOND: usize = 50;
-/// Frames of the longest piece that conversion computes at once, and how often each search is timed.
+/// Frames of the longest chunk that conversion computes at once, and how often each search is timed.
 const SEARCHES: [(usize, usize); 2] = [(SECOND, 20), (38 * SECOND, 3)];
 
 struct Options {
@@ -44,7 +44,7 @@ struct Figures {
     seconds: f64,
     peak: u64,
     recall: f64,
-    /// Milliseconds for a second of sound.
+    /// Milliseconds per second of sound.
     search: [f64; 2],
 }
 
@@ -102,7 +102,7 @@ fn bench(options: &Options) -> Result<(), String> {
     }
 }
 
-/// Median milliseconds of a search for `n` frames near vectors of the index, for each second of them.
+/// Median milliseconds of a search for `n` frames near vectors of the index, per second of them.
 fn search(index: &Index, n: usize, rounds: usize) -> f64 {
     let mut times = Vec::new();
     for queries in index.vectors().chunks_exact(n * index.dim()).cycle().take(rounds + 1) {

@@ -1,7 +1,7 @@
-//! `cargo xtask bench jobs`: what the jobs layer costs: starting a child, looking after it, recording how it ended.
+//! `cargo xtask bench jobs`: the cost of the jobs layer: starting a child, watching it, recording how it ended.
 //!
-//! The children are shells that become a `sleep`, so that what is left beside their own time, and beside the start of a process as any program
-//! starts one, is the layer's. Then the same on several slots, against the least time that so many could take.
+//! The children are shells that become a `sleep`, so that the time beyond their own, and beyond the start of a process in any other
+//! program, is the layer's. Then the same on several slots, compared with the least time possible on that many slots.
 
 mod common;
 
@@ -58,7 +58,7 @@ fn bench(given: &Given) -> Result<(), String> {
     let (mut bare, mut layer, mut naps) = (Vec::new(), Vec::new(), Vec::new());
     // The first round warms up.
     for round in 0..=given.rounds {
-        let times = (alone(given.jobs)?, call(given.jobs, 1, 0.0)?, call(given.jobs, given.parallel, NAP)?);
+        let times = (without_layer(given.jobs)?, call(given.jobs, 1, 0.0)?, call(given.jobs, given.parallel, NAP)?);
         if round > 0 {
             bare.push(times.0 / n);
             layer.push(times.1 / n);
@@ -79,7 +79,7 @@ fn bench(given: &Given) -> Result<(), String> {
     row(format!("| the layer | {:.1} |", (common::median(&layer) - common::median(&bare)) * 1e3));
     row(format!("\n| {} jobs of {NAP} s on {} slots | |\n|---|---|", given.jobs, given.parallel));
     row(format!("| seconds of the call | {} |", common::figures(&naps, 2)));
-    row(format!("| seconds of naps alone, the least possible | {ideal:.2} |"));
+    row(format!("| seconds of naps only, the least possible | {ideal:.2} |"));
     row(format!("| jobs a second | {:.1} of {:.1} |", n / common::median(&naps), n / ideal));
     row(format!("| of the ideal | {:.0} % |", 100.0 * ideal / common::median(&naps)));
     print!("{text}");
@@ -89,8 +89,8 @@ fn bench(given: &Given) -> Result<(), String> {
     Ok(())
 }
 
-/// Seconds of so many processes, one after the other.
-fn alone(count: usize) -> Result<f64, String> {
+/// Seconds of this many processes, one after the other.
+fn without_layer(count: usize) -> Result<f64, String> {
     let began = Instant::now();
     for _ in 0..count {
         let mut command = Command::new("/bin/sh");
@@ -106,10 +106,10 @@ fn alone(count: usize) -> Result<f64, String> {
     Ok(began.elapsed().as_secs_f64())
 }
 
-/// Seconds of one call of so many jobs that sleep.
+/// Seconds of one call with this many jobs that sleep.
 fn call(count: usize, parallel: usize, seconds: f64) -> Result<f64, String> {
     let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
-    // The recipe is what the program is given first: a script that sleeps as long as its argument says.
+    // The recipe is the program's first argument: a script that sleeps as long as its argument says.
     let recipe = folder.path().join("nap.sh");
     std::fs::write(&recipe, "exec /bin/sleep \"$1\"\n").map_err(|e| e.to_string())?;
     let job = |n: usize| Job {

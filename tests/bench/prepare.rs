@@ -1,7 +1,7 @@
-//! `cargo xtask bench prepare`: a voice of 24 minutes in 143 recordings, prepared cold, warm and with changes, what each
-//! option of the clips costs, and its preprocessing against RVC WebUI's.
+//! `cargo xtask bench prepare`: a voice of 24 minutes in 143 recordings, prepared cold, warm and with changes, the cost of each
+//! option of the clips, and its preprocessing compared with RVC WebUI's.
 //!
-//! The recordings are made of the quickstart's speech: each begins somewhere else in it, at another speed and level.
+//! The recordings are made from the quickstart's speech: each begins at another position, at another speed and level.
 
 mod common;
 #[path = "../support/formula.rs"]
@@ -131,12 +131,12 @@ fn changes(options: &Options, workspace: &Workspace, data: &Path, speech: &Speec
 /// Sets one option.
 type Change = fn(&mut Config);
 
-/// Cuts the recordings, which were decoded before, by one option after the other and prints what each takes more than RVC's rule.
+/// Cuts the recordings, which were decoded before, with one option after the other and prints the extra time of each compared with RVC's rule.
 fn costs(workspace: &Workspace, config: &Config, threads: usize, seconds: f64) -> Result<(), String> {
     println!("\n| option | seconds | ms for a second of sound | more than RVC's rule |");
     println!("|---|---|---|---|");
     let mut usual = None;
-    // The first is RVC's rule with another overlap, or it would come from the cache.
+    // The first is RVC's rule with another overlap; otherwise it would come from the cache.
     let options: [(&str, Change); 7] = [
         ("RVC's rule", |c| c.overlap_seconds = 0.31),
         ("slicing fixed", |c| c.slicing = Slicing::Fixed),
@@ -162,8 +162,8 @@ fn costs(workspace: &Workspace, config: &Config, threads: usize, seconds: f64) -
     Ok(())
 }
 
-/// Prepares the voice as a training does, prints a row of the table and returns the seconds. Opening the cache is part of it,
-/// opening the models is not.
+/// Prepares the voice as a training does, prints a row of the table and returns the seconds. The time includes opening the cache,
+/// but not opening the models.
 fn run(name: &str, workspace: &Workspace, config: &Config, threads: usize, cold: Option<f64>) -> Result<f64, String> {
     let task = Task::new(threads, |_| {});
     let counted = || {
@@ -192,21 +192,21 @@ fn run(name: &str, workspace: &Workspace, config: &Config, threads: usize, cold:
     Ok(prepared)
 }
 
-/// Cutting alone, against RVC WebUI: as its users run it, and without the start of the processes.
+/// Only cutting, compared with RVC WebUI: as its users run it, and without the start of the processes.
 fn compare(options: &Options, reference: &Path, folder: &Path, data: &Path) -> Result<(), String> {
     let python = options.python.as_deref().ok_or(HELP)?;
     let threads = options.threads.to_string();
     let text = |e: std::io::Error| e.to_string();
     let (mut whole, mut ours) = (Vec::new(), Vec::new());
-    let (mut alone, mut ours_alone) = (Vec::new(), Vec::new());
-    // All that is written stays until the end: ext4 looks for other places for new files while deleted ones are remembered, which
-    // charged each of the four for what the one before it had made.
+    let (mut processes_only, mut ours_alone) = (Vec::new(), Vec::new());
+    // All files written stay until the end: ext4 searches other places for new files while it remembers deleted ones, which
+    // would charge each of the four for the files of the one before it.
     let mut kept = Vec::new();
     for round in 0..options.rounds {
         let exp = tempfile::tempdir_in(folder).map_err(text)?;
         let mut command = Command::new(python);
         command.args(["-P", "train/preprocess.py"]).arg(data).args(["40000", &threads]).arg(exp.path());
-        // As the Python that it comes with finds modules: in its own folder, not in the script's, where train.py would stand for train/.
+        // With the Python path that its own start script sets: its own folder, not the script's, where train.py would hide train/.
         command.args(["False", SLICE_SECONDS]).current_dir(reference).env("PYTHONPATH", reference);
         whole.push(timed(command)?);
         kept.push(exp);
@@ -221,11 +221,11 @@ fn compare(options: &Options, reference: &Path, folder: &Path, data: &Path) -> R
         let (checkout, data, output) = (shown(reference), shown(data), shown(exp.path()));
         let arguments = [checkout.as_str(), &data, &output, "40000", SLICE_SECONDS];
         let took = common::reference(python, "prepare_reference.py", &arguments)?["seconds"].as_f64();
-        alone.push(took.ok_or("prepare_reference.py told no seconds")?);
+        processes_only.push(took.ok_or("prepare_reference.py printed no seconds")?);
 
         kept.push(exp);
         set_aside(folder, &format!("{round}b")).map_err(text)?;
-        ours_alone.push(slice_alone(folder).map_err(|e| e.to_string())?);
+        ours_alone.push(slice_only(folder).map_err(|e| e.to_string())?);
     }
     println!(
         "| {} rounds in turn; least (median) | RVC WebUI | rvc-run | ratio of the least |\n|---|---|---|---|",
@@ -240,7 +240,7 @@ fn compare(options: &Options, reference: &Path, folder: &Path, data: &Path) -> R
     row(&format!("all recordings, {threads} processes or threads, from start to end, s"), &whole, &ours, 1.0, 2);
     row(
         "a second of sound in one process or thread, its start not counted, ms",
-        &alone,
+        &processes_only,
         &ours_alone,
         1e3 / options.seconds,
         3,
@@ -252,7 +252,7 @@ fn shown(path: &Path) -> String {
     path.display().to_string()
 }
 
-/// Puts away what a former run left.
+/// Moves the results of an earlier run aside.
 fn set_aside(folder: &Path, to: &str) -> std::io::Result<()> {
     for name in ["cache", "logs"] {
         let path = folder.join(name);
@@ -270,7 +270,7 @@ fn timed(mut command: Command) -> Result<f64, String> {
     if status.success() { Ok(took) } else { Err(format!("{} failed: {status}", command.get_program().display())) }
 }
 
-fn slice_alone(folder: &Path) -> rvc_run::Result<f64> {
+fn slice_only(folder: &Path) -> rvc_run::Result<f64> {
     let (task, workspace) = (Task::new(1, |_| {}), Workspace::new(folder));
     let start = Instant::now();
     let cache = Cache::open(workspace.cache())?;
@@ -294,7 +294,7 @@ impl Speech {
         Ok(Self(samples))
     }
 
-    /// A recording like no other: `number` decides where it begins, and how fast and loud it is.
+    /// A recording unlike the others: `number` decides its position, speed and level.
     fn record(&self, path: &Path, number: usize, seconds: f64) -> Result<(), String> {
         let (n, sound) = ((seconds * f64::from(RATE)) as usize, &self.0);
         let (speed, level) = (1.0 + 0.001 * (number % 50) as f64, 0.6 + 0.002 * number as f64);

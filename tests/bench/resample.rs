@@ -1,7 +1,7 @@
-//! `cargo xtask bench resample`: what the resampler passes, what it lets alias, and its time, beside soxr's HQ recipe.
+//! `cargo xtask bench resample`: the resampler's pass band, aliasing and time, beside soxr's HQ recipe.
 //!
 //! One sound for each ratio: tones of half a second, one after the other, with silence between them. The middle quarter of a second of
-//! each is measured: a tone's own level by a fit, what else is there by what the fit leaves over.
+//! each is measured: a tone's own level by a fit, everything else by the residual of the fit.
 
 mod common;
 
@@ -18,7 +18,7 @@ cargo xtask bench resample [--python PATH]
 
 const RATIOS: [(u32, u32); 7] =
     [(44100, 40000), (48000, 40000), (44100, 48000), (44100, 16000), (48000, 16000), (40000, 16000), (16000, 40000)];
-/// Tones, in parts of the lower Nyquist frequency: in the pass band of all, at its end, and above the stop band's begin.
+/// Tones, as fractions of the lower Nyquist frequency: in the pass band of all, at its end, and above the start of the stop band.
 const PASS: [f64; 9] = [0.01, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9];
 const EDGE: [f64; 3] = [0.9136, 0.95, 0.97];
 const STOP: [f64; 7] = [1.001, 1.005, 1.01, 1.02, 1.05, 1.1, 1.2];
@@ -78,7 +78,7 @@ fn soxr(python: &str, folder: &Path, sound: &[f64], from: u32, to: u32) -> Resul
     Ok((samples, answer["seconds"].as_f64().ok_or("no time")?))
 }
 
-/// All tones in Hz; those above the stop band's begin only where the input has room for them.
+/// All tones in Hz; those above the start of the stop band only if the input rate allows them.
 fn frequencies(from: u32, to: u32) -> Vec<(f64, f64)> {
     let nyquist = f64::from(from.min(to)) / 2.0;
     let all = PASS.into_iter().chain(EDGE).chain(STOP);
@@ -112,7 +112,7 @@ fn row(name: &str, from: u32, to: u32, resampled: &[f64], seconds: f64) {
         } else {
             edge.push(format!("{level:.3}"));
         }
-        // The lag of a tone whose period is long beside any lag.
+        // The delay of a tone whose period is long beside any delay.
         if part == PASS[1] {
             delay = -phase / (hz * std::f64::consts::TAU) * rate;
         }
@@ -125,7 +125,7 @@ fn row(name: &str, from: u32, to: u32, resampled: &[f64], seconds: f64) {
     );
 }
 
-/// Of a tone of `hz`: its level in dB of a full-scale sine, its phase, and the power of the rest in dB.
+/// The level of a tone of `hz` in dB of a full-scale sine, its phase, and the power of the rest in dB.
 fn fit(samples: &[f64], hz: f64, rate: f64, began: f64) -> (f64, f64, f64) {
     let wave = |i: usize| ((i as f64 / rate + began) * hz * std::f64::consts::TAU).sin_cos();
     let (mut ss, mut sc, mut cc, mut xs, mut xc) = (0.0, 0.0, 0.0, 0.0, 0.0);

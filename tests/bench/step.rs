@@ -19,7 +19,7 @@ cargo xtask bench step [--rounds N] [--threads N] [--gpu] [--ema] [--python PATH
   --rounds N      rounds after one of warm-up, half before and half after the reference's (default 6)
   --threads N     threads of one operation (default: as in training)
   --gpu           on the GPU; there is no reference then
-  --ema           with the moving average of G (`ema_decay`), which the reference has not
+  --ema           with the moving average of G (`ema_decay`), which the reference does not have
   --python PATH   a Python with torch, for the reference's figures (default: RVC_TEST_PYTHON)
   --save FILE     write the table there as well
 ";
@@ -78,7 +78,7 @@ fn bench(options: &Options) -> Result<(), String> {
     let device = runtime::device(options.gpu).map_err(|error| error.to_string())?;
     let ema_decay = if options.ema { 0.999 } else { 0.0 };
     let config = Config { segment_size: 12800, gpu: options.gpu, ema_decay, ..Config::default() };
-    // Half before the reference's rounds and half after, so that a slow drift of the machine meets both alike.
+    // Half before the reference's rounds and half after, so that a slow drift of the machine affects both equally.
     let before = options.rounds.div_ceil(2);
     let mut ours = rounds(&config, device, before)?;
     let reference = match &options.python {

@@ -1,7 +1,7 @@
-//! `cargo xtask bench track`: what recording a run costs, beside the steps it records.
+//! `cargo xtask bench track`: the cost of recording a run, beside the steps that it records.
 //!
 //! First without a network: thousands of steps as fast as they can be recorded, with everything that follows the log (MLflow's
-//! folder, TensorBoard, the report, the machine's load): what the training's thread waits, and what all threads compute. Then steps
+//! folder, TensorBoard, the report, the machine's load): how long the training's thread waits, and how much all threads compute. Then steps
 //! of the quickstart's tiny network, in turn with and without a run.
 
 mod common;
@@ -75,7 +75,7 @@ fn bench(given: &Given) -> Result<(), String> {
     Ok(())
 }
 
-/// A run as a training has it by default, in a folder that goes with the first value.
+/// A run with a training's defaults, in a folder that is removed with the first value.
 fn open() -> Result<(tempfile::TempDir, Workspace, Run), String> {
     let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
     let workspace = Workspace::new(folder.path());
@@ -89,7 +89,7 @@ fn open() -> Result<(tempfile::TempDir, Workspace, Run), String> {
     Ok((folder, workspace, run))
 }
 
-/// What recording costs: seconds that the caller waits for each step, and processor seconds of everything.
+/// The cost of recording: seconds that the caller waits for each step, and processor seconds of everything.
 struct Recorded {
     waits: Vec<f64>,
     cpu: Option<f64>,
@@ -104,7 +104,7 @@ fn record(steps: i64) -> Result<Recorded, String> {
         run.metrics(step, &values(step));
         waits.push(began.elapsed().as_secs_f64());
         if step % STEPS_PER_REPORT == STEPS_PER_REPORT - 1 && step < 100 * STEPS_PER_REPORT {
-            // On a thread of its own in a training; here its work is counted, not waited for.
+            // In a training it has its own thread; here its work is counted, not waited for.
             report::write(&workspace, run.id()).map_err(|e| e.to_string())?;
         }
     }
@@ -114,7 +114,7 @@ fn record(steps: i64) -> Result<Recorded, String> {
     Ok(Recorded { waits, cpu })
 }
 
-/// The values of a training step: as many as one has.
+/// The values of a training step: as many as in a real one.
 fn values(step: i64) -> Vec<(&'static str, f64)> {
     let more = ["learning_rate", "steps_per_second", "audio_seconds_per_second"];
     METRICS.into_iter().chain(more).map(|name| (name, 30.0 / (step + 1) as f64)).collect()
@@ -181,9 +181,9 @@ fn table(given: &Given, recorded: &Recorded, with: &[f64], without: &[f64]) -> S
     row(format!("| not recorded | {} |", common::figures(without, 4)));
     let step = common::median(without);
     row(format!("\nDifference of the medians: {:.2} %.", 100.0 * (common::median(with) / step - 1.0)));
-    row(format!("What the training waits is {:.3} % of a step.", 100.0 * mean / step));
+    row(format!("The training waits {:.3} % of a step.", 100.0 * mean / step));
     if let Some(each) = each {
-        row(format!("What all threads compute is {:.3} % of a step on one core.", 100.0 * each / step));
+        row(format!("All threads compute {:.3} % of a step on one core.", 100.0 * each / step));
     }
     out
 }
@@ -191,7 +191,7 @@ fn table(given: &Given, recorded: &Recorded, with: &[f64], without: &[f64]) -> S
 /// Processor seconds of this process so far; Linux only.
 fn cpu_seconds() -> Option<f64> {
     let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
-    // Behind the name, which may hold anything: fields 14 and 15, in hundredths of a second.
+    // After the name, which may contain anything: fields 14 and 15, in hundredths of a second.
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
     let ticks = |i: usize| fields.get(i)?.parse::<f64>().ok();
     Some((ticks(11)? + ticks(12)?) / 100.0)

@@ -1,9 +1,9 @@
-//! Whether the next steps that recipes print work: each is run as it was printed, and does something.
+//! Whether the next steps that recipes print work: each is run as printed, and does something.
 
 use super::*;
 use std::fmt::Write;
 
-/// What a printed command says, run by a shell as a person would.
+/// The output of a printed command, run by a shell as a user would.
 #[track_caller]
 pub fn runs(workspace: &Workspace, command: &str) -> String {
     let output = output_of(workspace, command);
@@ -12,7 +12,7 @@ pub fn runs(workspace: &Workspace, command: &str) -> String {
     text
 }
 
-/// What a printed command comes to, however it ends.
+/// The output of a printed command, whatever its exit code.
 #[track_caller]
 fn output_of(workspace: &Workspace, command: &str) -> std::process::Output {
     let rest = command.strip_prefix("rvc-run ").unwrap_or_else(|| panic!("{command:?} is no command"));
@@ -36,10 +36,10 @@ fn epochs(text: &str) -> Vec<i64> {
 }
 
 #[test]
-fn train_longer_trains_epochs_above_those_reached_whatever_was_typed() {
+fn train_longer_trains_more_epochs_whatever_was_typed() {
     let workspace = Workspace::with_anna();
     ended_with(0, &workspace.train(&["--epochs=2"]));
-    // What was asked for less often than was reached; the same; more; from the beginning; in the middle.
+    // Fewer epochs than reached; the same; more; from the beginning; in the middle.
     for (typed, expected) in [
         (&["--epochs=1"][..], vec![3, 4]),
         (&["--epochs=4"], vec![5, 6, 7, 8]),
@@ -51,11 +51,11 @@ fn train_longer_trains_epochs_above_those_reached_whatever_was_typed() {
     }
     let text = ended_with(0, &workspace.train(&["--epochs=1", "--fresh"]));
     assert_eq!(epochs(&text), [1]);
-    assert_eq!(epochs(&runs(&workspace, &row(&text, "train longer"))), [2], "it does not start over again\n{text}");
+    assert_eq!(epochs(&runs(&workspace, &row(&text, "train longer"))), [2], "it does not restart\n{text}");
 }
 
 #[test]
-fn train_longer_goes_on_after_a_budget() {
+fn train_longer_continues_after_a_budget() {
     let workspace = Workspace::with_anna();
     let text = ended_with(0, &workspace.train(&["--epochs=400", "--budget=2s", "--keep-last=1"]));
     assert!(text.contains("training stops "), "{text}");
@@ -64,14 +64,14 @@ fn train_longer_goes_on_after_a_budget() {
 }
 
 #[test]
-fn train_longer_goes_on_after_patience() {
+fn train_longer_continues_after_patience() {
     let workspace = Workspace::with_anna();
     for (n, file) in ["b.wav", "c.wav", "d.wav"].into_iter().enumerate() {
         workspace.record("anna", file, 3.0, 150.0 + 30.0 * n as f64);
     }
     let judged = ["--validation=0.3", "--mel-only"];
     ended_with(0, &workspace.train(&[&judged[..], &["--epochs=2"]].concat()));
-    // A judgement that no later one beats, so that the patience is used up whatever the machine's numbers are.
+    // A validation result that no later one beats, so that the patience is used up whatever the machine's numbers are.
     let path = workspace.path("logs/anna/validation.json");
     let mut scores: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
     scores[0]["validation_loss_mel"] = 0.001.into();
@@ -90,7 +90,7 @@ fn train_longer_goes_on_after_patience() {
 }
 
 #[test]
-fn a_voice_says_that_it_has_not_heard_what_was_added_and_the_command_that_it_names_trains_it() {
+fn added_recordings_are_reported_as_untrained_and_the_printed_command_trains_them() {
     let workspace = Workspace::with_anna();
     ended_with(0, &workspace.train(&["--epochs=1"]));
     workspace.record("anna", "b.wav", 3.0, 220.0);
@@ -99,7 +99,7 @@ fn a_voice_says_that_it_has_not_heard_what_was_added_and_the_command_that_it_nam
     let again = runs(&workspace, &row(&text, "train longer"));
     assert_eq!(epochs(&again), [2]);
     assert!(!again.contains("is not trained on the current clips"), "{again}");
-    // Trained on, nothing is said any more; nor where something was taken away and trained without.
+    // After training there is no message; nor after recordings were removed and the voice was trained without them.
     assert!(!text_of_next(&workspace, &["--epochs=2"]).contains("is not trained on the current clips"));
     std::fs::remove_file(workspace.path("data/anna/b.wav")).unwrap();
     assert!(
@@ -113,9 +113,9 @@ fn text_of_next(workspace: &Workspace, more: &[&str]) -> String {
 }
 
 #[test]
-fn a_voice_goes_from_prepare_to_convert_by_the_commands_that_are_printed() {
+fn the_printed_commands_lead_from_prepare_to_convert() {
     let workspace = Workspace::new();
-    // Names that a shell takes apart, and a folder of one.
+    // Names that a shell would split, and a folder with such a name.
     for voice in ["anna", "it's me", "-x"] {
         workspace.record(voice, "a.wav", 4.0, 180.0);
         let name = if voice.starts_with('-') { vec!["--", voice] } else { vec![voice] };
@@ -143,13 +143,13 @@ fn a_report_on_recordings_names_the_training_with_the_same_slices() {
     );
     let command = text.lines().find_map(|line| line.strip_prefix("next: ")).unwrap();
     assert!(command.ends_with("train_voice.rhai anna --slicing none"), "{command}");
-    // A voice of one clip may be mute yet, which its self-test refuses: here its clips count.
+    // A voice of one clip may still be silent, which its self-test refuses: this test is about its clips.
     let text = super::text(&output_of(&workspace, &with(command, &[&TINY[..], &["--epochs=1"]].concat())));
     assert!(text.contains("(all from the cache)") && text.contains("epoch 1/1"), "{text}");
 }
 
 #[test]
-fn the_quickstart_goes_on_as_it_says() {
+fn the_next_steps_of_the_quickstart_work() {
     let workspace = Workspace::new();
     let text = ended_with(0, &workspace.run("quickstart", &["--epochs=1", "--no-index"]));
     assert_eq!(epochs(&runs(&workspace, &row(&text, "train longer"))), [2], "{text}");
@@ -159,7 +159,7 @@ fn the_quickstart_goes_on_as_it_says() {
     assert_eq!(epochs(&runs(&workspace, &with(own, &[&TINY[..], &["--epochs=1"]].concat()))), [1]);
 }
 
-/// A command with more flags, before two dashes if there are some.
+/// A command with more flags, before the two dashes if it has them.
 fn with(command: &str, flags: &[&str]) -> String {
     let (head, tail) =
         command.split_once(" -- ").map_or((command, String::new()), |(head, rest)| (head, format!(" -- {rest}")));
@@ -172,7 +172,7 @@ fn with(command: &str, flags: &[&str]) -> String {
 }
 
 #[test]
-fn the_presets_step_size_counts_unless_another_was_typed() {
+fn the_presets_learning_rate_applies_unless_another_was_typed() {
     for (typed, expected) in [
         (&[][..], 0.001),
         (&["--learning-rate=0.0001"], 0.0001),

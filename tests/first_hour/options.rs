@@ -1,10 +1,10 @@
-//! Flags that have no effect are said, once and before the work; recipes that train take the same flags.
+//! Flags that have no effect are reported, once and before the work; recipes that train accept the same flags.
 
 use super::*;
 use rvc_run::config;
 
 #[test]
-fn a_flag_without_what_it_needs_is_refused_or_said_and_counts_with_it() {
+fn a_flag_without_its_condition_is_refused_or_reported() {
     let workspace = Workspace::with_anna();
     for (flags, hint) in [
         (&["--patience=5"][..], "--validation 0.1"),
@@ -18,7 +18,7 @@ fn a_flag_without_what_it_needs_is_refused_or_said_and_counts_with_it() {
         assert!(text.contains("has no effect"), "{text}");
     }
     assert!(!workspace.path("logs").exists() && !workspace.path("tracking").exists());
-    // Only what was typed; each of these is a warning, and the work goes on.
+    // Only typed flags; each of these is a warning, and the work continues.
     for (flags, said) in [
         (&["--no-f0", "--f0-method=pm"][..], "--f0-method pm has no effect: with --no-f0 no pitch is tracked"),
         (&["--target-lufs=-20"], "--target-lufs -20.0 has no effect"),
@@ -39,7 +39,7 @@ fn a_flag_without_what_it_needs_is_refused_or_said_and_counts_with_it() {
     assert!(!text.contains("has no effect"), "{text}");
 }
 
-/// A value of every setting, as it is typed, that is not its default and trains in seconds; `f0_threshold` is for networks only, which are not here.
+/// A value for every setting, as typed, that is not its default and trains in seconds; `f0_threshold` is for networks only, which this test does not have.
 const EVERY: &[(&str, &str)] = &[
     ("sample_rate", "32k"),
     ("slicing", "fixed"),
@@ -97,7 +97,7 @@ fn every_flag() -> Vec<String> {
     EVERY.iter().map(flag).collect()
 }
 
-/// Whether the settings of a training are those of [`EVERY`], but for one.
+/// Whether the settings of a training are those of [`EVERY`], except for one.
 #[track_caller]
 fn has_every_setting(manifest: &Path, but: &str) {
     let manifest: serde_json::Value = serde_json::from_slice(&std::fs::read(manifest).unwrap()).unwrap();
@@ -123,16 +123,16 @@ fn manifest(workspace: &Workspace, folder: &str) -> PathBuf {
 }
 
 #[test]
-fn a_batch_hands_every_setting_on_to_its_trainings() {
+fn a_batch_passes_every_setting_on_to_its_trainings() {
     let workspace = Workspace::with_anna();
     let flags = every_flag();
     let flags: Vec<&str> = flags.iter().map(String::as_str).chain(["--no-index"]).collect();
     ended_with(0, &workspace.run("train_all", &flags));
     has_every_setting(&manifest(&workspace, "anna"), "");
-    // The same flags on train_voice are the same training, which is done.
+    // The same flags on train_voice are the same training, which is finished.
     let text = ended_with(0, &workspace.run("train_voice", &[&["anna"], &flags[..]].concat()));
     assert!(!text.contains("epoch 1/"), "{text}");
-    // What resume is not told stays as it was.
+    // Settings that resume does not get stay unchanged.
     ended_with(0, &workspace.run("resume", &["anna", "--epochs=3", "--learning-rate=0.0002", "--set", "max_peak=4"]));
     let manifest = std::fs::read(workspace.path("logs/anna/checkpoint_3.json")).unwrap();
     let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
@@ -144,7 +144,7 @@ fn a_batch_hands_every_setting_on_to_its_trainings() {
 }
 
 #[test]
-fn a_batch_hands_on_what_was_typed_and_nothing_else() {
+fn a_batch_passes_on_only_typed_settings() {
     let workspace = Workspace::with_anna();
     let flags = ["--validation=0.0", "--keep-last=1", "--settings={\"c_mel\": 40}", "--epochs=2", "--seed=7"];
     ended_with(0, &workspace.run("train_all", &[&TINY[..], &flags].concat()));
@@ -157,7 +157,7 @@ fn a_batch_hands_on_what_was_typed_and_nothing_else() {
 }
 
 #[test]
-fn a_sweep_hands_every_setting_on_to_its_trials() {
+fn a_sweep_passes_every_setting_on_to_its_trials() {
     let workspace = Workspace::with_anna();
     let flags = every_flag();
     let small =
@@ -178,7 +178,7 @@ fn a_sweep_hands_every_setting_on_to_its_trials() {
 }
 
 #[test]
-fn the_end_says_in_words_that_the_file_is_sound_and_how_close_the_voice_is() {
+fn the_end_states_that_the_file_is_sound_and_how_close_the_voice_is() {
     let workspace = Workspace::with_anna();
     let text = ended_with(0, &workspace.train(&["--epochs=1"]));
     assert!(text.contains("self-test passed: the file is sound, "), "{text}");
@@ -186,7 +186,7 @@ fn the_end_says_in_words_that_the_file_is_sound_and_how_close_the_voice_is() {
         text.lines().any(|line| line.starts_with("the voice is still far from the recordings: log-mel ")),
         "{text}"
     );
-    // What each length counts: the recording's 4 s, the clips', which share what they overlap by, and what is trained on.
+    // What each length covers: the recording's 4 s, the clips' with their overlaps, and the part that is trained on.
     assert!(text.contains(" of 4.0 s") && text.contains("1 used, 4.0 s"), "{text}");
     assert!(text.contains("trained on   ") && text.contains("for rvc-run only"), "{text}");
 }

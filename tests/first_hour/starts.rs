@@ -1,10 +1,10 @@
-//! What is checked before the work, in which order, and that a start that is refused leaves nothing behind.
+//! The checks before the work and their order, and that a refused start leaves nothing behind.
 
 use super::*;
 use crate::support;
 use rvc_run::files::Lock;
 
-/// A start that must fail with an error of the kind `code`, all of whose `words` it says, and leave no run behind. What it says.
+/// A start that must fail with an error of the kind `code`, with all of `words`, and leave no run behind. Returns its output.
 #[track_caller]
 fn refused(workspace: &Workspace, code: &str, words: &[&str], recipe: &str, arguments: &[&str]) -> String {
     let before = workspace.snapshot("tracking");
@@ -13,7 +13,7 @@ fn refused(workspace: &Workspace, code: &str, words: &[&str], recipe: &str, argu
     assert!(matches!(output.status.code(), Some(1 | 2)), "{arguments:?} ended with {:?}\n{text}", output.status.code());
     assert!(text.contains(&format!("error[{code}]")), "{arguments:?} should be {code}\n{text}");
     for word in words {
-        assert!(text.contains(word), "{arguments:?} should say {word:?}\n{text}");
+        assert!(text.contains(word), "{arguments:?} should print {word:?}\n{text}");
     }
     assert_eq!(workspace.snapshot("tracking"), before, "{arguments:?} leaves a run behind\n{text}");
     text
@@ -49,12 +49,12 @@ fn a_start_that_fails_leaves_no_run_behind() {
     } else {
         refused(&workspace, "device.missing", &["without --gpu"], "train_voice", &tiny("anna", &["--gpu"]));
     }
-    assert!(!workspace.path("logs/anna").exists(), "nothing was begun");
+    assert!(!workspace.path("logs/anna").exists(), "nothing was started");
     assert!(!workspace.path("tracking/events").exists());
 }
 
 #[test]
-fn recordings_are_missed_before_files_and_both_are_said_at_once() {
+fn missing_recordings_and_files_are_reported_together() {
     let workspace = Workspace::with_anna();
     let text = refused(
         &workspace,
@@ -72,12 +72,12 @@ fn recordings_are_missed_before_files_and_both_are_said_at_once() {
 }
 
 #[test]
-fn what_cannot_fit_is_refused_with_the_numbers_and_what_lowers_them() {
+fn a_full_disk_is_refused_with_the_numbers_and_how_to_reduce_them() {
     let workspace = Workspace::with_anna();
     let many = ["--epochs=1000000"];
     let words = ["1000001 checkpoints of ", "free", "--keep-last 3 needs ", "--save-every 100000 needs "];
     refused(&workspace, "file.disk_full", &words, "train_voice", &tiny("anna", &many));
-    // With what the hint says it goes on: to the next thing that is missing.
+    // With the hint's flag it continues to the next problem.
     refused(
         &workspace,
         "asset.missing",
@@ -95,10 +95,10 @@ fn what_cannot_fit_is_refused_with_the_numbers_and_what_lowers_them() {
 }
 
 #[test]
-fn every_place_that_a_training_writes_to_is_tried_before_the_work() {
+fn every_folder_that_a_training_writes_to_is_checked_before_the_work() {
     for place in ["logs", "models", "tracking", "cache"] {
         let workspace = Workspace::with_anna();
-        // A link to a disk that is gone, a file system that takes no files (for root too), a file.
+        // A link to a missing disk, a file system that accepts no files (even from root), a file.
         for (n, target) in ["/no/such/disk", "/proc/self"].into_iter().enumerate() {
             let _ = std::fs::remove_file(workspace.path(place));
             std::os::unix::fs::symlink(target, workspace.path(place)).unwrap();
@@ -128,7 +128,7 @@ fn a_voice_that_another_process_trains_keeps_its_record() {
 }
 
 #[test]
-fn recordings_that_are_gone_leave_a_way_to_go_on() {
+fn a_training_can_continue_without_its_recordings() {
     let workspace = Workspace::with_anna();
     ended_with(0, &workspace.train(&["--epochs=1"]));
     std::fs::remove_file(workspace.path("data/anna/a.wav")).unwrap();

@@ -1,4 +1,4 @@
-//! `rvc-run ui`: MLflow started, waited for, ended with all that it started; or the server named that has the runs.
+//! `rvc-run ui`: MLflow started, awaited and stopped with all its processes; or the address of the server that has the runs.
 
 use super::*;
 use crate::support::{only, skipped};
@@ -7,10 +7,10 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::process::Child;
 
-/// What the stand-in for MLflow does: see [`fake_mlflow`].
+/// The behaviour of the fake MLflow: see [`fake_mlflow`].
 const MODE: &str = "RVC_TEST_MLFLOW";
 
-/// Not a test of its own: started by the script of [`Place::with_mlflow`], it is the server.
+/// Not a test on its own: the script of [`Place::with_mlflow`] starts it, and it is the server.
 #[test]
 fn fake_mlflow() {
     let Ok(mode) = std::env::var(MODE) else { return };
@@ -43,12 +43,12 @@ impl Place {
         let mlflow = workspace.path("bin/mlflow");
         std::fs::write(&mlflow, format!("#!/bin/sh\n{script}\n")).unwrap();
         std::fs::set_permissions(&mlflow, std::fs::Permissions::from_mode(0o755)).unwrap();
-        // Nobody else takes a port that was given out a moment ago.
+        // No other process takes a port that was given out a moment ago.
         let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
         Self { workspace, port }
     }
 
-    /// Starts a worker of its own, notes what it was called with, and serves.
+    /// Starts a worker of its own, records its arguments, and serves.
     fn serving() -> Self {
         let server = only(module_path!(), "fake_mlflow").join(" ");
         Self::with_mlflow(&format!(
@@ -76,7 +76,7 @@ fn send(signal: &str, child: &Child) {
     assert!(told.success());
 }
 
-/// Whether a process still works; one that nobody has waited for does not.
+/// Whether a process still runs; a zombie does not.
 fn works(pid: &str) -> bool {
     let state = Command::new("ps").args(["-o", "stat=", "-p", pid]).output().unwrap();
     let state = String::from_utf8_lossy(&state.stdout).trim().to_owned();
@@ -84,14 +84,14 @@ fn works(pid: &str) -> bool {
 }
 
 #[test]
-fn the_address_is_said_once_it_answers_and_every_signal_ends_mlflow_and_its_workers() {
+fn the_address_is_printed_once_it_answers_and_every_signal_ends_mlflow() {
     for signal in ["INT", "TERM", "HUP"] {
         let place = Place::serving();
         let mut child = place.ui("answer").spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let address = format!("http://127.0.0.1:{}", place.port);
-        assert!(lines.any(|line| line.unwrap().contains(&address)), "the address was never said");
-        TcpStream::connect(("127.0.0.1", place.port)).expect("it was said before it answers");
+        assert!(lines.any(|line| line.unwrap().contains(&address)), "the address was never printed");
+        TcpStream::connect(("127.0.0.1", place.port)).expect("it was printed before the server answered");
         assert_eq!(
             place.read("called"),
             format!(
@@ -111,7 +111,7 @@ fn the_address_is_said_once_it_answers_and_every_signal_ends_mlflow_and_its_work
 }
 
 #[test]
-fn a_signal_is_heard_while_mlflow_is_still_starting() {
+fn a_signal_works_while_mlflow_is_still_starting() {
     let place = Place::serving();
     let mut child = place.ui("silent").spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -124,7 +124,7 @@ fn a_signal_is_heard_while_mlflow_is_still_starting() {
 }
 
 #[test]
-fn an_mlflow_that_fails_and_a_port_that_is_taken_are_said() {
+fn a_failing_mlflow_and_a_taken_port_are_reported() {
     let place = Place::with_mlflow("echo no such option >&2; exit 3");
     let text = ended_with(1, &place.ui("answer").output().unwrap());
     assert!(
@@ -135,7 +135,7 @@ fn an_mlflow_that_fails_and_a_port_that_is_taken_are_said() {
     let _taken = TcpListener::bind(("127.0.0.1", place.port)).unwrap();
     let text = ended_with(2, &place.ui("answer").output().unwrap());
     assert!(text.contains("is in use") && text.contains(&format!("--port {}", place.port + 1)), "{text}");
-    assert!(place.read("called").is_empty(), "it was started all the same");
+    assert!(place.read("called").is_empty(), "it was started anyway");
 }
 
 #[test]
@@ -150,7 +150,7 @@ fn runs_on_a_server_are_named_with_its_address() {
     };
     says(place.ui("answer").args(["--tracking-uri", server]));
     says(place.ui("answer").env("MLFLOW_TRACKING_URI", server));
-    // Nobody says so, but the newest run went there.
+    // No flag names the server, but the newest run was sent there.
     let events = place.workspace.path("tracking/events");
     std::fs::create_dir_all(&events).unwrap();
     for (id, uri) in [("20261129-101500-000-anna-aaaa", "tracking/mlruns"), ("20261130-101500-000-anna-bbbb", server)] {

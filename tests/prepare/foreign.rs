@@ -1,4 +1,4 @@
-//! Files that belong to somebody else.
+//! Files that belong to other programs.
 
 use super::room::{clip, config, five, rows};
 use crate::support::recordings::record;
@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 #[test]
-fn foreign_files_stay_and_are_told() {
+fn foreign_files_stay_and_are_reported() {
     let room = five();
     let foreign = room.logs().join("0_gt_wavs/holiday.wav");
     files::write(&foreign, "mine").unwrap();
@@ -21,7 +21,7 @@ fn foreign_files_stay_and_are_told() {
 }
 
 #[test]
-fn a_foreign_file_under_a_name_we_need_is_set_aside() {
+fn a_foreign_file_with_a_name_we_need_is_set_aside() {
     let other = five();
     other.run();
     let name = format!("0_gt_wavs/{}.wav", clip(&other, "b.wav"));
@@ -50,7 +50,7 @@ fn a_file_list_edited_by_hand_is_set_aside() {
 }
 
 #[test]
-fn spectrograms_that_python_made_of_clips_that_are_gone_are_told_and_kept() {
+fn pythons_spectrograms_of_missing_clips_are_reported_and_kept() {
     let room = five();
     room.run();
     let (gone, stays) = (clip(&room, "b.wav"), clip(&room, "f.wav"));
@@ -59,8 +59,8 @@ fn spectrograms_that_python_made_of_clips_that_are_gone_are_told_and_kept() {
     }
     room.run();
     record(&room.data().join("b.wav"), 30, 2.0);
-    let told = Arc::new(Mutex::new(Vec::new()));
-    let ear = told.clone();
+    let reported = Arc::new(Mutex::new(Vec::new()));
+    let ear = reported.clone();
     let task = Task::new(2, move |event| {
         if let Event::Info(text) = event {
             ear.lock().unwrap().push(text.clone());
@@ -68,13 +68,13 @@ fn spectrograms_that_python_made_of_clips_that_are_gone_are_told_and_kept() {
     });
     let cache = Cache::open(room.workspace.cache()).unwrap();
     prepare::all(&task, &room.workspace, &cache, "anna", Path::new("data/anna"), &config()).unwrap();
-    let told = told.lock().unwrap();
-    assert!(told.iter().any(|text| text.contains(&gone) && !text.contains(&stays)), "{told:?}");
+    let reported = reported.lock().unwrap();
+    assert!(reported.iter().any(|text| text.contains(&gone) && !text.contains(&stays)), "{reported:?}");
     assert!(room.logs().join(format!("0_gt_wavs/{gone}.spec.pt")).exists());
 }
 
 #[test]
-fn a_spectrogram_of_a_clip_that_was_put_right_is_told() {
+fn a_spectrogram_of_a_repaired_clip_is_reported() {
     let room = five();
     room.run();
     let name = clip(&room, "b.wav");

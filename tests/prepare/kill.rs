@@ -1,4 +1,4 @@
-//! What a kill, a second process or a moving target may do.
+//! The effects of a kill, a second process or a changing recording.
 
 use super::room::{clean_rebuild, config, five, rows};
 use crate::support::only;
@@ -11,7 +11,7 @@ use rvc_run::task::{Event, Task};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-/// Not a test of its own: what the next one starts and kills.
+/// Not a test on its own: the next one starts and kills it.
 #[test]
 fn child_that_prepares() {
     if let Some(root) = child_root() {
@@ -29,7 +29,7 @@ fn killed_at_any_moment_the_next_run_ends_like_an_undisturbed_one() {
     let whole = clean_rebuild(&room);
     for delay in [5, 15, 25, 40, 60, 80, 110, 150, 200, 260] {
         kill_child(&only(module_path!(), "child_that_prepares"), room.workspace.root(), delay);
-        // A file list is only there when everything it names is.
+        // A file list exists only if everything it names exists.
         if room.logs().join("filelist.txt").exists() {
             for field in rows(&room).iter().flat_map(|row| row.split('|').take(4)) {
                 assert!(Path::new(field).is_file(), "{field}");
@@ -60,7 +60,7 @@ fn two_voices_of_the_same_recordings_at_once_share_the_cache_safely() {
 }
 
 #[test]
-fn a_voice_that_another_process_works_on_is_locked() {
+fn a_voice_in_use_by_another_process_is_locked() {
     let room = five();
     let _held = Lock::acquire(&room.logs()).unwrap();
     assert_eq!(room.error().kind(), Kind::Locked);

@@ -1,4 +1,4 @@
-//! The file list, and who speaks in it.
+//! The file list, and its speakers.
 
 use super::room::{clean_rebuild, clip, config, five, room, rows};
 use crate::support::recordings::{record, snapshot};
@@ -50,7 +50,7 @@ fn the_silent_clip_has_the_shapes_of_rvcs() {
 }
 
 #[test]
-fn the_order_of_rows_depends_on_the_seed_alone() {
+fn the_order_of_rows_depends_only_on_the_seed() {
     let room = five();
     room.run();
     let first = rows(&room);
@@ -74,7 +74,7 @@ fn each_subfolder_is_a_speaker() {
     assert_eq!(room.run().list.mute_rows, 4);
 }
 
-/// What is said of the speakers in a voice of these recordings, and their names.
+/// The messages about the speakers in a voice with these recordings, and the speakers' names.
 fn speakers_said(recordings: &[(&str, u32)]) -> (Vec<String>, Vec<String>) {
     let said = Arc::new(Mutex::new(Vec::new()));
     let ear = said.clone();
@@ -90,7 +90,7 @@ fn speakers_said(recordings: &[(&str, u32)]) -> (Vec<String>, Vec<String>) {
 }
 
 #[test]
-fn subfolders_that_become_speakers_are_said_with_seconds() {
+fn subfolders_that_become_speakers_are_reported_with_seconds() {
     let (said, names) = speakers_said(&[("zoe/1.wav", 1), ("zoe/2.wav", 2), ("max/1.wav", 3)]);
     assert_eq!(said, ["2 speakers: max 2 s (sid 0), zoe 4 s (sid 1); subfolders are speakers"]);
     assert_eq!(names, ["max", "zoe"]);
@@ -116,7 +116,7 @@ fn a_trained_voice_keeps_the_numbers_of_its_speakers() {
     assert_eq!(clips.speakers, ["max", "zoe", "anna"]);
     assert_eq!(clips.clips.iter().map(|clip| clip.sid).collect::<Vec<_>>(), [2, 1]);
     let list = room.run().list;
-    assert_eq!(list.mute_rows, 4, "none for the speaker that is gone");
+    assert_eq!(list.mute_rows, 4, "none for the removed speaker");
     assert!(rows(&room).iter().all(|row| !row.ends_with("|0")));
 }
 
@@ -124,7 +124,7 @@ fn a_trained_voice_keeps_the_numbers_of_its_speakers() {
 fn a_folder_with_clips_under_their_former_names_is_taken_over() {
     let room = five();
     room.run();
-    // As version 0.1 left it: "<number of the recording>_<chunk>", and records without the digest of the sound.
+    // As version 0.1 left it: "<number of the recording>_<clip>", and records without the digest of the sound.
     let path = room.logs().join("cache_metadata.json");
     let mut text = files::read_text(&path).unwrap();
     for (number, recording) in ["b.wav", "c.wav", "d.wav", "e.wav", "f.wav"].into_iter().enumerate() {

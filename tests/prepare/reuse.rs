@@ -1,4 +1,4 @@
-//! What is made and what is reused after which change.
+//! Which results are computed and which are reused after which change.
 
 use super::room::{Room, clean_rebuild, clip, config, five, listening, room, rows};
 use crate::support::recordings::{RATE, copy_tree, record, snapshot};
@@ -70,7 +70,7 @@ fn swapping_two_names_makes_nothing_and_pairs_rightly() {
 }
 
 #[test]
-fn adding_a_file_that_sorts_first_makes_one() {
+fn adding_a_file_that_sorts_first_computes_only_that_one() {
     let room = five();
     room.run();
     record(&room.data().join("a.wav"), 9, 2.0);
@@ -121,7 +121,7 @@ fn an_edit_that_keeps_size_and_time_makes_one() {
 }
 
 #[test]
-fn another_f0_method_tracks_again_and_the_former_one_is_still_known() {
+fn another_f0_method_tracks_again_and_the_old_results_stay_cached() {
     let room = five();
     room.run();
     let other = Config { f0_method: "pm".into(), ..config() };
@@ -130,7 +130,7 @@ fn another_f0_method_tracks_again_and_the_former_one_is_still_known() {
     assert_eq!(snapshot(&room.logs()), clean_rebuild(&room));
 }
 
-/// White noise, which `pm` finds no period in.
+/// White noise, in which `pm` finds no period.
 fn record_noise(path: &Path, seconds: f64) {
     let mut state = 7u32;
     let samples: Vec<f32> = (0..(seconds * f64::from(RATE)) as usize)
@@ -143,7 +143,7 @@ fn record_noise(path: &Path, seconds: f64) {
 }
 
 #[test]
-fn interpolated_f0_is_voiced_throughout_and_a_clip_without_any_voice_is_skipped() {
+fn interpolated_f0_is_voiced_throughout_and_an_unvoiced_clip_is_skipped() {
     let room = room(&[("b.wav", 1)]);
     record_noise(&room.data().join("noise.wav"), 2.0);
     let zero = Config { f0_method: "pm".into(), ..config() };
@@ -167,15 +167,15 @@ fn interpolated_f0_is_voiced_throughout_and_a_clip_without_any_voice_is_skipped(
     let text = files::read_text(&room.logs().join("cache_metadata.json")).unwrap();
     let metadata: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!(metadata["preprocessing_params"]["f0_unvoiced"], "interpolate");
-    // Silence stays silent: nothing in it could be sung.
+    // Silence stays silent: it has no pitch to interpolate.
     let mute = room.logs().join("mute/2b-f0nsf/mute.wav.npy");
     assert_eq!(rvc_run::npy::read_f64(&mute).unwrap(), vec![0.0; 301]);
 
-    assert_eq!(room.try_run(&zero).unwrap().f0.done, 0, "the former one is still known");
+    assert_eq!(room.try_run(&zero).unwrap().f0.done, 0, "the old result is still cached");
 }
 
 #[test]
-fn settings_of_training_make_nothing() {
+fn training_settings_recompute_nothing() {
     let room = five();
     room.run();
     let before = files::read(&room.logs().join("cache_metadata.json")).unwrap();
@@ -248,7 +248,7 @@ fn one_flipped_bit_in_any_kind_of_result_is_found_and_repaired() {
         ("mute/3_feature768/mute.npy", (0, 0, 0)),
     ];
     for (name, done) in cases {
-        // A room each: after a repair the sister files are equal copies, no longer links.
+        // A separate room for each: after a repair the sister files are equal copies, no longer links.
         let room = room(&[("a.wav", 1), ("b.wav", 2), ("c.wav", 3), ("d.wav", 4)]);
         room.run();
         let before = snapshot(&room.logs());
@@ -266,13 +266,13 @@ fn one_flipped_bit_in_any_kind_of_result_is_found_and_repaired() {
 }
 
 #[test]
-fn a_file_replaced_by_another_tool_is_put_back() {
+fn a_file_replaced_by_another_tool_is_restored() {
     let room = five();
     room.run();
     let before = snapshot(&room.logs());
     let name = clip(&room, "b.wav");
     let path = room.logs().join(format!("0_gt_wavs/{name}.wav"));
-    // A new file under the name: the cache does not share it.
+    // A new file with this name: the cache does not share it.
     files::write(&path, "something else").unwrap();
     assert_eq!(room.run().done(), (0, 0, 0));
     assert_eq!(snapshot(&room.logs()), before);

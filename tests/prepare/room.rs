@@ -104,7 +104,7 @@ pub fn config() -> Config {
     Config { sample_rate: 32000, f0_method: "yin".into(), ..Config::default() }
 }
 
-/// The same recordings prepared from nothing.
+/// The same recordings prepared from scratch.
 pub fn clean_rebuild(of: &Room) -> BTreeMap<String, String> {
     let other = room(&[]);
     copy_tree(&of.data(), &other.data());

@@ -1,4 +1,4 @@
-//! What cannot be used, and what is said of it.
+//! Unusable recordings, and the messages about them.
 
 use super::room::{config, five, listening, room, rows};
 use crate::support::recordings::{RATE, record, record_stereo};
@@ -11,7 +11,7 @@ use rvc_run::prepare::{self, survey};
 use std::path::Path;
 
 #[test]
-fn unusable_recordings_are_skipped_by_name_and_the_others_go_on() {
+fn unusable_recordings_are_skipped_by_name_and_the_others_are_used() {
     let room = five();
     let put = |name: &str, bytes: &[u8]| std::fs::write(room.data().join(name), bytes).unwrap();
     put("damaged.flac", b"fLaC and then nothing of use");
@@ -44,7 +44,7 @@ fn a_named_pipe_among_the_recordings_does_not_hang() {
 }
 
 #[test]
-fn nothing_usable_is_an_error_that_names_a_reason() {
+fn no_usable_recording_is_an_error_that_names_a_reason() {
     let room = room(&[]);
     std::fs::write(room.data().join("a.wav"), "no sound").unwrap();
     let error = room.error();
@@ -127,7 +127,7 @@ fn a_folder_that_cannot_be_written_is_an_error() {
 }
 
 #[test]
-fn what_to_do_is_said_with_what_is_skipped_and_only_once() {
+fn each_skipped_recording_gets_its_hint_only_once() {
     let room = five();
     let put = |name: &str, bytes: &[u8]| std::fs::write(room.data().join(name), bytes).unwrap();
     put("damaged.flac", b"fLaC and then nothing of use");
@@ -147,7 +147,7 @@ fn what_to_do_is_said_with_what_is_skipped_and_only_once() {
 }
 
 #[test]
-fn what_is_odd_about_a_recording_is_said_again_when_it_comes_from_the_cache() {
+fn notices_about_a_recording_are_repeated_from_the_cache() {
     let room = five();
     record_stereo(&room.data().join("a.wav"), 9, 2.0, -1.0);
     record_stereo(&room.data().join("dead.wav"), 10, 2.0, 0.0);
@@ -180,7 +180,7 @@ fn what_is_odd_about_a_recording_is_said_again_when_it_comes_from_the_cache() {
 }
 
 #[test]
-fn recordings_are_found_by_content_where_the_name_says_nothing() {
+fn recordings_are_found_by_content_if_the_name_is_unknown() {
     let room = room(&[]);
     for (name, sound) in [("take1", 1), ("take.001", 2), ("b.rec", 3)] {
         record(&room.data().join("x.wav"), sound, 2.0);
@@ -195,7 +195,7 @@ fn recordings_are_found_by_content_where_the_name_says_nothing() {
 }
 
 #[test]
-fn a_folder_of_g722_is_prepared_through_ffmpeg() {
+fn a_folder_of_g722_is_prepared_with_ffmpeg() {
     let room = room(&[]);
     for sound in 1..=6u32 {
         let (wav, g722) = (room.data().join("x.wav"), room.data().join(format!("{sound}.g722")));
@@ -221,7 +221,7 @@ fn windowed() -> Config {
 }
 
 #[test]
-fn recordings_shorter_than_the_training_window_are_named_with_it() {
+fn recordings_shorter_than_the_training_window_are_named() {
     let room = five();
     record(&room.data().join("short.wav"), 7, 0.2);
     record(&room.data().join("shorter.wav"), 8, 0.15);

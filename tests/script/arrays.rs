@@ -1,8 +1,8 @@
-//! Functions given to functions: what they may answer, and that nothing they do is swallowed. Large things, long sleeps.
+//! Functions given to functions: their allowed results, and that no error or exit in them is swallowed. Large values, long sleeps.
 
 use super::*;
 
-/// What a script prints.
+/// The output of a script.
 fn printed(text: &str) -> Vec<String> {
     staged(|stage| {
         assert_eq!(stage.run(text), (DONE, vec![]), "{text}");
@@ -26,7 +26,7 @@ fn comparers_of_every_kind_sort() {
         ("[3, 1, 2]", "|x, y| x > y", "[3, 2, 1]", ""),
         ("[\"b\", \"c\", \"a\"]", "|x, y| x < y", "[\"a\", \"b\", \"c\"]", ""),
         ("[1e300, -1e300, 0.0]", "|x, y| x - y", "[-1e300, 0.0, 1e300]", ""),
-        // Equal ones keep their order; a comparer that contradicts itself does no harm.
+        // Equal items keep their order; an inconsistent comparer does no harm.
         ("[[1, 0], [0, 0], [1, 1], [0, 1]]", "|x, y| x[0] - y[0]", "[[0, 0], [0, 1], [1, 0], [1, 1]]", ""),
         ("[1, 2, 3, 4]", "|x, y| 0", "[1, 2, 3, 4]", ""),
         ("[1, 2, 3]", "|x, y| -1", "[3, 2, 1]", ""),
@@ -51,7 +51,7 @@ fn a_long_array_is_sorted_as_by_rust() {
 }
 
 #[test]
-fn a_comparer_that_answers_nothing_of_use_is_an_error_with_place_and_hint() {
+fn a_comparer_with_a_useless_result_is_an_error_with_place_and_hint() {
     for (comparer, answer) in [
         ("|x, y| { let d = x - y; }", "()"),
         ("|x, y| \"less\"", "\"less\""),
@@ -70,7 +70,7 @@ fn a_comparer_that_answers_nothing_of_use_is_an_error_with_place_and_hint() {
 }
 
 #[test]
-fn an_error_in_a_comparer_reaches_the_recipe_and_leaves_the_array_alone() {
+fn an_error_in_a_comparer_reaches_the_recipe_and_keeps_the_array() {
     let text = "let a = [#{ l: 2 }, #{ l: 1 }];\nlet kind = \"\";\n\
                 try { a.sort(|x, y| { throw system::error(\"data.empty\", \"no loss\", \"\"); }); } catch (e) { kind = e.kind; }\n\
                 print(`${kind} ${a[0].l}`);";
@@ -80,12 +80,12 @@ fn an_error_in_a_comparer_reaches_the_recipe_and_leaves_the_array_alone() {
 }
 
 #[test]
-fn arrays_without_an_order_of_their_own_say_so() {
+fn arrays_without_a_natural_order_are_refused() {
     for (array, part) in [
         ("[1, \"a\"]", "1 and \"a\" cannot be sorted together"),
-        ("[#{ a: 1 }, #{ a: 2 }]", "a map has no place in an order"),
-        ("[[2], [1]]", "an array has no place in an order"),
-        ("[1.0, 0.0 / 0.0]", "NaN has no place in an order"),
+        ("[#{ a: 1 }, #{ a: 2 }]", "a map cannot be sorted"),
+        ("[[2], [1]]", "an array cannot be sorted"),
+        ("[1.0, 0.0 / 0.0]", "NaN cannot be sorted"),
         ("[true, 1]", "true and 1 cannot be sorted together"),
     ] {
         for name in ["sort", "sort_desc", "order", "order_desc"] {
@@ -100,7 +100,7 @@ fn arrays_without_an_order_of_their_own_say_so() {
 }
 
 #[test]
-fn functions_that_ask_want_true_or_false() {
+fn predicates_must_return_true_or_false() {
     let calls =
         ["filter", "some", "all", "find", "index_of", "drain", "retain"].map(|name| (name, format!("a.{name}(|x| x)")));
     for (name, call) in calls.iter().chain(&[("dedup", "a.dedup(|x, y| x - y)".to_owned())]) {
@@ -116,7 +116,7 @@ fn functions_that_ask_want_true_or_false() {
 }
 
 #[test]
-fn functions_that_ask_work_as_in_rhai() {
+fn predicates_work_as_in_rhai() {
     let text = "let a = [1, 2, 2, 3];
 print(a.filter(|x| x > 1));
 print(a.filter(|x, i| i > 1));
@@ -175,26 +175,26 @@ fn an_exit_and_a_signal_pass_through_functions_given_to_functions() {
 }
 
 #[test]
-fn the_name_of_a_function_in_quotes_is_answered() {
+fn the_name_of_a_function_in_quotes_is_refused() {
     for name in ["sort", "filter", "map", "some", "all", "drain", "retain", "reduce", "dedup"] {
         let message = refused(&format!("fn f(x) {{ true }}\nlet a = [2, 1];\na.{name}(\"f\");"));
-        assert!(message.contains(&format!("`{name}` needs a function, not the text \"f\"")), "{message}");
+        assert!(message.contains(&format!("`{name}` needs a function, not the string \"f\"")), "{message}");
         assert!(message.contains(&format!("`{name}(Fn(\"f\"))`")), "{message}");
     }
 }
 
 #[test]
-fn a_closure_of_other_parameters_is_named_without_its_inner_name() {
+fn a_closure_with_wrong_parameters_is_reported_without_its_internal_name() {
     let message = refused("let a = [2, 1];\na.sort(|x| x);");
-    assert!(message.contains("the function takes another number of values than the 2 that it is given"), "{message}");
+    assert!(message.contains("the function got 2 values, but takes another number"), "{message}");
     assert!(!message.contains("anon$"), "{message}");
 }
 
 #[test]
-fn large_things_are_refused_before_they_are_made() {
+fn large_values_are_refused_before_they_are_built() {
     for (call, what) in [
-        ("let s = \"\"; s.pad(4000000, 'a'); s.replace(\"a\", s)", "a text would have more than"),
-        ("let s = \"\"; s.pad(9000000, 'a'); s.replace('a', \"bb\")", "a text would have more than"),
+        ("let s = \"\"; s.pad(4000000, 'a'); s.replace(\"a\", s)", "a string would have more than"),
+        ("let s = \"\"; s.pad(9000000, 'a'); s.replace('a', \"bb\")", "a string would have more than"),
         ("let s = \"\"; s.pad(4000000, ' '); s.split(' ')", "an array would have more than"),
         ("let s = \"\"; s.pad(4000000, 'a'); s.split(\"\")", "an array would have more than"),
         ("let s = \"\"; s.pad(4000000, 'a'); s.to_chars()", "an array would have more than"),
@@ -203,9 +203,9 @@ fn large_things_are_refused_before_they_are_made() {
         ("let a = []; a.pad(9223372036854775807, [1, 2, 3])", "an array would have more than"),
         ("let a = []; a.pad(900000, [1, 2, 3])", "an array would have more than"),
         ("blob(9223372036854775807)", "too large"),
-        ("let s = \"\"; s.pad(9223372036854775807, 'a')", "a text would have more than"),
-        ("let s = \"\"; s.pad(9223372036854775807, \"ab\")", "a text would have more than"),
-        ("let s = \"\"; s.pad(100, \"\")", "cannot be padded by an empty one"),
+        ("let s = \"\"; s.pad(9223372036854775807, 'a')", "a string would have more than"),
+        ("let s = \"\"; s.pad(9223372036854775807, \"ab\")", "a string would have more than"),
+        ("let s = \"\"; s.pad(100, \"\")", "cannot be padded with an empty one"),
     ] {
         if what.is_empty() {
             printed(&format!("{call};"));
@@ -234,9 +234,9 @@ fn large_things_are_refused_before_they_are_made() {
 }
 
 #[test]
-fn numbers_out_of_range_are_refused_by_what_they_are_for() {
+fn numbers_out_of_range_are_refused_with_their_purpose() {
     for (call, part) in [
-        ("sleep(1e300)", "sleep is asked for 1e300 seconds"),
+        ("sleep(1e300)", "sleep got 1e300 seconds"),
         ("sleep(-1)", "between 0 and 604800"),
         ("sleep(0.0 / 0.0)", "between 0 and 604800"),
         ("sleep(9223372036854775807)", "between 0 and 604800"),
@@ -266,7 +266,7 @@ fn a_signal_ends_a_sleep_of_a_week() {
 /// Every function of Rhai and of ours that takes plain values and touches no file, called with the extremes of each type: an answer or an error, never a panic.
 #[test]
 fn no_plain_function_panics_at_extremes() {
-    /// Those that wait, end or start something.
+    /// Functions that wait, end or start something.
     const LEFT_OUT: &[&str] = &["exit", "sleep", "exit_with", "eval", "print", "debug", "table", "warn"];
     let extremes = |kind: &str| -> Vec<&'static str> {
         match kind {

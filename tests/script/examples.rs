@@ -108,14 +108,14 @@ fn closing(text: &str) -> usize {
     text.len()
 }
 
-/// What an example came to.
+/// The result of an example.
 pub struct Tried {
     failed: Option<String>,
     /// What the calls of its function returned, as JSON.
     pub seen: Vec<Value>,
 }
 
-/// The functions of the docs, and what their examples came to, by the text of [`observed`]. Overloads share their examples.
+/// The functions of the docs, and the results of their examples, by the text of [`observed`]. Overloads share their examples.
 pub fn tried() -> &'static (Vec<Documented>, HashMap<String, Tried>) {
     static TRIED: OnceLock<(Vec<Documented>, HashMap<String, Tried>)> = OnceLock::new();
     TRIED.get_or_init(|| {

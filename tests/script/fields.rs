@@ -5,7 +5,7 @@ use super::*;
 use rhai::{ASTNode, Array, Dynamic, Expr, Stmt};
 use std::collections::BTreeSet;
 
-/// Functions whose maps have the keys that they are given, and nothing of their own.
+/// Functions whose maps have only the keys of their arguments.
 const AS_GIVEN: &[&str] = &[
     "system::from_json",
     "system::read_json",
@@ -18,7 +18,7 @@ const AS_GIVEN: &[&str] = &[
     "slicing::settings",
 ];
 
-/// What a file of somebody else holds has keys of its own.
+/// Files of other programs have other keys.
 const FOREIGN: &str = "entries";
 
 /// Keys of a map, of the maps in an array, and of those within, `deeper` levels down.
@@ -61,13 +61,13 @@ fn docs_name_the_fields_of_every_map_that_an_example_returns() {
     };
     let doc_of = |f: &Documented| {
         let same = functions.iter().filter(|other| short(other) == short(f));
-        let told = same.map(|other| other.doc.clone()).collect::<Vec<_>>().join("\n\n");
+        let explained = same.map(|other| other.doc.clone()).collect::<Vec<_>>().join("\n\n");
         let named = |other: &&Documented| {
             let name = short(other).rsplit("::").next().unwrap().to_owned();
             module(&short(other)) == module(&short(f)) && f.doc.contains(&format!("what `{name}` does"))
         };
         let more = functions.iter().filter(named).map(|other| other.doc.clone()).collect::<Vec<_>>();
-        format!("{told}\n\n{}", more.join("\n\n"))
+        format!("{explained}\n\n{}", more.join("\n\n"))
     };
     for f in functions.iter().filter(|f| !f.converts) {
         let bare = f.name.split('(').next().unwrap().trim().to_owned();
@@ -119,7 +119,7 @@ fn docs_name_the_fields_of_every_map_that_a_library_function_ends_with() {
                     continue;
                 }
                 maps += 1;
-                // A preset says what it sets; spaces are made of kinds for the sweep alone.
+                // A preset documents its settings; spaces are maps only for the sweep.
                 if ["presets", "dataset"].contains(script) || *script == "sweep" && keys.contains("kind") {
                     continue;
                 }

@@ -1,8 +1,8 @@
-//! What people write who come from other languages: each is answered with the Rhai form, at its place.
+//! Syntax of other languages: the checker answers with the Rhai form, at its place.
 
 use super::*;
 
-/// A script, the text that the caret stands under (its first occurrence), and a part of the hint.
+/// A script, the text above the caret (its first occurrence), and a part of the hint.
 const CASES: &[(&str, &str, &str)] = &[
     ("let a = 1;\nif a == 1 { print(1); } elif a == 2 { print(2); }", "elif", "write `else if`"),
     ("let a = 1;\nif a == 1 { print(1); } elsif a == 2 { print(2); }", "elsif", "write `else if`"),
@@ -16,10 +16,10 @@ const CASES: &[(&str, &str, &str)] = &[
     ("let a = true;\nif not a { print(a); }", "not", "write `!`"),
     ("let a = [1];\nlet b = 2;\nif b not in a { print(a); }", "not", "!(x in list)"),
     ("let a = 1;\nif a is not () { print(a); }", "is not", "write `!=`"),
-    ("let a = None;", "None", "nothing is written `()`"),
-    ("let a = null;", "null", "nothing is written `()`"),
-    ("let a = nil;", "nil", "nothing is written `()`"),
-    ("let a = undefined;", "undefined", "nothing is written `()`"),
+    ("let a = None;", "None", "the empty value is `()`"),
+    ("let a = null;", "null", "the empty value is `()`"),
+    ("let a = nil;", "nil", "the empty value is `()`"),
+    ("let a = undefined;", "undefined", "the empty value is `()`"),
     ("let a = True;", "True", "write `true`"),
     ("let a = False;", "False", "write `false`"),
     ("let a = 'text';", "'text'", "double quotes"),
@@ -36,7 +36,7 @@ const CASES: &[(&str, &str, &str)] = &[
     ("let f = x => x + 1;", "x =>", "|x| x + 1"),
     ("let a = [1].map((x) => x + 1);", "(x) =>", "|x| x + 1"),
     ("fn f(a: int, b: int) { a }", "fn", "parameters have no types"),
-    ("fn f(a) -> int { a }", "->", "does not name the type"),
+    ("fn f(a) -> int { a }", "->", "does not declare a return type"),
     ("for (i = 0; i < 5; i += 1) { print(i); }", "for", "for i in 0..10"),
     ("for (let i = 0; i < 5; i += 1) { print(i); }", "for", "for i in 0..10"),
     ("for (int i = 0; i < 5; i++) { print(i); }", "for", "for i in 0..10"),
@@ -71,14 +71,14 @@ const CASES: &[(&str, &str, &str)] = &[
     ("let x: int = 5;", "let", "`let x = 5;`"),
     ("local x = 5;", "local", "`let x = 5;`"),
     ("let $x = 5;", "$x", "a name has no `$`"),
-    ("if 1 < 2:\n    print(1);", "2:", "a block stands in braces"),
+    ("if 1 < 2:\n    print(1);", "2:", "a block is in braces"),
     ("while true:\n    print(1);", ":", ""),
-    ("try:\n    print(1);\nexcept:\n    print(2);", "try", "a block stands in braces"),
+    ("try:\n    print(1);\nexcept:\n    print(2);", "try", "a block is in braces"),
     ("throw new Error(\"x\");", "throw", "throw \"text\""),
     ("raise \"x\";", "raise", "throw \"text\""),
     ("let x = 1;\nswitch (x) {\n    case 1: print(1);\n}", "case", "write `switch x {"),
     ("let x = 1;\nmatch x { 1 => 2 }", "match", "write `switch x {"),
-    ("let a = \"a\" . \"b\";", "\"a\" .", "texts are joined by `+`"),
+    ("let a = \"a\" . \"b\";", "\"a\" .", "strings are joined with `+`"),
     ("class Voice { }", "class", "no classes"),
     ("async fn f() { }", "async", "line by line"),
     ("fn f() {\n    print(1);\n", "{", "is never closed"),
@@ -95,7 +95,7 @@ fn place_of(text: &str, part: &str) -> (usize, usize) {
 }
 
 #[test]
-fn what_other_languages_write_is_answered_with_the_rhai_form_at_its_place() {
+fn syntax_of_other_languages_gets_the_rhai_form_at_its_place() {
     let mut wrong = Vec::new();
     for (text, part, hint) in CASES {
         let found = messages(text);
@@ -113,7 +113,7 @@ fn what_other_languages_write_is_answered_with_the_rhai_form_at_its_place() {
 }
 
 #[test]
-fn everything_that_is_surely_of_another_language_is_named_at_once() {
+fn everything_certain_of_another_language_is_reported_at_once() {
     let text =
         "let a = 'text';\nlet b = 5;\nb++;\nif b === 6 { print(1); } elif b == 7 { print(2); }\n# done\nlet c = 1;";
     let found = messages(text);
@@ -125,7 +125,7 @@ fn everything_that_is_surely_of_another_language_is_named_at_once() {
 }
 
 #[test]
-fn functions_of_other_languages_are_answered() {
+fn functions_of_other_languages_get_the_rhai_form() {
     for (call, form) in [
         ("let n = [1].length();", "write `x.len()`"),
         ("let n = [1].size();", "write `x.len()`"),
@@ -163,7 +163,7 @@ fn a_value_in_double_quotes_is_a_warning() {
 }
 
 #[test]
-fn own_mistakes_keep_their_own_words() {
+fn rhais_own_mistakes_keep_their_messages() {
     for (text, part) in [
         ("let epochs = 5;\nprint(epcohs);", "did you mean `epochs`?"),
         ("let epochs = 5;\nepcohs = 6;", "did you mean `epochs`?"),
@@ -178,9 +178,9 @@ fn own_mistakes_keep_their_own_words() {
     }
 }
 
-/// Each script that ships, cut or changed at many places: what it is answered must not speak of another language, since it has nothing of one.
+/// Each script that ships, cut or changed at many places: no message may mention another language, because it contains none.
 #[test]
-fn mistakes_in_our_own_scripts_are_not_taken_for_another_language() {
+fn mistakes_in_our_own_scripts_are_not_attributed_to_another_language() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut scripts = Vec::new();
     for folder in ["stdlib", "recipes"] {
@@ -197,7 +197,7 @@ fn mistakes_in_our_own_scripts_are_not_taken_for_another_language() {
             assert!(stage.host.compile("whole", text).is_ok());
             let lines: Vec<&str> = text.lines().collect();
             for i in (0..lines.len()).step_by(3) {
-                // A line is lost; a semicolon is lost; a bracket is lost.
+                // Without a line; without a semicolon; without a bracket.
                 for change in ["line", ";", ")", "}"] {
                     let mut changed = lines.clone();
                     let line = if change == "line" { String::new() } else { lines[i].replacen(change, "", 1) };

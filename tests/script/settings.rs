@@ -1,4 +1,4 @@
-//! Settings in PARAMS and on the command line: groups, single ones, aliases, what counts over what.
+//! Settings in PARAMS and on the command line: groups, single ones, aliases, which value wins.
 
 use super::*;
 use rvc_run::config::{Config, settings};
@@ -14,7 +14,7 @@ fn typed(rows: &str, arguments: &[&str]) -> Result<std::collections::BTreeMap<St
     Ok(flags::values(&params, &matches))
 }
 
-/// The settings of a recipe with these rows, or why there are none.
+/// The settings of a recipe with these rows, or the reason for the error.
 fn configured(rows: &str, arguments: &[&str]) -> Result<Config, String> {
     let params = params_of(&format!("const PARAMS = [{rows}];"));
     let nothing = serde_json::Map::new();
@@ -40,7 +40,7 @@ fn a_group_brings_its_settings_with_range_and_default_and_a_row_changes_one() {
 }
 
 #[test]
-fn the_preset_counts_under_the_recipe_and_the_recipe_under_what_was_typed() {
+fn typed_values_override_the_recipe_and_the_recipe_overrides_the_preset() {
     let rate = |rows: &str, arguments: &[&str]| configured(rows, arguments).unwrap().learning_rate;
     let own = format!(r#"{ALL}, #{{ setting: "learning_rate", value: 0.0005 }}"#);
     for (rows, arguments, expected) in [
@@ -80,7 +80,7 @@ fn a_recipe_gets_its_settings_from_config_of() {
 }
 
 #[test]
-fn a_setting_is_typed_as_it_is_spoken_of() {
+fn settings_are_typed_in_their_usual_notation() {
     let config =
         configured(ALL, &["--sample-rate", "48k", "--betas", "0.5,0.9", "--no-f0", "--rvc-version", "v1"]).unwrap();
     assert_eq!(
@@ -111,7 +111,7 @@ fn a_setting_is_typed_as_it_is_spoken_of() {
 }
 
 #[test]
-fn gpus_are_named_behind_the_flag_and_a_voice_is_none() {
+fn gpus_follow_their_flag_and_a_voice_name_is_not_one() {
     let rows = format!(r#"#{{ name: "voice", positional: true }}, {ALL}"#);
     let gpu = |arguments: &[&str]| {
         let typed = typed(&rows, arguments).unwrap();
@@ -143,7 +143,7 @@ fn other_settings_are_kept_for_the_next_recipe() {
 }
 
 #[test]
-fn mistakes_in_rows_of_settings_say_what_there_is() {
+fn mistakes_in_rows_of_settings_name_the_alternatives() {
     for (rows, said) in [
         (r#"#{ settings: ["clps"] }"#, "there is no group of settings \"clps\""),
         (r#"#{ settings: "clips" }"#, "`settings` must be an array of texts"),

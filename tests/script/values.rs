@@ -56,14 +56,14 @@ fn every_wrong_value_of_a_map_is_found() {
 }
 
 #[test]
-fn values_that_depend_on_others_are_judged_where_all_is_known() {
+fn values_that_depend_on_others_are_judged_if_all_are_known() {
     assert_eq!(messages("config::check(#{ segment_size: 17280, sample_rate: 48000 });"), Vec::<String>::new());
     let rate = "const PARAMS = [#{ name: \"rate\", value: 40000 }];\nlet p = args(PARAMS);\n";
     assert_eq!(
         messages(&format!("{rate}config::check(#{{ sample_rate: p.rate, segment_size: 17280 }});")),
         Vec::<String>::new()
     );
-    // What is computed hides nothing else.
+    // A computed value hides no other mistake.
     assert_mistake(&format!("{rate}config::check(#{{ sample_rate: p.rate, epochs: 0 }});"), 3, 47, &["epochs is 0"]);
     assert_mistake(
         &format!("{rate}config::check(#{{ sampel_rate: p.rate }});"),
@@ -71,7 +71,7 @@ fn values_that_depend_on_others_are_judged_where_all_is_known() {
         18,
         &["did you mean \"sample_rate\"?"],
     );
-    // A map that may hold any key replaces what stands left of it.
+    // A map that may hold any key replaces the map to its left.
     assert_eq!(messages("fn more() { #{ epochs: 5 } }\nconfig::check(#{ epochs: 0 } + more());"), Vec::<String>::new());
     assert_mistake("fn more() { #{ epochs: 5 } }\nconfig::check(more() + #{ epochs: 0 });", 2, 35, &["epochs is 0"]);
     assert_eq!(messages("config::check(#{ epochs: 0 } + #{ epochs: 5 });"), Vec::<String>::new());
@@ -93,7 +93,7 @@ fn arguments_of_presets_are_judged_at_their_place() {
         &["sample_rate is 44100"],
     );
     assert_mistake(&format!("{import}config::check(presets::for_rate(\"40k\"));"), 2, 33, &["sample_rate is \"40k\""]);
-    // The segment of 48000 Hz at 40000, both by the text alone.
+    // The segment of 48000 Hz at 40000, both only from the text.
     assert_mistake(
         &format!("{import}config::check(presets::for_rate(40000) + #{{ segment_size: 17280 }});"),
         2,

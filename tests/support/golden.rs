@@ -145,7 +145,7 @@ fn manifest_entry(folder: &Path, name: &str) -> (String, Value) {
     (whole["salt"].as_str().unwrap_or_default().to_owned(), entry.clone())
 }
 
-/// Fails unless `actual` has `expected`'s shape and every element lies within `atol` of it; prints error / tolerance.
+/// Fails unless `actual` has `expected`'s shape and every element is within `atol` of it; prints error / tolerance.
 #[track_caller]
 pub fn assert_close(label: &str, actual: &Tensor, expected: &Tensor, atol: f64) {
     assert_eq!(actual.size(), expected.size(), "{label}: shape");

@@ -1,10 +1,10 @@
-//! A web server of the tests' own, that can be told to lie.
+//! A web server for the tests that can send wrong answers.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
-/// What a client asked.
+/// A client's request.
 #[derive(Clone, Debug)]
 pub struct Request {
     /// 0 for the first request to this server.
@@ -58,7 +58,7 @@ impl Server {
         server
     }
 
-    /// A server that does all of it right.
+    /// A correct server.
     pub fn honest(content: &[u8], etag: &'static str) -> Self {
         let content = content.to_vec();
         Self::new(move |request, stream| honest(request, stream, &content, etag))
@@ -85,14 +85,14 @@ fn read_head(stream: &TcpStream) -> Option<(String, Vec<(String, String)>)> {
     }
 }
 
-/// Sends a reply and closes. A client that has gone is its own business.
+/// Sends a reply and closes. A disconnected client is ignored.
 pub fn reply(stream: &mut TcpStream, status: &str, headers: &[(&str, &str)], body: &[u8]) {
     let headers: String = headers.iter().map(|(name, value)| [name, ": ", value, "\r\n"].concat()).collect();
     let head = format!("HTTP/1.1 {status}\r\nConnection: close\r\n{headers}\r\n");
     let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body));
 }
 
-/// The reply of a server that does all of it right: the rest if asked for it under the right ETag, else everything.
+/// The reply of a correct server: the rest if it is requested with the right ETag, otherwise everything.
 pub fn honest(request: &Request, stream: &mut TcpStream, content: &[u8], etag: &str) {
     let fits = request.header("if-range").is_none_or(|given| given == etag);
     match request.from().filter(|from| fits && *from < content.len()) {
@@ -101,7 +101,7 @@ pub fn honest(request: &Request, stream: &mut TcpStream, content: &[u8], etag: &
     }
 }
 
-/// The content from `from` on, said to be from `said` on.
+/// The content from `from` on, declared to start at `said`.
 pub fn piece(stream: &mut TcpStream, content: &[u8], from: usize, said: usize, etag: &str) {
     let range = format!("bytes {said}-{}/{}", content.len() - 1, content.len());
     let length = (content.len() - from).to_string();
@@ -109,7 +109,7 @@ pub fn piece(stream: &mut TcpStream, content: &[u8], from: usize, said: usize, e
     reply(stream, "206 Partial Content", &headers, &content[from..]);
 }
 
-/// The content, said to have `said` bytes.
+/// The content, declared to have `said` bytes.
 pub fn whole(stream: &mut TcpStream, content: &[u8], said: usize, etag: &str) {
     reply(stream, "200 OK", &[("Content-Length", said.to_string().as_str()), ("ETag", etag)], content);
 }

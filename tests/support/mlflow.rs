@@ -1,5 +1,5 @@
-//! A tracking server of the tests' own: keeps what it is sent as MLflow's file store does (a point sent twice is there twice),
-//! and fails as it is told.
+//! A tracking server for the tests: stores requests like MLflow's file store (a point sent twice is stored twice),
+//! and fails on request.
 
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -7,23 +7,23 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
-/// What goes wrong with a request.
+/// The fault of a request.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Fault {
     None,
     /// Answers with this status, and does nothing.
     Status(u16),
-    /// Does what it was asked, and answers with this status.
+    /// Does the work, and answers with this status.
     StatusAfter(u16),
     /// Closes the connection before doing anything.
     Reset,
-    /// Does what it was asked, then closes the connection without an answer.
+    /// Does the work, then closes the connection without an answer.
     ResetAfter,
     /// Never answers, and does nothing.
     Hang,
-    /// Does what it was asked, and never answers.
+    /// Does the work, and never answers.
     HangAfter,
-    /// Answers 200 with something that is no JSON.
+    /// Answers 200 with something that is not JSON.
     Nonsense,
 }
 

@@ -43,7 +43,7 @@ pub fn only(module: &str, name: &str) -> [String; 3] {
     ["--exact".into(), format!("{module}::{name}"), "--nocapture".into()]
 }
 
-/// Says that a part of a test did not run. Straight to stderr: the test runner hides what a passing test prints.
+/// Reports that a part of a test did not run. Straight to stderr: the test runner hides what a passing test prints.
 pub fn skipped(why: &str) {
     use std::io::Write;
     let name = std::thread::current().name().unwrap_or("a test").to_owned();

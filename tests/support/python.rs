@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
-/// The first of `RVC_TEST_PYTHON`, python3 and python that can import torch; prints a line if there is none.
+/// The first of `RVC_TEST_PYTHON`, python3 and python that can import torch; prints a line if no Python can.
 pub fn with_torch() -> Option<PathBuf> {
     that_imports("torch")
 }

@@ -1,4 +1,4 @@
-//! What the tests of preparation share: recordings of generated sound, and the state of a voice's folder.
+//! Shared by the tests of preparation: recordings of generated sound, and the state of a voice's folder.
 
 use rvc_run::audio::io;
 use rvc_run::files;
@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 /// Rate of the generated recordings, in Hz; unlike the voice's, so that resampling is part of it.
 pub const RATE: u32 = 16000;
 
-/// A gliding vowel-like sound; every number is another one.
+/// A gliding vowel-like sound; every number gives another sound.
 pub fn record(path: &Path, sound: u32, seconds: f64) {
     let n = (seconds * f64::from(RATE)) as usize;
     let base = 90.0 + 17.0 * f64::from(sound);
@@ -89,13 +89,13 @@ pub fn child_root() -> Option<PathBuf> {
     std::env::var_os(CHILD).map(PathBuf::from)
 }
 
-/// What a child says right before its work.
+/// The line that a child prints right before its work.
 pub fn say_started() {
     println!("{STARTED}");
 }
 
-/// Starts the [`only`] test of these arguments as a child that works in `root`, and kills it so many milliseconds after it said that
-/// it begins: loading the program takes longer (0.4 s) than most of the work, which a moment counted from the start would miss.
+/// Starts the [`only`] test of these arguments as a child that works in `root`, and kills it this many milliseconds after it reported
+/// that it begins: loading the program takes longer (0.4 s) than most of the work, which a moment counted from the start would miss.
 pub fn kill_child(arguments: &[String], root: &Path, milliseconds: u64) {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(arguments)

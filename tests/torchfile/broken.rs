@@ -1,4 +1,4 @@
-//! Broken files: cut short, altered, or with a container that lies about itself.
+//! Broken files: cut short, altered, or with a container whose headers are wrong.
 
 use super::hostile::assert_harmless;
 use super::{Random, assert_refused_or_inert, checkpoint as golden, read_all, rewrite};
@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use zip::CompressionMethod::{Deflated, Stored};
 use zip::write::SimpleFileOptions;
 
-/// A file of these bytes, in a folder that goes with it.
+/// A file of these bytes, in a temporary folder.
 pub struct Scratch {
     _folder: tempfile::TempDir,
     path: PathBuf,
@@ -130,7 +130,7 @@ fn deflated_entries_are_read() {
 type Entries<'a> = &'a [(&'a str, &'a [u8])];
 
 #[test]
-fn zips_that_are_none_of_pytorchs_or_ambiguous_are_refused() {
+fn foreign_and_ambiguous_zips_are_refused() {
     let pickle = four();
     let cases: &[(Entries, &str)] = &[
         (&[("a/model.pkl", &pickle)], "is a zip archive of other files, such as \"a/model.pkl\""),
@@ -206,9 +206,9 @@ const CENTRAL: &[u8] = b"PK\x01\x02";
 const LOCAL: &[u8] = b"PK\x03\x04";
 
 #[test]
-fn zip_headers_that_lie_cost_nothing() {
+fn wrong_zip_headers_cost_nothing() {
     let sound = checkpoint(&four(), &[("0", &FOUR)]);
-    let lie = |mark: &[u8], at: usize, value: &[u8]| {
+    let patched = |mark: &[u8], at: usize, value: &[u8]| {
         let mut bytes = sound.clone();
         patch(&mut bytes, mark, at, value);
         let file = Scratch::new(&bytes);
@@ -216,21 +216,21 @@ fn zip_headers_that_lie_cost_nothing() {
         read_all(&file.path)
     };
     // Flags (encrypted), method (unknown), checksum, packed and unpacked size, offset; then the end record's counts.
-    assert!(lie(CENTRAL, 8, &[1, 0]).is_err(), "encrypted");
-    assert!(lie(CENTRAL, 10, &[99, 0]).is_err(), "an unknown method");
-    assert!(lie(CENTRAL, 16, &[1, 2, 3, 4]).is_err(), "another checksum");
+    assert!(patched(CENTRAL, 8, &[1, 0]).is_err(), "encrypted");
+    assert!(patched(CENTRAL, 10, &[99, 0]).is_err(), "an unknown method");
+    assert!(patched(CENTRAL, 16, &[1, 2, 3, 4]).is_err(), "another checksum");
     for at in [20, 24] {
         for value in [[0; 4], [0xff, 0xff, 0xff, 0x7f], [0xff; 4]] {
-            assert!(lie(CENTRAL, at, &value).is_err(), "size {value:?} at {at}");
+            assert!(patched(CENTRAL, at, &value).is_err(), "size {value:?} at {at}");
         }
     }
-    assert!(lie(CENTRAL, 42, &[0xff, 0xff, 0xff, 0x7f]).is_err(), "an offset beyond the file");
+    assert!(patched(CENTRAL, 42, &[0xff, 0xff, 0xff, 0x7f]).is_err(), "an offset beyond the file");
     for value in [[0, 0], [0xff, 0xff]] {
-        assert!(lie(b"PK\x05\x06", 10, &value).is_err(), "{value:?} entries");
+        assert!(patched(b"PK\x05\x06", 10, &value).is_err(), "{value:?} entries");
     }
     // The central directory counts; what local headers say otherwise is either ignored or refused.
     for at in [6, 8, 14, 18, 22, 26] {
-        let _ = lie(LOCAL, at, &[0xff, 0xff]);
+        let _ = patched(LOCAL, at, &[0xff, 0xff]);
     }
 }
 

@@ -43,7 +43,7 @@ fn hostile_files_execute_nothing_and_end_quickly() {
 }
 
 #[test]
-fn asking_for_what_a_call_would_make_names_the_call() {
+fn reading_the_result_of_a_call_names_the_call() {
     for (name, prefix, call) in [
         ("evil_os_system.pth", "model", "posix.system"),
         ("evil_eval.pth", "weight", "builtins.eval"),
@@ -62,7 +62,7 @@ fn asking_for_what_a_call_would_make_names_the_call() {
 }
 
 #[test]
-fn tensors_that_claim_too_much_are_refused_and_say_why() {
+fn tensors_that_claim_too_much_are_refused_with_the_reason() {
     for (name, why) in [
         ("bad_bounds.pth", "reaches beyond its storage of 4 elements"),
         ("bad_key.pth", "not a plain name"),
@@ -79,7 +79,7 @@ fn tensors_that_claim_too_much_are_refused_and_say_why() {
 }
 
 #[test]
-fn files_that_cannot_be_read_at_all_say_why() {
+fn unreadable_files_are_refused_with_the_reason() {
     for (name, why) in [
         ("bomb_length.pth", "bytes are claimed"),
         ("evil_inst.pth", "is a text, which begins with"),

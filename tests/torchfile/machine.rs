@@ -22,7 +22,7 @@ fn value_of(opcodes: impl AsRef<[u8]>) -> String {
 
 /// A value and all below it as text.
 fn everything(file: &TorchFile, path: &[&str]) -> String {
-    // A class by its name alone holds nothing.
+    // A class without attributes holds nothing.
     let keys = || file.entries(path).unwrap_or_default();
     let below = |key: &String| everything(file, &[path, &[key.as_str()]].concat());
     let items = || keys().iter().map(below).collect::<Vec<_>>().join(", ");
@@ -179,7 +179,7 @@ fn every_opcode_does_what_python_does() {
 }
 
 #[test]
-fn what_makes_no_sense_is_refused_with_its_place() {
+fn invalid_pickles_are_refused_with_their_place() {
     let cases: &[(&[u8], &str)] = &[
         (b"", "stack is empty"),
         (b"\xff", "byte 2: 0xff is not an instruction"),
@@ -235,7 +235,7 @@ fn what_makes_no_sense_is_refused_with_its_place() {
 }
 
 #[test]
-fn a_value_that_is_not_called_is_no_class_and_no_crash() {
+fn a_value_that_is_not_callable_causes_no_crash() {
     for opcodes in
         [&b"K\x01)R"[..], b"U\x01a)\x81", b"N)R)R)R", b"cm\nn\n)R2b", b"cm\nn\n2b", b"K\x01}b", b"]}U\x01aNsb"]
     {

@@ -63,7 +63,7 @@ fn a_file_of_any_name_is_opened_with_and_without_zip64_records() {
 }
 
 #[test]
-fn what_stands_before_and_behind_a_zip_is_passed_over() {
+fn bytes_before_and_after_a_zip_are_skipped() {
     let elsewhere = zip(&[("other/data.pkl", &crate::support::pickle::Pickle::new(2).op("N").stop())]);
     for letters in [1, 6, 20, 21, 22, 30, 76] {
         for zip64 in [false, true] {

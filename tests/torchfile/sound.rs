@@ -162,7 +162,7 @@ fn the_state_dict_is_found_in_every_wrapping() {
     assert_eq!(found("G_14.pth"), Some("model"));
     assert_eq!(found("tiny_e7.pth"), Some("weight"));
     assert_eq!(found("fairseq_like.pt"), Some("model"));
-    assert_eq!(found("odd_zip.pth"), None, "its tensors lie below another name");
+    assert_eq!(found("odd_zip.pth"), None, "its tensors are below another name");
     assert_eq!(open("odd_zip.pth").state_dict_prefix(&["od", "odd"]), Some("odd"));
 }
 

@@ -1,4 +1,4 @@
-//! What is written is read back, by us and by Python.
+//! Written files are read back, by us and by Python.
 
 use crate::support::python;
 use rvc_run::torchfile::{self, Plain, Value};
@@ -22,7 +22,7 @@ fn sample() -> Value {
 }
 
 #[test]
-fn what_is_written_is_read_back() {
+fn written_values_are_read_back() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("new/deep/sample.pth");
     torchfile::write(&path, &sample()).unwrap();
@@ -40,7 +40,7 @@ fn what_is_written_is_read_back() {
 }
 
 #[test]
-fn the_bytes_depend_on_the_value_alone() {
+fn the_bytes_depend_only_on_the_value() {
     let folder = tempfile::tempdir().unwrap();
     let (a, b) = (folder.path().join("a.pth"), folder.path().join("other.pth"));
     torchfile::write(&a, &sample()).unwrap();
@@ -49,7 +49,7 @@ fn the_bytes_depend_on_the_value_alone() {
 }
 
 #[test]
-fn python_opens_what_is_written() {
+fn python_opens_written_files() {
     let Some(python) = python::with_torch() else { return };
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("sample.pth");

@@ -12,7 +12,7 @@ use serde_json::json;
 use tch::{Device, Tensor};
 
 #[test]
-fn the_average_follows_its_rule_and_stands_in_only_for_a_while() {
+fn the_average_follows_its_rule_and_replaces_the_weights_only_temporarily() {
     let sizes = SynthesizerConfig::from_config(&config(json!({})));
     let network = Synthesizer::new(&sizes, Device::Cpu, 1).unwrap();
     let key = "emb_g.weight";
@@ -32,10 +32,10 @@ fn the_average_follows_its_rule_and_stands_in_only_for_a_while() {
     }
     let weights = now();
     let near = |a: &Tensor, b: &Tensor| (a - b).abs().max().double_value(&[]) < 1e-6;
-    let standing = average.standing_in(|| Ok(now())).unwrap();
+    let standing = average.with_averaged_weights(|| Ok(now())).unwrap();
     assert!(near(&standing, &expected) && !near(&standing, &weights));
     assert!(now().equal(&weights), "the weights are not back");
-    let error = average.standing_in(|| Err::<(), _>(Error::new(Kind::Internal, "no"))).unwrap_err();
+    let error = average.with_averaged_weights(|| Err::<(), _>(Error::new(Kind::Internal, "no"))).unwrap_err();
     assert!(error.kind() == Kind::Internal && now().equal(&weights), "after an error the weights are not back");
 }
 
@@ -58,7 +58,7 @@ fn a_training_is_the_same_with_an_average_which_a_resume_carries_on() {
     };
     assert!(!tensor(&undisturbed, "EMA_2.pth").equal(&tensor(&undisturbed, "G_2.pth")));
 
-    // Both are judged, and each is exported as what it is.
+    // Both are validated, and each is exported under its own name.
     let task = Task::silent();
     let mut trainer = undisturbed.open(&task, &averaged, false).unwrap();
     let judged = trainer.validate(&task, &mut undisturbed.data(&averaged), None).unwrap();

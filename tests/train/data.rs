@@ -102,7 +102,7 @@ fn silence(room: &Room, clips: impl IntoIterator<Item = usize>, sample: f32) {
 }
 
 #[test]
-fn silent_clips_alone_are_nothing_to_train_on() {
+fn only_silent_clips_are_nothing_to_train_on() {
     // Digital silence, and the lowest step of 16 bits.
     for sample in [0.0, 1.0 / 32768.0, -1.0 / 32768.0] {
         let room = Room::with(&[20000; 3]);
@@ -113,7 +113,11 @@ fn silent_clips_alone_are_nothing_to_train_on() {
     }
     let room = Room::with(&[20000; 3]);
     silence(&room, 0..2, 0.0);
-    assert_eq!(room.data(&config(json!({}))).len(), 3, "one that is heard is enough, and silence stays beside it");
+    assert_eq!(
+        room.data(&config(json!({}))).len(),
+        3,
+        "one clip with sound is enough, and silent ones are kept with it"
+    );
 }
 
 #[test]
@@ -148,5 +152,5 @@ fn silent_clips_do_not_count_in_what_is_held_out() {
     silence(&room, 2..7, 0.0);
     let mut data = room.data(&config(json!({})));
     let held = data.hold_out(0.3, 7).unwrap();
-    assert_eq!((held.len(), data.len()), (1, 6), "of the two that are heard each set has one");
+    assert_eq!((held.len(), data.len()), (1, 6), "each set has one of the two clips with sound");
 }

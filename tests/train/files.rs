@@ -1,4 +1,4 @@
-//! What training writes, as others read it: checkpoints and voices in Python, config.json, train.log.
+//! The files of a training, read by other programs: checkpoints and voices in Python, config.json, train.log.
 
 use super::room::{Room, config};
 use crate::support::python;
@@ -139,7 +139,7 @@ print("ok")
 "#;
 
 #[test]
-fn python_goes_on_with_our_optimizer() {
+fn python_continues_with_our_optimizer() {
     let Some(python) = python::with_torch() else { return };
     let room = Room::new();
     let (_, steps) = room.train(&config(json!({})), 2);

@@ -1,4 +1,4 @@
-//! Going on with what other programs trained: their checkpoints, config.json, file lists and silence.
+//! Continues trainings of other programs: their checkpoints, config.json, file lists and silence.
 
 use super::room::{Room, config, exact, warnings, watched};
 use rvc_run::Kind::{ConfigMismatch, NotFound};
@@ -70,7 +70,7 @@ fn old_rvc(key: &str) -> usize {
     usize::from(!key.starts_with("enc_p."))
 }
 
-/// Where a key stands in a tool's files.
+/// The position of a key in a tool's files.
 type Rank = fn(&str) -> usize;
 
 fn applio(key: &str) -> usize {
@@ -78,7 +78,7 @@ fn applio(key: &str) -> usize {
 }
 
 #[test]
-fn a_pair_of_any_tool_goes_on_to_the_same_numbers_as_our_own() {
+fn a_pair_of_any_tool_continues_to_the_same_numbers_as_our_own() {
     let settings = config(json!({}));
     let whole = Room::new();
     let (means, _) = whole.train(&settings, 2);
@@ -101,7 +101,7 @@ fn a_pair_of_any_tool_goes_on_to_the_same_numbers_as_our_own() {
         assert!(!room.path(&format!("G_{number}.pth")).exists() || number == "1", "its number would stay the largest");
         assert!(room.path(&format!("imported_1/G_{number}.pth")).exists() && room.path("G_1.pth").exists());
 
-        // Going on from our own file of that order is the same again.
+        // Continuing from our own file of that order gives the same numbers.
         drop(trainer);
         room.train(&settings, 3);
         assert_eq!(keys(&torchfile::read(&room.path("G_3.pth")).unwrap()), theirs);
@@ -118,7 +118,7 @@ fn a_pair_that_has_our_next_name_is_kept_aside() {
     room.open(&Task::silent(), &settings, false).unwrap();
     assert!(room.bytes("imported_1/G_1.pth") == before && room.bytes("G_1.pth") != before);
     checkpoint::verify(&room.logs(), 1).unwrap();
-    // Nobody knows what made these clips' features, and the voice does not pretend to.
+    // The encoder of these features is unknown, and the voice does not claim to know it.
     let mut trainer = room.open(&Task::silent(), &settings, false).unwrap();
     trainer.save_voice(&room.path("voice.pth")).unwrap();
     let voice = torchfile::read(&room.path("voice.pth")).unwrap();
@@ -128,7 +128,7 @@ fn a_pair_that_has_our_next_name_is_kept_aside() {
 }
 
 #[test]
-fn another_program_that_went_on_after_us_is_followed() {
+fn a_training_continued_by_another_program_is_followed() {
     let settings = config(json!({}));
     let (room, further) = (Room::new(), Room::new());
     room.train(&settings, 1);
@@ -141,7 +141,7 @@ fn another_program_that_went_on_after_us_is_followed() {
 }
 
 #[test]
-fn halves_of_different_epochs_are_not_used_and_nothing_starts_over() {
+fn halves_of_different_epochs_are_not_used_and_nothing_restarts() {
     let settings = config(json!({}));
     let (one, two) = (Room::new(), Room::new());
     one.train(&settings, 1);
@@ -155,7 +155,7 @@ fn halves_of_different_epochs_are_not_used_and_nothing_starts_over() {
 }
 
 #[test]
-fn applios_order_is_written_if_asked_for() {
+fn applios_order_is_written_on_request() {
     let settings = json!({ "preset": "full", "segment_size": 12800, "checkpoint_order": "applio" });
     let settings = config(settings);
     let engine = rvc_run::train::step::Engine::new(&settings, tch::Device::Cpu).unwrap();
@@ -177,7 +177,7 @@ fn parsed(room: &Room) -> Json {
 }
 
 #[test]
-fn applios_config_json_is_read_and_stays_applios() {
+fn applios_config_json_is_read_and_keeps_its_form() {
     let room = Room::new();
     std::fs::write(room.path("config.json"), APPLIO_JSON).unwrap();
     let found = config_json::of_folder(&Task::silent(), &room.logs()).unwrap();
@@ -197,7 +197,7 @@ fn applios_config_json_is_read_and_stays_applios() {
 }
 
 #[test]
-fn rvc_of_2026_is_told_by_its_config_json_and_a_segment_that_cannot_train_is_replaced() {
+fn rvc_of_2026_is_recognised_by_its_config_json_and_an_unusable_segment_is_replaced() {
     let room = Room::new();
     let settings = config(json!({ "preset": "full", "segment_size": 12800 }));
     config_json::write(&room.logs(), &settings).unwrap();
@@ -274,7 +274,7 @@ fn tree(folder: &Path) -> Vec<String> {
 }
 
 #[test]
-fn training_goes_on_from_an_experiment_of_applio_under_another_name() {
+fn training_continues_an_experiment_of_applio_under_another_name() {
     let settings = config(json!({}));
     let room = Room::new();
     room.train(&settings, 1);
@@ -300,7 +300,7 @@ fn training_goes_on_from_an_experiment_of_applio_under_another_name() {
     assert_eq!(config_json::of_folder(&task, &room.logs()).unwrap()["content_encoder"], "spin");
     std::fs::remove_dir_all(&old).unwrap();
     std::fs::remove_dir_all(room.root().join("logs/mute")).unwrap();
-    // All of it is here now: the list leads nowhere else.
+    // Everything was copied: the list names no other folder.
     let mut trainer = room.open(&task, &settings, false).unwrap();
     assert_eq!((trainer.next_epoch(), trainer.dataset().len()), (2, 9));
     trainer.run_epoch(&task, &mut |_| Ok(())).unwrap();
@@ -308,7 +308,7 @@ fn training_goes_on_from_an_experiment_of_applio_under_another_name() {
 }
 
 #[test]
-fn an_experiment_may_be_called_like_silence() {
+fn an_experiment_may_be_named_like_the_silence() {
     let room = Room::new();
     let old = make_applio(&room);
     std::fs::write(old.join("config.json"), "{}").unwrap();
@@ -327,7 +327,7 @@ fn an_experiment_may_be_called_like_silence() {
         std::fs::remove_dir_all(room.logs()).unwrap();
         at = there;
     }
-    // In the folder of silence itself, as somebody did who called a voice so.
+    // In the folder of silence itself, as with a voice of that name.
     let mute = room.root().join("logs/mute");
     for file in tree(&at) {
         let to = mute.join(&file);
@@ -340,7 +340,7 @@ fn an_experiment_may_be_called_like_silence() {
 }
 
 #[test]
-fn an_experiment_of_rvc_with_absolute_paths_is_taken_over_the_same() {
+fn an_experiment_of_rvc_with_absolute_paths_is_imported_in_the_same_way() {
     let settings = config(json!({}));
     let room = Room::new();
     room.train(&settings, 1);
@@ -366,7 +366,7 @@ fn broken_rows_and_rows_that_lead_out_of_the_experiment_are_left_out_and_named()
     let room = Room::new();
     let old = make_applio(&room);
     std::fs::write(old.join("config.json"), "{}").unwrap();
-    // What must not be read: a file outside, also by a link, and another experiment's.
+    // Files that must not be read: outside the experiment, even through a link, and of another experiment.
     let secret = room.root().join("secret.wav");
     std::fs::copy(old.join("sliced_audios/0_0.wav"), &secret).unwrap();
     std::fs::create_dir_all(room.root().join("logs/other/sliced_audios")).unwrap();
@@ -390,15 +390,15 @@ fn broken_rows_and_rows_that_lead_out_of_the_experiment_are_left_out_and_named()
     let list = std::fs::read_to_string(old.join("filelist.txt")).unwrap();
     let lines: Vec<&str> = bad.iter().map(|(line, _)| line.as_str()).collect();
     std::fs::write(old.join("filelist.txt"), format!("{}\n\n{list}", lines.join("\n"))).unwrap();
-    let (task, told) = watched();
+    let (task, warned) = watched();
     let taken = adopt(&task, &old, &room.logs()).unwrap();
     assert_eq!((taken.clips, taken.mute_rows, taken.dropped.len()), (7, 2, bad.len()), "{:?}", taken.dropped);
     for ((number, why), (i, (line, expected))) in taken.dropped.iter().zip(bad.iter().enumerate()) {
         assert!(*number == i + 1 && why.contains(expected), "{line}: {number}, {why}");
     }
-    assert_eq!(warnings(&told).len(), bad.len());
+    assert_eq!(warnings(&warned).len(), bad.len());
     assert!(!tree(&room.logs()).iter().any(|name| name.contains("link") || name.contains("secret")));
-    // Nothing but bad rows is no voice, and leaves nothing behind.
+    // Only bad rows are not a voice, and nothing is left behind.
     std::fs::remove_dir_all(room.logs()).unwrap();
     std::fs::write(old.join("filelist.txt"), lines.join("\n")).unwrap();
     let error = adopt(&Task::silent(), &old, &room.logs()).unwrap_err();
@@ -410,7 +410,7 @@ fn broken_rows_and_rows_that_lead_out_of_the_experiment_are_left_out_and_named()
 }
 
 #[test]
-fn what_cannot_be_taken_over_says_what_to_do_instead() {
+fn a_refused_experiment_comes_with_a_hint() {
     let room = Room::new();
     let old = make_applio(&room);
     let refuse = |source: &Path| {
@@ -423,7 +423,7 @@ fn what_cannot_be_taken_over_says_what_to_do_instead() {
     };
     expect(&room.root().join("nowhere"), NotFound, "<Applio>/logs/<experiment>");
     expect(&room.root().join("logs"), NotFound, "recordings go to data/<voice>");
-    // Prepared and not trained: its clips may serve as recordings.
+    // Prepared but not trained: its clips can serve as recordings.
     expect(&old, NotFound, "has no config.json");
     expect(&old, NotFound, "a second time");
     std::fs::write(old.join("config.json"), "{}").unwrap();
@@ -452,7 +452,7 @@ fn silence_of_sixteen_bits_is_read_with_its_extra_chunk() {
     assert_eq!(io::read_wav(&path).unwrap(), clip, "its samples are multiples of 1 / 32768");
 }
 
-/// What Windows' editors and copies make of a text: the same text in other bytes.
+/// A text as Windows' editors and copies store it: the same text in other bytes.
 fn forms(text: &str) -> Vec<(&'static str, Vec<u8>)> {
     let utf16 = |text: &str, bytes: fn(u16) -> [u8; 2]| text.encode_utf16().flat_map(bytes).collect::<Vec<u8>>();
     let windows = text.replace('\n', "\r\n");
@@ -485,15 +485,15 @@ fn files_that_an_editor_of_windows_saved_are_read_as_any_other() {
         assert_eq!(config_json::of_folder(&Task::silent(), &room.logs()).unwrap(), found, "{form}");
         config_json::check(&room.logs(), &settings).unwrap();
         config_json::write(&room.logs(), &settings).unwrap();
-        assert_eq!(parsed(&room)["process_pids"], json!([4]), "{form}: what is the other program's stays");
+        assert_eq!(parsed(&room)["process_pids"], json!([4]), "{form}: the other program's entries stay");
     }
-    // A code page: what the keys say is certain, whatever the name in it is.
+    // A code page: the keys are certain, even if a name is not.
     let (name, _, _) = encoding_rs::GBK.encode("王的声音");
     let text = APPLIO_JSON.replace("\"process_pids\": [4]", "\"note\": \"NAME\"").into_bytes();
     let at = text.windows(4).position(|part| part == b"NAME").unwrap();
     std::fs::write(room.path("config.json"), [&text[..at], &name, &text[at + 4..]].concat()).unwrap();
     assert_eq!(config_json::of_folder(&Task::silent(), &room.logs()).unwrap(), found);
-    // And what is no JSON says so, with a way out.
+    // A file that is not JSON is reported, with a hint.
     std::fs::write(room.path("config.json"), b"\xff\xfe<\0h\0t\0m\0l\0>\0").unwrap();
     let error = config_json::of_folder(&Task::silent(), &room.logs()).unwrap_err();
     assert!(error.kind() == rvc_run::Kind::DataDamaged && error.hint_text().is_some(), "{error:?}");
@@ -550,7 +550,7 @@ fn file_lists_in_code_pages_of_windows_find_their_files() {
         assert!(warnings(&lines).is_empty() && lines.lock().unwrap()[0].contains("code page"), "{lines:?}");
         assert!(room.path("0_gt_wavs").join(format!("{clip}0_0.wav")).is_file());
         assert_eq!(room.data(&settings).len(), 7, "our own list is UTF-8");
-        // A folder that was copied here by hand is read from the same list.
+        // A manually copied folder is read from the same list.
         std::fs::remove_dir_all(room.logs()).unwrap();
         std::fs::rename(&old, room.logs()).unwrap();
         assert_eq!(room.data(&settings).len(), 7, "{} {clip}", page.name());
@@ -565,7 +565,7 @@ fn file_lists_in_code_pages_of_windows_find_their_files() {
 }
 
 #[test]
-fn a_list_of_no_text_or_of_names_that_are_not_there_has_a_way_out() {
+fn an_unreadable_list_and_missing_names_come_with_a_hint() {
     let room = Room::new();
     let old = room.root().join("old");
     std::fs::write(room.path("config.json"), "{}").unwrap();
@@ -603,12 +603,12 @@ fn rows_of_speakers_are_those_of_the_weights_whatever_config_json_says() {
         let found = config_json::of_folder(&Task::silent(), &room.logs()).unwrap();
         assert_eq!((&found["spk_embed_dim"], &found["preset"]), (&json!(rows), &json!("tiny")));
         let resumed = Config { segment_size: 3200, epochs: 3, ..Config::from_json(&found).unwrap() };
-        // Settings that say nothing of it, RVC's number, mean the weights' as well, the second time too.
+        // Settings without the number have RVC's, which, mean the weights' as well, the second time too.
         for settings in [resumed, config(json!({}))] {
             let mut trainer = room.open(&Task::silent(), &settings, false).unwrap();
             assert_eq!((trainer.next_epoch(), trainer.config().spk_embed_dim), (2, rows));
             let begins: Vec<i64> = trainer.lineage().iter().map(|span| span.from_epoch).collect();
-            assert_eq!(begins, [2], "nobody knows the clips of the other program");
+            assert_eq!(begins, [2], "the clips of the other program are unknown");
             trainer.save_voice(&room.path("voice.pth")).unwrap();
             let voice = torchfile::read(&room.path("voice.pth")).unwrap();
             assert_eq!(voice.int(&["config", "15"]), Some(rows));
@@ -682,7 +682,7 @@ fn work_that_webui_saved_under_the_same_epoch_is_followed_and_ours_is_kept() {
     let further = Room::new();
     further.train(&settings, 3);
     let steps = further.data(&settings).batches(1).len() as i64;
-    // It runs epoch 2 again: a name by steps, the name for the latest alone, our own name, and an earlier date (a copied folder).
+    // It repeats epoch 2: a name by steps, the name for only the latest, our own name, and an earlier date (a copied folder).
     for (number, seconds) in [(3 * steps, 60), (2_333_333, 60), (2, 60), (777, -60)] {
         let room = Room::new();
         room.train(&settings, 2);
@@ -704,14 +704,14 @@ fn work_that_webui_saved_under_the_same_epoch_is_followed_and_ours_is_kept() {
                 "{lines:?}"
             );
         }
-        // The settings of our own training hold on.
+        // The settings of our own training stay in force.
         let found = config_json::of_folder(&task, &room.logs()).unwrap();
         assert_eq!((&found["preset"], &found["segment_size"]), (&json!("tiny"), &json!(3200)));
     }
 }
 
 #[test]
-fn a_pair_with_nothing_new_is_put_aside_with_a_word() {
+fn a_pair_with_nothing_new_is_set_aside_with_a_message() {
     let settings = config(json!({}));
     let (room, other) = (Room::new(), Room::new());
     other.train(&config(json!({ "seed": 5 })), 2);
@@ -730,10 +730,13 @@ fn a_pair_with_nothing_new_is_put_aside_with_a_word() {
             room.bytes("G_2.pth") == before && !room.path("G_999.pth").exists() && !room.path("D_999.pth").exists()
         );
         assert!(room.path(&format!("imported_{}/G_999.pth", i + 1)).exists());
-        let told = warnings(&lines);
-        assert!(told.len() == 1 && told[0].contains("G_999.pth") && told[0].contains("checkpoint_2.json"), "{told:?}");
+        let warned = warnings(&lines);
+        assert!(
+            warned.len() == 1 && warned[0].contains("G_999.pth") && warned[0].contains("checkpoint_2.json"),
+            "{warned:?}"
+        );
     }
-    // A program that counted anew, and wrote later: its weights are the newer work.
+    // A program that restarted its count, and wrote later: its weights are newer.
     put_pair(&room, &other, 1, 5, 2);
     date_pair(&room, 5, 2, 60);
     let steps = room.data(&settings).batches(1).len() as i64;
@@ -759,7 +762,7 @@ fn lists_of_several_speakers_keep_numbers_names_and_weights() {
     let text = [rows.join("\n"), rows[4..].join("\n")].join("\n");
     std::fs::write(room.list(), &text).unwrap();
     let settings = config(json!({}));
-    assert_eq!(room.data(&settings).len(), 10, "also where it was copied by hand");
+    assert_eq!(room.data(&settings).len(), 10, "even if it was copied manually");
     config_json::write(&room.logs(), &settings).unwrap();
     std::fs::rename(room.logs(), &old).unwrap();
 
@@ -809,18 +812,18 @@ fn lists_of_several_speakers_keep_numbers_names_and_weights() {
 }
 
 #[test]
-fn a_resumed_voice_says_what_the_other_program_trained_it_on() {
+fn a_resumed_voice_records_the_other_programs_encoder() {
     let said = |room: &Room, settings: &Config| {
         let mut trainer = room.open(&Task::silent(), settings, false).unwrap();
         trainer.save_voice(&room.path("voice.pth")).unwrap();
         let voice = torchfile::read(&room.path("voice.pth")).unwrap();
         let text = |key: &str| voice.text(&[key]).unwrap_or("nothing").to_owned();
-        assert_eq!(voice.text(&["content_digest"]), None, "nobody knows it");
+        assert_eq!(voice.text(&["content_digest"]), None, "it is unknown");
         ["embedder_model", "content_encoder", "f0_unvoiced"].map(text)
     };
     let applios = |encoder: &str| Some(("model_info.json", json!({ "embedder_model": encoder, "speakers_id": 1 })));
     let next = |encoder: &str| Some(("experiment.json", json!({ "embedder": encoder, "f0_method": "rmvpe" })));
-    // Applio's config.json, or RVC's of which year; what lies beside it; what the voice says.
+    // Applio's config.json, or RVC's of which year; the files beside it; the voice's entries.
     let cases = [
         ("applio", applios("spin"), ["spin", "spin", "zero"]),
         ("applio", applios("contentvec"), ["contentvec", "contentvec", "zero"]),
@@ -848,7 +851,7 @@ fn a_resumed_voice_says_what_the_other_program_trained_it_on() {
         if let Some((name, info)) = &beside {
             std::fs::write(room.path(name), info.to_string()).unwrap();
         }
-        // The import, and a run after it: what is known is in the checkpoints from then on.
+        // The import, and a run after it: the known facts are in all later checkpoints.
         for turn in 0..2 {
             let found = config_json::of_folder(&Task::silent(), &room.logs()).unwrap();
             let settings = Config::from_json(&found).unwrap();
@@ -861,7 +864,7 @@ fn a_resumed_voice_says_what_the_other_program_trained_it_on() {
 }
 
 #[test]
-fn a_lost_config_json_is_made_up_for_by_the_checkpoint() {
+fn a_lost_config_json_is_replaced_from_the_checkpoint() {
     let settings = config(json!({ "learning_rate": 2e-4 }));
     let room = Room::new();
     assert_eq!(config_json::of_folder(&Task::silent(), &room.logs()).unwrap_err().kind(), NotFound);
@@ -870,7 +873,7 @@ fn a_lost_config_json_is_made_up_for_by_the_checkpoint() {
     let (task, lines) = watched();
     let found = config_json::of_folder(&task, &room.logs()).unwrap();
     assert_eq!((&found["learning_rate"], &found["preset"]), (&json!(2e-4), &json!("tiny")));
-    assert!(warnings(&lines).is_empty(), "our manifest says it all");
+    assert!(warnings(&lines).is_empty(), "our manifest has all of it");
     make_foreign(&room, 1, "9", |_| 0, false);
     let found = config_json::of_folder(&task, &room.logs()).unwrap();
     assert_eq!((&found["sample_rate"], &found["preset"]), (&json!(40000), &json!("tiny")));
@@ -878,7 +881,7 @@ fn a_lost_config_json_is_made_up_for_by_the_checkpoint() {
 }
 
 #[test]
-fn an_experiment_that_was_prepared_and_not_trained_tells_version_pitch_and_size() {
+fn a_prepared_but_untrained_experiment_gives_version_pitch_and_size() {
     for (version, if_f0) in [("v1", true), ("v2", true), ("v2", false)] {
         let settings = config(json!({ "version": version, "if_f0": if_f0 }));
         let room = Room::new().for_variant(&settings);
@@ -892,8 +895,8 @@ fn an_experiment_that_was_prepared_and_not_trained_tells_version_pitch_and_size(
             std::fs::remove_dir_all(room.path("2a_f0")).unwrap();
         }
         let found = config_json::of_folder(&Task::silent(), &room.logs()).unwrap();
-        let told = (&found["version"], &found["if_f0"], &found["preset"]);
-        assert_eq!(told, (&json!(version), &json!(if_f0), &json!("tiny")));
+        let warned = (&found["version"], &found["if_f0"], &found["preset"]);
+        assert_eq!(warned, (&json!(version), &json!(if_f0), &json!("tiny")));
         let trainer = room.open(&Task::silent(), &Config::from_json(&found).unwrap(), false).unwrap();
         assert_eq!((trainer.next_epoch(), trainer.dataset().len()), (1, 7));
     }

@@ -39,7 +39,7 @@ fn refused(room: &Room, settings: &Config) -> Error {
     let checked = Trainer::check(&Task::silent(), settings, &room.logs(), &room.store(), false, || Ok("mel-1".into()))
         .unwrap_err();
     let opened = room.open(&Task::silent(), settings, false).err().unwrap();
-    assert_eq!((checked.kind(), checked.message()), (opened.kind(), opened.message()), "told before any work");
+    assert_eq!((checked.kind(), checked.message()), (opened.kind(), opened.message()), "reported before any work");
     opened
 }
 
@@ -66,7 +66,7 @@ fn training_starts_from_the_widened_weights_of_both_bases() {
 }
 
 #[test]
-fn a_base_is_needed_for_the_first_epoch_alone_and_stays_on_record() {
+fn a_base_is_needed_only_for_the_first_epoch_and_stays_on_record() {
     let (room, settings, g, d) = room_with_bases();
     room.train(&settings, 1);
     std::fs::remove_file(g).unwrap();
@@ -89,7 +89,7 @@ fn a_missing_default_base_names_the_command_that_gets_it_and_the_way_without() {
 }
 
 #[test]
-fn the_tiny_preset_has_no_base_and_says_so() {
+fn the_tiny_preset_has_no_base_and_reports_it() {
     let (task, lines) = watched();
     Room::new().open(&task, &config(json!({ "pretrained_g": "default", "pretrained_d": "default" })), false).unwrap();
     assert!(lines.lock().unwrap().iter().any(|line| line.contains("tiny preset has no pretrained base")));

@@ -1,4 +1,4 @@
-//! Stopping and going on: the same numbers and the same files as without a stop, and no silent restart.
+//! Stopping and resuming: the same numbers and the same files as without a stop, and no silent restart.
 
 use super::room::{Room, config, exact, warnings, watched};
 use rvc_run::task::Task;
@@ -21,7 +21,7 @@ struct Whole {
     steps: Vec<Metrics>,
 }
 
-/// Trained once for all tests of this file; call it while holding [`alone`].
+/// Trained once for all tests of this file; call it while holding [`one_training_at_a_time`].
 fn reference() -> &'static Whole {
     static WHOLE: OnceLock<Whole> = OnceLock::new();
     WHOLE.get_or_init(|| {
@@ -89,7 +89,7 @@ fn a_training_stopped_at_every_step_gives_the_same_numbers_and_files() {
 }
 
 #[test]
-fn every_variant_goes_on_to_the_same_numbers_and_files() {
+fn every_variant_resumes_to_the_same_numbers_and_files() {
     for variant in [
         json!({ "version": "v1", "if_f0": false, "checkpoint_order": "applio" }),
         json!({ "version": "v1" }),
@@ -111,7 +111,7 @@ fn every_variant_goes_on_to_the_same_numbers_and_files() {
 }
 
 #[test]
-fn a_training_killed_in_the_middle_goes_on_from_its_last_checkpoint_with_the_same_numbers() {
+fn a_killed_training_resumes_from_its_last_checkpoint_with_the_same_numbers() {
     let steps = &reference().steps;
     let room = Room::new();
     let settings = config(json!({}));
@@ -135,7 +135,7 @@ fn a_training_killed_in_the_middle_goes_on_from_its_last_checkpoint_with_the_sam
 }
 
 #[test]
-fn a_damaged_newest_checkpoint_is_passed_over_loudly_and_the_result_is_the_same() {
+fn a_damaged_newest_checkpoint_is_skipped_with_a_warning_and_the_result_is_the_same() {
     let settings = config(json!({}));
     let harms: [(&str, Harm); 5] = [
         ("G_1.pth has", |room| {
@@ -171,7 +171,7 @@ fn a_damaged_newest_checkpoint_is_passed_over_loudly_and_the_result_is_the_same(
 }
 
 #[test]
-fn nothing_restarts_by_itself_when_no_checkpoint_is_whole() {
+fn nothing_restarts_automatically_when_no_checkpoint_is_whole() {
     let room = after_one_epoch();
     let settings = config(json!({}));
     for name in ["G_0.pth", "G_1.pth"] {
@@ -184,7 +184,7 @@ fn nothing_restarts_by_itself_when_no_checkpoint_is_whole() {
 }
 
 #[test]
-fn fresh_starts_over_and_keeps_the_former_training_aside() {
+fn fresh_restarts_and_keeps_the_old_training_aside() {
     let room = after_one_epoch();
     let settings = config(json!({}));
     let (task, lines) = watched();
@@ -199,7 +199,7 @@ fn fresh_starts_over_and_keeps_the_former_training_aside() {
 fn another_rate_or_preset_in_the_same_folder_is_refused_with_both_values() {
     let room = after_one_epoch();
     let refused = |settings: Value| {
-        // The clips are still of 40 kHz: the folder is what must refuse.
+        // The clips are still of 40 kHz: the folder must refuse.
         let data = room.data(&config(json!({})));
         let settings = config(settings);
         let opened =
@@ -234,7 +234,7 @@ fn weights_of_other_shapes_are_refused_by_name() {
 }
 
 #[test]
-fn changed_settings_and_clips_are_told_on_resume() {
+fn changed_settings_and_clips_are_reported_on_resume() {
     let room = after_one_epoch();
     let text = std::fs::read_to_string(room.list()).unwrap();
     std::fs::write(room.list(), text.lines().skip(1).collect::<Vec<_>>().join("\n")).unwrap();
@@ -248,7 +248,7 @@ fn changed_settings_and_clips_are_told_on_resume() {
 }
 
 #[test]
-fn a_checkpoint_tells_which_epochs_saw_which_clips() {
+fn a_checkpoint_records_which_epochs_used_which_clips() {
     let room = after_one_epoch();
     let lineage = |epoch: i64| {
         let text = std::fs::read_to_string(room.path(&format!("checkpoint_{epoch}.json"))).unwrap();
@@ -279,7 +279,7 @@ fn an_epoch_run_step_by_step_within_a_limit_is_the_same_epoch() {
     let first = step(&mut trainer);
     assert_eq!((trainer.next_epoch(), trainer.epoch(), trainer.step()), (1, 1, 1));
     assert!(trainer.losses().is_none(), "an epoch has not ended");
-    // What was saved in the middle goes on there.
+    // A checkpoint saved in the middle resumes there.
     trainer.save().unwrap();
     drop(trainer);
     let mut trainer = room.open(&task, &settings, false).unwrap();
@@ -295,7 +295,7 @@ fn an_epoch_run_step_by_step_within_a_limit_is_the_same_epoch() {
 }
 
 #[test]
-fn an_epoch_under_way_starts_again_when_its_batches_would_be_others() {
+fn an_unfinished_epoch_restarts_when_its_batches_would_change() {
     let room = Room::new();
     let task = Task::silent();
     let flag = task.cancel_flag();

@@ -1,4 +1,4 @@
-//! A folder with a small voice and its training, and what the tests watch of it.
+//! A folder with a small voice and its training, for the tests.
 
 use crate::support::voice::{self, Made};
 use rvc_run::Result;
@@ -25,7 +25,7 @@ impl Room {
         Self::with(&[16000, 18400, 20000, 22500, 24000, 25600, 41000])
     }
 
-    /// A voice at 40 kHz of clips of so many samples.
+    /// A voice at 40 kHz of clips with this many samples.
     pub fn with(samples: &[usize]) -> Self {
         crate::support::one_thread();
         let folder = tempfile::tempdir().unwrap();
@@ -119,7 +119,7 @@ pub fn config(more: Value) -> Config {
     Config::from_json(settings.as_object().unwrap()).unwrap()
 }
 
-/// A task, and the warnings and other lines that it tells.
+/// A task, and the warnings and other lines that it emits.
 pub fn watched() -> (Task, Arc<Mutex<Vec<String>>>) {
     let lines = Arc::new(Mutex::new(Vec::new()));
     let sink = lines.clone();

@@ -1,6 +1,6 @@
 //! Fetches libtorch from the Python package index into .libtorch/, with pip or uv.
 //!
-//! Everything goes to .libtorch.part/ first, which is renamed when it is whole: a fetch that was killed never looks finished.
+//! Everything goes to .libtorch.part/ first, which is renamed when it is complete: a fetch that was killed never looks finished.
 
 use crate::Outcome;
 use crate::libtorch::{Libtorch, WANTED, from_checkout, nvidia_gpu_is_here, on_path, pythons};
@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 pub enum Set {
     /// The torch wheel and, on Linux, the two CUDA libraries that its libtorch_cpu names: 0.55 GB.
     Cpu,
-    /// torch with everything it asks for: 3 GB on Linux.
+    /// torch with all its dependencies: 3 GB on Linux.
     Gpu,
 }
 
@@ -28,7 +28,7 @@ pub fn set_for_this_machine() -> Set {
     if nvidia_gpu_is_here() { Set::Gpu } else { Set::Cpu }
 }
 
-/// Fetches `set` into the checkout's .libtorch/. With `again`, one that is already there is replaced.
+/// Fetches `set` into the checkout's .libtorch/. With `again`, it replaces one that is already there.
 pub fn fetch(checkout: &Path, set: Set, again: bool) -> Outcome<Libtorch> {
     let installer = Installer::find()?;
     let _lock = lock(checkout)?;
@@ -85,7 +85,7 @@ fn remove(folder: &Path) -> Outcome<()> {
     }
 }
 
-/// What installs wheels into a folder.
+/// A program that installs wheels into a folder.
 #[derive(Debug)]
 enum Installer {
     /// A Python with pip, and its version.
@@ -106,7 +106,7 @@ impl Installer {
         }
     }
 
-    /// Installs into `content`, with `temp` for what pip unpacks on the way: /tmp is often too small.
+    /// Installs into `content`, with `temp` for pip's temporary files: /tmp is often too small.
     fn install(&self, content: &Path, temp: &Path, set: Set) -> Outcome<()> {
         let mut command = match self {
             Self::Pip(python, version) => {
@@ -122,7 +122,7 @@ impl Installer {
                 if !((3, 10)..=(3, 14)).contains(version) {
                     command.args(["--python-version", WHEEL_PYTHON]);
                 }
-                // A user's pip settings that contradict --target.
+                // A user's pip settings could contradict --target.
                 command.env("PIP_USER", "0").env("PIP_REQUIRE_VIRTUALENV", "0").env("PIP_ROOT_USER_ACTION", "ignore");
                 command
             }

@@ -1,4 +1,4 @@
-//! Finds libtorch, and fetches it where there is none.
+//! Finds libtorch, and fetches it if it is missing.
 
 use crate::Outcome;
 use crate::fetch;

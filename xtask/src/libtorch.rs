@@ -1,4 +1,4 @@
-//! Where libtorch 2.11 may be: LIBTORCH, .libtorch/ of the checkout, a Python that has torch.
+//! Finds libtorch 2.11: LIBTORCH, .libtorch/ in the checkout, a Python that has torch.
 
 use crate::Outcome;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ pub const WANTED: &str = "2.11";
 /// Where a libtorch found in a Python is remembered, so that activating another environment does not recompile everything.
 const REMEMBERED: &str = ".libtorch/found-in-python.txt";
 
-/// A libtorch folder that was looked into: lib/ and include/ are there and the version is the wanted one.
+/// A libtorch folder that was checked: it has lib/ and include/ and the required version.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Libtorch {
     pub root: PathBuf,
@@ -25,13 +25,13 @@ impl Libtorch {
     /// Sets what torch-sys's build script reads.
     pub fn for_cargo(&self, command: &mut Command) {
         if std::env::var_os("LIBTORCH").is_none() {
-            // Left from another project, these would lead the build script elsewhere.
+            // Left over from another project, these would mislead the build script.
             command.env_remove("LIBTORCH_LIB").env_remove("LIBTORCH_INCLUDE");
         }
         command.env("LIBTORCH", &self.root).env_remove("LIBTORCH_USE_PYTORCH");
     }
 
-    /// Sets what programs need to find the libraries: nothing where they have an rpath, PATH on Windows.
+    /// Sets what programs need to find the libraries: nothing on systems with an rpath, PATH on Windows.
     pub fn for_programs(&self, command: &mut Command) {
         if !cfg!(windows) {
             return;
@@ -43,7 +43,7 @@ impl Libtorch {
         }
     }
 
-    /// Looks into `root`. Err: what is wrong with it, as the end of a sentence about it.
+    /// Checks the folder `root`. Err: what is wrong with it, as the end of a sentence about it.
     pub fn open(root: &Path) -> Outcome<Self> {
         let library = root.join("lib").join(library_name("torch_cpu"));
         if !library.is_file() {
@@ -71,7 +71,7 @@ pub fn from_variable(given: &Path) -> Outcome<Libtorch> {
     })
 }
 
-/// .libtorch/torch as pip lays it out, or .libtorch itself if somebody unpacked libtorch's archive there.
+/// .libtorch/torch as pip lays it out, or .libtorch itself if a user unpacked libtorch's archive there.
 pub fn from_checkout(checkout: &Path) -> Outcome<Option<Libtorch>> {
     let folder = checkout.join(".libtorch");
     for root in [folder.join("torch"), folder] {
@@ -85,7 +85,7 @@ pub fn from_checkout(checkout: &Path) -> Outcome<Option<Libtorch>> {
     Ok(None)
 }
 
-/// Whether an NVIDIA driver or device shows itself (also inside WSL).
+/// Whether there is an NVIDIA driver or device (also inside WSL).
 pub fn nvidia_gpu_is_here() -> bool {
     let signs = ["/proc/driver/nvidia/version", "/dev/nvidia0", "/usr/lib/wsl/lib/libcuda.so.1"];
     if signs.iter().any(|path| Path::new(path).exists()) {
@@ -95,7 +95,7 @@ pub fn nvidia_gpu_is_here() -> bool {
     list.is_ok_and(|output| output.status.success() && output.stdout.starts_with(b"GPU "))
 }
 
-/// A Python's torch: the one remembered, else the first of `pythons` that has the wanted version.
+/// A Python's torch: the remembered one, or the first of `pythons` with the required version.
 pub fn from_python(checkout: &Path, pythons: &[PathBuf]) -> Option<Libtorch> {
     let memory = checkout.join(REMEMBERED);
     if let Ok(root) = std::fs::read_to_string(&memory)
@@ -113,7 +113,7 @@ pub fn from_python(checkout: &Path, pythons: &[PathBuf]) -> Option<Libtorch> {
                         "note: it is built without CUDA; `cargo xtask fetch --gpu` gets one for the GPU of this machine"
                     );
                 }
-                // Only a memory: if it cannot be written, Python is asked again next time.
+                // Only a cache: if it cannot be written, Python is asked again next time.
                 let _ = std::fs::create_dir_all(checkout.join(".libtorch"))
                     .and_then(|()| std::fs::write(&memory, found.root.display().to_string()));
                 return Some(found);
@@ -135,7 +135,7 @@ pub fn pythons() -> Vec<PathBuf> {
 fn torch_folder(python: &Path) -> Option<PathBuf> {
     const ASK: &str = "import importlib.util as u; s = u.find_spec('torch'); \
                        print(next(iter(s.submodule_search_locations), '') if s and s.origin else '')";
-    // -P would be clearer but is new in 3.11; an empty `python -c` path entry is harmless where no ./torch/__init__.py is.
+    // -P would be clearer but needs Python 3.11; the empty path entry of `python -c` is harmless unless there is a ./torch/__init__.py.
     let output = Command::new(python).args(["-c", ASK]).stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     let folder = text.trim();
@@ -161,7 +161,7 @@ pub fn library_name(name: &str) -> String {
     format!("{}{name}{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX)
 }
 
-/// Says now what would fail only minutes later.
+/// Reports at once what would otherwise fail minutes later.
 pub fn compiler_is_here() -> Outcome<()> {
     if cfg!(windows) || std::env::var_os("CXX").is_some() || ["c++", "g++", "clang++"].iter().any(|name| on_path(name))
     {
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wheel_and_an_archive_both_tell_their_version() {
+    fn the_versions_of_a_wheel_and_an_archive_are_read() {
         let root = folder("version");
         fake(&root, "2.11.0+cu130");
         assert_eq!(Libtorch::open(&root).unwrap().version, "2.11.0+cu130");
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_without_libraries_is_refused_with_what_it_lacks() {
+    fn a_folder_without_libraries_is_refused_and_the_message_names_them() {
         let root = folder("empty");
         assert!(from_variable(&root).unwrap_err().contains("torch_cpu"));
         std::fs::remove_dir_all(root).unwrap();

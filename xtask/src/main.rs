@@ -1,6 +1,6 @@
 //! `cargo xtask`: finds or fetches libtorch, then builds, runs, tests and measures rvc-run with it.
 //!
-//! Standard library only, so that it compiles in a second before libtorch is there. Every command gives cargo the same
+//! Standard library only, so that it compiles in a second before libtorch is present. Every command gives cargo the same
 //! environment and the same profile: torch-sys, which takes minutes, is compiled once.
 
 mod fetch;
@@ -12,7 +12,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
-/// What a command returns: the process's exit code, or one message for the person.
+/// The result of a command: the process's exit code, or one message for the user.
 pub type Outcome<T = ExitCode> = Result<T, String>;
 
 const HELP: &str = "\
@@ -29,7 +29,7 @@ cargo xtask: builds, runs, tests and measures rvc-run
                                    to a Python, with the torch that it installs beside it
   cargo xtask clippy|check|build|doc [ARGS]
                                    cargo's own command with libtorch set
-  cargo xtask libtorch             print the folder of the libtorch in use, fetching it if there is none;
+  cargo xtask libtorch             print the folder of the libtorch in use, fetched if necessary;
                                    for other tools:  export LIBTORCH=$(cargo xtask libtorch)
   cargo xtask fetch [--cpu|--gpu]  fetch libtorch (again) into .libtorch/; without a flag: --gpu if an NVIDIA GPU is here
 
@@ -141,7 +141,7 @@ fn install() -> Outcome {
         .ok_or("the folder for programs is unknown: set CARGO_INSTALL_ROOT to a folder; rvc-run goes into its bin/")?
         .join("bin");
     let target = bin.join(program.file_name().unwrap_or("rvc-run".as_ref()));
-    // Copied beside and renamed: a running rvc-run keeps its old file.
+    // Copied to the same folder and renamed: a running rvc-run keeps its old file.
     let temp = bin.join(format!(".rvc-run-{}.tmp", std::process::id()));
     std::fs::create_dir_all(&bin)
         .and_then(|()| std::fs::copy(&program, &temp))
@@ -165,7 +165,7 @@ fn install() -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Makes a Python wheel of the program: a script, since Python has what wheels are made of.
+/// Makes a Python wheel of the program: with a script, since Python's library has everything that a wheel needs.
 fn wheel(args: &[OsString]) -> Outcome {
     let folder = match args {
         [] => checkout().join("target/wheels"),
@@ -200,7 +200,7 @@ fn fetch_command(args: &[OsString]) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The libtorch to use; says which on stderr if it is not the checkout's own.
+/// The libtorch to use; prints which one to stderr if it is not the checkout's own.
 fn find() -> Outcome<Libtorch> {
     let found = find::find(&checkout())?;
     if std::env::var_os("LIBTORCH").is_none() && found.root.starts_with(checkout()) {
@@ -210,7 +210,7 @@ fn find() -> Outcome<Libtorch> {
     Ok(found)
 }
 
-/// Builds rvc-run, showing cargo's progress, and returns the program's path as cargo reports it.
+/// Builds rvc-run, showing cargo's progress, and returns the program's path from cargo's output.
 fn build(found: &Libtorch) -> Outcome<PathBuf> {
     let mut command = cargo(found, "build");
     command.args(["--bin", "rvc-run", "--message-format=json-render-diagnostics"]);
@@ -233,7 +233,7 @@ fn executable(lines: &str) -> Option<String> {
     loop {
         match chars.next()? {
             '"' => return Some(path),
-            // Cargo escapes separators and quotes only; other characters of a path come as they are.
+            // Cargo escapes only separators and quotes; other characters of a path are unchanged.
             '\\' => path.push(chars.next()?),
             c => path.push(c),
         }
@@ -246,7 +246,7 @@ fn cargo_with(name: &str, first: &[&str], args: &[OsString]) -> Outcome {
     wait(command)
 }
 
-/// `cargo NAME` on this checkout with `found` as its libtorch, in the person's current folder.
+/// `cargo NAME` on this checkout with `found` as its libtorch, in the user's current folder.
 fn cargo(found: &Libtorch, name: &str) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.arg(name).arg("--manifest-path").arg(checkout().join("Cargo.toml"));
@@ -274,7 +274,7 @@ fn become_program(command: Command) -> Outcome {
     wait(command)
 }
 
-/// Leaves Ctrl-C to the child, which saves its work before it ends; on Unix `run` has become the child already.
+/// Leaves Ctrl-C to the child, which saves its work before it ends; on Unix `run` has already become the child.
 #[cfg(windows)]
 fn ignore_ctrl_c() {
     unsafe extern "system" fn handled(_event: u32) -> i32 {
@@ -292,7 +292,7 @@ fn ignore_ctrl_c() {}
 
 /// The folder of rvc-run's Cargo.toml: the parent of this package.
 fn checkout() -> PathBuf {
-    // At run time, so that a checkout that was moved together with its target folder still works.
+    // At run time, so that a checkout that was moved together with its target folder works.
     let package = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
     let package = package.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).to_path_buf());
     package.parent().map_or(package.clone(), Path::to_path_buf)

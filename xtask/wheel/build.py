@@ -34,7 +34,7 @@ def manylinux(readelf: str) -> str:
         newest[family] = max(newest[family], int(number))
     of_cxx = [glibc for known, glibc in LIBSTDCXX.items() if known >= newest["GLIBCXX_3.4"]]
     if not newest["GLIBC_2"] or not of_cxx:
-        sys.exit(f"cannot tell which systems the program runs on: it needs {newest}; newest known are {LIBSTDCXX}")
+        sys.exit(f"unknown compatibility: the program needs {newest}, but the newest known versions are {LIBSTDCXX}")
     return f"manylinux_2_{max(newest['GLIBC_2'], of_cxx[0])}_{platform.machine()}"
 
 

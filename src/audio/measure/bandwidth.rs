@@ -1,45 +1,45 @@
-//! The true bandwidth: up to which frequency there is speech, whatever the sample rate promises.
+//! The true bandwidth: the highest frequency with speech, whatever the sample rate promises.
 //!
-//! The spectrum is cut into bands of 125 Hz. A band has speech in it if it is, in the loud moments, not far below the loudest
-//! band, and comes and goes: speech does, dither and hiss do not. One band says little; the highest three neighbours
-//! that all have speech decide. Loud moments are the top 5 % of the frames that are not pauses: the fricatives, which carry the
-//! highest frequencies, are more. A frame counts with the lowest of its own and its two neighbours' levels: a click is in two
+//! The spectrum is cut into bands of 125 Hz. A band has speech in it if, in the loud moments, it is not far below the loudest
+//! band, and if its level comes and goes: speech does, dither and hiss do not. One band proves little; the highest three neighbours
+//! that all have speech decide. Loud moments are the top 5 % of the frames that are not pauses: fricatives, which carry the
+//! highest frequencies, take a larger share. The level of a frame is the lowest of its own and its two neighbours': a click is in two
 //! frames, as these overlap by half, and a fricative in four or more.
 //!
-//! A recording without pauses (a steady noise, a held note) does not come and go; there, every band counts that is not more than 60 dB
-//! below the loudest. Not seen through: images of a poor resampler and the made-up treble of low-rate AAC, which follow
+//! A recording without pauses (a steady noise, a held note) does not come and go; in such a recording every band counts that is at most 60 dB
+//! below the loudest. Not detected: images of a poor resampler and the synthetic treble of low-rate AAC, which follow
 //! the speech.
 
 use super::{LOUD, MUTED_DB, PAUSE_DB, QUIET, level_db, percentile, to_db};
 use realfft::RealFftPlanner;
 
 const BAND_HZ: f64 = 125.0;
-/// Length of a spectrum in seconds, at least.
+/// Minimum length of a spectrum in seconds.
 const WINDOW_SECONDS: f64 = 0.04;
-/// Below is rumble.
+/// Lower frequencies are rumble.
 const LOWEST_HZ: f64 = 60.0;
-/// A band with speech is within so many dB of the loudest band, both in their loud moments: in clean recordings of speech
+/// A band with speech is at most this many dB below the loudest band, both in their loud moments: in clean recordings of speech
 /// the highest octave is about 50 dB down; the dither of 16 bits, 85.
 const RANGE_DB: f64 = 75.0;
-/// ... or, if nothing comes and goes, within so many.
+/// ... or, if nothing comes and goes, at most this many.
 const STEADY_RANGE_DB: f64 = 60.0;
-/// How much the loud moments of a band are over its quiet ones. Steady noise has 8 in bands as narrow as these.
+/// Minimum difference between a band's loud and quiet moments. Steady noise reaches 8 in bands as narrow as these.
 const COMES_AND_GOES_DB: f64 = 12.0;
 /// Neighbouring bands that must agree; a pilot tone or a whistle is in one or two.
 const NEIGHBOURS: usize = 3;
-/// If even the loud frames are below, there is nothing but dither.
+/// If even the loud frames are below this, there is only dither.
 const NOTHING_DB: f64 = -80.0;
-/// Levels are counted in steps of half a dB from here.
+/// Levels are counted in steps of half a dB from this level.
 const FLOOR_DB: f64 = -200.0;
 const STEPS_PER_DB: f64 = 2.0;
 const STEPS: usize = 500;
 
-/// The upper edge of the highest bands with speech, in Hz; none for silence, and for less than a window.
+/// The upper edge of the highest bands with speech, in Hz; None for silence, and for less than a window.
 pub(super) fn find(samples: &[f32], sample_rate: u32) -> Option<f64> {
     let rate = f64::from(sample_rate);
     let length = ((rate * WINDOW_SECONDS) as usize).next_power_of_two().max(64);
     let starts = || (0..(samples.len() + 1).saturating_sub(length)).step_by(length / 2);
-    // Which frames are pauses is known only after all were seen.
+    // The pauses are known only after all frames were read.
     let levels: Vec<f64> = starts().map(|start| level_db(&samples[start..start + length])).collect();
     let mut sorted: Vec<f64> = levels.iter().copied().filter(|level| *level > MUTED_DB).collect();
     sorted.sort_by(f64::total_cmp);
@@ -84,20 +84,20 @@ pub(super) fn find(samples: &[f32], sample_rate: u32) -> Option<f64> {
     Some((spectra.edges[end] as f64 * rate / length as f64).min(rate / 2.0))
 }
 
-/// Band powers of windows of the sound.
+/// Computes band powers of windows of the sound.
 struct Spectra {
     transform: std::sync::Arc<dyn realfft::RealToComplex<f32>>,
     window: Vec<f32>,
     input: Vec<f32>,
     output: Vec<realfft::num_complex::Complex<f32>>,
     scratch: Vec<realfft::num_complex::Complex<f32>>,
-    /// Bins between which the bands lie.
+    /// The bins at the edges of the bands.
     edges: Vec<usize>,
     bands: Vec<f64>,
 }
 
 impl Spectra {
-    /// None for a rate that leaves no whole band.
+    /// None for a rate too low for one band.
     fn new(length: usize, rate: f64) -> Option<Self> {
         let transform = RealFftPlanner::<f32>::new().plan_fft_forward(length);
         let window = (0..length).map(|n| {
@@ -120,14 +120,14 @@ impl Spectra {
         })
     }
 
-    /// The level of each band in dB, in no particular unit.
+    /// The level of each band in dB, relative to an arbitrary reference.
     fn bands(&mut self, frame: &[f32]) -> &[f64] {
         for ((input, x), w) in self.input.iter_mut().zip(frame).zip(&self.window) {
             *input = x * w;
         }
         self.transform
             .process_with_scratch(&mut self.input, &mut self.output, &mut self.scratch)
-            .expect("it made these buffers itself");
+            .expect("the planner made these buffers");
         let scale = 4.0 / (self.input.len() as f64 * self.input.len() as f64);
         for (band, edge) in self.bands.iter_mut().zip(self.edges.windows(2)) {
             let power: f32 = self.output[edge[0]..edge[1]].iter().map(realfft::num_complex::Complex::norm_sqr).sum();
@@ -137,23 +137,23 @@ impl Spectra {
     }
 }
 
-/// Takes out what does not last: each frame with the lowest of its own and its neighbours' levels.
+/// Removes short events: each frame gets the lowest of its own and its neighbours' levels.
 #[derive(Default)]
 struct Lasting {
-    /// The last frame, and whether it is asked for; and the one before.
+    /// The last frame, with whether it is wanted; and the frame before it.
     last: Option<(Vec<f64>, bool)>,
     before: Option<Vec<f64>>,
     lowest: Vec<f64>,
 }
 
 impl Lasting {
-    /// The frame before this one, now that both its neighbours are known, if it was asked for.
+    /// The frame before this one, if it was wanted, now that both its neighbours are known.
     fn push(&mut self, bands: &[f64], is_asked_for: bool) -> Option<&[f64]> {
         let former = self.last.replace((bands.to_vec(), is_asked_for));
         self.take(former, Some(bands))
     }
 
-    /// The last frame, if it was asked for.
+    /// The last frame, if it was wanted.
     fn end(&mut self) -> Option<&[f64]> {
         let former = self.last.take();
         self.take(former, None)
@@ -171,7 +171,7 @@ impl Lasting {
     }
 }
 
-/// How often each band had which level.
+/// How often each band had each level.
 struct Histograms {
     counts: Vec<[u32; STEPS]>,
     frames: u32,
@@ -185,7 +185,7 @@ impl Histograms {
     fn add(&mut self, bands: &[f64]) {
         self.frames += 1;
         for (counts, level) in self.counts.iter_mut().zip(bands) {
-            // A float that is too small becomes 0.
+            // A negative float becomes 0.
             let step = ((level - FLOOR_DB) * STEPS_PER_DB) as usize;
             counts[step.min(STEPS - 1)] += 1;
         }

@@ -1,19 +1,19 @@
-//! Flat tops: where a wave was cut off, at full scale or, if it was turned down afterwards, at any other level.
+//! Flat tops: where a waveform was cut off, at full scale or, if it was turned down afterwards, at any other level.
 //!
-//! A wave that is not cut off touches its highest value with a parabola: within 0.1 % of it lie fewer samples than between
-//! 0.1 % and 2 % (a third of them). A wave that is cut off piles them up at the top. Samples are only compared with their own
-//! extreme, so an offset or different ceilings above and below do no harm. Not found: tops that lossy coding has bent, and
+//! A waveform that is not clipped touches its highest value with a parabola: fewer samples are within 0.1 % of it than between
+//! 0.1 % and 2 % (a third of them). Clipping piles them up at the top. Samples are compared only with the extreme on their own
+//! side, so an offset or different ceilings above and below do no harm. Not found: tops that lossy coding has bent, and
 //! those of one or two samples.
 
-/// Two samples this near to the extreme, as a part of it, count as at the extreme: more than a step of 16 bits.
+/// Samples this near to the extreme, as a fraction of it, count as at the extreme: more than a step of 16 bits.
 const TOP: f32 = 0.001;
-/// The samples down to here are what the top is compared with. Wider than two steps of 8 bits, so that these are no flat tops.
+/// The top is compared with the samples down to here. Wider than two steps of 8 bits, so that 8-bit steps are not flat tops.
 const NEAR: f32 = 0.02;
-/// Lower extremes are dither or silence, where every sample is at some step.
+/// Lower extremes are dither or silence, where most samples are at one of a few steps.
 const LOWEST: f32 = 0.05;
-/// A shorter run can be the tip of a wave.
+/// A shorter run can be the tip of a waveform.
 const MIN_RUN: u64 = 3;
-/// With fewer samples in all, chance cannot be told from clipping.
+/// With fewer samples at the top, clipping cannot be distinguished from chance.
 const MIN_SAMPLES: u64 = 8;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,12 +22,12 @@ pub(super) struct Clipped {
     pub runs: u64,
 }
 
-/// The flat tops on both sides. Samples that are not finite are passed over.
+/// The flat tops on both sides. Samples that are not finite are skipped.
 pub(super) fn find(samples: &[f32]) -> Clipped {
     let finite = || samples.iter().copied().filter(|x| x.is_finite());
     let (low, high) = finite().fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), x| (low.min(x), high.max(x)));
     if low >= high {
-        // Nothing, or a constant.
+        // No samples, or a constant.
         return Clipped::default();
     }
     let above = flat(finite(), high);
@@ -75,7 +75,7 @@ mod tests {
         let samples: Vec<f32> = wave.collect();
         let at_ceiling = samples.iter().filter(|x| **x >= 0.5 || **x <= -0.9).count() as u64;
         let found = find(&samples);
-        // TOP widens each run by at most a sample at either end.
+        // TOP widens each run by at most one sample at either end.
         assert!(found.samples >= at_ceiling && found.samples <= at_ceiling + 2 * found.runs, "{found:?}, {at_ceiling}");
         assert_eq!(found.runs, 153);
     }

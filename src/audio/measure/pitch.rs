@@ -5,10 +5,10 @@ use serde::{Deserialize, Serialize};
 /// Semitones are MIDI notes: A4, 440 Hz, is 69.
 const A4_HZ: f64 = 440.0;
 const A4: f64 = 69.0;
-/// Notes outside of 0 to 127 (8.2 Hz to 12.5 kHz) are counted as the nearest.
+/// Notes outside 0 to 127 (8.2 Hz to 12.5 kHz) count as the nearest note.
 const NOTES: usize = 128;
 
-/// How often a voice is how high.
+/// How often a voice has each pitch.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct F0Histogram {
@@ -17,20 +17,20 @@ pub struct F0Histogram {
     pub voiced: u64,
     /// MIDI note (A4 = 69) of the first count.
     pub first_note: u64,
-    /// Voiced frames by semitone, from the lowest that occurs to the highest, zeros between included.
+    /// Voiced frames by semitone, from the lowest that occurs to the highest, including empty semitones between them.
     pub semitones: Vec<u64>,
     /// MIDI octave of the first count; octave 4 is C4 (261.6 Hz) to B4.
     pub first_octave: i64,
     /// Voiced frames by octave.
     pub octaves: Vec<u64>,
-    /// Of the voiced frames, in Hz; none if there are none.
+    /// Median of the voiced frames, in Hz; None without voiced frames.
     pub median_hz: Option<f64>,
-    /// The 5th and 95th percentile: a tracker's octave errors are outside.
+    /// The 5th and 95th percentile, which exclude a tracker's octave errors.
     pub low_hz: Option<f64>,
     pub high_hz: Option<f64>,
 }
 
-/// The histogram of f0 in Hz by frame; 0 (as all values that are no frequency) is unvoiced.
+/// The histogram of f0 in Hz by frame; 0 (or any value that is not a frequency) is unvoiced.
 pub fn f0_histogram(f0: impl IntoIterator<Item = f32>) -> F0Histogram {
     let mut frames = 0;
     let mut voiced = Vec::new();

@@ -1,4 +1,4 @@
-//! HuBERT and its relatives as content encoders: which file, what it may be, clips through it.
+//! HuBERT and related content encoders: finds the file, checks it, and encodes clips.
 
 use super::{HOP_LENGTH, WINDOW_LENGTH, frames};
 use crate::config::is_path;
@@ -9,18 +9,18 @@ use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use tch::Tensor;
 
-/// Raise it when a value may come out differently. Behind it stands the digest of the weights that the version runs, so that
+/// Raise it when a value may change. The digest of the weights in use follows it in the encoder's digest, so that
 /// fairseq's file and Hugging Face's folder of the same weights are one encoder.
 const VERSION: &str = "hubert-1";
-/// Samples that run in one batch when all are padded to the longest: a minute on the CPU (about 1.5 GB), ten on a GPU.
+/// Samples in one batch when all are padded to the longest: a minute on the CPU (about 1.5 GB), ten on a GPU.
 const MOST_ON_CPU: usize = 60 * 16_000;
 const MOST_ON_GPU: usize = 600 * 16_000;
-/// Longer clips run in pieces of this length, so that neither memory nor time for each second grows. Training clips, at most
-/// 30 s long, never do.
+/// Longer clips are encoded in pieces of this length, so that neither memory nor time per second grows. Training clips, at most
+/// 30 s long, are never that long.
 const PIECE: usize = 60 * 16_000;
-/// Samples on each side of a piece that are heard and thrown away.
+/// Samples on each side of a piece that are encoded and then discarded.
 const MARGIN: usize = 5 * 16_000;
-/// What a folder of an encoder must be.
+/// What an encoder's folder must hold.
 const FOLDER: &str =
     "the folder must hold config.json and pytorch_model.bin, as Hugging Face's save_pretrained writes them";
 
@@ -30,9 +30,9 @@ pub(super) struct Network {
     name: String,
     digest: String,
     dim: usize,
-    /// Waves are brought to mean 0 and variance 1 first, as the encoder's own preprocessor_config.json asks.
+    /// Whether samples are first scaled to mean 0 and variance 1, as the encoder's own preprocessor_config.json requires.
     normalise: bool,
-    /// The asset that does instead of the one that was asked for.
+    /// The asset used in place of the requested one.
     instead: Option<String>,
     most: usize,
 }
@@ -82,13 +82,13 @@ impl Network {
     pub fn notice(&self) -> Option<String> {
         let twin = self.instead.as_ref().map(|twin| {
             format!(
-                "content encoder {} is not there; {twin} is used instead: the same weights but for rounding",
+                "content encoder {} is missing; {twin} is used instead: the same weights except for rounding",
                 self.name
             )
         });
         let waves = self.normalise.then(|| {
-            "this encoder wants normalised waves (do_normalize); RVC normalises in training but not in conversion, so \
-             a voice may sound different there"
+            "this encoder needs normalised samples (do_normalize); RVC normalises in training but not in conversion, so \
+             a voice may sound different in conversion"
                 .to_owned()
         });
         let all: Vec<String> = twin.into_iter().chain(waves).collect();
@@ -115,7 +115,7 @@ impl Network {
             .collect()
     }
 
-    /// A clip that can be encoded, normalised if the encoder wants it. Errors: `audio.empty`, `data.damaged`.
+    /// A clip ready for encoding, normalised if the encoder requires it. Errors: `audio.empty`, `data.damaged`.
     fn wave(&self, clip: &[f32]) -> Result<Vec<f32>> {
         super::long_enough(clip)?;
         let x = finite(clip)?;
@@ -142,8 +142,8 @@ impl Network {
         })
     }
 
-    /// A long clip. Each piece hears [`MARGIN`] on both sides; what differs from one pass is the reach of attention and the
-    /// statistics of the first norm, which are those of a minute instead of the whole.
+    /// The content of a long clip. Each piece has [`MARGIN`] on both sides; it differs from a single pass in the reach of attention and in the
+    /// statistics of the first norm, which cover a minute instead of the whole clip.
     fn in_pieces(&self, wave: &[f32]) -> Result<Vec<f32>> {
         let (total, step, margin) = (frames(wave.len()), (PIECE - 2 * MARGIN) / HOP_LENGTH, MARGIN / HOP_LENGTH);
         let mut content = Vec::with_capacity(total * self.dim);
@@ -157,7 +157,7 @@ impl Network {
     }
 }
 
-/// The file or folder of an encoder, and its name if it is another that does instead.
+/// The file or folder of an encoder, and its name if it replaces the requested one.
 fn locate(name: &str, setup: &Setup) -> Result<(PathBuf, Option<String>)> {
     if is_path(name) {
         let path = setup.store.path(name);
@@ -172,15 +172,15 @@ fn locate(name: &str, setup: &Setup) -> Result<(PathBuf, Option<String>)> {
             .hint("give a .pt or .bin file, or a folder with config.json and pytorch_model.bin"))
         };
     }
-    // fairseq's file, which RVC used until 2025, or the folder of RVC 2026: the same weights in two containers.
+    // fairseq's file, which RVC used until 2025, or the folder of RVC 2026: the same weights in two formats.
     let asked = if name == "hubert_base" { "hubert_base.pt" } else { name };
     let (asset, path) = setup.store.locate_or_twin(asked)?;
     let is_other = asset.name != name && asset.name != asked;
     Ok((path, is_other.then(|| asset.name.clone())))
 }
 
-/// What Hugging Face's config.json must say, where it says anything, for this network to be the one that it describes (HuBERT base,
-/// spec C.1, C.3); these are also that library's defaults.
+/// The values that Hugging Face's config.json must have, where it states them, for this network to be the one described (HuBERT base,
+/// spec C.1, C.3); they are also that library's defaults.
 fn hugging_face_config() -> Value {
     json!({
         "hidden_size": hubert::HIDDEN,
@@ -201,7 +201,7 @@ fn hugging_face_config() -> Value {
     })
 }
 
-/// The weights of a Hugging Face folder, and whether it wants normalised waves.
+/// The weights of a Hugging Face folder, and whether it needs normalised samples.
 fn folder(folder: &Path) -> Result<(PathBuf, bool)> {
     let config = read_json(&folder.join("config.json"))
         .map_err(|e| if e.kind() == Kind::NotFound { e.hint(FOLDER) } else { e })?;

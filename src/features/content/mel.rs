@@ -1,14 +1,14 @@
-//! `mel`: content without a network, of demo quality.
+//! `mel`: content without a network, of demonstration quality.
 //!
-//! It says what a phone sounds like, not which phone it is: the smooth shape of the spectrum and its movement over
+//! It describes how a phone sounds, not which phone it is: the smooth shape of the spectrum and its movement over
 //! 320 ms, with the loudness, the average spectrum (room, microphone, part of the speaker) and the pitch harmonics
-//! taken out. A voice trained on it follows the words of its own speaker well; converting another speaker keeps more of
-//! that speaker than HuBERT's features would. Sizes, frame grid and value range are HuBERT's, so nothing behind it
+//! removed. A voice trained on it follows the words of its own speaker well; converting another speaker keeps more of
+//! that speaker than HuBERT's features would. Sizes, frame grid and value range are HuBERT's, so no later stage
 //! changes when the encoder does.
 //!
 //! ```text
 //! samples -> power spectrum of 25 ms every 10 ms -> 80 mel bands -> log -> 24 cepstra (DCT over bands)
-//!         -> each cepstrum less its mean over the clip, divided by its spread
+//!         -> each cepstrum minus its mean over the clip, divided by its standard deviation
 //!         -> 32 steps of 10 ms around the frame -> 32 values (DCT over time, with weights) -> 24 * 32 = 768
 //! ```
 //!
@@ -31,39 +31,39 @@ use std::sync::Arc;
 const VERSION: &str = "mel-1";
 
 const N_FFT: usize = 512;
-/// Samples between two steps: 10 ms, two steps to a frame.
+/// Samples between two steps: 10 ms, two steps per frame.
 const STEP: usize = HOP_LENGTH / 2;
 const N_MELS: usize = 80;
 /// Below 60 Hz is hum; above 7600 Hz is where clips resampled from low rates are empty.
 const FMIN_HZ: f64 = 60.0;
 const FMAX_HZ: f64 = 7600.0;
-/// Cepstra kept: the more, the finer the spectrum's shape; from about 30 on pitch harmonics show.
+/// Cepstra kept: more resolve the spectrum more finely; from about 30 on pitch harmonics show.
 const N_CEPSTRA: usize = 24;
-/// Steps around a frame, and values that they give for each cepstrum.
+/// Steps around a frame, and values per cepstrum computed from them.
 const CONTEXT: usize = DIM / N_CEPSTRA;
-/// Mel bands lie at most this far below the clip's mean power; keeps silence from being noise. 70 dB.
+/// Mel bands are limited to this far below the clip's mean power, so that silence does not become noise. 70 dB.
 const FLOOR: f64 = 1e-7;
 /// Power that counts as silence in any clip: the noise of 16-bit rounding is 40 dB above it.
 const SILENCE: f64 = 1e-14;
-/// Steps that the usual spread of a cepstrum counts for beside a clip's own; steadies clips of one word.
+/// Weight of the usual spread of a cepstrum, in steps, beside the clip's own; steadies clips of one word.
 const PRIOR_STEPS: f64 = 50.0;
 
 /// Which of the values are content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Size {
-    /// 256: the first 16 cepstra, of each the 16 slowest movements (version 1).
+    /// 256: the 16 slowest movements of each of the first 16 cepstra (version 1).
     V1,
     /// All 768 (version 2).
     V2,
 }
 
 impl Size {
-    /// Cepstra, and values of each.
+    /// Number of cepstra, and of values for each.
     fn kept(self) -> (usize, usize) {
         if self == Self::V1 { (16, 16) } else { (N_CEPSTRA, CONTEXT) }
     }
 
-    /// Values of one frame.
+    /// Values per frame.
     pub fn dim(self) -> usize {
         let (cepstra, values) = self.kept();
         cepstra * values
@@ -80,7 +80,7 @@ pub struct Mel {
     fft: Arc<dyn RealToComplex<f64>>,
     /// Hann window of WINDOW_LENGTH samples.
     window: Vec<f64>,
-    /// For each band its first bin and the weights from there.
+    /// For each band its first bin and the weights from that bin on.
     bands: Vec<(usize, Vec<f64>)>,
     /// [N_CEPSTRA][N_MELS], rows orthonormal.
     to_cepstra: Vec<Vec<f64>>,
@@ -158,7 +158,7 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
-/// The CONTEXT steps around frame t; the first and last step stand for those beyond the clip.
+/// The CONTEXT steps around frame t; the first and last step are repeated beyond the clip.
 fn around(series: &[f64], t: usize) -> [f64; CONTEXT] {
     // The steps before and after the frame's centre, 320 t + 200, are number 2 t and 2 t + 1.
     std::array::from_fn(|j| {
@@ -167,7 +167,7 @@ fn around(series: &[f64], t: usize) -> [f64; CONTEXT] {
     })
 }
 
-/// Takes off the mean over the clip and divides by the spread, the latter drawn towards the usual one in short clips.
+/// Subtracts the mean over the clip and divides by the standard deviation, which is drawn towards the usual one in short clips.
 fn normalise(series: &mut [f64], usual: f64) {
     let n = series.len() as f64;
     let mean = series.iter().sum::<f64>() / n;
@@ -183,8 +183,8 @@ fn usual_variance(k: usize) -> f64 {
     600.0 / (1.0 + k as f64).powf(1.7)
 }
 
-/// Row `m` of the DCT over time, brought to a standard deviation of about 1 in speech (0.8 to 1 measured): the faster a
-/// movement, the smaller it is.
+/// Row `m` of the DCT over time, scaled to a standard deviation of about 1 in speech (0.8 to 1 measured): faster
+/// movements are smaller.
 fn weighted(m: usize, row: &[f64]) -> Vec<f64> {
     let gain = 0.25 + m as f64 / 8.0;
     row.iter().map(|x| x * gain).collect()
@@ -210,7 +210,7 @@ fn mel_bands() -> Vec<(usize, Vec<f64>)> {
     (0..N_MELS)
         .map(|band| {
             let (left, top, right) = (edge(band), edge(band + 1), edge(band + 2));
-            // Low bands are narrower than a bin: each triangle is widened to reach the bins beside its top.
+            // Low bands are narrower than a bin: each triangle is widened to reach the bins next to its top.
             let (left, right) = (left.min(top - bin_hz), right.max(top + bin_hz));
             let weight = |bin: usize| {
                 let f = bin as f64 * bin_hz;

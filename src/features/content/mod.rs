@@ -1,7 +1,7 @@
-//! What is said in a clip, as 768 numbers for each 20 ms, whoever says it (RVC calls it "phone").
+//! The words spoken in a clip, independent of the speaker, as 768 numbers for each 20 ms (RVC calls this "phone").
 //!
-//! An [`Encoder`] is opened once and encodes many clips. `mel` needs no download and is of demo quality; the others are
-//! HuBERT's network with one or another set of weights.
+//! An [`Encoder`] is opened once and encodes many clips. `mel` needs no download and is of demonstration quality; the others are
+//! HuBERT's network with various weights.
 
 mod hubert;
 mod mel;
@@ -14,19 +14,19 @@ use crate::models::encoder;
 use crate::task::Task;
 use crate::{Error, Kind, Result};
 
-/// Values of one frame: RVC version 2's content size.
+/// Values per frame: RVC version 2's content size.
 pub const DIM: usize = 768;
 /// Samples between two frames: 20 ms.
 pub const HOP_LENGTH: usize = 320;
 /// Samples that the first frame needs; frame t begins at sample 320 t (HuBERT's convolutions, spec C.1).
 pub const WINDOW_LENGTH: usize = 400;
 
-/// Frames of a clip: floor((n - 400) / 320) + 1, none if it is shorter than 400 samples.
+/// Frames of a clip: floor((n - 400) / 320) + 1, or 0 below 400 samples.
 pub fn frames(n_samples: usize) -> usize {
     n_samples.checked_sub(WINDOW_LENGTH).map_or(0, |rest| rest / HOP_LENGTH + 1)
 }
 
-/// A content encoder, opened.
+/// A content encoder, ready for use.
 pub struct Encoder {
     engine: Engine,
 }
@@ -55,7 +55,7 @@ impl Encoder {
                 None => error,
             });
         }
-        // A path is in the error by itself.
+        // The error already shows a path.
         let which = if is_path(name) { "content encoder".into() } else { format!("content encoder {name}") };
         let network = hubert::Network::open(name, version, setup).map_err(|e| e.context(which))?;
         Ok(Self { engine: Engine::Hubert(Box::new(network)) })
@@ -68,8 +68,8 @@ impl Encoder {
         }
     }
 
-    /// What the values depend on besides the samples, for cache keys and the run's record. The last word is the number
-    /// format, which makes a small difference; any other difference is another encoder.
+    /// Everything that the values depend on except the samples, for cache keys and the run's record. The last word is the number
+    /// format, which makes a small difference; any other difference means another encoder.
     pub fn digest(&self) -> String {
         match &self.engine {
             Engine::Mel(mel) => mel.size().digest(),
@@ -77,13 +77,13 @@ impl Encoder {
         }
     }
 
-    /// Errors: `checkpoint.mismatch` if a voice whose encoder had the digest `of_voice` cannot be given content of this one;
+    /// Errors: `checkpoint.mismatch` if a voice whose encoder had the digest `of_voice` cannot use content of this one;
     /// see [`encoder::same_encoder`].
     pub fn must_be(&self, of_voice: &str) -> Result<()> {
         encoder::must_be_same(self.name(), &self.digest(), of_voice)
     }
 
-    /// What to say to the person who converts a voice whose encoder had the digest `of_voice`, where the two differ by rounding.
+    /// The notice for converting a voice whose encoder had the digest `of_voice`, where the two differ by rounding.
     pub fn differs_from(&self, of_voice: &str) -> Option<String> {
         encoder::differ_by_rounding(&self.digest(), of_voice).then(|| {
             format!(
@@ -93,7 +93,7 @@ impl Encoder {
         })
     }
 
-    /// Values of one frame.
+    /// Values per frame.
     pub fn dim(&self) -> usize {
         match &self.engine {
             Engine::Mel(mel) => mel.size().dim(),
@@ -101,7 +101,7 @@ impl Encoder {
         }
     }
 
-    /// One line for the person who uses it, if there is something to know before relying on it.
+    /// One line that a user should know before relying on the encoder, if there is one.
     pub fn notice(&self) -> Option<String> {
         match &self.engine {
             Engine::Mel(_) => Some(
@@ -128,11 +128,11 @@ impl Encoder {
         }
     }
 
-    /// `done` of each clip's content, in the order of the clips. `size` is a clip's length in samples, known
-    /// without reading it; `load` reads a clip; `done` is given its content or its
+    /// Calls `done` with each clip's content, in the order of the clips. `size` is a clip's length in samples, known
+    /// without reading it; `load` reads a clip; `done` gets the clip's content or its
     /// error and decides whether one bad clip ends the stage.
     ///
-    /// Errors: `cancelled`, and the first that `done` returns.
+    /// Errors: `cancelled`, and the first error of `done`.
     pub fn extract<C: Sync, R: Send>(
         &self,
         task: &Task,

@@ -1,11 +1,11 @@
-//! CREPE: its file opened, frames of all clips through it, and from probabilities to f0.
+//! CREPE: opens its file, runs the frames of all clips through it, and converts probabilities to f0.
 //!
 //! Parameters are those of RVC 2024 and Applio (spec B.7): 50 to 1100 Hz, the most likely path through 512 frames at a time,
 //! periodicity median of 3, f0 mean of 3, unvoiced below a periodicity of 0.1.
 //!
 //! One departure: torchcrepe adds random numbers of up to 20 cents (6 cents on average) to every frame, to hide that its
-//! path runs on a grid of 20 cents. Here a frame has the value of the grid, so that the same clip has the same f0 on every
-//! run; the mean of 3 rounds off the steps. Without its dither, torchcrepe's f0 of 6.9 s of glides is the same to 0.0004
+//! path runs on a grid of 20 cents. Here a frame keeps the grid's value, so that the same clip has the same f0 on every
+//! run; the mean of 3 smooths the steps. Without its dither, torchcrepe's f0 of 6.9 s of glides is the same to 0.0004
 //! cents with either size and its own weights. In bfloat16 99 % of the frames are the same, the others a step of the grid
 //! (20 / 3 cents after the mean) away.
 
@@ -15,18 +15,18 @@ use crate::features::Setup;
 use crate::models::crepe::{Crepe, PITCHES, Size, WINDOW};
 use crate::{Result, files, nn, torchfile};
 
-/// Raise it when a value may come out differently.
+/// Raise it when a value may change.
 const VERSION: u32 = 1;
-/// A frame of a lower periodicity is unvoiced.
+/// Frames with a lower periodicity are unvoiced.
 pub const THRESHOLD: f32 = 0.1;
-/// The pitch of the first probability, in cents above 10 Hz; the next ones follow 20 cents apart.
+/// The pitch of the first probability, in cents above 10 Hz; the next ones follow in steps of 20 cents.
 const FIRST_CENTS: f64 = 1_997.379_408_437_619;
 const CENTS_PER_PITCH: f64 = 20.0;
-/// Frames that one path is sought through; the reference's batch size, at whose ends its path starts anew.
+/// Frames per path search; the reference's batch size, and its path restarts at the batch's ends.
 const PATH: usize = 512;
-/// Pitches that a path may move by from one frame to the next, exclusive.
+/// Pitch steps that a path may move by from one frame to the next, exclusive.
 const STEP: usize = 12;
-/// Frames in a batch: the full size takes 3 MB a frame.
+/// Frames per batch: the full size takes 3 MB per frame.
 const MOST_ON_CPU: usize = 128;
 const MOST_ON_GPU: usize = 2048;
 
@@ -119,17 +119,17 @@ pub fn decode(probabilities: &[f32], threshold: f32) -> Vec<f64> {
     mean_of_three(&hz).into_iter().zip(median_of_three(&periodicity)).map(voiced).collect()
 }
 
-/// The pitches that a path may take: 50 to 1100 Hz.
+/// The pitches that a path may use: 50 to 1100 Hz.
 fn range() -> std::ops::Range<usize> {
     let place = |hz: f64| (1200.0 * (hz / 10.0).log2() - FIRST_CENTS) / CENTS_PER_PITCH;
     place(F0_MIN).floor() as usize..place(F0_MAX).ceil() as usize
 }
 
-/// The pitch of each frame on the path of highest probability (Viterbi): a frame counts with the softmax of its
-/// probabilities, a step of d pitches in proportion to 12 - d. The first of equal ones is taken. (The proportions sum to
+/// The pitch of each frame on the path of highest probability (Viterbi): a frame's weight is the softmax of its
+/// probabilities, a step of d pitches has a weight proportional to 12 - d. The first of equal pitches is taken. (The weights sum to
 /// the same for all pitches in the range, so the sum is left out.)
 ///
-/// The reference also lets steps of 12 and more pass at a price of 708 (the logarithm of the least float64). Within one
+/// The reference also allows steps of 12 and more at a cost of 708 (minus the logarithm of the least float64). Within one
 /// block no path is worth that: crossing the whole range in allowed steps costs less than 150.
 fn likeliest_path(block: &[f32]) -> Vec<usize> {
     let range = range();
@@ -173,7 +173,7 @@ fn likeliest_path(block: &[f32]) -> Vec<usize> {
     path
 }
 
-/// Logarithms of the softmax, in float32 as the reference computes them: equal paths are equal there too.
+/// Logarithms of the softmax, in float32 like the reference, so that equal paths stay equal.
 fn log_softmax(frame: &[f32]) -> Vec<f64> {
     let highest = frame.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let exponentials: Vec<f32> = frame.iter().map(|p| (p - highest).exp()).collect();
@@ -181,7 +181,7 @@ fn log_softmax(frame: &[f32]) -> Vec<f64> {
     exponentials.iter().map(|x| f64::from((x / sum).ln())).collect()
 }
 
-/// Each value with its neighbours; at the ends there are two.
+/// Each value with its neighbours; two values at the ends.
 fn neighbours<T>(values: &[T]) -> impl Iterator<Item = &[T]> {
     (0..values.len()).map(|i| &values[i.saturating_sub(1)..(i + 2).min(values.len())])
 }
@@ -190,7 +190,7 @@ fn mean_of_three(values: &[f64]) -> Vec<f64> {
     neighbours(values).map(|near| near.iter().sum::<f64>() / near.len() as f64).collect()
 }
 
-/// Of two values the lower.
+/// The median of three; of two values, the lower.
 fn median_of_three(values: &[f32]) -> Vec<f32> {
     let median = |near: &[f32]| {
         let mut sorted = near.to_vec();

@@ -1,4 +1,4 @@
-//! FCPE: its file opened, clips through it, and from confidence to f0.
+//! FCPE: opens its file, runs clips through it, and converts confidence to f0.
 //!
 //! With the bundled weights, torchfcpe's f0 of 6.9 s of glides is the same to 0.0013 cents; bfloat16 stays within a cent
 //! in 99.8 % of the frames (1.2 at most) and is 1.2 times as fast on 2 cores.
@@ -9,15 +9,15 @@ use crate::models::fcpe::Fcpe;
 use crate::{Result, files, nn, torchfile};
 
 const ASSET: &str = "fcpe.pt";
-/// Raise it when a value may come out differently.
+/// Raise it when a value may change.
 const VERSION: &str = "fcpe-1";
-/// A frame whose highest confidence is no higher is unvoiced (spec B.7). Higher leaves more frames unvoiced.
+/// Frames whose highest confidence is at or below this are unvoiced (spec B.7). A higher threshold leaves more frames unvoiced.
 pub const THRESHOLD: f32 = 0.006;
 /// Neighbours on each side that a frame's pitch is averaged over.
 const REACH: usize = 4;
-/// Clips whose frames differ by less share a batch.
+/// Clips whose numbers of frames differ by less share a batch.
 const LIKE: usize = 64;
-/// Frames in a batch on the CPU and on a GPU.
+/// Frames per batch on the CPU and on a GPU.
 const MOST_ON_CPU: usize = 4096;
 const MOST_ON_GPU: usize = 32768;
 
@@ -79,8 +79,8 @@ impl Tracker for Network {
 }
 
 /// The f0 of frames from the confidence in each of the pitches `cents`, in Hz; 0 where no confidence is above the threshold,
-/// NaN where one is NaN. A pitch is the mean of nine around the most confident one, weighted by confidence; beyond the ends
-/// the outermost counts again (torchfcpe's local_argmax).
+/// NaN where one is NaN. A pitch is the mean of nine around the most confident one, weighted by confidence; at the ends
+/// the outermost pitch is repeated (torchfcpe's local_argmax).
 ///
 /// Shapes   confidence: [frames * cents.len()] -> [frames]
 /// Source   torchfcpe's latent2cents_local_decoder, in float64

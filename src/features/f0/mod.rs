@@ -1,7 +1,7 @@
-//! The fundamental frequency of a clip, 100 values a second, and its quantisation for the pitch embedding.
+//! The fundamental frequency of a clip, 100 values per second, and its quantisation for the pitch embedding.
 //!
-//! Every method writes 0 where nothing is voiced; [`fill_unvoiced`] replaces those zeros if a voice wants it. The methods of
-//! signal processing and CREPE search 50 to 1100 Hz, RMVPE and FCPE 32 to 2000 Hz. Frame k lies at sample 160 k.
+//! Every method writes 0 for unvoiced frames; [`fill_unvoiced`] replaces those zeros if a voice requires it. The signal processing
+//! methods and CREPE search 50 to 1100 Hz, RMVPE and FCPE 32 to 2000 Hz. Frame k is at sample 160 k.
 
 pub mod crepe;
 pub mod fcpe;
@@ -27,7 +27,7 @@ pub const HOP_LENGTH: usize = 160;
 pub const F0_MIN: f64 = 50.0;
 pub const F0_MAX: f64 = 1100.0;
 
-/// A method of signal processing; none needs a download.
+/// A signal processing method; none needs a download.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
     /// Praat's autocorrelation (Boersma 1993): fast, exact, robust on clean speech.
@@ -52,12 +52,12 @@ impl Method {
         }
     }
 
-    /// Frames of a clip: one more than whole hops, except that `pm` has one for each hop (spec B.7).
+    /// Frames of a clip: one more than whole hops, except that `pm` has one per hop (spec B.7).
     pub fn frames(self, n_samples: usize) -> usize {
         n_samples / HOP_LENGTH + usize::from(self != Self::Pm)
     }
 
-    /// Name and version of the computation, for cache keys: changes whenever a value may come out differently.
+    /// Name and version of the computation, for cache keys: changes whenever a value may change.
     pub fn digest(self) -> String {
         format!("{}-1", self.name())
     }
@@ -79,10 +79,10 @@ pub fn compute(method: Method, samples: &[f32]) -> Result<Vec<f64>> {
     })
 }
 
-/// The f0 of many clips by one method, opened once.
+/// Extracts the f0 of many clips with one method, opened once.
 pub struct Extractor {
     engine: Engine,
-    /// Instead of the method's own.
+    /// Replaces the method's own threshold.
     threshold: Option<f32>,
 }
 
@@ -97,10 +97,10 @@ impl Extractor {
         Self { engine: Engine::Signal(method), threshold: None }
     }
 
-    /// The extractor of that name; a network is loaded from its file.
+    /// The extractor with this name; a network is loaded from its file.
     ///
     /// Errors: `config.value` with the nearest name; `asset.missing`; `checkpoint.mismatch` and `checkpoint.damaged` for a file
-    /// that is not what its name promises; `device.memory`.
+    /// whose content does not match its name; `device.memory`.
     pub fn open(name: &str, setup: &Setup) -> Result<Self> {
         if let Some(method) = Method::ALL.into_iter().find(|method| method.name() == name) {
             return Ok(Self::signal(method));
@@ -115,9 +115,9 @@ impl Extractor {
         Ok(Self { engine: Engine::Network(network), threshold: None })
     }
 
-    /// The same with another confidence above which a frame is voiced; 0 keeps the method's own.
+    /// The same with another confidence threshold for voicing; 0 keeps the method's own.
     ///
-    /// Errors: `config.value` for a method of signal processing, which has none.
+    /// Errors: `config.value` for a signal processing method, which has no threshold.
     pub fn with_threshold(mut self, threshold: f64) -> Result<Self> {
         if threshold > 0.0 {
             let Engine::Network(network) = &mut self.engine else {
@@ -129,7 +129,7 @@ impl Extractor {
         Ok(self)
     }
 
-    /// What the values depend on besides the samples, for cache keys.
+    /// Everything that the values depend on except the samples, for cache keys.
     pub fn digest(&self) -> String {
         match &self.engine {
             Engine::Signal(method) => method.digest(),
@@ -140,11 +140,11 @@ impl Extractor {
         }
     }
 
-    /// `done` of each clip's f0, in the order of the clips. `size` is a clip's length in samples, known
-    /// without reading it; `load` reads a clip; `done` is given its f0 or its error
+    /// Calls `done` with each clip's f0, in the order of the clips. `size` is a clip's length in samples, known
+    /// without reading it; `load` reads a clip; `done` gets the clip's f0 or its error
     /// and decides whether one bad clip ends the stage.
     ///
-    /// Errors: `cancelled`, and the first that `done` returns; of a network also `device.memory` and `torch`.
+    /// Errors: `cancelled`, and the first error of `done`; with a network also `device.memory` and `torch`.
     pub fn extract<C: Sync, R: Send>(
         &self,
         task: &Task,
@@ -175,7 +175,7 @@ fn unknown(name: &str) -> Error {
 }
 
 /// The coarse pitch of each frame: 1 for unvoiced and up to 50 Hz, 255 from 1100 Hz, equal steps on the mel scale
-/// between.
+/// between them.
 ///
 /// Shapes   f0: [n] -> [n], values 1..=255
 /// Source   spec B.1; halves round to even, as NumPy's rint

@@ -1,7 +1,7 @@
-//! What the pitch networks share: clips checked, long ones cut into pieces, pieces of like length in batches.
+//! Shared by the pitch networks: checks clips, cuts long ones into pieces, and puts pieces of similar length into batches.
 //!
-//! A clip of up to [`PIECE`] frames (41 s; training clips have at most 30 s) goes through a network whole. A longer one is cut,
-//! so that memory stays bounded, and each piece hears [`CONTEXT`] frames (2.6 s) of its neighbours that are not kept:
+//! A clip of up to [`PIECE`] frames (41 s; training clips have at most 30 s) passes through a network in one pass. A longer one is cut,
+//! so that memory stays bounded, and each piece includes [`CONTEXT`] frames (2.6 s) of its neighbours that are not kept:
 //!
 //! ```text
 //! piece 0   |==================-----|
@@ -9,9 +9,9 @@
 //! piece 2                           |-----==========|
 //! ```
 //!
-//! What a cut changes, measured on 60 s (6001 frames): FCPE with its own weights 0.03 cents in 99 % of the frames, 0.11 at
+//! Effect of a cut, measured on 60 s (6001 frames): FCPE with its own weights 0.03 cents in 99 % of the frames, 0.11 at
 //! most. RMVPE with weights by the fill rule 0.04 cents in 99 %; in 6 frames two pitches far apart were equally salient and
-//! the other one won.
+//! the other was chosen.
 
 use super::HOP_LENGTH;
 use crate::features::finite;
@@ -20,9 +20,9 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use tch::{Device, Tensor};
 
-/// Frames that go through a network at once. A multiple of 32, as is CONTEXT: RMVPE's pooling then falls on the same frames.
+/// Frames per pass. A multiple of 32, like CONTEXT: RMVPE's pooling then sees the same groups of frames.
 const PIECE: usize = 4096;
-/// Frames at an inner end of a piece that only serve as surroundings. More costs time, less lets the cut be felt.
+/// Frames at an inner end of a piece that only serve as context. More cost time; fewer make the cut audible.
 const CONTEXT: usize = 256;
 
 /// A network that tracks pitch.
@@ -30,20 +30,20 @@ pub(super) trait Tracker: Send {
     /// Name, version, weights and number format, for cache keys.
     fn digest(&self) -> String;
 
-    /// From now on a frame is voiced by this confidence, not by the method's own.
+    /// Replaces the method's own confidence threshold for voicing.
     fn set_threshold(&mut self, threshold: f32);
 
-    /// Frames that a clip costs in a batch.
+    /// Frames that a clip takes in a batch.
     fn cost(&self, n_samples: usize) -> usize;
 
-    /// Frames that are given to [`Tracker::track`] at once, unless one clip alone has more.
+    /// Most frames per call of [`Tracker::track`], unless a single clip has more.
     fn most(&self) -> usize;
 
-    /// The f0 of clips without NaN or infinity, of any lengths. Errors concern them all.
+    /// The f0 of clips without NaN or infinity, of any lengths. An error concerns all of them.
     fn track(&self, clips: &[&[f32]]) -> Result<Vec<Vec<f64>>>;
 }
 
-/// The f0 of a group of clips, or what is wrong with the single clip.
+/// The f0 of a group of clips, or the error of each clip that has one.
 pub(super) fn forward(tracker: &dyn Tracker, clips: &[Vec<f32>]) -> Result<Vec<Result<Vec<f64>>>> {
     let faults: Vec<Option<Error>> = clips.iter().map(|clip| finite(clip).err()).collect();
     let sound: Vec<&[f32]> =
@@ -64,8 +64,8 @@ pub(super) fn frames(n_samples: usize) -> usize {
     n_samples / HOP_LENGTH + 1
 }
 
-/// The f0 of clips of any length by `track`, which is given pieces whose `shape` (of their number of frames) is the same, no
-/// more of them at once than make `most` frames, each of `shortest` samples or more. A clip that is shorter is unvoiced.
+/// The f0 of clips of any length by `track`, which gets pieces with the same `shape` (of their number of frames), at most
+/// `most` frames at a time, each of `shortest` samples or more. A shorter clip is unvoiced.
 pub(super) fn in_pieces(
     clips: &[&[f32]],
     shortest: usize,
@@ -105,13 +105,13 @@ pub(super) fn rows(batch: &Tensor, lengths: impl Iterator<Item = usize>) -> impl
     })
 }
 
-/// A part of a clip that goes through the network at once.
+/// A part of a clip that passes through the network at once.
 #[derive(Debug, PartialEq)]
 struct Piece {
-    /// The frame of the clip that is its first.
+    /// The first frame, counted in the clip.
     start: usize,
     samples: Range<usize>,
-    /// Its frames that are kept.
+    /// The frames that are kept.
     keep: Range<usize>,
 }
 
@@ -123,7 +123,7 @@ fn pieces(n_samples: usize) -> Vec<Piece> {
         let last = start + PIECE >= n;
         let keep_from = if start == 0 { 0 } else { CONTEXT };
         let keep_to = if last { n - start } else { PIECE - CONTEXT };
-        // One sample less than PIECE hops has PIECE frames.
+        // PIECE hops minus one sample give PIECE frames.
         let end = if last { n_samples } else { (start + PIECE) * HOP_LENGTH - 1 };
         pieces.push(Piece { start, samples: start * HOP_LENGTH..end, keep: keep_from..keep_to });
         if last {
@@ -138,14 +138,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_clip_of_up_to_a_piece_stays_whole() {
+    fn a_clip_of_up_to_one_piece_is_not_cut() {
         for n in [0, 1, 59200, 480_000, PIECE * HOP_LENGTH - 1] {
             assert_eq!(pieces(n), [Piece { start: 0, samples: 0..n, keep: 0..frames(n) }]);
         }
     }
 
     #[test]
-    fn the_kept_frames_of_the_pieces_are_each_frame_once() {
+    fn each_frame_is_kept_exactly_once() {
         for n in [PIECE * HOP_LENGTH, PIECE * HOP_LENGTH + 1, 1_000_000, 1_146_879, 1_146_880, 20_000_000] {
             let mut next = 0;
             for piece in pieces(n) {
@@ -160,8 +160,8 @@ mod tests {
     }
 
     #[test]
-    fn pieces_come_back_in_their_places() {
-        // The "network" gives each frame's first sample, which is its number.
+    fn pieces_are_joined_in_order() {
+        // The "network" returns each frame's first sample, which is its number.
         let wave = |n: usize| (0..n).map(|i| (i / HOP_LENGTH) as f32).collect::<Vec<f32>>();
         let clips = [wave(2_000_000), wave(159), wave(1_200_000), wave(480_000)];
         let track = |waves: &[&[f32]]| {

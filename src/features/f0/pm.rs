@@ -1,4 +1,4 @@
-//! `pm`: pitch by autocorrelation, as Praat finds it and RVC asks for it.
+//! `pm`: pitch by autocorrelation, with Praat's method and RVC's parameters.
 //!
 //! Source   P. Boersma, "Accurate short-term analysis of the fundamental frequency and the harmonics-to-noise ratio of a
 //!          sampled sound", IFA Proceedings 17 (1993); parameters and padding of RVC from spec B.7. Numbers agree with
@@ -8,7 +8,7 @@
 //! autocorrelation, and divide it by the window's own. Its local maxima are the candidates, placed between samples by
 //! sinc interpolation. A Viterbi path then weighs strength against octave jumps and changes of voicing.
 //!
-//! Written here: crate pitch-detection has an autocorrelation of its own, not Praat's, and RVC's numbers are Praat's.
+//! Written here: crate pitch-detection has a different autocorrelation from Praat's, and RVC's numbers are Praat's.
 
 use super::{F0_MAX, F0_MIN, HOP_LENGTH, SAMPLE_RATE};
 use realfft::num_complex::Complex;
@@ -20,23 +20,23 @@ use std::sync::{Arc, OnceLock};
 const TIME_STEP: f64 = 0.01;
 /// Periods of the lowest pitch in one window; Praat's value for its Hanning-window method.
 const PERIODS_PER_WINDOW: f64 = 3.0;
-/// Strength that a voiced candidate must beat in a loud frame; RVC's value (Praat's default is 0.45).
+/// Strength that a voiced candidate must exceed in a loud frame; RVC's value (Praat's default is 0.45).
 const VOICING_THRESHOLD: f64 = 0.6;
-/// Frames whose peak is below this part of the clip's peak tend to unvoiced. Praat's default, as the next five.
+/// Frames whose peak is below this fraction of the clip's peak tend to unvoiced. Praat's default, like the next five.
 const SILENCE_THRESHOLD: f64 = 0.03;
-/// Bonus for a candidate for each octave that it lies higher.
+/// Bonus for a candidate per octave of pitch.
 const OCTAVE_COST: f64 = 0.01;
 /// Cost of a jump of one octave between frames 10 ms apart.
 const OCTAVE_JUMP_COST: f64 = 0.35;
 /// Cost of a change of voicing between frames 10 ms apart.
 const VOICED_UNVOICED_COST: f64 = 0.14;
-/// Candidates of a frame, the unvoiced one included.
+/// Candidates per frame, including the unvoiced one.
 const MAX_CANDIDATES: usize = 15;
-/// Samples on each side in the sinc interpolation that ranks a maximum, and in the one that places it.
+/// Samples on each side in the sinc interpolation that ranks a maximum, and in the one that locates it.
 const RANK_DEPTH: usize = 30;
 const PLACE_DEPTH: usize = 70;
 
-/// What does not depend on the clip.
+/// The parts that do not depend on the clip.
 struct Analysis {
     /// Half the window, in samples.
     half_window: usize,
@@ -67,19 +67,19 @@ struct Candidate {
     strength: f64,
 }
 
-/// One frame: its voiced candidates and its peak as a part of the clip's.
+/// One frame: its voiced candidates and its peak as a fraction of the clip's.
 struct Frame {
     intensity: f64,
     candidates: Vec<Candidate>,
 }
 
-/// The f0 of a clip, one value for each whole hop.
+/// The f0 of a clip, one value per whole hop.
 ///
 /// Praat has no frame where its window does not fit; RVC fills both ends with zeros.
 pub fn f0(x: &[f64]) -> Vec<f64> {
     let mut padded = vec![0.0; x.len() / HOP_LENGTH];
     let frames = analyse(x);
-    // Left half of what is missing, rounded up.
+    // Left half of the missing frames, rounded up.
     let left = (padded.len() + 1).saturating_sub(frames.len()) / 2;
     for (slot, value) in padded.iter_mut().skip(left).zip(best_path(&frames)) {
         *slot = value;
@@ -98,11 +98,11 @@ const WINDOW_SECONDS: f64 = PERIODS_PER_WINDOW / F0_MIN;
 impl Analysis {
     fn new() -> Self {
         let rate = SAMPLE_RATE as f64;
-        // Praat keeps the window a little short, so that it always fits.
+        // Praat keeps the window slightly short, so that it always fits.
         let half_window = (WINDOW_SECONDS * rate) as usize / 2 - 1;
         let n = 2 * half_window;
         let window: Vec<f64> = (1..=n).map(|i| 0.5 - 0.5 * (2.0 * PI * i as f64 / (n + 1) as f64).cos()).collect();
-        // Lags up to half the window are interpolated; the padding keeps the circular correlation clear of them.
+        // Lags up to half the window are interpolated; the padding keeps the circular correlation away from them.
         let n_fft = (n + half_window).next_power_of_two();
         let mut planner = RealFftPlanner::new();
         let mut analysis = Self {
@@ -142,7 +142,7 @@ impl Analysis {
         self.inverse.process_with_scratch(&mut s.spectrum, &mut s.time, &mut s.work).expect(lengths);
     }
 
-    /// The candidates of the frame whose middle lies between samples `left` and `left + 1`.
+    /// The candidates of the frame whose middle is between samples `left` and `left + 1`.
     fn frame(&self, x: &[f64], left: usize, global_peak: f64, s: &mut Scratch) -> Frame {
         let (n, half) = (self.window.len(), self.half_window);
         let around = &x[left + 1 - self.period..=left + self.period];
@@ -151,7 +151,7 @@ impl Analysis {
         for ((out, sample), weight) in s.frame.iter_mut().zip(part).zip(&self.window) {
             *out = (sample - mean) * weight;
         }
-        // The peak is taken within about one longest period around the middle.
+        // The peak is searched within about one longest period around the middle.
         let reach = self.period / 2 + 1;
         let peak = peak(&s.frame[half - reach..half + reach]);
         if peak == 0.0 {
@@ -168,7 +168,7 @@ impl Analysis {
         Frame { intensity: (peak / global_peak).min(1.0), candidates: self.candidates(&s.r) }
     }
 
-    /// The local maxima of `r` that may be voiced, strongest kept, with exact places and heights.
+    /// The local maxima of `r` that may be voiced, strongest kept, with exact positions and heights.
     fn candidates(&self, r: &[f64]) -> Vec<Candidate> {
         let mut found: Vec<(usize, f64)> = Vec::with_capacity(MAX_CANDIDATES);
         for lag in 2..self.max_lag.min(r.len() - 1) {
@@ -176,7 +176,7 @@ impl Analysis {
             if here <= 0.5 * VOICING_THRESHOLD || here <= before || here < after {
                 continue;
             }
-            // Parabola through the three for the place, sinc for the height.
+            // A parabola through the three samples gives the position, a sinc the height.
             let place = lag as f64 + 0.5 * (after - before) / (2.0 * here - before - after);
             let strength = reflected(sinc(r, place, RANK_DEPTH));
             let rank = strength + OCTAVE_COST * (SAMPLE_RATE as f64 / place / F0_MIN).log2();
@@ -192,10 +192,10 @@ impl Analysis {
     }
 }
 
-/// All frames of a clip; none if it is shorter than a window.
+/// All frames of a clip; empty if it is shorter than a window.
 fn analyse(x: &[f64]) -> Vec<Frame> {
     let analysis = analysis();
-    // These lines keep Praat's order of operations: rounding decides the frame count where they come out even.
+    // These lines keep Praat's order of operations: rounding decides the number of frames when the division is exact.
     let dx = 1.0 / SAMPLE_RATE as f64;
     let duration = dx * x.len() as f64;
     if WINDOW_SECONDS > duration {
@@ -224,14 +224,14 @@ fn peak(x: &[f64]) -> f64 {
     x.iter().fold(0.0, |peak: f64, sample| peak.max(sample.abs()))
 }
 
-/// Interpolated correlations above 1 are artefacts of very short periods; they count the less, the higher.
+/// Interpolated correlations above 1 are artefacts of very short periods; the higher they are, the less they count.
 fn reflected(strength: f64) -> f64 {
     if strength > 1.0 { 1.0 / strength } else { strength }
 }
 
-/// The maximum of the interpolated `r` within a sample of `lag`; none if it lies outside the range of f0.
+/// The maximum of the interpolated `r` within a sample of `lag`; None outside the range of f0.
 fn place(r: &[f64], lag: usize) -> Option<Candidate> {
-    // A maximum moves by less than a sample, so this lag cannot come into range; such a candidate is never chosen.
+    // A maximum moves by less than a sample, so this lag cannot reach the range; such a candidate is never chosen.
     if ((lag + 1) as f64) * F0_MAX < SAMPLE_RATE as f64 {
         return None;
     }
@@ -249,7 +249,7 @@ fn sinc(r: &[f64], at: f64, depth: usize) -> f64 {
         return r[left];
     }
     let depth = depth.min(r.len() - 1 - left);
-    // Both sums run outwards. `sin` alternates in sign from sample to sample; the cosine turns by equal angles.
+    // Both sums run outwards. `sin` alternates in sign from sample to sample; the cosine advances by equal angles.
     let half_sin = 0.5 * (PI * fraction).sin() / PI;
     let side = |mut distance: f64, sample: &dyn Fn(usize) -> f64| {
         let (mut s, mut c) = (PI * distance / (distance + depth as f64)).sin_cos();
@@ -266,13 +266,13 @@ fn sinc(r: &[f64], at: f64, depth: usize) -> f64 {
     half_sin * (side(fraction, &|k| r[left.abs_diff(k)]) + side(1.0 - fraction, &|k| r[left + 1 + k]))
 }
 
-/// Place and height of the maximum of `f` between `middle - 1` and `middle + 1`, by Brent's parabolas with golden
+/// Position and height of the maximum of `f` between `middle - 1` and `middle + 1`, by Brent's parabolas with golden
 /// sections as the safeguard (R. P. Brent, 1973, chapter 5).
 #[allow(clippy::float_cmp, reason = "asks whether two of the points are one and the same")]
 fn maximum(f: impl Fn(f64) -> f64, middle: f64) -> (f64, f64) {
     /// Tolerance in samples; 1e-9 of a sample is 1e-11 of the lowest f0.
     const TOLERANCE: f64 = 1e-9;
-    /// Golden sections alone would need 45.
+    /// Golden sections by themselves would need 45.
     const MAX_STEPS: usize = 60;
     let golden = 0.5 * (3.0 - 5f64.sqrt());
     let (mut low, mut high) = (middle - 1.0, middle + 1.0);
@@ -350,7 +350,7 @@ fn best_path(frames: &[Frame]) -> Vec<f64> {
     path
 }
 
-/// Merit of "unvoiced" and then of each candidate, without regard to the neighbours.
+/// Score of "unvoiced" and then of each candidate, ignoring the neighbours.
 fn local_scores(frame: &Frame) -> Vec<f64> {
     let quiet = 2.0 - frame.intensity * (1.0 + VOICING_THRESHOLD) / SILENCE_THRESHOLD;
     let unvoiced = VOICING_THRESHOLD + quiet.max(0.0);
@@ -362,7 +362,7 @@ fn frequency(frame: &Frame, k: usize) -> Option<f64> {
     k.checked_sub(1).map(|k| frame.candidates[k].frequency)
 }
 
-/// Where in the frame before a path to `to` best comes from, and its merit there.
+/// The best origin in the previous frame for a path to `to`, and its score there.
 fn best_origin(totals: &[f64], before: &Frame, to: Option<f64>) -> (usize, f64) {
     first_maximum(totals.iter().enumerate().map(|(k, total)| {
         total

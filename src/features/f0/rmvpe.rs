@@ -1,8 +1,8 @@
-//! RMVPE: its file opened, clips through it, and from salience to f0.
+//! RMVPE: opens its file, runs clips through it, and converts salience to f0.
 //!
 //! Measured with weights by the fill rule on 2 cores (avx512_bf16): 60 s take 1.8 s in float32. bfloat16 is 1.5 (one clip of
 //! 10 s) to 1.8 times (16 clips of 3.7 s) as fast; the recurrent layer stays float32. It moves f0 by 0.04 cents in the
-//! median, and by at most 0.3 wherever the most salient pitch leads by 0.002 or more (79 % of the frames of noise-like
+//! median, and by at most 0.3 where the most salient pitch leads by 0.002 or more (79 % of the frames of noise-like
 //! salience); elsewhere another pitch may win.
 
 use super::network::{self, Tracker};
@@ -11,16 +11,16 @@ use crate::models::rmvpe::{FRAME_MULTIPLE, PITCHES, Rmvpe};
 use crate::{Result, files, nn, torchfile};
 
 const ASSET: &str = "rmvpe.pt";
-/// Raise it when a value may come out differently.
+/// Raise it when a value may change.
 const VERSION: &str = "rmvpe-1";
-/// A frame whose highest salience is no higher is unvoiced (spec B.7). Higher leaves more frames unvoiced.
+/// Frames whose highest salience is at or below this are unvoiced (spec B.7). A higher threshold leaves more frames unvoiced.
 pub const THRESHOLD: f32 = 0.03;
-/// The pitch of the first salience, in cents above 10 Hz (spec B.6); the next ones follow 20 cents apart.
+/// The pitch of the first salience, in cents above 10 Hz (spec B.6); the next ones follow in steps of 20 cents.
 const FIRST_CENTS: f64 = 1_997.379_408_437_619;
 const CENTS_PER_PITCH: f64 = 20.0;
 /// Neighbours on each side that a frame's pitch is averaged over.
 const REACH: usize = 4;
-/// Frames in a batch on the CPU and on a GPU.
+/// Frames per batch on the CPU and on a GPU.
 const MOST_ON_CPU: usize = 4096;
 const MOST_ON_GPU: usize = 16384;
 
@@ -32,7 +32,7 @@ pub(super) struct Network {
     most: usize,
 }
 
-/// Frames with the zeros behind them.
+/// The number of frames with the zeros appended to them.
 fn filled(frames: usize) -> usize {
     frames.next_multiple_of(FRAME_MULTIPLE)
 }
@@ -71,7 +71,7 @@ impl Tracker for Network {
 }
 
 impl Network {
-    /// The f0 of clips that are filled up to the same number of frames.
+    /// The f0 of clips that are padded to the same number of frames.
     fn batch(&self, waves: &[&[f32]]) -> Result<Vec<Vec<f64>>> {
         nn::guard(|| {
             let salience = self.rmvpe.salience(&self.rmvpe.mel(waves));
@@ -87,7 +87,7 @@ impl Network {
 /// Source   spec B.6
 pub fn decode(salience: &[f32], threshold: f32) -> Vec<f64> {
     let hz = |frame: &[f32]| match cents(frame, threshold) {
-        // What unvoiced frames are told by in the reference.
+        // The reference marks unvoiced frames with this value.
         0.0 => 0.0,
         cents => 10.0 * (cents / 1200.0).exp2(),
     };
@@ -102,7 +102,7 @@ pub fn cents(frame: &[f32], threshold: f32) -> f64 {
         if s.is_nan() {
             return f64::NAN;
         }
-        // The first of equal ones.
+        // The first of equal saliences.
         if *s > frame[best] {
             best = k;
         }
@@ -112,7 +112,7 @@ pub fn cents(frame: &[f32], threshold: f32) -> f64 {
     }
     let (mut products, mut weights) = ([0.0f64; 2 * REACH + 1], [0.0f32; 2 * REACH + 1]);
     for (i, k) in (best.saturating_sub(REACH)..=(best + REACH).min(frame.len() - 1)).enumerate() {
-        // Beyond the ends the reference has zeros; its sums take them in the same places.
+        // The reference has zeros beyond the ends; its sums include them in the same positions.
         let place = if best < REACH { i + REACH - best } else { i };
         weights[place] = frame[k];
         products[place] = f64::from(frame[k]) * (CENTS_PER_PITCH * k as f64 + FIRST_CENTS);

@@ -1,10 +1,10 @@
-//! What stands in unvoiced frames.
+//! Fills unvoiced frames.
 
-/// Replaces each run of zeros by the line between the voiced frames around it, and runs at the ends by the nearest voiced
-/// value; true if `f0` is voiced everywhere afterwards, false if no frame was voiced and all is left at 0.
+/// Replaces each run of zeros by a line between the voiced frames around it, and runs at the ends by the nearest voiced
+/// value; true if `f0` is voiced everywhere afterwards, false if no frame was voiced and everything stays 0.
 ///
 /// Source: spec B.3, RVC 2026 in training and conversion (NumPy's interp over the frame index). With it the vocoder's source
-/// is never noise, and breaths are sung; RVC 2024 and Applio keep the zeros.
+/// is never noise, and breaths get a pitch; RVC 2024 and Applio keep the zeros.
 pub fn fill_unvoiced(f0: &mut [f64]) -> bool {
     let is_voiced = |hz: &f64| *hz > 0.0;
     let (Some(first), Some(last)) = (f0.iter().position(is_voiced), f0.iter().rposition(is_voiced)) else {
@@ -46,7 +46,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_voiced_everywhere_or_nowhere_stays_as_it_is() {
+    fn all_voiced_and_all_unvoiced_clips_are_unchanged() {
         assert_filled(&[100.0, 101.5], true, &[100.0, 101.5]);
         assert_filled(&[0.0; 3], false, &[0.0; 3]);
         assert_filled(&[], true, &[]);

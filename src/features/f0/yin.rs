@@ -1,9 +1,9 @@
 //! `yin`: pitch by the cumulative mean normalised difference.
 //!
 //! Source   A. de Cheveigné & H. Kawahara, "YIN, a fundamental frequency estimator for speech and music", J. Acoust. Soc.
-//!          Am. 111 (2002). All six steps; the paper leaves voicing open, ours is the last constant below.
+//!          Am. 111 (2002). All six steps; the paper leaves voicing open: the last constant below is our rule.
 //!
-//! Written here: crate pitch-detection leaves out the paper's sixth step, crate pyin is another method.
+//! Written here: crate pitch-detection omits the paper's sixth step; crate pyin is another method.
 
 use super::{F0_MAX, F0_MIN, HOP_LENGTH, SAMPLE_RATE};
 use realfft::num_complex::Complex;
@@ -12,21 +12,21 @@ use std::sync::{Arc, OnceLock};
 
 /// Longest lag: one period of the lowest f0.
 const MAX_LAG: usize = SAMPLE_RATE / F0_MIN as usize;
-/// Shortest lag that a dip is looked for at.
+/// Shortest lag that is searched for a dip.
 const MIN_LAG: usize = SAMPLE_RATE / F0_MAX as usize;
 /// Samples summed in one difference: two of the longest periods.
 const WINDOW: usize = 2 * MAX_LAG;
-/// All samples that one frame sees; half lie on each side of its time.
+/// All samples that one frame uses, half on each side of its time.
 const SPAN: usize = WINDOW + MAX_LAG;
 /// The first dip below this is the period (step 4; the paper's value).
 const DIP_THRESHOLD: f64 = 0.1;
-/// A frame whose dip is no deeper is unvoiced; larger voices more.
+/// Frames whose dip is no deeper than this are unvoiced; larger values voice more.
 const VOICING_THRESHOLD: f64 = 0.35;
-/// A frame whose peak is below this part of the clip's peak is unvoiced, as for `pm`.
+/// Frames whose peak is below this fraction of the clip's peak are unvoiced, as for `pm`.
 const SILENCE_THRESHOLD: f64 = 0.03;
-/// How far step 6 looks around the period of the best neighbour.
+/// How far step 6 searches around the period of the best neighbour.
 const BEST_LOCAL_RANGE: f64 = 0.2;
-/// Lags searched on each side when the period is placed: a glide moves it by less than two within a window.
+/// Lags searched on each side to locate the period: a glide moves it by less than two within a window.
 const PLACE_REACH: usize = 3;
 
 struct Plans {
@@ -51,7 +51,7 @@ struct Dip {
     height: f64,
 }
 
-/// The f0 of a clip, one value at each whole hop and one at its start.
+/// The f0 of a clip, one value per whole hop and one at its start.
 pub fn f0(x: &[f64]) -> Vec<f64> {
     let n_frames = x.len() / HOP_LENGTH + 1;
     let global_peak = peak(x);
@@ -76,7 +76,7 @@ pub fn f0(x: &[f64]) -> Vec<f64> {
         .collect()
 }
 
-/// SPAN samples around `at`, zeros where the clip has none.
+/// SPAN samples around `at`, with zeros beyond the clip.
 fn cut(x: &[f64], at: usize, frame: &mut [f64]) {
     for (j, out) in frame.iter_mut().enumerate() {
         *out = (at + j).checked_sub(SPAN / 2).and_then(|i| x.get(i)).copied().unwrap_or(0.0);
@@ -95,7 +95,7 @@ fn to_hz(period: f64) -> f64 {
 /// The period at sample `at`, near `lag`, between samples by a parabola (step 5).
 ///
 /// The parabola goes through the raw difference, since normalising shifts dips, taken with both halves at equal
-/// distances from `at`: the difference of step 2 has its middle at another time for each lag, which biases glides.
+/// distances from `at`: the difference of step 2 is centred at another time for each lag, which biases glides.
 fn period(x: &[f64], at: usize, lag: usize) -> f64 {
     let sample = |i: usize| i.checked_sub(WINDOW).and_then(|i| x.get(i)).copied().unwrap_or(0.0);
     let difference = |lag: usize| {
@@ -117,11 +117,11 @@ fn best_local(first: &[Option<Dip>], differences: &[Option<Difference>], k: usiz
     let own = first[k]?;
     let neighbours = &first[k.saturating_sub(1)..(k + 2).min(first.len())];
     let best = neighbours.iter().flatten().min_by(|a, b| a.height.total_cmp(&b.height))?;
-    // The neighbour says where to look; the period is the frame's own, so that a glide is not flattened.
+    // The neighbour determines where to search; the period is the frame's own, so that a glide is not flattened.
     let low = (best.lag as f64 * (1.0 - BEST_LOCAL_RANGE)).floor() as usize;
     let high = (best.lag as f64 * (1.0 + BEST_LOCAL_RANGE)).ceil() as usize;
     let again = differences[k].as_ref()?.dip(low.max(MIN_LAG), high.min(MAX_LAG), 0.0)?;
-    // Kept only if it is a dip that the first search passed over, not the slope of one.
+    // Kept only if it is a dip that the first search skipped, not the slope of one.
     Some(if again.height < VOICING_THRESHOLD { again } else { own })
 }
 
@@ -146,7 +146,7 @@ impl Analyser {
         }
     }
 
-    /// Steps 2 and 3 of one frame; none if it is silent.
+    /// Steps 2 and 3 of one frame; None if it is silent.
     fn difference(&mut self, frame: &[f64]) -> Option<Difference> {
         let lengths = "the buffers were made by the plans";
         let forward = &self.plans.forward;
@@ -159,7 +159,7 @@ impl Analyser {
         for (whole, head) in self.whole.iter_mut().zip(&self.head) {
             *whole *= head.conj();
         }
-        // Rounding leaves an imaginary part of a few ulps where the transform of real samples has none.
+        // Rounding leaves an imaginary part of a few ulps; exactly, it would be zero.
         for end in [0, self.whole.len() - 1] {
             self.whole[end].im = 0.0;
         }

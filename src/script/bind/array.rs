@@ -1,8 +1,8 @@
-//! Functions of arrays and maps that take a function, in place of Rhai's.
+//! Array and map functions that take a function, replacing Rhai's.
 //!
-//! Rhai 1.27 hears from the function only what it expects: `sort` takes an error or a float for "sort by type", `filter`, `some`, `drain` and the
-//! others take whatever is not a bool for false, `dedup` takes an error for false, and an exit or a signal inside any of them becomes an error that
-//! `catch` swallows. Here a comparer may return any number or a bool, every other answer is an error, and errors and exits pass.
+//! Rhai 1.27 accepts only the expected answers from the function and misreads others: `sort` takes an error or a float for "sort by type"; `filter`, `some`, `drain` and
+//! the others take everything that is not a bool for false; `dedup` takes an error for false; and an exit or a signal inside any of them becomes an error that
+//! `catch` swallows. Here a comparer may return any number or a bool, every other answer is an error, and errors and exits pass through.
 
 use super::{At, Fallible, value};
 use crate::{Error, Kind};
@@ -10,7 +10,7 @@ use rhai::plugin::*;
 use rhai::{Array, Dynamic, FnPtr, Map, NativeCallContext};
 use std::cmp::Ordering;
 
-/// Functions of arrays that Rhai also calls by the name of a function in quotes, which `check` could not follow.
+/// Array functions that Rhai also calls with the name of a function in quotes, which `check` could not follow.
 const BY_NAME: &[&str] = &[
     "map",
     "filter",
@@ -30,9 +30,9 @@ const BY_NAME: &[&str] = &[
 #[export_module]
 pub mod api {
     /// Sorts an array in place by a comparer: `|x, y|` returns a number, whole or not (below 0: x comes first; above 0: y does), or true where x comes
-    /// first. What compares as equal keeps its order.
+    /// first. Items that compare as equal keep their order.
     ///
-    /// * Fails with `script` if the comparer returns anything else or NaN, or fails; the array then stays as it was.
+    /// * Fails with `script` if the comparer returns anything else or NaN, or fails; the array is then unchanged.
     ///
     /// # Example
     /// ```rhai
@@ -52,9 +52,9 @@ pub mod api {
         super::by(&ctx, "order", array, &comparer)
     }
 
-    /// Sorts an array of numbers (whole or not), of texts or of truth values in place, the smallest first.
+    /// Sorts an array of numbers (whole or not), strings or booleans in place, smallest first.
     ///
-    /// * Fails with `script` for an array of other or of different things, and for NaN.
+    /// * Fails with `script` for an array of other or mixed types, and for NaN.
     ///
     /// # Example
     /// ```rhai
@@ -68,7 +68,7 @@ pub mod api {
         Ok(())
     }
 
-    /// Sorts an array in place, the largest first; see `sort`.
+    /// Sorts an array in place, largest first; see `sort`.
     #[rhai_fn(name = "sort_desc", return_raw)]
     pub fn sort_desc(ctx: NativeCallContext, array: &mut Array) -> Fallible<()> {
         *array = super::natural(array, true).at(&ctx)?;
@@ -139,7 +139,7 @@ pub mod api {
         super::fold(&ctx, "reduce_rev", array, &f, initial)
     }
 
-    /// Returns the items for which a function returns true; `some`, `all`, `find`, `index_of`, `drain` and `retain` ask in the same way.
+    /// Returns the items for which a function returns true; `some`, `all`, `find`, `index_of`, `drain` and `retain` call it in the same way.
     ///
     /// * Fails with `script` if the function returns anything but true or false.
     ///
@@ -187,7 +187,7 @@ pub mod api {
         Ok(super::position(&ctx, "index_of", array, &f, start, true)?.map_or(-1, |i| i as i64))
     }
 
-    // A text is looked for as what it is: Rhai would call a function of that name, if there is one.
+    // A string is searched for as a value: Rhai would call a function of that name, if there is one.
     #[rhai_fn(name = "index_of", return_raw, pure)]
     pub fn index_of_text(ctx: NativeCallContext, array: &mut Array, text: &str) -> Fallible<i64> {
         super::index_of(&ctx, array, text, 0)
@@ -258,11 +258,11 @@ pub mod api {
     }
 }
 
-/// Refuses the name of a function in quotes where a function is wanted.
+/// Refuses the name of a function in quotes where a function is required.
 pub fn register_names(engine: &mut rhai::Engine) {
     for &name in BY_NAME {
         engine.register_fn(name, move |ctx: NativeCallContext, _: &mut Array, given: &str| -> Fallible<Dynamic> {
-            let message = format!("`{name}` needs a function, not the text {given:?}");
+            let message = format!("`{name}` needs a function, not the string {given:?}");
             let closure = if matches!(name, "sort" | "sort_by" | "order" | "dedup") { "|x, y| ..." } else { "|x| ..." };
             Err(Error::new(Kind::Script, message)
                 .hint(format!("write `{name}({closure})`, or `{name}(Fn({given:?}))`")))
@@ -275,7 +275,7 @@ fn whole(i: usize) -> Dynamic {
     Dynamic::from(i as i64)
 }
 
-/// An exit, a signal or a limit passes as it is: wrapped, `catch` would swallow it.
+/// An exit, a signal or a limit passes unchanged: if it were wrapped, `catch` would swallow it.
 fn through<T>(result: Fallible<T>) -> Fallible<T> {
     result.map_err(|error| match *error {
         EvalAltResult::ErrorInFunctionCall(_, _, inner, _)
@@ -287,7 +287,7 @@ fn through<T>(result: Fallible<T>) -> Fallible<T> {
     })
 }
 
-/// What a function returns for an item, which it may change by `this`; it gets the index too if it takes two arguments.
+/// The result of a function for an item, which it may change through `this`; it gets the index too if it takes two arguments.
 fn answer(ctx: &NativeCallContext, name: &str, f: &FnPtr, item: &mut Dynamic, i: usize) -> Fallible<Dynamic> {
     through(f.call_raw_with_extra_args(name, ctx, Some(item), [], [whole(i)], Some(0)))
 }
@@ -306,15 +306,17 @@ fn wrong(name: &str, answer: &Dynamic, allowed: &str) -> Error {
         Error::new(Kind::Script, format!("the function given to `{name}` returns {shown}, but must return {allowed}"));
     if answer.is_unit() {
         return error
-            .hint("a function returns the value of its last line; a declaration, an assignment and a loop have none");
+            .hint("a function returns the value of its last line; declarations, assignments and loops have no value");
     }
     error.hint(match name {
-        "sort" | "order" => "such as `|x, y| x.loss - y.loss`; a text is compared by `|x, y| x.name < y.name`",
-        _ => "compare with something: `|x| x != 0`",
+        "sort" | "order" => {
+            "such as `|x, y| x.loss - y.loss`; strings are compared like this: `|x, y| x.name < y.name`"
+        }
+        _ => "return a comparison: `|x| x != 0`",
     })
 }
 
-/// Whether the function returns true, for each item. All are asked before anything is changed.
+/// Whether the function returns true, for each item. It is called for all items before anything is changed.
 fn answers(ctx: &NativeCallContext, name: &str, array: &mut Array, f: &FnPtr) -> Fallible<Vec<bool>> {
     let ask = |(i, item): (usize, &mut Dynamic)| truth(ctx, name, &answer(ctx, name, f, item, i)?);
     array.iter_mut().enumerate().map(ask).collect()
@@ -338,7 +340,7 @@ fn position(
     Ok(None)
 }
 
-/// Where `start` is in an array; below 0 it counts from the end.
+/// The index that `start` means; below 0 it counts from the end.
 fn offset(len: usize, start: i64) -> usize {
     let far = usize::try_from(start.unsigned_abs()).unwrap_or(usize::MAX);
     if start < 0 { len.saturating_sub(far) } else { far.min(len) }
@@ -373,7 +375,7 @@ fn index_of(ctx: &NativeCallContext, array: &Array, text: &str, start: i64) -> F
     Ok(-1)
 }
 
-/// Whether `x == y` in a script. Things of different types that cannot be compared are not equal.
+/// Whether `x == y` in a script. Values of different types that cannot be compared are not equal.
 fn equal(ctx: &NativeCallContext, x: &Dynamic, y: &Dynamic) -> Fallible<bool> {
     match ctx.call_native_fn_raw("==", true, &mut [&mut x.clone(), &mut y.clone()]) {
         Ok(answer) => Ok(answer.as_bool().unwrap_or(false)),
@@ -387,7 +389,7 @@ fn equal(ctx: &NativeCallContext, x: &Dynamic, y: &Dynamic) -> Fallible<bool> {
     }
 }
 
-/// The array without the items that equal the one kept before them.
+/// The array without the items that equal the kept item before them.
 fn deduped(array: &Array, mut same: impl FnMut(&Dynamic, &Dynamic) -> Fallible<bool>) -> Fallible<Array> {
     let mut kept: Array = Vec::new();
     for item in array {
@@ -402,7 +404,7 @@ fn deduped(array: &Array, mut same: impl FnMut(&Dynamic, &Dynamic) -> Fallible<b
     Ok(kept)
 }
 
-/// The items that are wanted, and the others.
+/// The wanted items, and the others.
 fn parted(array: &mut Array, wanted: &[bool]) -> (Array, Array) {
     let (mut yes, mut no) = (Array::new(), Array::new());
     for (item, &wanted) in std::mem::take(array).into_iter().zip(wanted) {
@@ -411,7 +413,7 @@ fn parted(array: &mut Array, wanted: &[bool]) -> (Array, Array) {
     (yes, no)
 }
 
-/// The entries for which the function returns true, and the others; the map itself stays as it is.
+/// The entries for which the function returns true, and the others; the map itself is unchanged.
 fn parted_map(ctx: &NativeCallContext, name: &str, map: &mut Map, f: &FnPtr) -> Fallible<(Map, Map)> {
     let (mut yes, mut no) = (Map::new(), Map::new());
     for (key, item) in map.iter_mut() {
@@ -421,7 +423,7 @@ fn parted_map(ctx: &NativeCallContext, name: &str, map: &mut Map, f: &FnPtr) -> 
     Ok((yes, no))
 }
 
-/// The array in the order of a comparer.
+/// The array sorted by a comparer.
 fn by(ctx: &NativeCallContext, name: &str, array: &Array, comparer: &FnPtr) -> Fallible<Array> {
     sorted(array, &mut |x, y| {
         let answer = through(comparer.call_raw(ctx, None, [x.clone(), y.clone()]))?;
@@ -437,16 +439,16 @@ fn by(ctx: &NativeCallContext, name: &str, array: &Array, comparer: &FnPtr) -> F
     })
 }
 
-/// The array in the order that its values have by themselves.
+/// The array in the natural order of its values.
 fn natural(array: &Array, descending: bool) -> crate::Result<Array> {
     let mixed = |x: &Dynamic, y: &Dynamic| {
         let message = if x.is::<f64>() && y.is::<f64>() || x.type_id() == y.type_id() && !comparable(x) {
-            format!("{} has no place in an order", value::shown(x))
+            format!("{} cannot be sorted", value::shown(x))
         } else {
             format!("{} and {} cannot be sorted together", value::shown(x), value::shown(y))
         };
         Error::new(Kind::Script, message)
-            .hint("give a comparer, `sort(|x, y| x.loss - y.loss)`, or leave out what does not belong with `filter`")
+            .hint("give a comparer, `sort(|x, y| x.loss - y.loss)`, or remove the other items with `filter`")
     };
     if array.len() < 2 {
         return Ok(array.clone());
@@ -469,7 +471,7 @@ fn comparable(x: &Dynamic) -> bool {
     order_of(x, x).is_some()
 }
 
-/// How two plain values compare; none if they do not.
+/// How two plain values compare; None if they cannot be compared.
 fn order_of(x: &Dynamic, y: &Dynamic) -> Option<Ordering> {
     if let (Ok(x), Ok(y)) = (x.as_int(), y.as_int()) {
         return Some(x.cmp(&y));
@@ -487,7 +489,7 @@ fn order_of(x: &Dynamic, y: &Dynamic) -> Option<Ordering> {
     }
 }
 
-/// A stable merge sort that stops at the first error and bears comparers that contradict themselves, which the standard library's may panic at.
+/// A stable merge sort that stops at the first error and tolerates inconsistent comparers, at which the standard library's may panic.
 fn sorted(array: &Array, before: &mut dyn FnMut(&Dynamic, &Dynamic) -> Fallible<bool>) -> Fallible<Array> {
     let order = merged((0..array.len()).collect(), &mut |i: usize, j: usize| before(&array[i], &array[j]))?;
     Ok(order.into_iter().map(|i| array[i].clone()).collect())
@@ -502,7 +504,7 @@ fn merged(mut left: Vec<usize>, before: &mut dyn FnMut(usize, usize) -> Fallible
     let mut all = Vec::with_capacity(left.len() + right.len());
     let (mut l, mut r) = (left.into_iter().peekable(), right.into_iter().peekable());
     while let (Some(&i), Some(&j)) = (l.peek(), r.peek()) {
-        // Of equals the left one goes first: only a right one that comes before is taken.
+        // Of equal items the left one goes first: a right one is taken only if it comes before.
         if before(j, i)? {
             all.extend(r.next());
         } else {

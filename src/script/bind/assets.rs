@@ -1,4 +1,4 @@
-//! Script face of [`crate::assets`]: which pretrained files settings need, whether they are there, and fetching them.
+//! Script interface of [`crate::assets`]: which pretrained files settings need, whether they are present, and how to fetch them.
 
 use super::{At, Fallible, session, value};
 use crate::assets::{self, fetch::Options};
@@ -7,7 +7,7 @@ use rhai::{Array, Map, NativeCallContext};
 
 #[export_module]
 pub mod api {
-    /// Returns the names of the pretrained files that these settings need; none for methods that are built in.
+    /// Returns the names of the pretrained files that these settings need; empty for built-in methods.
     ///
     /// * `settings`: as for `config::check`.
     /// * Fails with `config.unknown_key` or `config.value`.
@@ -21,7 +21,7 @@ pub mod api {
         value::config(&settings).map(|config| assets::needed(&config).into_iter().map(Dynamic::from).collect()).at(&ctx)
     }
 
-    /// Returns the names of the pretrained files that these settings need and that are not on this machine.
+    /// Returns the names of the pretrained files that these settings need and that are missing on this machine.
     ///
     /// * `settings`: as for `config::check`.
     /// * Fails with `config.unknown_key` or `config.value`.
@@ -55,14 +55,14 @@ pub mod api {
         value::config(&settings).and_then(|config| session(&ctx).models().store().require(&config)).at(&ctx)
     }
 
-    /// Downloads the pretrained files that these settings need and that are not on this machine; returns their names.
+    /// Downloads the pretrained files that these settings need and that are missing on this machine; returns their names.
     ///
-    /// Each is verified by its SHA-256 before it gets its name; a broken download goes on where it broke. The environment
-    /// names mirrors (RVC_RUN_MIRROR) and forbids the network (RVC_RUN_OFFLINE=1), as for `rvc-run assets fetch`.
+    /// Each is verified by its SHA-256 before it gets its name; a broken download continues where it stopped. The environment
+    /// can name mirrors (RVC_RUN_MIRROR) and forbid the network (RVC_RUN_OFFLINE=1), as for `rvc-run assets fetch`.
     ///
     /// * `settings`: as for `config::check`.
-    /// * Fails with `network`, `asset.missing` for what cannot be fetched, `asset.damaged`, `file.disk_full`, `file.write`,
-    ///   `usage` for a mirror or proxy of the environment that is no address.
+    /// * Fails with `network`, `asset.missing` for files that cannot be fetched, `asset.damaged`, `file.disk_full`, `file.write`,
+    ///   `usage` for an invalid mirror or proxy address in the environment.
     ///
     /// # Example
     /// ```rhai
@@ -83,8 +83,8 @@ pub mod api {
 
     /// Returns the path of a pretrained file or folder: in assets/, in the folders of RVC_RUN_ASSETS or in the user's cache.
     ///
-    /// * `name`: as `rvc-run assets list` shows it.
-    /// * Fails with `asset.missing` and the command that fetches it, or `config.value` for an unknown name.
+    /// * `name`: a name from `rvc-run assets list`.
+    /// * Fails with `asset.missing` and the command that fetches the file, or `config.value` for an unknown name.
     ///
     /// # Example
     /// ```rhai

@@ -1,4 +1,4 @@
-//! Script face of [`crate::audio`]: sound files, what they are like, and what is done to them before a voice is trained.
+//! Script interface of [`crate::audio`]: recordings, their measures, and their preparation for training.
 
 use super::{At, Fallible, Session, session, value};
 use crate::audio::{activity, denoise, loudness, normalize, slice};
@@ -15,7 +15,7 @@ pub mod api {
     /// Mono sound in memory.
     pub type Audio = super::Sound;
 
-    /// Returns the sound of a file, mixed down to mono, at its own sample rate.
+    /// Returns the sound of a recording, mixed down to mono, at its own sample rate.
     ///
     /// * `path`: wav, flac, mp3, m4a, ogg, opus, webm, aiff; relative paths start at the workspace.
     /// * Fails with `file.not_found`, `audio.decode` if the file is damaged, `audio.empty` if it has no samples.
@@ -30,7 +30,7 @@ pub mod api {
         super::load(&session(&ctx), path).map(|audio| Sound(audio.into())).at(&ctx)
     }
 
-    /// Returns whether a file is taken for a recording: by its ending, and where that says nothing, by how the file begins.
+    /// Returns whether a file counts as a recording: by its extension, or if that says nothing, by its first bytes.
     ///
     /// * `path`: relative paths start at the workspace.
     ///
@@ -74,9 +74,9 @@ pub mod api {
         crate::audio::io::write_wav(&path, &sound.0.samples, sound.0.sample_rate).at(&ctx)
     }
 
-    /// Returns a part of the sound, as much of it as there is.
+    /// Returns a part of the sound, or as much of it as exists.
     ///
-    /// * `from`, `seconds`: where it begins and how long it is, in seconds.
+    /// * `from`, `seconds`: the start and the length, in seconds.
     ///
     /// # Example
     /// ```rhai
@@ -88,11 +88,11 @@ pub mod api {
         Sound(sound.0.part(from, seconds).into())
     }
 
-    /// Returns the sound with less noise (RNNoise), at its own rate and of its own length; nothing above 20 kHz is left.
+    /// Returns the sound with less noise (RNNoise), at its own rate and length; everything above 20 kHz is removed.
     ///
-    /// For recordings with noise in them: speech whose SNR is over 20 dB already is altered more than it is cleaned.
+    /// For noisy recordings: speech with an SNR over 20 dB is altered more than it is cleaned.
     ///
-    /// * `strength`: how much of the suppression, 0 to 1.
+    /// * `strength`: the share of the suppression, 0 to 1.
     /// * Fails with `config.value` for another strength, `cancelled`.
     ///
     /// # Example
@@ -110,11 +110,11 @@ pub mod api {
         made.map(|audio| Sound(audio.into())).at(&ctx)
     }
 
-    /// Returns the sound at the level that the settings ask for, as one clip.
+    /// Returns the sound at the level that the settings request, as one clip.
     ///
     /// * `cfg`: `normalization` is rvc, peak (to `target_peak_dbfs`), lufs (to `target_lufs`, the true peak at most `target_peak_dbfs`) or
     ///   none.
-    /// * Fails with `config.*`. Silence stays as it is.
+    /// * Fails with `config.*`. Silence is unchanged.
     ///
     /// # Example
     /// ```rhai
@@ -128,7 +128,7 @@ pub mod api {
     }
 
     /// Returns the clips that the settings cut the sound into: a map with `clips`, a list of sounds at the voice's rate, and `dropped`, a list
-    /// of `reason`, `start_seconds` and `seconds` of those that are of no use. `prepare::slices` does it for a folder, with a cache.
+    /// of `reason`, `start_seconds` and `seconds` of the clips that were rejected. `prepare::slices` does this for a folder, with a cache.
     ///
     /// * `cfg`: `slicing`, `slice_seconds`, `min_slice_seconds`, `overlap_seconds`, `normalization`, `noise_reduction`,
     ///   `min_voice_share`, ...
@@ -150,17 +150,17 @@ pub mod api {
         cut().at(&ctx)
     }
 
-    /// Returns the share of the sound in which somebody speaks or sings, 0 to 1, by a small network. Pauses between words do not count:
-    /// speech has 0.8 or more, noise and hum next to nothing. A melody of one instrument may pass for a voice.
+    /// Returns the share of the sound that is speech or singing, 0 to 1, found by a small network. Pauses between words do not count:
+    /// speech has 0.8 or more, noise and hum almost 0. A melody on one instrument may count as a voice.
     ///
     /// # Example
     /// ```rhai
-    /// audio::load("data/anna/tone.wav").voice_share < 0.3    // a tone is no voice
+    /// audio::load("data/anna/tone.wav").voice_share < 0.3    // a tone is not a voice
     /// ```
     #[rhai_fn(get = "voice_share", pure)]
     pub fn voice_share(sound: &mut Audio) -> f64 {
         let sound = (*sound.0).clone().finite();
-        activity::Activity::new(&sound.samples, sound.sample_rate).whole()
+        activity::Activity::new(&sound.samples, sound.sample_rate).total_share()
     }
 
     /// Returns the integrated loudness in LUFS (ITU-R BS.1770), or () for silence and sounds below 0.4 s.
@@ -176,7 +176,7 @@ pub mod api {
         loudness::integrated(&sound.samples, sound.sample_rate).map_or(Dynamic::UNIT, Dynamic::from)
     }
 
-    /// Returns the largest magnitude of the wave between the samples too; full scale is 1.
+    /// Returns the largest magnitude of the waveform, between the samples too; full scale is 1.
     ///
     /// # Example
     /// ```rhai
@@ -252,7 +252,7 @@ pub mod api {
     }
 }
 
-/// The sound of a recording that a script names; what is odd about it is said.
+/// The sound of a recording that a script names; anything unusual about it is reported.
 pub fn load(session: &Session, path: &str) -> crate::Result<crate::audio::Audio> {
     let loaded = crate::audio::io::load_with_notices(session.task(), &session.workspace().path(path))?;
     for notice in loaded.notices {
@@ -263,7 +263,7 @@ pub fn load(session: &Session, path: &str) -> crate::Result<crate::audio::Audio>
 
 fn cut(cut: slice::Cut, sample_rate: u32) -> Map {
     let sound = |samples| Dynamic::from(Sound(crate::audio::Audio { samples, sample_rate }.into()));
-    let clips: Array = cut.chunks.into_iter().map(|chunk| sound(chunk.gt)).collect();
+    let clips: Array = cut.clips.into_iter().map(|clip| sound(clip.gt)).collect();
     let dropped = cut.dropped.into_iter().map(|dropped| {
         let (start, seconds) = (dropped.start_seconds.into(), dropped.seconds.into());
         let row: Map = [

@@ -1,4 +1,4 @@
-//! Script face of [`crate::cache`]: what is kept, and making room.
+//! Script interface of [`crate::cache`]: what it holds, and how to free space.
 
 use super::{At, Fallible, session};
 use crate::cache::Tally;
@@ -9,15 +9,15 @@ use std::time::Duration;
 
 const SECONDS_PER_DAY: f64 = 86400.0;
 
-/// Longer makes no difference to anybody and would overflow a duration in the end.
+/// Longer makes no practical difference and would eventually overflow a duration.
 const MAX_DAYS: f64 = 36500.0;
 
 #[export_module]
 pub mod api {
-    /// Removes cached results that no run has used for a number of days; returns how many, as `entries` and `bytes`, and what was `damaged`
-    /// among them, a list of texts.
+    /// Removes cached results that no run has used for a number of days; returns how many, as `entries` and `bytes`, and those that were `damaged`
+    /// among them, a list of strings.
     ///
-    /// What lies in logs/ stays as it is. A removed result is made again when it is needed.
+    /// Files in logs/ are not touched. A removed result is computed again when it is needed.
     ///
     /// * `unused_days`: 0.0 removes everything.
     /// * Fails with `config.value` for a negative number, `file.write`.
@@ -35,16 +35,16 @@ pub mod api {
     ///
     /// # Example
     /// ```rhai
-    /// cache::prune(0).bytes == 0           // there is nothing yet
+    /// cache::prune(0).bytes == 0           // nothing is cached yet
     /// ```
     #[rhai_fn(name = "prune", return_raw, volatile)]
     pub fn prune_int(ctx: NativeCallContext, unused_days: i64) -> Fallible<Map> {
         prune(ctx, unused_days as f64)
     }
 
-    /// Reads every cached result against its checksum; returns `entries`, `bytes` and `damaged`, a list of texts.
+    /// Checks every cached result against its checksum; returns `entries`, `bytes` and `damaged`, a list of strings.
     ///
-    /// * Fails with `cancelled`; damage is no failure here, it is mended when the result is needed next.
+    /// * Fails with `cancelled`. Damage is not an error here: a damaged result is computed again when it is next needed.
     ///
     /// # Example
     /// ```rhai

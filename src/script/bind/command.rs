@@ -5,16 +5,16 @@ use crate::{Error, Kind, Result, shell};
 use rhai::{Array, Dynamic, Map};
 use serde_json::Value;
 
-/// What a recipe is told: its own arguments, and its flags.
+/// A recipe's arguments and flags.
 #[derive(Default)]
 struct Words {
     texts: Vec<String>,
-    /// With their values, where they are not just on.
+    /// With their values, unless they are simply on.
     flags: Vec<(String, Option<String>)>,
 }
 
 impl Words {
-    /// Of a map of flags, or of an array of texts and such maps. Errors: `config.value`.
+    /// From a map of flags, or an array of strings and such maps. Errors: `config.value`.
     fn of(args: &Dynamic) -> Result<Self> {
         if let Some(flags) = args.read_lock::<Map>() {
             return Ok(Self { texts: Vec::new(), flags: flags_of(&flags)? });
@@ -33,7 +33,7 @@ impl Words {
     }
 }
 
-/// The command line of a job: the flags of all maps, then the texts. So "--" among the texts ends what can be a flag.
+/// The command line of a job: the flags of all maps, then the strings. So after "--" among the strings nothing can be a flag.
 ///
 /// Errors: `config.value`.
 pub fn arguments(args: &Dynamic) -> Result<Vec<String>> {
@@ -42,7 +42,7 @@ pub fn arguments(args: &Dynamic) -> Result<Vec<String>> {
     Ok(flags.into_iter().map(flag).chain(texts).collect())
 }
 
-/// A command for people to copy, in one line that a shell reads as it is meant. No text is taken for a flag.
+/// A command for people to copy, in one line that a shell reads as intended. No string is taken for a flag.
 ///
 /// Errors: `config.value`.
 pub fn shown(workspace: Option<&str>, recipe: &str, args: &Dynamic) -> Result<String> {
@@ -70,7 +70,7 @@ fn flags_of(map: &Map) -> Result<Vec<(String, Option<String>)>> {
         match given.as_bool() {
             Ok(true) => flags.push((flag, None)),
             _ if given.is_unit() => {}
-            // Texts are repeated, numbers belong to one value.
+            // Strings are repeated; numbers belong to one value.
             _ if given.is_array() => {
                 let items = given.read_lock::<Array>().map(|items| items.iter().map(plain).collect::<Result<Vec<_>>>());
                 let items = items.unwrap_or_else(|| Ok(Vec::new())).map_err(|e| e.context(&flag))?;
@@ -92,13 +92,13 @@ fn flags_of(map: &Map) -> Result<Vec<(String, Option<String>)>> {
     Ok(flags)
 }
 
-/// A text, number or choice as the command line spells it; numbers come back exactly.
+/// A string, number or choice in the command line's spelling; numbers are converted back exactly.
 pub fn plain(given: &Dynamic) -> Result<String> {
     match value::to_json(given)? {
         Value::String(text) => Ok(text),
         Value::Bool(on) => Ok(on.to_string()),
         Value::Number(number) => Ok(number.to_string()),
-        _ => Err(wrong(format!("{} is no argument: a text, a number, true or false is", value::shown(given)))),
+        _ => Err(wrong(format!("{} is not an argument: use a string, a number, true or false", value::shown(given)))),
     }
 }
 
@@ -110,20 +110,20 @@ fn wrong(message: String) -> Error {
 mod tests {
     use super::*;
 
-    /// What a script writes.
+    /// The argument that a script gives.
     fn args(script: &str) -> Dynamic {
         rhai::Engine::new().eval(script).unwrap()
     }
 
     #[test]
-    fn flags_of_a_job_come_before_its_texts_so_that_no_name_behind_two_dashes_is_one() {
+    fn the_flags_of_a_job_come_before_its_strings() {
         let line = |script: &str| arguments(&args(script)).unwrap().join(" ");
         assert_eq!(line(r"#{ epochs: 9, gpu: true, fresh: false, index: () }"), "--epochs=9 --fresh=false --gpu");
         assert_eq!(
             line(r#"["--", "-x", #{ batch_size: 4 }, #{ trial: "-x-t01" }]"#),
             "--batch-size=4 --trial=-x-t01 -- -x"
         );
-        assert_eq!(line(r#"["anna", "--gpu"]"#), "anna --gpu", "as it stands");
+        assert_eq!(line(r#"["anna", "--gpu"]"#), "anna --gpu", "unchanged");
         assert_eq!(
             line(r#"#{ betas: [0.8, 0.99], set: ["a=1", "b=2"], urls: [] }"#),
             "--betas=0.8,0.99 --set=a=1 --set=b=2"
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shown_command_says_what_is_meant_whatever_a_voice_is_called() {
+    fn a_shown_command_is_right_for_any_name_of_a_voice() {
         let line = |script: &str| shown(None, "resume", &args(script)).unwrap();
         assert_eq!(line(r#"["anna", #{ epochs: 9, gpu: true }]"#), "rvc-run resume anna --epochs 9 --gpu");
         assert_eq!(line(r#"["-x", #{ epochs: 9 }]"#), "rvc-run resume --epochs 9 -- -x");

@@ -1,4 +1,4 @@
-//! Script face of [`crate::config`]: settings checked early, with every default filled in.
+//! Script interface of [`crate::config`]: settings checked early, with every default filled in.
 
 use super::session::Session;
 use super::{At, Fallible, session, value};
@@ -13,7 +13,7 @@ pub mod api {
     /// Returns the settings with every default filled in, or fails if one is unknown or out of range.
     ///
     /// * `settings`: a map of the settings that differ from `config::defaults()`. A recipe whose PARAMS name settings uses `config::of(p)` instead.
-    /// * Fails with `config.unknown_key` (and the nearest name) or `config.value` (and what is allowed).
+    /// * Fails with `config.unknown_key` (and the nearest name) or `config.value` (and the allowed values).
     ///
     /// # Example
     /// ```rhai
@@ -28,7 +28,7 @@ pub mod api {
     /// Returns the settings of a recipe whose PARAMS name settings, checked and with every default filled in: RVC's defaults, then the preset, then
     /// the values in PARAMS, then what was typed. A flag that was not typed overrides nothing.
     ///
-    /// * `p`: what `args(PARAMS)` returned; a setting that the recipe has changed in it counts most.
+    /// * `p`: the result of `args(PARAMS)`; a setting that the recipe has changed in it has priority over all others.
     /// * Fails with `config.unknown_key` or `config.value`; with `script` if PARAMS names no settings.
     ///
     /// # Example
@@ -36,14 +36,14 @@ pub mod api {
     /// const PARAMS = [#{ settings: ["model", "training"] }, #{ setting: "preset", value: "tiny" }, #{ setting: "epochs", value: 5 }];
     /// let p = args(PARAMS);
     /// let cfg = config::of(p);
-    /// cfg.epochs == 5 && cfg.learning_rate == 0.001 && p.learning_rate == 0.0001     // the preset's counts: nobody typed another
+    /// cfg.epochs == 5 && cfg.learning_rate == 0.001 && p.learning_rate == 0.0001     // from the preset: none was typed
     /// ```
     #[rhai_fn(return_raw)]
     pub fn of(ctx: NativeCallContext, p: Map) -> Fallible<Map> {
         super::of_params(&session(&ctx), &p, &Map::new()).at(&ctx)
     }
 
-    /// Returns the settings of a recipe as `of` does, over `base` instead of RVC's defaults and the preset: the settings of an older training, say.
+    /// Returns the settings of a recipe as `of` does, starting from `base` instead of RVC's defaults and the preset: for example, the settings of an older training.
     ///
     /// # Example
     /// ```rhai
@@ -56,7 +56,7 @@ pub mod api {
         super::of_params(&session(&ctx), &p, &base).at(&ctx)
     }
 
-    /// Returns the settings that were given on the command line, by whatever flag, under their own names.
+    /// Returns the settings that were given on the command line, with any flag, under their own names.
     ///
     /// * Fails with `config.value` or `config.unknown_key` if --settings is wrong.
     ///
@@ -69,9 +69,9 @@ pub mod api {
         session(&ctx).layers().typed().map(|typed| value::map_from_json(&typed)).at(&ctx)
     }
 
-    /// Returns the settings that belong together under a name.
+    /// Returns the settings of a preset.
     ///
-    /// * `name`: "rvc", RVC's settings with the pretrained networks that the field trains on; "offline", what needs no download; "tiny", few
+    /// * `name`: "rvc", RVC's settings with the pretrained networks that are in common use; "offline", values that need no download; "tiny", few
     ///   channels for tests and demos, with ten times RVC's learning rate; "full", RVC's size, which changes nothing.
     /// * Fails with `config.value` for any other name.
     ///
@@ -84,7 +84,7 @@ pub mod api {
         crate::config::presets::named(name).map(|preset| value::map_from_json(&preset)).at(&ctx)
     }
 
-    /// Returns what is known of every setting: maps of `name`, `value` (RVC's), `help`, `group`, `unit`, `one_of`, `min` and `max` (() without), and
+    /// Returns the declaration of every setting: maps of `name`, `value` (RVC's), `help`, `group`, `unit`, `one_of`, `min` and `max` (() if there is no limit), and
     /// `searchable`, whether trials of a sweep may have different values.
     ///
     /// # Example
@@ -96,7 +96,7 @@ pub mod api {
         crate::config::settings().iter().map(super::described).collect()
     }
 
-    /// Returns every setting with its default, that of `f0_method`, `content_encoder`, `pretrained_g` and `pretrained_d` being what needs no download.
+    /// Returns every setting with its default; for `f0_method`, `content_encoder`, `pretrained_g` and `pretrained_d`, a default that needs no download.
     ///
     /// # Example
     /// ```rhai

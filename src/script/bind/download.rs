@@ -1,4 +1,4 @@
-//! Script face of [`crate::download`]: recordings from links.
+//! Script interface of [`crate::download`]: recordings from links.
 
 use super::{At, Fallible, session, value};
 use crate::download as engine;
@@ -9,13 +9,13 @@ use rhai::{Array, Dynamic, Map, NativeCallContext};
 
 #[export_module]
 pub mod api {
-    /// Fetches the recordings behind links into data/<voice>, several at a time, and returns what became of each: maps with
+    /// Fetches recordings from links into data/<voice>, several at a time, and returns the result of each: maps with
     /// `url`, `status` (done, cached, failed), `path`, `seconds`, `title` and `reason`.
     ///
-    /// yt-dlp does it, which must be installed (`rvc-run doctor` says how). What is done is not fetched again; what was broken
-    /// off goes on. A link that fails is a row with the reason, and the others go on.
+    /// It uses yt-dlp, which must be installed (`rvc-run doctor` explains how). Finished downloads are not fetched again; interrupted ones
+    /// continue. A link that fails is a row with the reason, and the others continue.
     ///
-    /// * `links`: http and https only. `options`: `duration`, at most so many seconds of each (600); `timeout`, the seconds after
+    /// * `links`: http and https only. `options`: `duration`, the most seconds of each recording (600); `timeout`, the seconds after
     ///   which a link has failed (3600).
     /// * Fails with `file.not_found` without yt-dlp, `config.*`, `file.*`.
     ///
@@ -34,7 +34,7 @@ pub mod api {
         fetch().and_then(|rows| rows.iter().map(super::row).collect()).at(&ctx)
     }
 
-    /// Returns the links of a text file: one a line; empty lines, and what follows a `#`, are comments.
+    /// Returns the links in a text file, one per line; empty lines, and everything after a `#`, are ignored.
     ///
     /// * `file`: relative paths start at the workspace. Fails with `file.not_found`, `file.read`, `data.damaged`, `data.empty`.
     ///
@@ -56,14 +56,14 @@ fn texts(links: &Array) -> Result<Vec<String>> {
         link.clone().into_string().map_err(|kind| {
             Error::new(
                 Kind::ConfigValue,
-                format!("a link is {}, but must be a text: \"https://...\"", value::kind_of(kind)),
+                format!("a link is {}, but must be a string: \"https://...\"", value::kind_of(kind)),
             )
         })
     };
     links.iter().map(text).collect()
 }
 
-/// Whether the options of `prepare::download` can be read, before anything is fetched.
+/// Whether the options of `prepare::download` are valid, before anything is fetched.
 pub fn check_options(options: &serde_json::Map<String, serde_json::Value>) -> Result<()> {
     limits(&value::map_from_json(options)).map(drop)
 }
@@ -95,5 +95,5 @@ fn limits(options: &Map) -> Result<engine::Limits> {
 fn row(fetched: &engine::Fetched) -> Result<Dynamic> {
     serde_json::to_value(fetched)
         .map(|json| value::from_json(&json))
-        .map_err(|e| Error::new(Kind::Internal, format!("what became of a link: {e}")).source(e))
+        .map_err(|e| Error::new(Kind::Internal, format!("the result of a link: {e}")).source(e))
 }

@@ -1,4 +1,4 @@
-//! An error as scripts see it: `e.kind`, `e.message`, `e.hint`, `e.path`, and where it happened first.
+//! An error as scripts see it: `e.kind`, `e.message`, `e.hint`, `e.path`, and where it first happened.
 
 use crate::{Error, Kind};
 use rhai::{Dynamic, Engine, EvalAltResult, ImmutableString, Map, NativeCallContext, Position};
@@ -8,15 +8,15 @@ pub type Fallible<T> = std::result::Result<T, Box<EvalAltResult>>;
 
 /// The error value that `catch (e)` receives from a native function.
 ///
-/// It remembers its place, because `throw e` would replace the place by that of the `throw`.
+/// It remembers its place, because `throw e` would replace it with the place of the `throw`.
 #[derive(Clone, Debug)]
 pub struct Fault {
     /// The dotted code, such as `audio.decode`.
     pub kind: String,
     pub message: String,
-    /// Empty if there is none.
+    /// Empty if there is no hint.
     pub hint: String,
-    /// Empty if there is none.
+    /// Empty if there is no path.
     pub path: String,
     /// The script file of the call.
     pub source: Option<String>,
@@ -36,7 +36,7 @@ impl Fault {
         }
     }
 
-    /// Whatever `catch` can hand to a script, as a fault: our own, Rhai's map of an error, or a thrown text.
+    /// Any value that `catch` can receive, as a fault: our own, Rhai's error map, or a thrown string.
     pub fn of(value: &Dynamic) -> Self {
         if let Some(fault) = value.read_lock::<Fault>() {
             return fault.clone();
@@ -73,7 +73,7 @@ pub trait At<T> {
 impl<T> At<T> for crate::Result<T> {
     fn at(self, ctx: &NativeCallContext) -> Fallible<T> {
         self.map_err(|error| {
-            // A script must not be able to swallow a cancellation, so it is no ordinary error.
+            // A script must not be able to swallow a cancellation, so it is not an ordinary error.
             if error.kind() == Kind::Cancelled {
                 return EvalAltResult::ErrorTerminated(Dynamic::UNIT, ctx.call_position()).into();
             }
@@ -85,7 +85,7 @@ impl<T> At<T> for crate::Result<T> {
     }
 }
 
-/// Registers the error type and its properties; a thrown text has the same ones.
+/// Registers the error type and its properties; a thrown string has the same properties.
 pub fn register(engine: &mut Engine) {
     engine
         .register_type_with_name::<Fault>("Error")

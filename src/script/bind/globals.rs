@@ -1,4 +1,4 @@
-//! What needs no module name in scripts: `args`, `typed`, `sleep`.
+//! Functions that scripts call without a module name: `args`, `typed`, `sleep`.
 
 use super::{At, Fallible, session, value};
 use crate::task::Task;
@@ -7,20 +7,20 @@ use rhai::plugin::*;
 use rhai::{Array, Dynamic, Map, NativeCallContext};
 use std::time::{Duration, Instant};
 
-/// The longest sleep, in seconds: a week. What waits longer is a mistake in a unit.
+/// The longest sleep, in seconds: a week. A longer one is a mistake in the unit.
 const MAX_SLEEP: f64 = 604_800.0;
 
-/// How often a sleep looks whether a signal came.
+/// Time between two checks for a signal during a sleep.
 const SIGNAL_INTERVAL: Duration = Duration::from_millis(50);
 
 #[export_module]
 pub mod api {
     /// Returns the values of the recipe's parameters, as given on the command line or by default.
     ///
-    /// * `params`: the constant PARAMS at the top of the recipe, an array of maps. `#{ name: ... }` is a parameter of the recipe, with `value` (the
-    ///   default), `help`, `min`, `max`, `one_of`, `positional`, `group` (the heading in --help), `common` (false: -h leaves it out), `alias` where wanted.
-    ///   `#{ settings: [...] }` takes the settings of whole groups: clips, features, model, training, tracking, machine; `otherwise` says in words what counts
-    ///   if they are not given, which are () then. `#{ setting: ... }` takes one, with `value`, `help`, `common`, `otherwise` of the recipe's own where wanted.
+    /// * `params`: the constant PARAMS at the top of the recipe, an array of maps. `#{ name: ... }` is a parameter of the recipe; optional entries are `value` (the
+    ///   default), `help`, `min`, `max`, `one_of`, `positional`, `group` (the heading in --help), `common` (false: -h leaves it out) and `alias`.
+    ///   `#{ settings: [...] }` takes the settings of whole groups: clips, features, model, training, tracking, machine; `otherwise` describes what applies
+    ///   if they are not given; their values are () then. `#{ setting: ... }` takes one, optionally with the recipe's own `value`, `help`, `common`, `otherwise`.
     ///   `#{ params: "stdlib/voice" }` takes the PARAMS of a script, only those in `names`, or all `without` some. `config::of(p)` gives the settings.
     /// * Fails with `script` outside a recipe that was started with parameters.
     ///
@@ -30,7 +30,7 @@ pub mod api {
     /// let p = args(PARAMS);
     /// p.epochs == 300
     /// ```
-    // Not named args in Rust: the macro has a variable of that name.
+    // Not named args in Rust: the macro has a variable with that name.
     #[rhai_fn(name = "args", return_raw, volatile)]
     pub fn arguments(ctx: NativeCallContext, params: Array) -> Fallible<Map> {
         let is_known = |values: &Map, row: &Map| match row.get("name") {
@@ -51,7 +51,7 @@ pub mod api {
             .at(&ctx)
     }
 
-    /// Returns those of the recipe's parameters that were given on the command line, without the others' defaults.
+    /// Returns the parameters that were given on the command line, without the defaults of the others.
     ///
     /// # Example
     /// ```rhai
@@ -62,7 +62,7 @@ pub mod api {
         session(&ctx).call().typed.iter().map(|(name, given)| (name.as_str().into(), value::from_json(given))).collect()
     }
 
-    /// Waits; a signal ends it.
+    /// Waits until the time has passed or a signal arrives.
     ///
     /// * `seconds`: 0 to 604800, a week.
     /// * Fails with `config.value` for any other number.
@@ -90,7 +90,7 @@ pub mod api {
         super::wait(session(&ctx).task(), seconds as f64).at(&ctx)
     }
 
-    // Rhai's own `exit` would drop the code; a recipe that means "failed" must not end as "done".
+    // Rhai's own `exit` would drop the code; a recipe that reports failure must not end as "done".
     #[rhai_fn(name = "exit", return_raw, volatile)]
     pub fn exit_without_code(ctx: NativeCallContext) -> Fallible<()> {
         super::no_exit(&ctx)
@@ -104,7 +104,7 @@ pub mod api {
 
 fn wait(task: &Task, seconds: f64) -> crate::Result<()> {
     if !(0.0..=MAX_SLEEP).contains(&seconds) {
-        let message = format!("sleep is asked for {seconds:?} seconds, but must be between 0 and {MAX_SLEEP}");
+        let message = format!("sleep got {seconds:?} seconds, but takes between 0 and {MAX_SLEEP}");
         return Err(Error::new(Kind::ConfigValue, message).hint("the unit is seconds: sleep(0.5) is half a second"));
     }
     let end = Instant::now() + Duration::from_secs_f64(seconds);
@@ -119,5 +119,5 @@ fn wait(task: &Task, seconds: f64) -> crate::Result<()> {
 }
 
 fn no_exit(ctx: &NativeCallContext) -> Fallible<()> {
-    Err(Error::new(Kind::Script, "exit is not the way out of a recipe").hint("use system::exit_with(code)")).at(ctx)
+    Err(Error::new(Kind::Script, "a recipe cannot end with exit").hint("use system::exit_with(code)")).at(ctx)
 }

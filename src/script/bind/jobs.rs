@@ -1,4 +1,4 @@
-//! Script face of [`crate::jobs`]: child runs of recipes, and what a child says to the recipe that started it.
+//! Script interface of [`crate::jobs`]: child runs of recipes, and what a child reports to the recipe that started it.
 
 use super::track::Handle as Run;
 use super::train::ClaimHandle;
@@ -12,14 +12,14 @@ use rhai::{Array, Dynamic, FnPtr, Map, NativeCallContext};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
-/// Where logs and states of jobs lie, a folder for each group.
+/// The folder of the jobs' logs and states, with a folder for each group.
 const FOLDER: &str = "jobs";
 
 #[export_module]
 pub mod api {
-    /// Keeps a group of jobs for this program while the value lives: before a record is opened that another program's jobs go into.
+    /// Reserves a group of jobs for this program while the value lives: call it before opening a record that another program's jobs could write to.
     ///
-    /// * `group`: as of `jobs::run`, which may then still be called with it.
+    /// * `group`: as in `jobs::run`, which may still be called with it.
     /// * Fails with `file.locked` if another program runs jobs of the group now, `config.value` for the name, `file.write`.
     ///
     /// # Example
@@ -34,23 +34,23 @@ pub mod api {
 
     /// Runs recipes as processes of their own, several at once, and returns how each ended, in the order of `jobs`.
     ///
-    /// A crash or kill of one touches no other. Called again, it goes on: a job that is done is not run again unless its recipe,
+    /// A crash or kill of one job does not affect the others. Called again, it continues: a finished job is not run again unless its recipe,
     /// arguments, variables or `key` changed.
     ///
-    /// * `jobs`: maps with `name`, `recipe` (as on the command line, or beside the running recipe), and where wanted `args`, `after`
+    /// * `jobs`: maps with `name`, `recipe` (as on the command line, or in the folder of the running recipe), and optionally `args`, `after`
     ///   (names of jobs that come first), `env` (a map), `key` (what else the outcome depends on, see `system::fingerprint`), `makes` (files that
-    ///   the job leaves: where one is missing it is run again). `args` is a map, whose entries become flags (`batch_size: 4` is `--batch-size=4`, `gpu: true` is `--gpu`, `()` is left out), or an array of
-    ///   texts and such maps; flags come first, and behind a text "--" nothing is a flag: `["--", name, #{ epochs: 9 }]` is right for any name.
-    /// * `options`: `parent` (a run, see `track::start`, that the jobs' runs belong to: in MLflow they stand below it), `group` (names the folder tracking/jobs/<group>; default: this recipe's name), `parallel`, `gpus` (such as `[0, 1]`), `per_gpu`,
+    ///   the job writes: if one is missing, the job is run again). `args` is a map whose entries become flags (`batch_size: 4` is `--batch-size=4`, `gpu: true` is `--gpu`, `()` is left out), or an array of
+    ///   strings and such maps; flags come first, and after the string "--" nothing is a flag: `["--", name, #{ epochs: 9 }]` is right for any name.
+    /// * `options`: `parent` (a run, see `track::start`, that the jobs' runs belong to: MLflow shows them below it), `group` (names the folder tracking/jobs/<group>; default: this recipe's name), `parallel`, `gpus` (such as `[0, 1]`), `per_gpu`,
     ///   `keep_going` (true), `retries`, `timeout_seconds`, `patience_seconds` (120), `reuse` (true), `expect` (how many jobs there will be, where a function adds some), `backend` ("local" or "slurm"),
     ///   `slurm` (`gpus`, `time`, `signal_seconds`, `partition`, `account`, `extra`, `poll_seconds`).
     /// * Returns maps: `name`, `status` ("done", "done_with_skipped", "failed", "cancelled", "skipped"), `done`, `reason`, `exit_code`,
-    ///   `attempts`, `seconds`, `log`, `result` (see `jobs::result`; () if none), `warnings` (how many it told), `last_lines`, `reused`.
-    /// * What `result` holds is for the recipe to say. `train_voice` and `sweep_trial` say `metrics` (of the last epoch), `epochs`, `steps` and
+    ///   `attempts`, `seconds`, `log`, `result` (see `jobs::result`; () without one), `warnings` (their number), `last_lines`, `reused`.
+    /// * The recipe decides what `result` holds. `train_voice` and `sweep_trial` give `metrics` (of the last epoch), `epochs`, `steps` and
     ///   `paths` (`voice`, `index`, `sound`, `record`; of a trial `logs`, `record`), `train_voice` also `skipped`, the recordings left out, and
-    ///   `sweep_trial` `why` a number is missing. Of a recipe that fails it has `error`: `code`, `message`, `hint`, `place`, `notes`, `event`.
+    ///   `sweep_trial` `why` a number is missing. If a recipe fails it has `error`: `code`, `message`, `hint`, `place`, `notes`, `event`.
     /// * Fails with `config.unknown_key`, `config.value`, `file.not_found`, `file.locked`, `device.missing`, `usage` for an unknown
-    ///   recipe. A job that fails is no error.
+    ///   recipe. A job that fails is not an error.
     ///
     /// # Example
     /// ```rhai
@@ -63,10 +63,10 @@ pub mod api {
         super::run_jobs(&session(&ctx), &jobs, &options, &mut |_| Ok(Array::new())).at(&ctx)
     }
 
-    /// The same, but `next` is called whenever a job has ended (or was done already) and returns the jobs to add, as an array: no slot
+    /// The same, but `next` is called whenever a job has ended (or had ended in an earlier run) and returns the jobs to add, as an array: no slot
     /// waits until others are done.
     ///
-    /// * `next`: a function of the map of one outcome. It is not called any more after Ctrl-C.
+    /// * `next`: a function of the outcome's map. It is not called again after Ctrl-C.
     /// * Returns the outcomes of all jobs in the order in which they were named.
     ///
     /// # Example
@@ -99,8 +99,8 @@ pub mod api {
         }
     }
 
-    /// Says what this recipe came to: the `result` that the recipe sees which started it by `jobs::run`. The last call counts; without
-    /// such a recipe nothing happens.
+    /// Sets the `result` of this recipe for the recipe that started it with `jobs::run`. The last call counts; without
+    /// such a recipe it does nothing.
     ///
     /// * `result`: a map of plain values.
     /// * Fails with `config.value` for anything else, `file.*`.
@@ -116,7 +116,6 @@ pub mod api {
     }
 }
 
-/// `next` gives the jobs that follow an outcome.
 fn claim(session: &Session, group: &str) -> Result<ClaimHandle> {
     files::entry_name("a group of jobs", group)?;
     Lock::claim(&session.workspace().tracking().join(FOLDER).join(group)).map(ClaimHandle::new)
@@ -168,7 +167,7 @@ fn read_job(session: &Session, job: &Dynamic) -> Result<Job> {
     Ok(Job { text, args, env, makes, ..job })
 }
 
-/// How a job's command line names its recipe, so that any folder will do: a file by its absolute path, one of the program by its name there. The
+/// How a job's command line names its recipe, from any folder: a file by its absolute path, a recipe of the program by its name. With the
 /// text of the latter.
 fn find_recipe(session: &Session, word: &str) -> Result<(PathBuf, Option<String>)> {
     let Script { source, text, .. } = session.find_recipe(word)?;
@@ -207,10 +206,10 @@ fn read_options(session: &Session, options: &Map) -> Result<Options> {
     Ok(Options { folder, program: child.program.clone(), flags, ..options })
 }
 
-/// What --threads children get: as this program was told, else their share of this machine.
-fn threads(options: &Options, told: Option<usize>, cores: usize) -> Option<usize> {
+/// The value of --threads for children: this program's own, or their share of this machine.
+fn threads(options: &Options, given: Option<usize>, cores: usize) -> Option<usize> {
     let shared = options.backend == engine::Backend::Local && options.parallel > 1;
-    told.or_else(|| shared.then(|| (cores / options.parallel).max(1)))
+    given.or_else(|| shared.then(|| (cores / options.parallel).max(1)))
 }
 
 fn outcome_map(outcome: &Outcome) -> Result<Dynamic> {
@@ -222,13 +221,13 @@ fn outcome_map(outcome: &Outcome) -> Result<Dynamic> {
     Ok(value::map_from_json(&fields).into())
 }
 
-/// A path as short as it can be said from here.
+/// A path relative to the current folder, if it is below it.
 fn shown(path: &Path) -> String {
     let here = std::env::current_dir().unwrap_or_default();
     path.strip_prefix(&here).unwrap_or(path).display().to_string()
 }
 
-/// Whether the options of `jobs::run` can be read, before anything is started.
+/// Whether the options of `jobs::run` are valid, before anything is started.
 pub fn check_options(options: &serde_json::Map<String, Value>) -> Result<()> {
     let mut options = options.clone();
     for own in ["group", "parent"] {

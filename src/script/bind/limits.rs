@@ -1,4 +1,4 @@
-//! Functions of Rhai that build large things before its limits are looked at, in place of Rhai's: here the limit comes first.
+//! Functions that build large values before Rhai checks its limits, replaced by ones that check the limit first.
 
 use super::{At, Fallible};
 use crate::{Error, Kind};
@@ -30,7 +30,7 @@ pub mod api {
     #[rhai_fn(name = "pad", return_raw)]
     pub fn pad(ctx: NativeCallContext, array: &mut Array, len: i64, item: Dynamic) -> Fallible<()> {
         let wanted = usize::try_from(len).unwrap_or(0);
-        // Saturating: what does not fit into a number is above every limit.
+        // Saturating: a length that does not fit in a number is above every limit.
         let entries = wanted.saturating_mul(super::entries(&item).saturating_add(1));
         super::within(&ctx, "an array", entries, ctx.engine().max_array_size())?;
         if wanted > array.len() {
@@ -109,7 +109,7 @@ fn text(piece: &str) -> Dynamic {
     Dynamic::from(ImmutableString::from(piece))
 }
 
-/// At most so many parts; Rhai counts what is below 1 as 1.
+/// At most this many parts; like Rhai, values below 1 count as 1.
 fn parts(parts: i64) -> usize {
     usize::try_from(parts.max(1)).unwrap_or(usize::MAX)
 }
@@ -120,7 +120,7 @@ fn replace(ctx: &NativeCallContext, text: &mut ImmutableString, find: &str, by: 
     } else {
         0
     });
-    within(ctx, "a text", text.len().saturating_add(grows), ctx.engine().max_string_size())?;
+    within(ctx, "a string", text.len().saturating_add(grows), ctx.engine().max_string_size())?;
     let replaced = text.replace(find, by);
     if replaced.as_str() != text.as_str() {
         *text = replaced.into();
@@ -128,22 +128,27 @@ fn replace(ctx: &NativeCallContext, text: &mut ImmutableString, find: &str, by: 
     Ok(())
 }
 
-/// Appends whole pieces until the text has `len` characters. Rhai counts all of them again for each piece, and with an empty piece for ever.
+/// Appends whole pieces until the string has `len` characters. Rhai would count all of them again for each piece, and never end with an empty piece.
 fn pad_text(ctx: &NativeCallContext, text: &mut ImmutableString, len: i64, by: &str) -> Fallible<()> {
     let missing = usize::try_from(len).unwrap_or(0).saturating_sub(text.chars().count());
     if missing == 0 {
         return Ok(());
     }
     if by.is_empty() {
-        return Err(Error::new(Kind::Script, "a text cannot be padded by an empty one")).at(ctx);
+        return Err(Error::new(Kind::Script, "a string cannot be padded with an empty one")).at(ctx);
     }
     let pieces = missing.div_ceil(by.chars().count());
-    within(ctx, "a text", text.len().saturating_add(pieces.saturating_mul(by.len())), ctx.engine().max_string_size())?;
+    within(
+        ctx,
+        "a string",
+        text.len().saturating_add(pieces.saturating_mul(by.len())),
+        ctx.engine().max_string_size(),
+    )?;
     *text = format!("{text}{}", by.repeat(pieces)).into();
     Ok(())
 }
 
-/// The pieces as an array, none made beyond the limit.
+/// The pieces as an array; none are made beyond the limit.
 fn pieces(ctx: &NativeCallContext, pieces: impl Iterator<Item = Dynamic>) -> Fallible<Array> {
     let most = ctx.engine().max_array_size();
     let made: Array = pieces.take(most.saturating_add(1)).collect();
@@ -151,7 +156,7 @@ fn pieces(ctx: &NativeCallContext, pieces: impl Iterator<Item = Dynamic>) -> Fal
     Ok(made)
 }
 
-/// Entries of arrays and maps within a value.
+/// Entries of arrays and maps in a value.
 fn entries(value: &Dynamic) -> usize {
     if let Some(items) = value.read_lock::<Array>() {
         return items.iter().map(|item| 1 + entries(item)).sum();
@@ -163,8 +168,8 @@ fn within(ctx: &NativeCallContext, what: &str, size: usize, most: usize) -> Fall
     if size <= most {
         return Ok(());
     }
-    let unit = if what == "a text" { "bytes" } else { "entries" };
+    let unit = if what == "a string" { "bytes" } else { "entries" };
     Err(Error::new(Kind::Script, format!("{what} would have more than {most} {unit}"))
-        .hint("scripts hold names and numbers; large things belong into files"))
+        .hint("scripts hold names and numbers; large data belongs in files"))
     .at(ctx)
 }

@@ -1,8 +1,8 @@
-//! What scripts can call: one file a script module (three for `prepare`), each function convert, call, convert.
+//! The functions that scripts can call: one file for each script module (three for `prepare`); each function converts, calls, converts.
 //!
 //! [`Session`] (what a recipe runs in) and [`Fault`] (an error as scripts see it) are shared by all of them.
 
-// The code that export_module writes needs the names of rhai::plugin, whichever they are in this version.
+// The code that export_module generates needs the names of rhai::plugin, whichever they are in this version.
 #![allow(clippy::wildcard_imports)]
 
 mod array;

@@ -1,10 +1,10 @@
-//! Script face of [`crate::convert`] and [`crate::voice`]: voices as files, conversion, proof that they work.
+//! Script interface of [`crate::convert`] and [`crate::voice`]: voice files, conversion, and the self-test.
 
 use super::train::TrainerHandle as Trainer;
 use super::{At, Fallible, session, value};
 use crate::convert::output::{self, Format};
 use crate::convert::quality::Quality;
-use crate::convert::{Converter, Equipment, Settings, selftest};
+use crate::convert::{Converter, Settings, VoiceOptions, selftest};
 use crate::{Error, Kind, audio, given, voice};
 use rhai::plugin::*;
 use rhai::{Array, Dynamic, ImmutableString, Map, NativeCallContext};
@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Instant;
 
-/// A voice opened for conversion; clones are the same one.
+/// A voice opened for conversion; clones share it.
 #[derive(Clone)]
 pub struct VoiceHandle(Rc<Converter>);
 
@@ -23,13 +23,13 @@ pub mod api {
     /// A voice opened for conversion.
     pub type Voice = super::VoiceHandle;
 
-    /// Opens an exported voice of rvc-run, RVC WebUI or Applio, with the networks that hear for it.
+    /// Opens an exported voice of rvc-run, RVC WebUI or Applio, with the pitch and content networks that it needs.
     ///
     /// * `path`: a .pth file; relative paths start at the workspace.
-    /// * `options`: `index`, the path of its retrieval index ("" for none); `gpu`; and, instead of what the voice was trained with,
+    /// * `options`: `index`, the path of its retrieval index ("" for none); `gpu`; and, to replace what the voice was trained with,
     ///   `content_encoder`, `f0_method`, `feature_precision`, `f0_unvoiced` ("zero" or "interpolate").
-    /// * Warns of each entry of the file that is missing or contradicts its weights, with what is taken instead.
-    /// * Fails with `checkpoint.mismatch` if it is no voice, or was trained on the content of another encoder;
+    /// * Warns of each entry of the file that is missing or contradicts its weights, and names the value used instead.
+    /// * Fails with `checkpoint.mismatch` if the file is not a voice, or was trained on the content of another encoder;
     ///   `checkpoint.damaged`, `asset.missing`, `config.*`, `device.*`, `file.not_found`.
     ///
     /// # Example
@@ -45,8 +45,8 @@ pub mod api {
         super::opened(&ctx, path, &options).at(&ctx)
     }
 
-    /// Returns what the opened voice is: `f0` (whether it follows pitch), `f0_unvoiced`, `sample_rate`, `version`, `info`, `index` (whether one is
-    /// there), and `speakers`, an array of maps of `id` and `name`, empty if the voice names none.
+    /// Describes the opened voice: `f0` (whether it follows pitch), `f0_unvoiced`, `sample_rate`, `version`, `info`, `index` (whether it has
+    /// one), and `speakers`, an array of maps of `id` and `name`, empty if the voice names none.
     ///
     /// # Example
     /// ```rhai
@@ -61,7 +61,7 @@ pub mod api {
         super::about(v)
     }
 
-    /// Returns the folder of the experiment that a voice's file comes from, found by its name: of RVC WebUI, Applio or rvc-run; "" if there is none.
+    /// Returns the experiment folder that a voice file belongs to, found by its name: from RVC WebUI, Applio or rvc-run; "" if there is no such folder.
     ///
     /// # Example
     /// ```rhai
@@ -73,7 +73,7 @@ pub mod api {
         found.map_or("".into(), |folder| folder.display().to_string().into())
     }
 
-    /// Returns a voice's name, and what is left of it without the endings that programs add ("_e200", "_e20_s400", "_20e_400s", "_best"): the names
+    /// Returns a voice's name, and the same without the suffixes that programs add ("_e200", "_e20_s400", "_20e_400s", "_best"): the names
     /// that its folder and its index may have.
     ///
     /// # Example
@@ -84,13 +84,13 @@ pub mod api {
         voice::names(voice).into_iter().map(Dynamic::from).collect()
     }
 
-    /// Converts a recording into the voice; returns the `path` of the result, its `seconds` and `sample_rate`, the time it `took`, and `rtf`,
-    /// seconds of computing for each second of sound.
+    /// Converts a recording into the voice; returns the `path` of the result, its `seconds` and `sample_rate`, the computing time `took`, and `rtf`,
+    /// seconds of computing per second of sound.
     ///
-    /// * `input`, `out`: sound files, not the same; `out` ends as `format` says. Relative paths start at the workspace.
+    /// * `input`, `out`: two different sound files; `out` has the extension of `format`. Relative paths start at the workspace.
     /// * `settings`: `f0_up_key` (semitones, 0), `index_rate` (0.75), `protect` (0.33), `rms_mix_rate` (0.25), `filter_radius` (3), `sid`
     ///   (0), `resample_sr` (0: the voice's rate), `seed` (1234), `format` ("wav": 16 bits, "wav32": float, "flac"), `overwrite` (true; false
-    ///   writes out_2, out_3, ... where `out` is there).
+    ///   writes out_2, out_3, ... if `out` exists).
     /// * Fails with `audio.empty` for less than 25 ms of sound, `audio.decode`, `data.damaged`, `config.*`, `file.*`, `device.memory`.
     ///
     /// # Example
@@ -106,11 +106,11 @@ pub mod api {
         super::converted(&ctx, v, input, out, &settings).at(&ctx)
     }
 
-    /// Returns how close a converted file comes to what it was made from; 0 is equal: `log_mel_distance` in dB, `f0_rmse_cents` and
+    /// Returns the distance of a converted file from its recording; 0 is equal: `log_mel_distance` in dB, `f0_rmse_cents` and
     /// `voicing_error` (share of the frames), `loudness_difference` in LU, `content_distance` (1 - cosine).
     ///
-    /// * `converted`, `recording`: sound files; `f0_up_key`: what the pitch was moved by.
-    /// * What cannot be measured, such as the pitch of silence, is ().
+    /// * `converted`, `recording`: sound files; `f0_up_key`: the pitch shift of the conversion.
+    /// * Measures without a value, such as the pitch of silence, are ().
     /// * Fails with `audio.*`, `file.*`.
     ///
     /// # Example
@@ -132,12 +132,12 @@ pub mod api {
         super::compared(&ctx, v, converted, recording, &f0_up_key).at(&ctx)
     }
 
-    /// Proves that the opened file is the voice of a training: a recording is converted by the file and by the generator in memory, with
-    /// the same random numbers. Writes the file's sound to `out` and returns `snr`, how far their difference lies below it, in dB, `path`, that
+    /// Checks that the opened file is the voice of a training: a recording is converted by the file and by the generator in memory, with
+    /// the same random numbers. Writes the file's sound to `out` and returns `snr`, how far their difference is below the sound, in dB, `path`, that
     /// of `out`, and the numbers of `quality`, how far it is from the recording: `log_mel_distance`, `f0_rmse_cents`, `voicing_error`,
     /// `loudness_difference`, `content_distance`.
     ///
-    /// * Fails with `checkpoint.mismatch` if they differ by more than half precision explains, or the voice is mute.
+    /// * Fails with `checkpoint.mismatch` if they differ by more than half precision explains, or if the voice is silent.
     ///
     /// # Example
     /// ```rhai
@@ -153,12 +153,12 @@ pub mod api {
         super::self_tested(&ctx, v, &t, recording, out).at(&ctx)
     }
 
-    /// Returns what a voice or G_ checkpoint is: `kind` ("voice" or "checkpoint"), `version`, `f0`, `sample_rate`, `preset`, `speakers` (names by
-    /// number, their number, or ()), `speaker_rows`, `vocoder`, `weights` and `parameters` (how many), `precision`, `bytes`, `sha256`; whether it
-    /// `converts`, and if not `refused` and `way_out`, the words of a conversion; `notes`, what the file says otherwise than its weights; and
-    /// `entries`, what else stands in it, such as `info` and `model_card`.
+    /// Describes a voice or G_ checkpoint: `kind` ("voice" or "checkpoint"), `version`, `f0`, `sample_rate`, `preset`, `speakers` (names by
+    /// number, their number, or ()), `speaker_rows`, `vocoder`, `weights` and `parameters` (their numbers), `precision`, `bytes`, `sha256`; whether it
+    /// `converts`, and if not `refused` and `way_out`, the message and hint of a conversion; `notes`, where the file contradicts its weights; and
+    /// `entries`, the other entries of the file, such as `info` and `model_card`.
     ///
-    /// * Fails with `checkpoint.mismatch` if it is neither, `checkpoint.damaged`, `file.*`.
+    /// * Fails with `checkpoint.mismatch` for any other file, `checkpoint.damaged`, `file.*`.
     ///
     /// # Example
     /// ```rhai
@@ -172,7 +172,7 @@ pub mod api {
         voice::describe(&session(&ctx).workspace().path(path)).map(|map| value::map_from_json(&map)).at(&ctx)
     }
 
-    /// Writes the small voice of any G_ checkpoint, of RVC WebUI, Applio or rvc-run.
+    /// Exports the voice from any G_ checkpoint of RVC WebUI, Applio or rvc-run.
     ///
     /// * `info`: the text in the voice; "" is "<n>epoch".
     /// * Fails with `checkpoint.mismatch` for another file, `checkpoint.damaged`, `file.*`.
@@ -195,7 +195,7 @@ pub mod api {
     /// Writes the voice `alpha` * a + (1 - alpha) * b.
     ///
     /// * `a`, `b`: voices or G_ checkpoints of one version and rate; `alpha`: 0 to 1; `info`: the text in the new voice.
-    /// * Fails with `checkpoint.mismatch` if they do not fit each other, `config.value`, `checkpoint.damaged`, `file.*`.
+    /// * Fails with `checkpoint.mismatch` if they do not match, `config.value`, `checkpoint.damaged`, `file.*`.
     ///
     /// # Example
     /// ```rhai
@@ -212,10 +212,10 @@ pub mod api {
         voice::merge(&path(a), &path(b), alpha, &path(out), info).at(&ctx)
     }
 
-    /// Writes a voice with another text in it; all else stays as it is.
+    /// Writes a voice with another info text; everything else is unchanged.
     ///
     /// * `out`: may be `path` itself.
-    /// * Fails with `checkpoint.mismatch` if it is no exported voice, `checkpoint.damaged`, `file.*`.
+    /// * Fails with `checkpoint.mismatch` if it is not an exported voice, `checkpoint.damaged`, `file.*`.
     ///
     /// # Example
     /// ```rhai
@@ -232,7 +232,7 @@ pub mod api {
     }
 }
 
-/// The options of `model::open` as a script gives them.
+/// The options of `model::open` from a script.
 #[derive(Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[derive(Default)]
@@ -245,7 +245,7 @@ struct Options {
     gpu: bool,
 }
 
-/// The settings of `convert`, likewise; what is not given is RVC's.
+/// The settings of `convert` from a script; missing ones have RVC's values.
 #[derive(Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Given {
@@ -284,12 +284,12 @@ fn parsed<T: DeserializeOwned>(map: &Map, of: &str, one: &str) -> crate::Result<
     given::read(&value::map_to_json(map)?, of, one)
 }
 
-/// Whether the options of `model::open` can be read, before anything is opened.
+/// Whether the options of `model::open` are valid, before anything is opened.
 pub fn check_options(options: &serde_json::Map<String, serde_json::Value>) -> crate::Result<()> {
     given::read::<Options>(options, "model::open", "an option").map(drop)
 }
 
-/// Whether the settings of a conversion can be read, likewise.
+/// Whether the settings of a conversion are valid, before anything is opened.
 pub fn check_settings(settings: &serde_json::Map<String, serde_json::Value>) -> crate::Result<()> {
     let given: Given = given::read(settings, "convert", "a setting")?;
     Format::named(&given.format).map(drop)
@@ -299,7 +299,7 @@ fn opened(ctx: &NativeCallContext, path: &str, options: &Map) -> crate::Result<V
     let (session, options) = (session(ctx), parsed::<Options>(options, "model::open", "an option")?);
     let path_of = |path: &str| session.workspace().path(path);
     let given = |text: Option<String>| text.filter(|text| !text.is_empty());
-    let equipment = Equipment {
+    let voice_options = VoiceOptions {
         content_encoder: given(options.content_encoder),
         f0_method: given(options.f0_method),
         feature_precision: given(options.feature_precision),
@@ -307,7 +307,7 @@ fn opened(ctx: &NativeCallContext, path: &str, options: &Map) -> crate::Result<V
         index: Some(options.index).filter(|index| !index.is_empty()).map(|index| path_of(&index)),
         gpu: options.gpu,
     };
-    let converter = Converter::open(&path_of(path), session.models(), &equipment)?;
+    let converter = Converter::open(&path_of(path), session.models(), &voice_options)?;
     for notice in converter.notices() {
         session.task().info(notice);
     }

@@ -1,4 +1,4 @@
-//! Script face of [`crate::prepare`]: recordings to a file list, stage by stage.
+//! Script interface of [`crate::prepare`]: from recordings to a file list, stage by stage.
 
 use super::{At, Fallible, session, value};
 use crate::prepare as stages;
@@ -9,7 +9,7 @@ use std::cell::{Ref, RefCell};
 use std::path::Path;
 use std::rc::Rc;
 
-/// Clips of a voice; clones are the same clips, which the stages complete.
+/// Clips of a voice; clones share the clips, which the stages complete.
 #[derive(Clone)]
 pub struct ClipsHandle(Rc<RefCell<stages::Clips>>);
 
@@ -33,14 +33,14 @@ impl ListHandle {
 pub mod api {
     /// The clips of a voice, cut from its recordings.
     pub type Clips = super::ClipsHandle;
-    /// The file list of a voice: what training reads.
+    /// The file list of a voice, which training reads.
     pub type FileList = super::ListHandle;
 
     /// Returns the clips of every recording in a folder, written to logs/<voice>/0_gt_wavs and 1_16k_wavs.
     ///
     /// Recordings that cannot be used are skipped with a warning; unchanged ones come from the cache.
     ///
-    /// * `folder`: relative paths start at the workspace; a subfolder is a speaker of its own. `cfg`: the settings; here count
+    /// * `folder`: relative paths start at the workspace; each subfolder is a speaker. `cfg`: the settings; the relevant ones are
     ///   `sample_rate`, `slicing`, `slice_seconds`, `min_slice_seconds`, `overlap_seconds`, `max_peak`, `normalization`, `target_lufs`,
     ///   `target_peak_dbfs`, `noise_reduction` and `min_voice_share` (see `config::defaults`).
     /// * Fails with `file.not_found`, `data.empty` if nothing is usable, `config.*`, `file.*`.
@@ -60,10 +60,10 @@ pub mod api {
         made().map(|clips| ClipsHandle(Rc::new(RefCell::new(clips)))).at(&ctx)
     }
 
-    /// Fails now, before any clip is made, with what the stages would refuse later: opens every network that the settings
-    /// name. The stages then use what was opened.
+    /// Reports before any clip is made what the stages would refuse later: opens every network that the settings
+    /// name. The stages then use the opened networks.
     ///
-    /// * Fails with `asset.missing` and the command that gets the file, `checkpoint.damaged`, `checkpoint.mismatch`, `config.*`,
+    /// * Fails with `asset.missing` and the command that fetches the file, `checkpoint.damaged`, `checkpoint.mismatch`, `config.*`,
     ///   `device.*`.
     ///
     /// # Example
@@ -76,10 +76,10 @@ pub mod api {
         value::config(&cfg).and_then(|config| session(&ctx).models().open(&config)).at(&ctx)
     }
 
-    /// Fails now with what `slices` would refuse before it reads a recording; returns how many recordings there are.
+    /// Reports what `slices` would refuse before it reads a recording; returns the number of recordings.
     ///
     /// * `folder`: relative paths start at the workspace.
-    /// * Fails with `file.not_found`, `data.empty` if there is no recording, `config.value` for names and too many speakers.
+    /// * Fails with `file.not_found`, `data.empty` without recordings, `config.value` for names and too many speakers.
     ///
     /// # Example
     /// ```rhai
@@ -90,10 +90,10 @@ pub mod api {
         stages::room::recordings(session(&ctx).workspace(), voice, Path::new(folder)).map(|n| n as i64).at(&ctx)
     }
 
-    /// Fails now if the clips and features of a voice cannot be written where they go, or cannot fit there.
+    /// Fails if the clips and features of a voice cannot be written to their folders, or do not fit on the disk.
     ///
-    /// * `folder`: of the recordings; relative paths start at the workspace. "" if they are still to be fetched, to data/<voice>.
-    /// * Fails with `file.write`, `file.disk_full` with the numbers, and as `check_recordings`.
+    /// * `folder`: the recordings; relative paths start at the workspace. "" if they are still to be fetched, to data/<voice>.
+    /// * Fails with `file.write`, `file.disk_full` with the numbers, and like `check_recordings`.
     ///
     /// # Example
     /// ```rhai
@@ -107,10 +107,10 @@ pub mod api {
         needs().and_then(|needs| room::check(&needs, "")).at(&ctx)
     }
 
-    /// Fails now if a training can take none of the clips.
+    /// Fails if a training can use none of the clips.
     ///
-    /// * `cfg`: here count `segment_size` and `sample_rate`, which make the training's window.
-    /// * Fails with `data.empty` if all clips are shorter than it, `config.*`.
+    /// * `cfg`: `segment_size` and `sample_rate` set the length of the training window.
+    /// * Fails with `data.empty` if all clips are shorter than the window, `config.*`.
     ///
     /// # Example
     /// ```rhai
@@ -122,7 +122,7 @@ pub mod api {
         value::config(&cfg).and_then(|config| stages::check_window(&clips.clips(), &config)).at(&ctx)
     }
 
-    /// Extracts the pitch of every clip; returns how many were `done` now, `cached`, `skipped`.
+    /// Extracts the pitch of every clip; returns how many clips were `done` now, `cached`, `skipped`.
     ///
     /// * `cfg`: `f0_method` is pm, yin, harvest or dio, or one of the networks rmvpe, fcpe, crepe and crepe-tiny.
     /// * Fails with `config.*`, `file.*`; a clip that cannot be used is skipped with a warning.
@@ -140,9 +140,9 @@ pub mod api {
         run().map(super::counts).at(&ctx)
     }
 
-    /// Encodes what is said in every clip; returns how many were `done` now, `cached`, `skipped`.
+    /// Encodes the content of every clip; returns how many clips were `done` now, `cached`, `skipped`.
     ///
-    /// * `cfg`: `content_encoder` is mel, the built-in one of demo quality, or a HuBERT by name or path.
+    /// * `cfg`: `content_encoder` is mel, the built-in one of demonstration quality, or a HuBERT by name or path.
     /// * Fails with `config.*`, `file.*`; a clip that cannot be used is skipped with a warning.
     ///
     /// # Example
@@ -163,9 +163,9 @@ pub mod api {
         run().map(super::counts).at(&ctx)
     }
 
-    /// Writes logs/<voice>/filelist.txt, which training reads, and returns it; stages not called yet are run first.
+    /// Writes logs/<voice>/filelist.txt, which training reads, and returns it; runs stages that were not called yet.
     ///
-    /// * Fails with `data.empty` if no clip has both pitch and content, and as `f0` and `content`.
+    /// * Fails with `data.empty` if no clip has both pitch and content, and like `f0` and `content`.
     ///
     /// # Example
     /// ```rhai
@@ -196,7 +196,7 @@ pub mod api {
         clips.0.borrow().clips.len() as i64
     }
 
-    /// Returns the length of all clips together, in seconds.
+    /// Returns the total length of all clips, in seconds.
     ///
     /// # Example
     /// ```rhai
@@ -207,7 +207,7 @@ pub mod api {
         clips.0.borrow().seconds()
     }
 
-    /// Returns the number of recordings that were found, usable or not.
+    /// Returns the number of recordings found, usable or not.
     ///
     /// # Example
     /// ```rhai
@@ -253,7 +253,7 @@ pub mod api {
         clips.0.borrow().counts.skipped as i64
     }
 
-    /// Returns the number of pieces that were cut but not used: silent, too short, too loud, without voice.
+    /// Returns the number of clips that were cut but not used: silent, too short, too loud, without voice.
     ///
     /// # Example
     /// ```rhai
@@ -264,9 +264,9 @@ pub mod api {
         clips.0.borrow().dropped as i64
     }
 
-    /// Returns what became of each recording: maps with `name`, `sid`, `seconds`, `clips`, `kept_seconds`, `dropped` (a list of `reason`,
-    /// `count`, `seconds`), `reason`, why nothing of it is used, `hint`, what to do about that, and `notices`, what is odd about it although it is
-    /// used (a list of `code`, `message`, `seconds`).
+    /// Returns the result for each recording: maps with `name`, `sid`, `seconds`, `clips`, `kept_seconds`, `dropped` (a list of `reason`,
+    /// `count`, `seconds`), `reason`, why the recording is not used, `hint`, what to do about it, and `notices`, anything unusual about a recording
+    /// that is used (a list of `code`, `message`, `seconds`).
     ///
     /// # Example
     /// ```rhai
@@ -313,7 +313,7 @@ pub mod api {
         list.0.count as i64
     }
 
-    /// Returns the length of the listed clips together, in seconds.
+    /// Returns the total length of the listed clips, in seconds.
     ///
     /// # Example
     /// ```rhai
@@ -351,7 +351,7 @@ pub mod api {
 }
 
 fn row(row: &stages::RecordingRow) -> Dynamic {
-    // Numbers, texts and lists of them: nothing that JSON could refuse.
+    // Numbers, strings and lists of them: JSON can hold all of them.
     value::from_json(&serde_json::to_value(row).unwrap_or_default())
 }
 

@@ -1,4 +1,4 @@
-//! Script face of [`crate::retrieval`]: the index of a voice.
+//! Script interface of [`crate::retrieval`]: the index of a voice.
 
 use super::{At, Fallible, session, value};
 use crate::retrieval::{self, Built, Options};
@@ -8,7 +8,7 @@ use rhai::{ImmutableString, Map, NativeCallContext};
 #[export_module]
 pub mod api {
     /// Builds the retrieval index of a prepared voice in logs/<voice>, or finds it if nothing changed; returns its `path`, the
-    /// number of vectors `n` and of `frames` they stand for, the number of cells `n_ivf`, `recall` (the share of the 8 nearest
+    /// number of vectors `n`, the number of `frames` that they represent, the number of cells `n_ivf`, `recall` (the share of the 8 nearest
     /// vectors that a search finds), `seconds`, and whether it was `cached`.
     ///
     /// * `cfg`: the settings; `version`, `seed` and `gpu` matter.
@@ -28,9 +28,9 @@ pub mod api {
     /// Builds the index with options:
     ///
     /// * `name`: "rvc" (added_IVF<cells>_Flat_nprobe_1_<voice>_<version>.index) or "applio" (<voice>.index).
-    /// * `leave_out_silence`: whether frames without sound are left out (false).
-    /// * `max_frames`: more frames than these (200000) are reduced by k-means to `reduced_frames` (10000).
-    /// * Fails as without options, and with `config.unknown_key`.
+    /// * `leave_out_silence`: whether silent frames are left out (false).
+    /// * `max_frames`: above this number (200000), frames are reduced by k-means to `reduced_frames` (10000).
+    /// * Fails like `build` without options, and with `config.unknown_key`.
     ///
     /// # Example
     /// ```rhai
@@ -42,11 +42,11 @@ pub mod api {
         super::run(&ctx, voice, &cfg, &options).map(|built| super::described(&built)).at(&ctx)
     }
 
-    /// Gives the voice's index a second name beside it, by which RVC WebUI finds it for another model of the voice; returns its path, "" if `index`
-    /// is not under RVC's name.
+    /// Gives the voice's index a second name in the same folder, by which RVC WebUI finds it for another model of the voice; returns its path, "" if `index`
+    /// does not have RVC's name.
     ///
-    /// * `model`: the model's name, which begins with the voice's: "anna_best".
-    /// * Fails with `config.value` for another model, `file.*`.
+    /// * `model`: the model's name, which begins with the voice's name: "anna_best".
+    /// * Fails with `config.value` for any other model, `file.*`.
     ///
     /// # Example
     /// ```rhai

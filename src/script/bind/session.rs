@@ -1,4 +1,4 @@
-//! What a recipe runs in: workspace, task, output and the values of its parameters.
+//! The state that a recipe runs with: workspace, task, output and the values of its parameters.
 
 use crate::assets::Store;
 use crate::cache::Cache;
@@ -18,52 +18,52 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// Where `print` of a script goes; one call is one line.
+/// Receives the output of a script's `print`; one call per line.
 pub type Output = Arc<dyn Fn(&str) + Send + Sync>;
 
-/// A script: a recipe, or what an `import` leads to.
+/// A script: a recipe, or an imported script.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Script {
-    /// How messages name it: a path, or for one of the program as [`crate::shipped::source`] says.
+    /// Its name in messages: a path, or for a script of the program the name from [`crate::shipped::source`].
     pub source: String,
     pub text: String,
-    /// One line for the person if this is not what the words alone would lead to.
+    /// One line for the user if the script is not the expected one.
     pub notice: Option<String>,
 }
 
-/// Finds the recipe that a word means, as on the command line; the path is that of the recipe that asks.
+/// Finds the recipe for a word, as on the command line; the path is that of the recipe that asks.
 pub type Finder = fn(&Workspace, &str, Option<&Path>) -> crate::Result<Script>;
 
-/// What jobs that a recipe starts are made of, and whose job this program is.
+/// The options for jobs that a recipe starts, and the job that this program is.
 #[derive(Clone, Debug, Default)]
 pub struct Child {
-    /// What is started; none: this very program.
+    /// The program to start; None for this program.
     pub program: Option<PathBuf>,
-    /// What stands before the recipe on its command line.
+    /// The words before the recipe on its command line.
     pub flags: Vec<String>,
-    /// The --threads that this program was told; none: children share the machine.
+    /// The --threads value of this program; None: children share the machine.
     pub threads: Option<usize>,
-    /// The run that runs of this program belong to.
+    /// The parent run of the runs of this program.
     pub parent: Option<String>,
-    /// Where this program tells its result, if it is a job itself.
+    /// The file for this program's result, if it is a job itself.
     pub report: Option<PathBuf>,
 }
 
-/// The command line that started the recipe, as far as another one can be made of it.
+/// The command line that started the recipe, as far as a similar one can be built from it.
 #[derive(Clone, Debug, Default)]
 pub struct Call {
-    /// What stands before the recipe: the program and the flags of every recipe.
+    /// The words before the recipe: the program and the flags common to all recipes.
     pub program: Vec<String>,
     /// The recipe, as it was named.
     pub recipe: String,
     /// The recipe's parameters in their order, and whether each is positional.
     pub params: Vec<(String, bool)>,
-    /// What was typed, by parameter; the others have their defaults.
+    /// The typed values, by parameter; the others have their defaults.
     pub typed: BTreeMap<String, Value>,
 }
 
 impl Call {
-    /// The same command with other values of some parameters; `null` takes a flag away. None if the recipe has not all of them, or none was started by a command.
+    /// The same command with other values of some parameters; `null` removes a flag. None if the recipe lacks one of them, or if no command started the recipe.
     pub fn again(&self, changes: &BTreeMap<String, Value>) -> Option<String> {
         let is_known = |name: &String| self.params.iter().any(|(known, _)| known == name);
         if self.recipe.is_empty() || !changes.keys().all(is_known) {
@@ -91,7 +91,7 @@ impl Call {
         let mut words = self.program.clone();
         words.push(self.recipe.clone());
         if places.iter().any(|word| word.starts_with('-')) {
-            // A name is not taken for a flag behind two dashes.
+            // After two dashes a name is not taken for a flag.
             words.extend(flags.into_iter().chain(["--".to_owned()]).chain(places));
         } else {
             words.extend(places.into_iter().chain(flags));
@@ -101,7 +101,7 @@ impl Call {
 }
 
 impl Call {
-    /// What to call the recipe `name` that lies beside the one that was started: by its path, if that one was.
+    /// The name of the recipe `name` in the folder of the one that was started: a path, if that one was started by its path.
     pub fn sibling(&self, name: &str) -> String {
         let own = Path::new(&self.recipe);
         match own.parent().filter(|folder| !folder.as_os_str().is_empty()) {
@@ -136,13 +136,13 @@ struct Inner {
 }
 
 impl Session {
-    /// A session that finds pretrained files in the workspace alone.
+    /// A session that searches pretrained files only in the workspace.
     pub fn new(workspace: Workspace, task: Task, output: Output) -> Self {
         let store = Store::new(&workspace);
         Self::with_store(workspace, store, task, output)
     }
 
-    /// A session that finds pretrained files in `store`.
+    /// A session that searches pretrained files in `store`.
     pub fn with_store(workspace: Workspace, store: Store, task: Task, output: Output) -> Self {
         Self(Rc::new(Inner {
             models: Models::new(store),
@@ -169,7 +169,7 @@ impl Session {
         &self.0.task
     }
 
-    /// Writes one line where `print` goes.
+    /// Prints one line, like a script's `print`.
     pub fn print(&self, line: &str) {
         (self.0.output)(line);
     }
@@ -179,7 +179,7 @@ impl Session {
         Some(self.0.recipe.borrow().clone()).filter(|recipe| !recipe.source.is_empty())
     }
 
-    /// The file of the recipe that was started; none if it is one of the program.
+    /// The file of the recipe that was started; None for a recipe of the program.
     pub fn recipe_file(&self) -> Option<PathBuf> {
         self.recipe().filter(|recipe| shipped::path_of(&recipe.source).is_none()).map(|recipe| recipe.source.into())
     }
@@ -192,7 +192,7 @@ impl Session {
     }
 
     pub fn set_recipe(&self, source: &str, text: &str) {
-        // Absolute, so that what is beside the recipe is found from any workspace.
+        // Absolute, so that files beside the recipe are found from any workspace.
         let absolute = || std::path::absolute(source).map(|path| path.display().to_string());
         let source = match shipped::path_of(source) {
             Some(_) => source.to_owned(),
@@ -210,7 +210,7 @@ impl Session {
         *self.0.arguments.borrow_mut() = Some(values);
     }
 
-    /// What the recipe and its command line say of settings.
+    /// The settings from the recipe and its command line.
     pub fn layers(&self) -> Layers {
         self.0.layers.borrow().clone()
     }
@@ -228,7 +228,7 @@ impl Session {
         *self.0.call.borrow_mut() = call;
     }
 
-    /// The code that the recipe wants to end with.
+    /// The exit code that the recipe has set.
     pub fn exit_code(&self) -> u8 {
         self.0.exit_code.get()
     }
@@ -237,7 +237,7 @@ impl Session {
         self.0.exit_code.set(code);
     }
 
-    /// Where runs are recorded besides the workspace's event log.
+    /// Where runs are recorded in addition to the workspace's event log.
     pub fn tracking(&self) -> Options {
         self.0.tracking.borrow().clone()
     }
@@ -246,7 +246,7 @@ impl Session {
         *self.0.tracking.borrow_mut() = options;
     }
 
-    /// A recipe that this one starts: as the command line finds it, or beside this one. Errors: `usage`, `file.*`.
+    /// A recipe that this one starts: found as on the command line, or in this recipe's folder. Errors: `usage`, `file.*`.
     pub fn find_recipe(&self, word: &str) -> crate::Result<Script> {
         let find = self.0.finder.get().expect("script::engine sets the finder of every session");
         let found = find(self.workspace(), word, self.recipe_file().as_deref())?;
@@ -260,7 +260,7 @@ impl Session {
         self.0.finder.set(Some(finder));
     }
 
-    /// What jobs are made of.
+    /// The options for jobs.
     pub fn child(&self) -> Child {
         self.0.child.borrow().clone()
     }
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_command_has_what_was_typed_and_what_is_to_change() {
+    fn the_same_command_keeps_typed_values_and_applies_changes() {
         let typed = json!({ "voice": "anna", "epochs": 2, "fresh": true });
         let start = "rvc-run --workspace 'my voices' train_voice";
         assert_eq!(again(typed.clone(), json!({ "epochs": 4, "fresh": null })), format!("{start} anna --epochs 4"));
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shell_takes_every_word_for_one() {
+    fn a_shell_reads_every_word_as_one() {
         let typed = json!({ "voice": "o'neil; rm", "urls": ["http://a?b&c", "-x"], "epochs": -1 });
         assert!(
             again(typed, json!({}))
@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn a_recipe_beside_this_one_is_named_in_the_same_way() {
+    fn a_recipe_in_the_same_folder_is_named_in_the_same_way() {
         let sibling = |recipe: &str| Call { recipe: recipe.into(), ..Call::default() }.sibling("resume");
         assert_eq!(sibling("train_voice"), "resume");
         assert_eq!(sibling("recipes/train_voice.rhai"), "recipes/resume.rhai");

@@ -1,4 +1,4 @@
-//! Script face of [`crate::prepare::survey`]: what a data set is like, before it is trained on.
+//! Script interface of [`crate::prepare::survey`]: the quality of a data set, before training.
 
 use super::{At, Fallible, prepare, session, value};
 use crate::prepare::survey as engine;
@@ -14,7 +14,7 @@ use std::rc::Rc;
 pub struct SurveyHandle(Rc<RefCell<engine::Survey>>);
 
 impl SurveyHandle {
-    /// Replaces the report by what is made of it; on an error it stays as it was.
+    /// Replaces the report by the result of `with`; on an error it is unchanged.
     fn change(&self, with: impl FnOnce(engine::Survey) -> Result<engine::Survey>) -> Result<()> {
         let changed = with(self.0.borrow().clone())?;
         *self.0.borrow_mut() = changed;
@@ -32,12 +32,12 @@ pub mod api {
     /// A report on the recordings of a voice.
     pub type Survey = super::SurveyHandle;
 
-    /// Returns a report on the recordings in a folder: for each its length, true bandwidth, clipping, noise, SNR, loudness, silence.
+    /// Returns a report on the recordings in a folder: the length, true bandwidth, clipping, noise, SNR, loudness and silence of each.
     ///
-    /// Files that were measured before come from the cache, whatever they are called by now.
+    /// Files that were measured before come from the cache, whatever their present names.
     ///
-    /// * `folder`: relative paths start at the workspace; a subfolder is a speaker of its own.
-    /// * Fails with `file.not_found`, `data.empty` if there is no recording, `file.*`.
+    /// * `folder`: relative paths start at the workspace; each subfolder is a speaker.
+    /// * Fails with `file.not_found`, `data.empty` without recordings, `file.*`.
     ///
     /// # Example
     /// ```rhai
@@ -52,10 +52,10 @@ pub mod api {
         look().map(|survey| SurveyHandle(Rc::new(RefCell::new(survey)))).at(&ctx)
     }
 
-    /// Returns a report on the recordings that clips were cut of: as of their folder, with what `add` adds. No recording that was
+    /// Returns a report on the recordings that clips were cut from: the report on their folder, with everything that `add` adds. No recording that was
     /// measured before is read again.
     ///
-    /// * Fails with `file.read`, `data.damaged` for a file of pitch.
+    /// * Fails with `file.read`, `data.damaged` for a pitch file.
     ///
     /// # Example
     /// ```rhai
@@ -68,9 +68,9 @@ pub mod api {
         survey.map(|survey| SurveyHandle(Rc::new(RefCell::new(survey)))).at(&ctx)
     }
 
-    /// Adds to a report what slicing made of the recordings, and, if it was extracted by now, their pitch.
+    /// Adds the results of slicing to a report, and the pitch if it was extracted.
     ///
-    /// * Fails with `file.read`, `data.damaged` for a file of pitch.
+    /// * Fails with `file.read`, `data.damaged` for a pitch file.
     ///
     /// # Example
     /// ```rhai
@@ -84,12 +84,12 @@ pub mod api {
     }
 
     /// Judges a report by limits and returns the findings: maps with `severity`, `gate`, `message`, `hint`, `value`, `allowed`,
-    /// `recordings`. They stay in the report, in place of earlier ones.
+    /// `recordings`. They stay in the report and replace earlier ones.
     ///
     /// * `limits`: any of `refuse_below_seconds`, `warn_below_seconds`, `refuse_below_clips`, `warn_below_clips`,
     ///   `warn_below_snr_db`, `warn_below_bandwidth_hz`, `warn_above_clipped_share`, `warn_above_silence_share`,
     ///   `warn_above_loudness_spread_lu`, `warn_above_duplicate_seconds`, `warn_above_unusable`.
-    /// * Fails with `data.empty` if a limit refuses the data, `config.*` for a limit that there is not.
+    /// * Fails with `data.empty` if a limit refuses the data, `config.*` for an unknown limit.
     ///
     /// # Example
     /// ```rhai
@@ -110,7 +110,7 @@ pub mod api {
         judge().at(&ctx)
     }
 
-    /// Writes a report as JSON, whole or not at all.
+    /// Writes a report as JSON, completely or not at all.
     ///
     /// * `path`: relative paths start at the workspace. Fails with `file.write`, `file.disk_full`.
     ///
@@ -131,16 +131,16 @@ pub mod api {
 
     /// Returns the whole report as a map.
     ///
-    /// * `totals`, of all usable recordings: `recordings`, `unusable`, `seconds`, `duplicate_seconds`, `silence_seconds`, `silence_share`,
+    /// * `totals`, over all usable recordings: `recordings`, `unusable`, `seconds`, `duplicate_seconds`, `silence_seconds`, `silence_share`,
     ///   `sample_rates` (the seconds at each), `clipped_share`, `clipped_runs`, `not_finite` (samples), and `bandwidth_hz`, `snr_db`,
     ///   `noise_db`, `loudness_lufs`, `peak_dbfs`, each with `lowest`, `median` and `highest`.
-    /// * `recordings`: for each `name`, `sid`, `kept_seconds` and what was measured: `sample_rate`, `samples`, `seconds`, `bandwidth_hz`,
+    /// * `recordings`: for each `name`, `sid`, `kept_seconds` and the measures: `sample_rate`, `samples`, `seconds`, `bandwidth_hz`,
     ///   `clipped_share`, `clipped_runs`, `noise_db`, `speech_db`, `snr_db`, `loudness_lufs`, `peak_dbfs`, `dc_offset`, `silence_share`,
-    ///   `not_finite`, `pcm_sha256` (of the samples); `notices`, where something is odd about it: `code`, `message`, `seconds`.
+    ///   `not_finite`, `pcm_sha256` (of the samples); `notices` about anything unusual: `code`, `message`, `seconds`.
     /// * `unusable`: for each `name`, `sid`, `seconds` and the `reason`. `duplicates`: lists of names that hold the same sound.
     ///   `speakers`: for each `sid`, `name`, `recordings`, `seconds`.
     /// * `clips`, () before `add`: `clips`, `seconds`, `seconds_not_trained`, `dropped` (`reason`, `count`, `seconds`).
-    /// * `f0`, () before its extraction: `frames`, `voiced`, `median_hz`, `low_hz`, `high_hz`, and how often each pitch comes: `semitones`
+    /// * `f0`, () before its extraction: `frames`, `voiced`, `median_hz`, `low_hz`, `high_hz`, and how often each pitch occurs: `semitones`
     ///   from the MIDI note `first_note` on, `octaves` from `first_octave` on.
     /// * `findings`: see `judge`. `schema`: the version of this layout.
     ///
@@ -154,7 +154,7 @@ pub mod api {
         survey.json().map(|json| value::from_json(&json)).at(&ctx)
     }
 
-    /// Returns the report's table for `system::table`: an array of texts for each usable recording, under `columns`.
+    /// Returns the report's table for `system::table`: an array of strings for each usable recording, under `columns`.
     ///
     /// # Example
     /// ```rhai
@@ -178,7 +178,7 @@ pub mod api {
         engine::Survey::COLUMNS.iter().map(|name| ImmutableString::from(*name).into()).collect()
     }
 
-    /// Returns what is to be said about all recordings together, as texts.
+    /// Returns a summary of all recordings, as strings.
     ///
     /// # Example
     /// ```rhai

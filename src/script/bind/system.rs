@@ -1,4 +1,4 @@
-//! Script face of the machine around a recipe: workspace paths, exit codes, tables, warnings.
+//! Script interface of the machine around a recipe: workspace paths, exit codes, tables, warnings.
 
 use super::{At, Fallible, Fault, Session, command, session, text, value};
 

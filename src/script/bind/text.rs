@@ -1,14 +1,14 @@
-//! Lines for people: tables; and lengths of time as people type them.
+//! Tables for people, and durations as people type them.
 
 use unicode_width::UnicodeWidthStr;
 
-/// Columns of a terminal that a text to read may take; wider ones are cut to narrow columns by eye.
+/// Most columns of a text that is meant to be read; a terminal shows wider lines broken.
 const PAGE: usize = 100;
-/// The least that the last column of a sheet has.
+/// Minimum width of a sheet's last column.
 const NARROWEST: usize = 30;
 
-/// The lines of a table: head, rule, rows; columns as wide as their longest entry, two blanks apart. What would break a line or steer a
-/// terminal is written out.
+/// The lines of a table: head, rule, rows; columns as wide as their longest entry, two blanks apart. Characters that would break a line or control a
+/// terminal are escaped.
 pub fn table(head: &[String], rows: &[Vec<String>]) -> Vec<String> {
     let plain = |cell: &String| cell.chars().flat_map(escaped).collect::<String>();
     let head: Vec<String> = head.iter().map(plain).collect();
@@ -30,12 +30,12 @@ pub fn table(head: &[String], rows: &[Vec<String>]) -> Vec<String> {
     [line(&head), rule.join("  ")].into_iter().chain(rows.iter().map(|row| line(row))).collect()
 }
 
-/// A sign as it is shown.
+/// A character as it is shown.
 fn escaped(c: char) -> Vec<char> {
     if c.is_control() { c.escape_default().collect() } else { vec![c] }
 }
 
-/// The lines of a table to read: as [`table`], but no wider than a page. What the last column has no room for goes on in the lines below.
+/// The lines of a table as in [`table`], but no wider than a page. The last column continues on the lines below if it is too long.
 pub fn sheet(head: &[String], rows: &[Vec<String>]) -> Vec<String> {
     let columns = rows.iter().map(Vec::len).chain([head.len()]).max().unwrap_or(0).max(1);
     let before = |row: &[String]| row.iter().take(columns - 1).map(|cell| cell.chars().count()).collect::<Vec<_>>();
@@ -59,7 +59,7 @@ pub fn sheet(head: &[String], rows: &[Vec<String>]) -> Vec<String> {
     table(head, &broken)
 }
 
-/// Text in lines of at most `room` characters, broken at blanks where there are some.
+/// Text in lines of at most `room` characters, broken at blanks if possible.
 fn wrapped(text: &str, room: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     let mut used = 0;
@@ -85,7 +85,7 @@ fn wrapped(text: &str, room: usize) -> Vec<String> {
     lines.into_iter().map(|line| line.trim_end().to_owned()).collect()
 }
 
-/// The seconds of "90s", "30m", "2h", "1h30m"; a bare number is seconds. None for anything else, also for more than a float holds.
+/// The seconds of "90s", "30m", "2h", "1h30m"; a bare number is seconds. None for anything else, and for more than a float holds.
 pub fn seconds(text: &str) -> Option<f64> {
     let mut rest = text.trim();
     let mut sum = 0.0;
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn wide_signs_take_two_columns_combining_ones_none_and_control_signs_are_written_out() {
+    fn wide_characters_take_two_columns_and_control_characters_are_escaped() {
         let cells = |row: &[&str]| row.iter().map(ToString::to_string).collect::<Vec<_>>();
         let rows =
             [cells(&["安娜", "x"]), cells(&["e\u{301}", "x"]), cells(&["a\nb", "x"]), cells(&["\u{1b}[2J", "x"])];

@@ -1,4 +1,4 @@
-//! Script face of [`crate::track`]: the record of a run.
+//! Script interface of [`crate::track`]: the record of a run.
 
 use super::{At, Fallible, Session, session, value};
 use crate::files;
@@ -17,7 +17,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// An open run; clones are the same run.
+/// An open run; clones share it.
 #[derive(Clone)]
 pub struct Handle(Rc<Open>);
 
@@ -44,7 +44,7 @@ impl Handle {
 }
 
 impl Open {
-    /// The last words, and with them the report; then everything is waited for that is on its way.
+    /// Writes the last events and the report, then waits for everything that is still being sent.
     fn finish(&self, status: &str, summary: &Value) {
         self.finished.set(true);
         self.run.end(status, summary);
@@ -56,7 +56,7 @@ impl Open {
 }
 
 impl Drop for Open {
-    /// A run that its recipe did not finish ended by an error or a signal; the record says which.
+    /// A run that its recipe did not finish ended with an error or a signal; the record says which.
     fn drop(&mut self) {
         if !self.finished.get() {
             let status = if self.task.is_cancelled() { "cancelled" } else { "failed" };
@@ -72,7 +72,7 @@ pub mod api {
 
     /// Returns a new run; it is recorded as "failed" or "cancelled" unless `finish` is called.
     ///
-    /// * `name`: usually the voice; `params`: what the run was started with, such as `p` or `cfg`.
+    /// * `name`: usually the voice; `params`: the parameters of the run, such as `p` or `cfg`.
     /// * Fails with `config.value` if `name` cannot be part of a file name.
     ///
     /// # Example
@@ -87,7 +87,7 @@ pub mod api {
         super::open(&ctx, name, &params, false).at(&ctx)
     }
 
-    /// Returns the newest run of that name to be continued, or a new one if there is none; for a training that resumes.
+    /// Returns the newest run with this name to continue it, or a new one if there is no such run; for a training that resumes.
     ///
     /// # Example
     /// ```rhai
@@ -103,7 +103,7 @@ pub mod api {
     /// Records numbers measured now.
     ///
     /// * `step`: steps done in the whole training; `values`: names and numbers.
-    /// * Fails with `config.value` if a value is no number.
+    /// * Fails with `config.value` if a value is not a number.
     ///
     /// # Example
     /// ```rhai
@@ -116,7 +116,7 @@ pub mod api {
         super::numbers(&values).map(|numbers| run.run().metrics(step, &numbers)).at(&ctx)
     }
 
-    /// Records that something happened.
+    /// Records an event.
     ///
     /// * `event`: a short name; `data`: a map of plain values.
     ///
@@ -131,9 +131,9 @@ pub mod api {
         value::map_to_json(&data).map(|data| run.run().event(event, &Value::Object(data))).at(&ctx)
     }
 
-    /// Records a file, as it is now, among the run's artefacts; MLflow gets a copy.
+    /// Records a file in its present state among the run's artefacts; MLflow gets a copy.
     ///
-    /// * `path`: relative paths start at the workspace; `folder`: where among the artefacts it belongs, "" for the top.
+    /// * `path`: relative paths start at the workspace; `folder`: its folder among the artefacts, "" for the top.
     ///
     /// # Example
     /// ```rhai
@@ -161,8 +161,8 @@ pub mod api {
         run.run().media(&path, &super::place(&path, folder), key, step);
     }
 
-    /// Brings the run's report up to date: a page in tracking/reports that opens in any browser, without a network. It is written beside the
-    /// training, which does not wait.
+    /// Updates the run's report: a page in tracking/reports that opens in any browser, without a network. It is written in the background
+    /// while the training continues.
     ///
     /// # Example
     /// ```rhai
@@ -189,9 +189,9 @@ pub mod api {
         run.0.report.path().display().to_string().into()
     }
 
-    /// Returns what the run came to so far: `epochs`, `steps`, `train_seconds` (spent in epochs) and `warnings` of this process; of the whole
-    /// run `processes`, `run_seconds` (how long they worked, as the report says it), `run_train_seconds`, and `best` and `last`, the `epoch` with the
-    /// smallest mean of `metric` and the newest, each with its `value`; () before the first.
+    /// Returns the results of the run so far: `epochs`, `steps`, `train_seconds` (spent in epochs) and `warnings` of this process; of the whole
+    /// run `processes`, `run_seconds` (their working time, as in the report), `run_train_seconds`, and `best` and `last`, the `epoch` with the
+    /// smallest mean of `metric` and the newest epoch, each with its `value`; () before the first.
     ///
     /// * Fails with `file.read`, `file.not_found` if the record cannot be written.
     ///
@@ -209,7 +209,7 @@ pub mod api {
 
     /// Records the end of the run.
     ///
-    /// * `status`: "done", or what else became of it.
+    /// * `status`: "done", or another result.
     ///
     /// # Example
     /// ```rhai
@@ -235,7 +235,7 @@ pub mod api {
         value::map_to_json(&summary).map(|summary| run.finish(status, &Value::Object(summary))).at(&ctx)
     }
 
-    /// Returns the run's name: start time, name and four digits; the name of its file.
+    /// Returns the run's name: start time, name and four digits; also the name of its file.
     ///
     /// # Example
     /// ```rhai
@@ -268,14 +268,14 @@ fn open(ctx: &NativeCallContext, name: &str, params: &Map, resuming: bool) -> cr
     Ok(run)
 }
 
-/// The text of the recipe goes into the record: a path alone may lead to another text tomorrow.
+/// Records the text of the recipe: the file at its path may have changed by tomorrow.
 fn record_recipe(session: &Session, run: &Handle) {
     if let Some(recipe) = session.recipe() {
         run.run().event("recipe", &json!({ "path": recipe.source, "text": recipe.text }));
     }
 }
 
-/// What the record of a run says about where it came from.
+/// The origin of a run, for its record.
 fn tags(session: &Session) -> serde_json::Map<String, Value> {
     let mut tags = serde_json::Map::new();
     let mut add = |key: &str, value: Option<String>| {
@@ -290,16 +290,16 @@ fn tags(session: &Session) -> serde_json::Map<String, Value> {
     add("mlflow.source.git.commit", session.recipe_file().and_then(|path| git_commit(path.parent()?)));
     add("rvc_run.libtorch", runtime::libtorch_version());
     if let Some(parent) = session.child().parent {
-        // The follower finds MLflow's own id of it.
+        // The follower finds MLflow's own id for it.
         add(mlflow::PARENT, Some(parent));
     }
     tags
 }
 
-/// How long git may take, on a slow disk.
+/// Time limit for git, on a slow disk.
 const GIT_LIMIT: Duration = Duration::from_secs(10);
 
-/// The commit of the folder's working tree, if it is one and git is there.
+/// The commit of the folder's working tree; None if it is not one or git is missing.
 fn git_commit(folder: &Path) -> Option<String> {
     let mut git = process::quiet("git");
     git.arg("-C").arg(folder).args(["rev-parse", "HEAD"]);
@@ -328,7 +328,7 @@ fn overview_map(overview: &Overview) -> Map {
     .into()
 }
 
-/// Where a file belongs among the artefacts.
+/// The folder of a file among the artefacts.
 fn place(path: &Path, folder: &str) -> String {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let folder = folder.trim_matches('/');

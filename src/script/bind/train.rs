@@ -1,10 +1,10 @@
-//! Script face of [`crate::train`]: data set, trainer, exported voices. The epoch loop is the recipe's.
+//! Script interface of [`crate::train`]: data set, trainer, exported voices. The epoch loop belongs to the recipe.
 
 use super::prepare::ListHandle as FileList;
 use super::track::Handle as Run;
 use super::{At, Fallible, session, value};
 use crate::convert::output::{self, Format};
-use crate::convert::quality::{self, Ears};
+use crate::convert::quality::{self, Evaluator};
 use crate::files::{self, Lock};
 use crate::prepare::room as prepare_room;
 use crate::prepare::{content_digest, speakers};
@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-/// The options of `train::trainer` as a script gives them.
+/// The options of `train::trainer` from a script.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Options {
@@ -30,7 +30,7 @@ struct Options {
     voice: Option<String>,
 }
 
-/// Those of `train::check_room`.
+/// The options of `train::check_room`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RoomOptions {
@@ -39,24 +39,24 @@ struct RoomOptions {
     may_stop_early: Option<bool>,
 }
 
-/// The epochs that a training can have; see the setting `epochs`.
+/// The possible epochs of a training; see the setting `epochs`.
 const EPOCHS: std::ops::RangeInclusive<i64> = 1..=1_000_000;
 
-/// The clips to train on. A trainer takes them over; what can be asked of them stays.
+/// The clips to train on. A trainer takes them over; their properties can still be read.
 #[derive(Clone)]
 pub struct DataHandle(Rc<Data>);
 
 struct Data {
     set: RefCell<Option<engine::Dataset>>,
-    /// logs/<voice>, where the list lies.
+    /// logs/<voice>, the folder of the list.
     folder: PathBuf,
-    /// Of what is left after some was held out.
+    /// Without the clips that were held out.
     count: Cell<i64>,
     seconds: Cell<f64>,
     dropped: Vec<engine::data::Dropped>,
 }
 
-/// A running training; clones are the same one.
+/// A running training; clones share it.
 #[derive(Clone)]
 pub struct TrainerHandle(Rc<Open>);
 
@@ -65,7 +65,7 @@ struct Open {
     task: Task,
 }
 
-/// A voice's folder that is kept; clones are the same claim.
+/// A voice's reserved folder; clones share the claim.
 #[derive(Clone)]
 pub struct ClaimHandle(#[expect(dead_code, reason = "it is held, never asked")] Rc<files::Claim>);
 
@@ -76,14 +76,14 @@ impl ClaimHandle {
 }
 
 impl TrainerHandle {
-    /// What `f` makes of the training.
+    /// The result of `f` for the training.
     pub fn with<R>(&self, f: impl FnOnce(&Engine) -> R) -> R {
         f(&self.0.trainer.borrow())
     }
 }
 
 impl Drop for Open {
-    /// A training that is stopped between two steps of its recipe has epochs that no checkpoint holds yet.
+    /// A training that is stopped between two steps of its recipe has epochs that are in no checkpoint yet.
     fn drop(&mut self) {
         if self.task.is_cancelled()
             && let Err(error) = self.trainer.borrow_mut().save()
@@ -97,14 +97,14 @@ impl Drop for Open {
 pub mod api {
     /// The clips to train on.
     pub type Dataset = super::DataHandle;
-    /// A voice that this program keeps for itself.
+    /// A voice that this program reserves.
     pub type Claim = super::ClaimHandle;
     /// A training of one voice.
     pub type Trainer = super::TrainerHandle;
 
     /// Returns the data set of a file list; clips that cannot be used are left out with a warning each.
     ///
-    /// * `files`: what `prepare::filelist` returned; `cfg`: the settings.
+    /// * `files`: the result of `prepare::filelist`; `cfg`: the settings.
     /// * Fails with `data.empty` if no clip is usable, `data.damaged`, `config.*`.
     ///
     /// # Example
@@ -131,12 +131,12 @@ pub mod api {
         super::open_data(&ctx, &session(&ctx).workspace().path(path), &cfg).at(&ctx)
     }
 
-    /// Fails now, before anything is prepared, with what a trainer of the voice would refuse later.
+    /// Reports before anything is prepared what a trainer of the voice would refuse later.
     ///
-    /// * `options`: as of `train::trainer`.
-    /// * Fails with `device.missing` if a GPU is asked for and there is none, `config.mismatch` if what was trained in logs/<voice> has
-    ///   another rate or size, `asset.missing` with the command that fetches all files that are missing (the base only if nothing
-    ///   was trained yet), `checkpoint.*` if the base is damaged or does not fit, `checkpoint.mismatch` if the voice was trained on the
+    /// * `options`: as in `train::trainer`.
+    /// * Fails with `device.missing` if a GPU is requested and there is no usable one, `config.mismatch` if the training in logs/<voice> has
+    ///   another rate or size, `asset.missing` with the command that fetches all missing files (the base only before the first
+    ///   training), `checkpoint.*` if the base is damaged or does not fit, `checkpoint.mismatch` if the voice was trained on the
     ///   content of another encoder.
     ///
     /// # Example
@@ -149,12 +149,12 @@ pub mod api {
         super::check_training(&ctx, voice, &cfg, &options).at(&ctx)
     }
 
-    /// Fails now if what a training will write cannot be written where it goes, or cannot fit there: its checkpoints, clips and features if
+    /// Fails if the files of a training cannot be written to their folders, or do not fit on the disk: its checkpoints, clips and features if
     /// the voice is still to be prepared, the voice in models/, the record in tracking/.
     ///
-    /// * `folder`: of the recordings, "" if none are prepared. `options`: `keep_last`, how many checkpoints stay (0: all), `fresh`, and
+    /// * `folder`: the recordings, "" if none are to be prepared. `options`: `keep_last`, the number of checkpoints kept (0: all), `fresh`, and
     ///   `may_stop_early`, for a training that may end before its last epoch: then two checkpoints must fit.
-    /// * Fails with one `file.write` or `file.disk_full` for all places, with the numbers and what makes them smaller; `config.*`.
+    /// * Fails with one `file.write` or `file.disk_full` for all places, with the numbers and how to reduce them; `config.*`.
     ///
     /// # Example
     /// ```rhai
@@ -168,14 +168,14 @@ pub mod api {
         super::check_room(&ctx, voice, folder, &cfg, &options).at(&ctx)
     }
 
-    /// Keeps a voice for this program while the value lives: no other rvc-run can train or prepare it meanwhile, not even between two stages.
+    /// Reserves a voice for this program while the value lives: no other rvc-run can train or prepare it, not even between two stages.
     ///
-    /// * Fails with `file.locked` if another works on it now, `config.value` for the name, `file.write`.
+    /// * Fails with `file.locked` if another rvc-run is using it, `config.value` for the name, `file.write`.
     ///
     /// # Example
     /// ```rhai
     /// let kept = train::claim("anna");
-    /// prepare::slices("anna", "data/anna", #{}).count == 1        // this program may
+    /// prepare::slices("anna", "data/anna", #{}).count == 1        // this program can
     /// ```
     #[rhai_fn(return_raw, volatile)]
     pub fn claim(ctx: NativeCallContext, voice: &str) -> Fallible<Claim> {
@@ -183,7 +183,7 @@ pub mod api {
         claimed().map(ClaimHandle::new).at(&ctx)
     }
 
-    /// Returns whether a training of the voice goes on: something was trained in logs/<voice>, by whichever program.
+    /// Returns whether a training of the voice would continue an earlier one in logs/<voice>, of any program.
     ///
     /// # Example
     /// ```rhai
@@ -194,15 +194,15 @@ pub mod api {
         session(&ctx).workspace().logs(voice).and_then(|logs| Engine::begun(&logs)).at(&ctx)
     }
 
-    /// Takes an experiment of RVC WebUI or Applio over as logs/<voice> and returns what it was: `program`, `folder`, `clips`,
-    /// `mute_rows`, `repeated` (rows of clips that another row names already), `checkpoints` (files), `speakers` (maps with `id` and
-    /// `name`, where the list has names), `dropped` (maps with `line` and `reason`).
+    /// Imports an experiment of RVC WebUI or Applio as logs/<voice> and returns a description: `program`, `folder`, `clips`,
+    /// `mute_rows`, `repeated` (rows that repeat a clip), `checkpoints` (files), `speakers` (maps with `id` and
+    /// `name`, if the list has names), `dropped` (maps with `line` and `reason`).
     ///
-    /// Only what its filelist.txt names inside the experiment is copied; a row that cannot be used is left out with a warning.
+    /// Only files that its filelist.txt names inside the experiment are copied; a row that cannot be used is left out with a warning.
     ///
     /// * `folder`: the experiment's own; relative paths start at the workspace.
-    /// * Fails with `file.not_found` and what to do instead if it cannot be trained on, `config.mismatch` if something is in
-    ///   logs/<voice> already, `data.empty`, `file.*`.
+    /// * Fails with `file.not_found` and what to do instead if it cannot be trained on, `config.mismatch` if
+    ///   logs/<voice> is not empty, `data.empty`, `file.*`.
     ///
     /// # Example
     /// ```rhai
@@ -216,9 +216,9 @@ pub mod api {
     }
 
     /// Returns the settings that a voice was trained with so far, by RVC WebUI, Applio or rvc-run: from its config.json and
-    /// its newest checkpoint. What is left open, such as epochs, is for the recipe.
+    /// its newest checkpoint. Settings that these do not hold, such as epochs, are left to the recipe.
     ///
-    /// * Fails with `file.not_found` if nothing was trained in logs/<voice>, `data.damaged`, `checkpoint.damaged`.
+    /// * Fails with `file.not_found` if logs/<voice> has no training, `data.damaged`, `checkpoint.damaged`.
     ///
     /// # Example
     /// ```rhai
@@ -232,9 +232,9 @@ pub mod api {
         super::settings(&ctx, voice).at(&ctx)
     }
 
-    /// Returns a training in the folder of the data set's list: going on after the newest checkpoint, else from the start.
+    /// Returns a training in the folder of the data set's list: it continues after the newest checkpoint, or starts if there is no checkpoint.
     ///
-    /// * Fails with `config.mismatch` or `checkpoint.mismatch` if what was trained there has another rate or size,
+    /// * Fails with `config.mismatch` or `checkpoint.mismatch` if the training there has another rate or size,
     ///   `checkpoint.damaged`, `file.locked`, `device.missing`, `device.memory`, `file.*`.
     ///
     /// # Example
@@ -251,9 +251,9 @@ pub mod api {
 
     /// Returns a training, with options.
     ///
-    /// * `options`: `fresh` true starts again from epoch 1, old checkpoints are moved aside; `voice` trains in logs/<voice> instead of the
+    /// * `options`: `fresh` true starts again from epoch 1 and moves old checkpoints aside; `voice` trains in logs/<voice> instead of the
     ///   folder of the data set's list, so that many trainings share one voice's clips.
-    /// * Fails as without options, and with `config.unknown_key`, `config.value`.
+    /// * Fails like `trainer` without options, and with `config.unknown_key`, `config.value`.
     ///
     /// # Example
     /// ```rhai
@@ -266,10 +266,10 @@ pub mod api {
         super::open_trainer(&ctx, &data, &cfg, &options).at(&ctx)
     }
 
-    /// Writes the voice of a saved epoch as a small fp16 file; returns which `epoch` it was.
+    /// Writes the voice of a saved epoch as a small fp16 file; returns the `epoch`.
     ///
     /// * `epoch`: 0 is the newest checkpoint; `path`: relative paths start at the workspace.
-    /// * Fails with `file.not_found` if nothing was trained, `checkpoint.damaged`, `file.*`.
+    /// * Fails with `file.not_found` without a checkpoint, `checkpoint.damaged`, `file.*`.
     ///
     /// # Example
     /// ```rhai
@@ -283,9 +283,9 @@ pub mod api {
         super::export(&ctx, voice, epoch, false, path).at(&ctx)
     }
 
-    /// Writes the voice of a saved epoch's averaged generator, which there is if `ema_decay` was above 0.
+    /// Writes the voice of a saved epoch's averaged generator, which exists if `ema_decay` was above 0.
     ///
-    /// * Fails as above, and with `file.not_found` if the epoch has none.
+    /// * Fails as above, and with `file.not_found` if the epoch has no averaged generator.
     ///
     /// # Example
     /// ```rhai
@@ -299,10 +299,10 @@ pub mod api {
         super::export(&ctx, voice, epoch, true, path).at(&ctx)
     }
 
-    /// Returns the step size of an epoch, counted from 1.
+    /// Returns the learning rate of an epoch, counted from 1.
     ///
-    /// * `epoch`: 1 to 1000000, as `epochs`.
-    /// * Fails with `config.value` for any other, `config.*`.
+    /// * `epoch`: 1 to 1000000, like `epochs`.
+    /// * Fails with `config.value` for any other epoch, `config.*`.
     ///
     /// # Example
     /// ```rhai
@@ -325,7 +325,7 @@ pub mod api {
         data.0.count.get()
     }
 
-    /// Returns the length of all clips together, in seconds.
+    /// Returns the total length of all clips, in seconds.
     ///
     /// # Example
     /// ```rhai
@@ -349,10 +349,10 @@ pub mod api {
         data.0.dropped.iter().map(super::dropped_map).collect()
     }
 
-    /// Takes clips out of a data set for validation, about `fraction` of the sound, and returns them as a data set of their own.
+    /// Moves clips from a data set to a new one for validation, about `fraction` of the sound, and returns the new data set.
     ///
-    /// Whole recordings are taken, never single clips, which overlap with their neighbours; which ones depends on `seed` alone. Of a single
-    /// recording its end is taken, and one clip before it is left out.
+    /// Whole recordings are moved, never single clips, which overlap with their neighbours; only `seed` decides which. Of a single
+    /// recording the end is moved, and one clip before it is left out.
     ///
     /// * Fails with `config.value` if `fraction` is not above 0.0 and below 1.0, `data.empty` if there are too few clips.
     ///
@@ -373,7 +373,7 @@ pub mod api {
     /// Runs the next epoch and returns the means of its numbers: loss_disc, loss_gen, loss_fm, loss_mel, loss_kl,
     /// grad_norm_g, grad_norm_d, learning_rate, steps_per_second, audio_seconds_per_second.
     ///
-    /// * Fails with `train.not_finite`, `device.memory`, `file.*`; a signal finishes the step and saves before it stops.
+    /// * Fails with `train.not_finite`, `device.memory`, `file.*`; after a signal it finishes the step and saves before it stops.
     ///
     /// # Example
     /// ```rhai
@@ -402,8 +402,8 @@ pub mod api {
         super::run_recorded(t, &run, None).map(|m| super::metrics(&m)).at(&ctx)
     }
 
-    /// Runs the next epoch, recorded, but begins no step that would not end within `seconds`, by the longest step so far; at least one is run.
-    /// `next_epoch` stays what it was if steps are left; they run the next time. Returns the means of the steps run.
+    /// Runs the next epoch, recorded, but starts no step that would not end within `seconds`, judged by the longest step so far; it runs at least one.
+    /// `next_epoch` is unchanged if steps are left; they run the next time. Returns the means of the steps run.
     ///
     /// # Example
     /// ```rhai
@@ -421,9 +421,9 @@ pub mod api {
             .at(&ctx)
     }
 
-    /// Saves a checkpoint, G_<epoch>.pth and D_<epoch>.pth, unless the newest one is of this moment already.
+    /// Saves a checkpoint, G_<epoch>.pth and D_<epoch>.pth, unless the newest one is already at this step.
     ///
-    /// * Fails with `file.disk_full`, `file.write`; older checkpoints stay whole.
+    /// * Fails with `file.disk_full`, `file.write`; older checkpoints stay intact.
     ///
     /// # Example
     /// ```rhai
@@ -438,10 +438,10 @@ pub mod api {
         t.0.trainer.borrow_mut().save().at(&ctx)
     }
 
-    /// Returns how well the generator speaks clips that it does not train on, from their content and pitch alone: validation_loss_mel, the distance
-    /// of log-mels times 45 whatever `c_mel` is, so that trainings with other weights compare. Lower is better.
+    /// Returns how well the generator reproduces clips that it does not train on, from only their content and pitch: validation_loss_mel, the distance
+    /// of log-mels times 45 for every `c_mel`, so that trainings with other weights can be compared. Lower is better.
     ///
-    /// * `held`: what `hold_out` returned.
+    /// * `held`: the result of `hold_out`.
     /// * Fails with `data.damaged`, `device.memory`, `train.not_finite`, `script` if another trainer took the clips.
     ///
     /// # Example
@@ -449,7 +449,7 @@ pub mod api {
     /// let cfg = #{ preset: "tiny", segment_size: 1600, slice_seconds: 1.0 };
     /// let data = train::dataset(prepare::filelist(prepare::slices("anna", "data/anna", cfg), cfg), cfg);
     /// let t = train::trainer(data, cfg);
-    /// let other = train::dataset("logs/anna/filelist.txt", cfg);      // here the same clips; `hold_out` gives others
+    /// let other = train::dataset("logs/anna/filelist.txt", cfg);      // here the same clips; `hold_out` returns others
     /// t.validate(other).validation_loss_mel > 0.0
     /// ```
     #[rhai_fn(global, pure, return_raw, volatile)]
@@ -457,14 +457,14 @@ pub mod api {
         super::validate(t, &held, None).map(|m| super::metrics(&m)).at(&ctx)
     }
 
-    /// Validates as above, and listens too, by the pitch tracker and the content encoder that `cfg` names: validation_f0_rmse_cents where clip and
-    /// copy are both voiced, validation_voicing_error (share of frames), validation_content_distance (1 - cosine). Lower is better in each.
-    /// With `ema_decay` the averaged generator is judged too: validation_loss_mel_ema and so on.
+    /// Validates as above, and also with the pitch tracker and the content encoder that `cfg` names: validation_f0_rmse_cents where clip and
+    /// copy are both voiced, validation_voicing_error (share of frames), validation_content_distance (1 - cosine). Lower is better for each.
+    /// With `ema_decay` it validates the averaged generator too: validation_loss_mel_ema and so on.
     ///
-    /// The two networks stay in memory beside the training's. A voice without pitch has no f0 numbers; validation_f0_rmse_cents is missing while
-    /// the generator is voiced nowhere that the clips are.
+    /// The two networks share the memory with the training's. A voice without pitch has no f0 numbers; validation_f0_rmse_cents is missing while
+    /// no frame is voiced in both.
     ///
-    /// * Fails as above, and with `asset.missing`, `data.damaged` if the generator makes values that are not finite.
+    /// * Fails as above, and with `asset.missing`, `data.damaged` if the generator's output is not finite.
     ///
     /// # Example
     /// ```rhai
@@ -479,9 +479,9 @@ pub mod api {
         super::validate_and_listen(&ctx, t, &held, &cfg).map(|m| super::metrics(&m)).at(&ctx)
     }
 
-    /// Removes the checkpoints of a training but those of the epochs in `keep` and the newest; returns the epochs removed.
+    /// Removes the checkpoints of a training except those of the epochs in `keep` and the newest; returns the epochs removed.
     ///
-    /// * Fails with `config.value` for what is no whole number, `file.write`.
+    /// * Fails with `config.value` for values that are not whole numbers, `file.write`.
     ///
     /// # Example
     /// ```rhai
@@ -496,7 +496,7 @@ pub mod api {
         super::keep(t, &keep).at(&ctx)
     }
 
-    /// Writes the voice as it is now as a small fp16 file, which RVC WebUI, Applio and w-okada open.
+    /// Writes the present voice as a small fp16 file, which RVC WebUI, Applio and w-okada open.
     ///
     /// * `path`: relative paths start at the workspace.
     /// * Fails with `train.not_finite`, `file.disk_full`, `file.write`.
@@ -526,7 +526,7 @@ pub mod api {
         t.0.trainer.borrow().next_epoch()
     }
 
-    /// Returns the epoch that a checkpoint would be named by: the last whole one, or the one that is under way.
+    /// Returns the epoch that would name a checkpoint: the last complete one, or the current one.
     ///
     /// # Example
     /// ```rhai
@@ -566,7 +566,7 @@ pub mod api {
         trainer.dataset().batches(trainer.next_epoch()).len() as i64
     }
 
-    /// Returns the means of the last whole epoch, also right after a resume; an empty map before the first.
+    /// Returns the means of the last complete epoch, even directly after a resume; an empty map before the first.
     ///
     /// # Example
     /// ```rhai
@@ -579,7 +579,7 @@ pub mod api {
         t.0.trainer.borrow().losses().map(|m| super::metrics(&m)).unwrap_or_default()
     }
 
-    /// Writes the first clip of the data set as the generator speaks it now, as a 16-bit wav: what a training sounds like so far.
+    /// Writes the first clip of the data set, generated by the present voice, as a 16-bit wav: it shows the training's progress.
     ///
     /// * `path`: relative paths start at the workspace.
     /// * Fails with `data.damaged`, `device.memory`, `train.not_finite`, `file.*`.
@@ -598,7 +598,7 @@ pub mod api {
         sample.and_then(|sound| output::write(&path, &sound, Format::Wav16)).at(&ctx)
     }
 
-    /// Returns the path of the first clip of the data set: what samples and the self-test of a voice are made from.
+    /// Returns the path of the first clip of the data set, which samples and the self-test use.
     ///
     /// # Example
     /// ```rhai
@@ -611,7 +611,7 @@ pub mod api {
         t.0.trainer.borrow().dataset().first_clip().map_or("".into(), |path| path.display().to_string().into())
     }
 
-    /// Returns which clips the epochs were and will be trained on, oldest first: maps with `from_epoch` and `data_digest`.
+    /// Returns which clips the past and coming epochs are trained on, oldest first: maps with `from_epoch` and `data_digest`.
     ///
     /// # Example
     /// ```rhai
@@ -658,7 +658,7 @@ pub mod api {
     }
 }
 
-/// An epoch with the numbers of every step, its means and what it cost in the run's record.
+/// Runs an epoch and records the numbers of every step, its means and its energy.
 fn run_recorded(t: &TrainerHandle, run: &Run, limit: Option<Duration>) -> crate::Result<Metrics> {
     let (run, mut trainer) = (run.run(), t.0.trainer.borrow_mut());
     track::keep(trainer.folder(), run.id())?;
@@ -669,7 +669,7 @@ fn run_recorded(t: &TrainerHandle, run: &Run, limit: Option<Duration>) -> crate:
     };
     let means = trainer.run_epoch_within(&t.0.task, &mut on_step, limit)?;
     if trainer.next_epoch() == epoch {
-        return Ok(means); // The rest of it is to come: nothing is said of an epoch yet.
+        return Ok(means); // The epoch is not complete: its means are not recorded yet.
     }
     let (step, seconds) = (trainer.step(), began.elapsed().as_secs_f64());
     let mut values = vec![(track::EPOCH.to_owned(), epoch as f64), ("epoch/seconds".to_owned(), seconds)];
@@ -688,7 +688,7 @@ fn run_recorded(t: &TrainerHandle, run: &Run, limit: Option<Duration>) -> crate:
 
 fn open_data(ctx: &NativeCallContext, list: &Path, cfg: &Map) -> crate::Result<DataHandle> {
     let session = session(ctx);
-    // Relative paths in a list are those of RVC, which runs in the folder that holds logs/.
+    // Relative paths in a list are RVC's, which runs in the folder that holds logs/.
     let set = engine::dataset(session.task(), session.workspace().root(), list, &value::config(cfg)?)?
         .encoded_by(list.parent().and_then(content_digest))
         .spoken_by(list.parent().map(speakers).unwrap_or_default());
@@ -731,8 +731,8 @@ fn validate_and_listen(
     let config = value::config(cfg)?;
     let session = session(ctx);
     let (tracker, encoder) = (session.models().extractor(&config)?, session.models().encoder(&config)?);
-    let ears = Ears { tracker: &tracker, encoder: &encoder };
-    validate(t, held, Some(&|made, clip| quality::judge(&ears, config.if_f0, made, clip)))
+    let evaluator = Evaluator { tracker: &tracker, encoder: &encoder };
+    validate(t, held, Some(&|made, clip| quality::validation_metrics(&evaluator, config.if_f0, made, clip)))
 }
 
 fn learning_rate(cfg: &Map, epoch: i64) -> crate::Result<f64> {
@@ -745,13 +745,13 @@ fn learning_rate(cfg: &Map, epoch: i64) -> crate::Result<f64> {
 }
 
 fn taken() -> Error {
-    Error::new(Kind::Script, "this data set belongs to another trainer already").hint("call train::dataset again")
+    Error::new(Kind::Script, "this data set already belongs to another trainer").hint("call train::dataset again")
 }
 
 fn keep(t: &TrainerHandle, epochs: &Array) -> crate::Result<Array> {
     let whole = |epoch: &Dynamic| {
         epoch.as_int().map_err(|_| {
-            Error::new(Kind::ConfigValue, format!("{} is no epoch, a whole number is", value::shown(epoch)))
+            Error::new(Kind::ConfigValue, format!("{} is not an epoch: use a whole number", value::shown(epoch)))
         })
     };
     let epochs = epochs.iter().map(whole).collect::<crate::Result<Vec<_>>>()?;
@@ -819,7 +819,7 @@ fn open_trainer(ctx: &NativeCallContext, data: &DataHandle, cfg: &Map, options: 
     let set = data.0.set.borrow_mut().take().ok_or_else(taken)?;
     let session = session(ctx);
     let task = session.task().clone();
-    // Training wants the memory that the networks of the features hold.
+    // Training needs the memory that the feature networks hold.
     session.models().release();
     let mut trainer =
         Engine::open(&task, &config, set, folder, session.models().store(), options.fresh.unwrap_or(false))?;
@@ -833,7 +833,7 @@ fn options(options: &Map) -> crate::Result<Options> {
     given::read(&value::map_to_json(options)?, "train::trainer", "an option")
 }
 
-/// Whether the options of `train::trainer` can be read, before anything is opened.
+/// Whether the options of `train::trainer` are valid, before anything is opened.
 pub fn check_options(options: &serde_json::Map<String, serde_json::Value>) -> crate::Result<()> {
     given::read::<Options>(options, "train::trainer", "an option").map(drop)
 }

@@ -5,9 +5,9 @@ use crate::{Error, Kind, Result};
 use rhai::{Array, Dynamic, Map};
 use serde_json::Value;
 
-/// A plain script value as JSON. Numbers that are not finite become texts ("NaN"), since JSON has none.
+/// A plain script value as JSON. Numbers that are not finite become strings ("NaN"), since JSON has no such numbers.
 ///
-/// Errors: `config.value` for anything that is no plain value, such as a handle or a function.
+/// Errors: `config.value` for anything that is not a plain value, such as a handle or a function.
 pub fn to_json(value: &Dynamic) -> Result<Value> {
     if value.is_unit() {
         return Ok(Value::Null);
@@ -31,7 +31,7 @@ pub fn to_json(value: &Dynamic) -> Result<Value> {
         return map_to_json(&map).map(Value::Object);
     }
     Err(Error::new(Kind::ConfigValue, format!("{} is not a plain value", kind(value)))
-        .hint("plain values are texts, numbers, true and false, (), arrays and maps of them"))
+        .hint("plain values are strings, numbers, true and false, (), arrays and maps of them"))
 }
 
 /// A number, whole or not, as a float.
@@ -39,12 +39,12 @@ pub fn number(value: &Dynamic) -> Option<f64> {
     value.as_float().ok().or_else(|| value.as_int().ok().map(|whole| whole as f64))
 }
 
-/// What a value is, as people say it: "a text", "a map", "a Trainer".
+/// The type of a value in a message: "a string", "a map", "a Trainer".
 pub fn kind(value: &Dynamic) -> String {
     kind_of(value.type_name())
 }
 
-/// What a type of Rhai or Rust is, as people say it. Handles have the name that scripts know them by behind the last `::`.
+/// The type of a Rhai or Rust value in a message. Handles have the script's name for them after the last `::`.
 pub fn kind_of(type_name: &str) -> String {
     match type_name {
         "()" => "()".into(),
@@ -52,14 +52,14 @@ pub fn kind_of(type_name: &str) -> String {
         "i64" => "a whole number".into(),
         "f64" => "a number".into(),
         "char" => "a character".into(),
-        "string" | "String" | "&str" | "ImmutableString" => "a text".into(),
+        "string" | "String" | "&str" | "ImmutableString" => "a string".into(),
         "array" => "an array".into(),
         "map" => "a map".into(),
         "Fn" => "a function".into(),
         other => {
             let name = other.split('<').next().unwrap_or(other);
             let name = match name.rsplit("::").next().unwrap_or(name) {
-                // Types whose name in Rust is not the one in scripts.
+                // Types whose name in Rust differs from the one in scripts.
                 "Sound" => "Audio",
                 "DataHandle" => "Dataset",
                 "ListHandle" => "FileList",
@@ -76,13 +76,13 @@ pub fn kind_of(type_name: &str) -> String {
     }
 }
 
-/// A value in a message: short ones as they are written, others by what they are.
+/// A value in a message: short ones as they are written, others by their type.
 pub fn shown(value: &Dynamic) -> String {
-    /// Longer texts would fill the message.
+    /// Longer strings would fill the message.
     const MOST: usize = 60;
     if value.is_string() || value.is_char() {
         let text = value.to_string();
-        return if text.chars().count() <= MOST { format!("{text:?}") } else { "a long text".to_owned() };
+        return if text.chars().count() <= MOST { format!("{text:?}") } else { "a long string".to_owned() };
     }
     if value.is_bool() || value.is_int() {
         return value.to_string();
@@ -120,10 +120,10 @@ pub fn config(map: &Map) -> Result<Config> {
     Config::from_json(&map_to_json(map)?)
 }
 
-/// Settings as a script map, every one of them filled in.
+/// Settings as a script map, with every one filled in.
 pub fn config_map(config: &Config) -> Result<Map> {
     match serde_json::to_value(config) {
         Ok(Value::Object(map)) => Ok(map_from_json(&map)),
-        _ => Err(Error::new(Kind::Internal, "the settings are not an object")),
+        _ => Err(Error::new(Kind::Internal, "bug: the settings did not serialise to an object; please report")),
     }
 }

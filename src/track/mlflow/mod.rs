@@ -212,7 +212,7 @@ impl Mlflow {
         let params = flatten(&line["params"]);
         self.params = params.iter().map(|(key, value)| (key.clone(), Value::from(value.as_str()))).collect();
         self.store.tags(&tags(line))?;
-        self.hear_of_parent(line);
+        self.note_parent(line);
         self.nest()?;
         self.store.params(&params)?;
         self.store.status(Status::Running, None)
@@ -226,14 +226,14 @@ impl Mlflow {
         let mut tags = tags(line);
         tags.extend(changed.map(|(key, value)| (cut(&format!("resumed.{key}"), MOST_KEY), value)));
         self.store.tags(&tags)?;
-        self.hear_of_parent(line);
+        self.note_parent(line);
         self.nest()?;
         self.store.params(&fresh)?;
         self.params.extend(fresh.into_iter().map(|(key, value)| (key, Value::from(value))));
         self.store.status(Status::Running, None)
     }
 
-    fn hear_of_parent(&mut self, line: &Value) {
+    fn note_parent(&mut self, line: &Value) {
         if let Some(parent) = line["tags"][PARENT].as_str() {
             self.parent = Some(parent.to_owned());
         }

@@ -4,7 +4,7 @@
 //! the server's own history first. The server chooses run ids; a run is found again by its tag rvc_run.run.
 
 use super::{Identity, Status, Store};
-use crate::track::follow::{Outcome, Sample, Trouble};
+use crate::track::follow::{Failure, Outcome, Sample};
 use crate::{Error, Kind, Result};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde_json::{Map, Value, json};
@@ -240,7 +240,7 @@ impl Server {
         })
     }
 
-    fn trouble(&self, refusal: &Refusal) -> Trouble {
+    fn failure(&self, refusal: &Refusal) -> Failure {
         let passing = refusal.passes();
         let refused = matches!(refusal.status, Some(400 | 413));
         let error = Error::new(Kind::Network, format!("{}: {}", self.url, refusal.message));
@@ -255,7 +255,7 @@ impl Server {
             Some(404) => error.hint("is this the address of an MLflow server?"),
             _ => error,
         };
-        Trouble { error, patience: refusal.patience, passing, refused }
+        Failure { error, patience: refusal.patience, passing, refused }
     }
 
     fn experiment(&self, name: &str) -> Outcome<String> {
@@ -270,21 +270,21 @@ impl Server {
                     .hint("restore it there, or choose another with --experiment")
                     .into());
                 }
-                Ok(answer) => return id(&answer["experiment"]).ok_or_else(|| self.odd()),
+                Ok(answer) => return id(&answer["experiment"]).ok_or_else(|| self.unexpected_answer()),
                 Err(refusal) if refusal.code == "RESOURCE_DOES_NOT_EXIST" => {}
-                Err(refusal) => return Err(self.trouble(&refusal)),
+                Err(refusal) => return Err(self.failure(&refusal)),
             }
             match self.post("experiments/create", &json!({ "name": name })) {
-                Ok(answer) => return id(&answer).ok_or_else(|| self.odd()),
+                Ok(answer) => return id(&answer).ok_or_else(|| self.unexpected_answer()),
                 // Another run created it in between.
                 Err(refusal) if refusal.code == "RESOURCE_ALREADY_EXISTS" => {}
-                Err(refusal) => return Err(self.trouble(&refusal)),
+                Err(refusal) => return Err(self.failure(&refusal)),
             }
         }
-        Err(self.odd())
+        Err(self.unexpected_answer())
     }
 
-    fn odd(&self) -> Trouble {
+    fn unexpected_answer(&self) -> Failure {
         Error::new(Kind::Network, format!("{}: an answer lacks the fields of MLflow's answers", self.url)).into()
     }
 
@@ -293,7 +293,7 @@ impl Server {
         let quote = if id.contains('\'') { '"' } else { '\'' };
         let filter = format!("tags.`rvc_run.run` = {quote}{id}{quote}");
         let search = json!({ "experiment_ids": [experiment], "filter": filter, "max_results": 1 });
-        let answer = self.post("runs/search", &search).map_err(|refusal| self.trouble(&refusal))?;
+        let answer = self.post("runs/search", &search).map_err(|refusal| self.failure(&refusal))?;
         Ok(answer["runs"].get(0).map(|run| run["info"].clone()))
     }
 
@@ -304,7 +304,7 @@ impl Server {
         let tags = [("rvc_run.run", &run.id), ("voice", &run.name)].map(|(k, v)| json!({ "key": k, "value": v }));
         let new =
             json!({ "experiment_id": experiment, "run_name": run.title, "start_time": run.start_ms, "tags": tags });
-        let answer = self.post("runs/create", &new).map_err(|refusal| self.trouble(&refusal))?;
+        let answer = self.post("runs/create", &new).map_err(|refusal| self.failure(&refusal))?;
         Ok(answer["run"]["info"].clone())
     }
 
@@ -327,7 +327,7 @@ impl Server {
                 self.send(what, first, wrong)?;
                 self.send(what, second, wrong)
             }
-            Err(refusal) => Err(self.trouble(&refusal)),
+            Err(refusal) => Err(self.failure(&refusal)),
         }
     }
 
@@ -346,7 +346,7 @@ impl Server {
             let request = self.agent.configure_request(request).timeout_send_body(Some(limit)).build();
             self.agent.run(request).map_err(unanswered)
         });
-        response.and_then(Self::answer).map(drop).map_err(|refusal| self.trouble(&refusal))
+        response.and_then(Self::answer).map(drop).map_err(|refusal| self.failure(&refusal))
     }
 
     fn send_points(&mut self, points: &[Sample], doubtful: bool) -> Outcome<()> {
@@ -395,7 +395,7 @@ impl Server {
             }
             let answer = match self.get("metrics/get-history", &query) {
                 Err(refusal) if refusal.code == "RESOURCE_DOES_NOT_EXIST" => return Ok(there),
-                answer => answer.map_err(|refusal| self.trouble(&refusal))?,
+                answer => answer.map_err(|refusal| self.failure(&refusal))?,
             };
             let known = answer["metrics"].as_array().map(Vec::as_slice).unwrap_or_default();
             there.extend(known.iter().filter_map(known_point));
@@ -455,7 +455,7 @@ impl Store for Server {
             info => info,
         })?;
         let text = |key: &str| info[key].as_str().map(str::to_owned);
-        let run_id = text("run_id").ok_or_else(|| self.odd())?;
+        let run_id = text("run_id").ok_or_else(|| self.unexpected_answer())?;
         self.artifact_uri = text("artifact_uri").unwrap_or_default();
         self.run_id = Some(run_id);
         Ok(())
@@ -510,7 +510,7 @@ impl Store for Server {
         if let Some(ms) = end_ms {
             body["end_time"] = ms.into();
         }
-        self.post("runs/update", &body).map(drop).map_err(|refusal| self.trouble(&refusal))
+        self.post("runs/update", &body).map(drop).map_err(|refusal| self.failure(&refusal))
     }
 
     fn artifact(&mut self, file: &Path, to: &str) -> Outcome<()> {
@@ -562,7 +562,7 @@ fn local_copy(uri: &str, file: &Path, to: &str) -> Outcome<()> {
                 "artefacts of this server are at {uri}, where rvc-run cannot write; start the server with --serve-artifacts, MLflow's default"
             ),
         );
-        return Err(Trouble { refused: true, ..error.into() });
+        return Err(Failure { refused: true, ..error.into() });
     };
     let mut source = File::open(file).map_err(|e| Error::io("read", file, e))?;
     crate::files::write_with(&folder.join(to), |out| std::io::copy(&mut source, out))?;

@@ -18,7 +18,7 @@ const VALIDATION_WEIGHT: f64 = 45.0;
 pub type Judge<'a> = dyn Fn(&Audio, &Audio) -> Result<Vec<(&'static str, f64)>> + 'a;
 
 /// The numbers of a validation: their names, and those of the averaged generator's. A judge returns no others.
-const JUDGEMENTS: [[&str; 2]; 4] = [
+const VALIDATION_METRICS: [[&str; 2]; 4] = [
     ["validation_loss_mel", "validation_loss_mel_ema"],
     ["validation_f0_rmse_cents", "validation_f0_rmse_cents_ema"],
     ["validation_voicing_error", "validation_voicing_error_ema"],
@@ -53,8 +53,8 @@ impl Trainer {
     pub fn sample(&mut self) -> Result<Audio> {
         self.usable()?;
         let batch = self.data.collate(&[0], self.engine.device())?;
-        let wave = self.speak(&batch, self.config.seed)?;
-        self.sound(&wave)
+        let wave = self.generate(&batch, self.config.seed)?;
+        self.to_audio(&wave)
     }
 
     /// How well the generator speaks held-out clips from only their content and pitch, as a conversion does:
@@ -71,10 +71,10 @@ impl Trainer {
         let clips = held.len() as u64 * if self.engine.average.is_some() { 2 } else { 1 };
         let mut stage = task.stage("validation", clips);
         let _in_stage = stage.enter();
-        let mut metrics = self.judgement(task, held, judge, &mut stage)?;
+        let mut metrics = self.metrics_of_weights(task, held, judge, &mut stage)?;
         if let Some(average) = &self.engine.average {
-            let averaged = average.standing_in(|| self.judgement(task, held, judge, &mut stage))?;
-            for [name, name_of_average] in JUDGEMENTS {
+            let averaged = average.with_averaged_weights(|| self.metrics_of_weights(task, held, judge, &mut stage))?;
+            for [name, name_of_average] in VALIDATION_METRICS {
                 metrics.0.extend(averaged.get(name).map(|value| (name_of_average, value)));
             }
         }
@@ -84,16 +84,22 @@ impl Trainer {
     }
 
     /// The numbers of the generator's current weights.
-    fn judgement(&self, task: &Task, held: &mut Dataset, judge: Option<&Judge>, stage: &mut Stage) -> Result<Metrics> {
+    fn metrics_of_weights(
+        &self,
+        task: &Task,
+        held: &mut Dataset,
+        judge: Option<&Judge>,
+        stage: &mut Stage,
+    ) -> Result<Metrics> {
         let mut means = Means::default();
         for clip in 0..held.len() {
             task.check()?;
             let batch = held.collate(&[clip], self.engine.device())?;
             let length = batch.input.spec.size()[2] as f64;
-            let made = self.speak(&batch, self.config.seed)?;
+            let made = self.generate(&batch, self.config.seed)?;
             means.add("validation_loss_mel", VALIDATION_WEIGHT * self.engine.mel_distance(&batch, &made)?, length);
             if let Some(judge) = judge {
-                for (name, value) in judge(&self.sound(&made)?, &self.sound(&batch.wave)?)? {
+                for (name, value) in judge(&self.to_audio(&made)?, &self.to_audio(&batch.wave)?)? {
                     means.add(name, value, length);
                 }
             }
@@ -103,14 +109,14 @@ impl Trainer {
     }
 
     /// [1, 1, samples] as sound at the voice's rate.
-    fn sound(&self, wave: &Tensor) -> Result<Audio> {
+    fn to_audio(&self, wave: &Tensor) -> Result<Audio> {
         let flat = || wave.flatten(0, -1).to_device(Device::Cpu).to_kind(tch::Kind::Float);
         let samples = nn::guard(|| Vec::try_from(flat()).unwrap_or_default())?;
         Ok(Audio { samples, sample_rate: self.config.sample_rate as u32 })
     }
 
     /// The generator's output for the content and pitch of a batch: [batch, 1, samples].
-    fn speak(&self, batch: &Batch, seed: i64) -> Result<Tensor> {
+    fn generate(&self, batch: &Batch, seed: i64) -> Result<Tensor> {
         let _drawing = nn::guard(|| generator::seeded(seed))?;
         let input = &batch.input;
         let input = InferInput {

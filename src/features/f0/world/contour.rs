@@ -1,5 +1,5 @@
-//! From Harvest's candidates to one contour: start where the best candidates are steady, carry those stretches on in both
-//! directions, settle overlaps by score, fill short gaps, smooth.
+//! Joins Harvest's candidates to one contour: starts where the best candidates are steady, extends those stretches in both
+//! directions, resolves overlaps by score, fills short gaps, smooths.
 
 use super::{Candidate, voiced_runs};
 
@@ -7,18 +7,18 @@ use super::{Candidate, voiced_runs};
 const STEADY_RANGE: f64 = 0.008;
 /// Frames of the shortest stretch that is kept.
 const MIN_FRAMES: usize = 6;
-/// When a stretch is carried on, f0 may change by this part from frame to frame,
+/// When a stretch is extended, f0 may change by this fraction from frame to frame,
 const EXTENSION_RANGE: f64 = 0.18;
-/// for so many frames,
+/// for this many frames,
 const MAX_EXTENSION: usize = 100;
-/// until so many in a row have no candidate.
+/// until this many in a row have no candidate.
 const MAX_MISSING: usize = 4;
 /// A stretch must last this many frames times its f0 in Hz: about two periods.
 const MIN_CYCLES: f64 = 2200.0;
 /// Gaps of fewer frames are filled.
 const MIN_GAP: usize = 9;
 
-/// Consecutive frames of f0; zeros may lie inside.
+/// Consecutive frames of f0; may contain zeros.
 struct Stretch {
     first: usize,
     f0: Vec<f64>,
@@ -52,7 +52,7 @@ fn best(all: &[Candidate]) -> f64 {
     all.iter().fold(Candidate { hz: 0.0, score: 0.0 }, better).hz
 }
 
-/// Keeps a frame's f0 if it goes on either the line through the two frames before, or the last of them.
+/// Keeps a frame's f0 if it continues the line through the two previous frames, or the last of them.
 fn without_jumps(f0: &[f64]) -> Vec<f64> {
     let steady = |i: usize| {
         let (here, before) = (f0[i], f0[i - 1]);
@@ -73,7 +73,7 @@ fn without_short_runs(f0: &[f64]) -> Vec<f64> {
     kept
 }
 
-/// The stretch with what candidates can be appended at its end and put before its start.
+/// The stretch with the candidates that can be added at its end and before its start.
 fn extended(mut stretch: Stretch, candidates: &[Vec<Candidate>]) -> Stretch {
     let n = candidates.len();
     let last = stretch.last();
@@ -87,7 +87,7 @@ fn extended(mut stretch: Stretch, candidates: &[Vec<Candidate>]) -> Stretch {
     stretch
 }
 
-/// f0 in the frames given, from `start` on, up to the last that has a fitting candidate.
+/// f0 in the given frames, from `start` on, up to the last one with a fitting candidate.
 fn extension(start: f64, frames: impl Iterator<Item = usize>, candidates: &[Vec<Candidate>]) -> Vec<f64> {
     let (mut near, mut found, mut length, mut missing) = (start, Vec::new(), 0, 0);
     for frame in frames {
@@ -106,7 +106,7 @@ fn extension(start: f64, frames: impl Iterator<Item = usize>, candidates: &[Vec<
     found
 }
 
-/// The candidate nearest to `reference`, the last of equals, 0 if none is near enough.
+/// The candidate nearest to `reference`, the last of equals, or 0 if none is near enough.
 fn nearest(reference: f64, all: &[Candidate]) -> f64 {
     let (mut best, mut smallest) = (0.0, EXTENSION_RANGE);
     for candidate in all {
@@ -118,7 +118,7 @@ fn nearest(reference: f64, all: &[Candidate]) -> f64 {
     best
 }
 
-/// Stretches of enough periods. WORLD carries the mean f0 of one stretch into that of the next; so do we.
+/// Stretches with enough periods. WORLD carries the mean f0 of one stretch into that of the next; so do we.
 fn long_enough(stretches: Vec<Stretch>) -> Vec<Stretch> {
     let mut mean = 0.0;
     let mut kept = stretches;
@@ -135,7 +135,7 @@ fn long_enough(stretches: Vec<Stretch>) -> Vec<Stretch> {
 fn merged(stretches: &[Stretch], candidates: &[Vec<Candidate>]) -> Vec<f64> {
     let mut f0 = vec![0.0; candidates.len()];
     let put = |f0: &mut [f64], stretch: &Stretch, from: usize| {
-        // Nothing is left of a stretch that ends before `from`.
+        // No frame is left of a stretch that ends before `from`.
         if let Some(part) = stretch.f0.get(from - stretch.first..) {
             f0[from..from + part.len()].copy_from_slice(part);
         }
@@ -158,7 +158,7 @@ fn merged(stretches: &[Stretch], candidates: &[Vec<Candidate>]) -> Vec<f64> {
     f0
 }
 
-/// The stretches by their first frame. WORLD's insertion sort, which compares with one fixed place, leaves some orders
+/// The stretches by their first frame. WORLD's insertion sort compares with one fixed position and so leaves some orders
 /// unsorted; which stretch wins depends on it.
 fn order(stretches: &[Stretch]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..stretches.len()).collect();
@@ -179,7 +179,7 @@ fn score_of(hz: f64, all: &[Candidate]) -> f64 {
     all.iter().filter(|c| c.hz == hz).fold(0.0, |best: f64, c| best.max(c.score))
 }
 
-/// Short gaps filled by a line, which starts 1 Hz above and ends 1 Hz below its ends, as WORLD's does.
+/// Fills short gaps with a line that starts 1 Hz above and ends 1 Hz below the values around the gap, like WORLD's.
 fn filled(f0: &[f64]) -> Vec<f64> {
     let mut out = f0.to_vec();
     for pair in voiced_runs(f0).windows(2) {
@@ -196,9 +196,9 @@ fn filled(f0: &[f64]) -> Vec<f64> {
     out
 }
 
-/// Every voiced run by itself through a low-pass in both directions.
+/// Each voiced run separately, through a low-pass in both directions.
 pub fn smooth(f0: &[f64]) -> Vec<f64> {
-    /// Frames that each run is held for at both ends; the filter forgets its start within them to the last bit.
+    /// Frames that each run is held at both ends; within them the filter forgets its start to the last bit.
     const HELD: usize = 300;
     let mut out = vec![0.0; f0.len()];
     for (first, last) in runs_to_the_ends(f0) {
@@ -213,7 +213,7 @@ pub fn smooth(f0: &[f64]) -> Vec<f64> {
     out
 }
 
-/// Voiced runs, those at the clip's ends included.
+/// Voiced runs, including those at the clip's ends.
 fn runs_to_the_ends(f0: &[f64]) -> Vec<(usize, usize)> {
     let held: Vec<f64> = std::iter::once(0.0).chain(f0.iter().copied()).chain([0.0]).collect();
     voiced_runs(&held).into_iter().map(|(first, last)| (first - 1, last - 1)).collect()

@@ -1,19 +1,19 @@
-//! DIO: low-pass bands at half-octave steps; the band whose four sorts of events agree best gives a frame's f0.
+//! DIO: low-pass bands at half-octave steps; the band whose four kinds of events agree best gives a frame's f0.
 
 use super::{Bank, Events, F0_MAX, F0_MIN, HOP_LENGTH, SAMPLE_RATE, band_frequencies, nuttall};
 use std::f64::consts::PI;
 
 const BANDS_PER_OCTAVE: f64 = 2.0;
-/// Below this the clip is cut off first, in Hz.
+/// The high-pass before the analysis, in Hz.
 const LOW_CUT_HZ: f64 = 50.0;
 /// Largest relative change of f0 between frames.
 const ALLOWED_RANGE: f64 = 0.1;
-/// Disagreement of a band without a candidate.
+/// The disagreement score of a band without a candidate.
 const NO_CANDIDATE: f64 = 1e5;
 const TINY: f64 = 1e-12;
 const RATE: f64 = SAMPLE_RATE as f64;
 
-/// The f0 of a clip, one value at each whole hop and one at its start.
+/// The f0 of a clip, one value per whole hop and one at its start.
 pub fn f0(x: &[f64]) -> Vec<f64> {
     let n_frames = x.len() / HOP_LENGTH + 1;
     let boundaries = band_frequencies(F0_MIN, F0_MAX, BANDS_PER_OCTAVE);
@@ -41,16 +41,16 @@ pub fn f0(x: &[f64]) -> Vec<f64> {
     fixed(&best, &candidates)
 }
 
-/// The clip without what lies below LOW_CUT_HZ, its mean included, ready to be filtered.
+/// The clip without frequencies below LOW_CUT_HZ, including its mean, ready to be filtered.
 fn spectrum(x: &[f64]) -> Bank {
-    // One sample more than the clip, as WORLD has it.
+    // One sample more than the clip, like WORLD.
     let n = x.len() + 1;
     let mean = x.iter().sum::<f64>() / n as f64;
     let centred: Vec<f64> = x.iter().map(|sample| sample - mean).chain([-mean]).collect();
     let cut_half = (RATE / LOW_CUT_HZ + 0.5) as usize;
     let longest = 4 * (RATE / F0_MIN) as usize;
     let mut bank = Bank::new(&centred, 2 * cut_half + 1 + longest);
-    // One less the mean under a Hann window; its middle lies at tap 0, the taps before it at the buffer's end.
+    // One minus the mean under a Hann window; its middle is at tap 0, the taps before it at the buffer's end.
     let n_taps = 2 * cut_half + 1;
     let hann: Vec<f64> = (1..=n_taps).map(|i| 0.5 - 0.5 * (2.0 * PI * i as f64 / (n_taps + 1) as f64).cos()).collect();
     let sum: f64 = hann.iter().sum();
@@ -68,7 +68,7 @@ fn spectrum(x: &[f64]) -> Bank {
     bank
 }
 
-/// The contour without jumps and short runs, then carried on in both directions as far as a candidate fits.
+/// The contour without jumps and short runs, then extended in both directions as far as a candidate fits.
 fn fixed(best: &[f64], candidates: &[Vec<f64>]) -> Vec<f64> {
     let n = best.len();
     let frames_per_period = 0.5 + RATE / HOP_LENGTH as f64 / F0_MIN;
@@ -113,7 +113,7 @@ fn fixed(best: &[f64], candidates: &[Vec<f64>]) -> Vec<f64> {
     f0
 }
 
-/// The candidate of frame `at` nearest to where two frames point, 0 if that is too far.
+/// The candidate of frame `at` nearest to where two frames point, or 0 if that is too far.
 fn continuation(near: f64, far: f64, candidates: &[Vec<f64>], at: usize) -> f64 {
     let reference = (near * 3.0 - far) / 2.0;
     let best = candidates

@@ -1,4 +1,4 @@
-//! Harvest: 40 band-pass filters an octave; candidates where ten neighbours agree, made exact by instantaneous
+//! Harvest: 40 band-pass filters per octave; candidates where ten neighbours agree, refined by instantaneous
 //! frequency, joined to a contour (contour.rs).
 
 use super::refine::Refiner;
@@ -8,23 +8,23 @@ use std::f64::consts::PI;
 /// Half the rate is enough for f0 and six harmonics of most voices.
 const DECIMATION: usize = 2;
 const RATE: f64 = (SAMPLE_RATE / DECIMATION) as f64;
-/// Frames inside are 1 ms apart; each tenth is returned.
+/// Internal frames are 1 ms apart; every tenth is returned.
 const FRAMES_PER_SECOND: f64 = 1000.0;
 const SAMPLES_PER_FRAME: usize = SAMPLE_RATE / 1000;
 const BANDS_PER_OCTAVE: f64 = 40.0;
-/// A band's candidate may lie this far from its centre.
+/// Largest relative distance of a band's candidate from its centre.
 const BAND_WIDTH: f64 = 0.1;
 /// Neighbouring bands that must agree.
 const MIN_BANDS: usize = 10;
-/// Candidates are also tried in frames up to so far away.
+/// Candidates are also tried in frames up to this far away.
 const OVERLAP: usize = 3;
-/// Harmonics used to make a candidate exact, and the agreement that it must have with them.
+/// Harmonics used to refine a candidate, and the agreement that it must have with them.
 const MAX_HARMONICS: usize = 6;
 const MIN_SCORE: f64 = 2.5;
-/// A candidate needs another this near in the frame before or after.
+/// A candidate needs another within this distance in the previous or next frame.
 const NEIGHBOUR_RANGE: f64 = 0.05;
 
-/// The f0 of a clip, one value at each whole hop and one at its start.
+/// The f0 of a clip, one value per whole hop and one at its start.
 pub fn f0(x: &[f64]) -> Vec<f64> {
     let n_frames = x.len() / HOP_LENGTH + 1;
     if x.is_empty() {
@@ -46,9 +46,9 @@ pub fn f0(x: &[f64]) -> Vec<f64> {
 const FEEDBACK: [f64; 3] = [0.041_156_734_567_757_19, -0.425_991_124_591_896_36, 0.041_037_215_479_961_225];
 const FEED: [f64; 2] = [0.167_974_646_818_022_27, 0.503_923_940_454_066_7];
 
-/// Every second sample of the clip, low-passed in both directions so that nothing is delayed.
+/// Every second sample of the clip, low-passed in both directions so that there is no delay.
 fn decimated(x: &[f64]) -> Vec<f64> {
-    /// The ends are held so long, in samples, that the filter has settled; and mirrored for a few more.
+    /// The ends are held for this many samples, until the filter has settled; and mirrored for a few more.
     const HELD: usize = 140;
     const MIRRORED: usize = 9;
     let held = |i: usize| x[i.saturating_sub(HELD).min(x.len() - 1)];
@@ -79,7 +79,7 @@ fn low_passed(x: impl Iterator<Item = f64>) -> Vec<f64> {
     .collect()
 }
 
-/// Neighbouring bands that have found the same f0 in a frame.
+/// Neighbouring bands that found the same f0 in a frame.
 #[derive(Clone, Copy, Default)]
 struct Run {
     bands: usize,
@@ -88,7 +88,7 @@ struct Run {
 
 /// For each frame the mean of every run of at least MIN_BANDS bands with a candidate.
 fn raw_candidates(y: &[f64], n_frames: usize) -> Vec<Vec<f64>> {
-    // A little beyond the range, so that its ends have neighbours as well.
+    // A little beyond the range, so that its ends have neighbours too.
     let boundaries = band_frequencies(F0_MIN * 0.9, F0_MAX * 1.1, BANDS_PER_OCTAVE);
     let half = |boundary: f64| (RATE / boundary * 2.0 + 0.5) as usize;
     let mut bank = Bank::new(y, 2 * half(boundaries[0]) + 5);
@@ -131,7 +131,7 @@ fn end(run: &mut Run, found: &mut Vec<f64>) {
     *run = Run::default();
 }
 
-/// Each frame's own candidates and its neighbours', made exact; without those that the harmonics contradict.
+/// Each frame's own candidates and its neighbours', refined; without those that the harmonics contradict.
 fn exact(y: &[f64], raw: &[Vec<f64>]) -> Vec<Vec<Candidate>> {
     let mut refiner = Refiner::new(y, RATE);
     let samples_per_frame = SAMPLES_PER_FRAME / DECIMATION;
@@ -143,7 +143,7 @@ fn exact(y: &[f64], raw: &[Vec<f64>]) -> Vec<Vec<Candidate>> {
     };
     (0..raw.len())
         .map(|frame| {
-            // Own first, then from before, then from behind, nearest first: of equals, the order decides.
+            // Its own first, then those before, then those after, nearest first: among equals, the order decides.
             let before = (1..=OVERLAP).filter_map(|i| frame.checked_sub(i));
             let behind = (frame + 1..raw.len()).take(OVERLAP);
             let sources = std::iter::once(frame).chain(before).chain(behind);
@@ -152,7 +152,7 @@ fn exact(y: &[f64], raw: &[Vec<f64>]) -> Vec<Vec<Candidate>> {
         .collect()
 }
 
-/// The candidates that have a like one in the frame before or after.
+/// The candidates with a similar one in the previous or next frame.
 fn reliable(candidates: &[Vec<Candidate>]) -> Vec<Vec<Candidate>> {
     let near = |frame: Option<usize>, hz: f64| {
         let others = frame.and_then(|i| candidates.get(i)).into_iter().flatten();

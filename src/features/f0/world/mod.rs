@@ -1,16 +1,16 @@
-//! `harvest` and `dio` of WORLD, each followed by StoneMask, as RVC asks for them.
+//! `harvest` and `dio` of WORLD, each followed by StoneMask, with RVC's parameters.
 //!
 //! Source   M. Morise et al., "Fast and reliable F0 estimation method based on the period extraction of vocal fold
 //!          vibration of singing voice and speech", AES 35 (2009) (DIO); M. Morise, "Harvest: a high-performance
 //!          fundamental frequency estimator from speech signals", Interspeech 2017; constants and tie rules of WORLD's own
-//!          program where the papers are silent.
+//!          program where the papers leave them open.
 //!
-//! Written anew rather than bound: WORLD's C++ (in crate rsworld) decides voicing from memory that it never set, so that
-//! a clip's f0 depends on what the process did before, writes out of bounds for clips of a few samples, and takes several
-//! times as long. On the golden clip ours equal pyworld's to 1e-9 (tests/features.rs). Two of the clips compared by hand
-//! had frames that differ more (harvest 7.7e-4, dio 2.3e-5 relative); why was not found out.
+//! Rewritten rather than bound: WORLD's C++ (in crate rsworld) decides voicing from uninitialised memory, so that
+//! a clip's f0 depends on earlier work of the process, writes out of bounds for clips of a few samples, and takes several
+//! times as long. On the golden clip our values equal pyworld's to 1e-9 (tests/features.rs). Two of the clips compared manually
+//! had frames that differ more (harvest 7.7e-4, dio 2.3e-5 relative), for unknown reasons.
 //!
-//! Both methods filter the clip into bands around every f0 that is possible. In a band that holds the fundamental and
+//! Both methods filter the clip into bands around every possible f0. In a band that holds the fundamental and
 //! nothing else, the distances between upward zero crossings, downward ones, peaks and dips all agree.
 
 mod contour;
@@ -25,12 +25,12 @@ use std::cell::RefCell;
 use std::f64::consts::PI;
 use std::sync::Arc;
 
-/// The f0 of a clip by Harvest and StoneMask, one value at each whole hop and one at its start.
+/// The f0 of a clip by Harvest and StoneMask, one value per whole hop and one at its start.
 pub fn harvest(x: &[f64]) -> Vec<f64> {
     refine::stone_mask(x, &harvest::f0(x))
 }
 
-/// The f0 of a clip by DIO and StoneMask, one value at each whole hop and one at its start.
+/// The f0 of a clip by DIO and StoneMask, one value per whole hop and one at its start.
 pub fn dio(x: &[f64]) -> Vec<f64> {
     refine::stone_mask(x, &dio::f0(x))
 }
@@ -42,7 +42,7 @@ struct Candidate {
     score: f64,
 }
 
-/// Centre frequencies that divide octaves evenly: the first lies one step above `low`, the last up to one above `high`.
+/// Centre frequencies that divide octaves evenly: the first is one step above `low`, the last up to one step above `high`.
 fn band_frequencies(low: f64, high: f64, per_octave: f64) -> Vec<f64> {
     let n = 1 + ((high / low).log2() * per_octave) as usize;
     (1..=n).map(|i| low * 2f64.powf(i as f64 / per_octave)).collect()
@@ -57,7 +57,7 @@ fn nuttall(n: usize) -> Vec<f64> {
 }
 
 thread_local! {
-    /// Plans by length; clips of one recording nearly all need the same.
+    /// Plans by length; nearly all clips of one recording need the same plan.
     static PLANNER: RefCell<RealFftPlanner<f64>> = RefCell::new(RealFftPlanner::new());
 }
 
@@ -73,7 +73,7 @@ struct Bank {
 }
 
 impl Bank {
-    /// `longest` is the most taps that a filter will have.
+    /// `longest` is the largest number of taps of any filter.
     fn new(x: &[f64], longest: usize) -> Self {
         let n_fft = (x.len() + longest).next_power_of_two();
         let (forward, inverse) = PLANNER.with_borrow_mut(|p| (p.plan_fft_forward(n_fft), p.plan_fft_inverse(n_fft)));
@@ -91,7 +91,7 @@ impl Bank {
         bank
     }
 
-    /// Puts the spectrum of `taps` into `filter`.
+    /// Loads the spectrum of `taps` into `filter`.
     fn load(&mut self, taps: &[f64]) {
         self.time[..taps.len()].copy_from_slice(taps);
         self.time[taps.len()..].fill(0.0);
@@ -100,7 +100,7 @@ impl Bank {
             .expect("the buffers were made by the plan");
     }
 
-    /// The clip through a filter, times a constant, from `delay` samples on, as many as the clip has.
+    /// The clip through a filter, times a constant, from sample `delay` on, as long as the clip.
     fn filtered(&mut self, taps: &[f64], delay: usize) -> &[f64] {
         self.load(taps);
         for (filter, signal) in self.filter.iter_mut().zip(&self.signal) {
@@ -116,7 +116,7 @@ impl Bank {
     }
 }
 
-/// Frequencies read off the distances between events of one sort, with the times between those events.
+/// Frequencies from the distances between events of one kind, with the times between those events.
 #[derive(Default)]
 struct Intervals {
     /// Samples from the clip's start to the last event.
@@ -142,7 +142,7 @@ impl Intervals {
         }
     }
 
-    /// Straight lines through the points, the outer ones carried on.
+    /// Straight lines through the points, extended beyond the outer ones.
     fn at(&self, time: f64, segment: &mut usize) -> f64 {
         while *segment + 2 < self.times.len() && time >= self.times[*segment + 1] {
             *segment += 1;
@@ -153,12 +153,12 @@ impl Intervals {
     }
 }
 
-/// The four sorts of events of a filtered signal: zero crossings downward and upward, peaks, dips.
+/// The four kinds of events of a filtered signal: zero crossings downward and upward, peaks, dips.
 #[derive(Default)]
 struct Events([Intervals; 4]);
 
 impl Events {
-    /// Fewer intervals of one sort say nothing.
+    /// Fewer intervals of one kind are ignored.
     const MIN_INTERVALS: usize = 3;
 
     fn find(&mut self, x: &[f64], rate: f64) {
@@ -182,7 +182,7 @@ impl Events {
         }
     }
 
-    /// Calls `each` with a frame and the four frequencies at its time, if the signal has events enough.
+    /// Calls `each` with a frame and the four frequencies at its time, if the signal has enough events.
     fn at_frames(&self, n_frames: usize, frame_seconds: f64, mut each: impl FnMut(usize, [f64; 4])) {
         if self.0.iter().any(|intervals| intervals.hz.len() < Self::MIN_INTERVALS) {
             return;

@@ -1,21 +1,21 @@
-//! f0 made exact: the instantaneous frequencies of the first harmonics, weighted by their amplitudes (StoneMask, and the
+//! Refines f0: the instantaneous frequencies of the first harmonics, weighted by their amplitudes (StoneMask, and the
 //! same step inside Harvest).
 //!
 //! A Blackman window of three periods gives the spectrum, its derivative the change of phase. Only the bins of the
-//! harmonics are wanted, six at most, so they are summed directly instead of by an FFT.
+//! harmonics are needed, six at most, so they are summed directly instead of by an FFT.
 
 use super::{HOP_LENGTH, SAMPLE_RATE};
 use std::f64::consts::PI;
 use std::sync::OnceLock;
 
-/// Below this StoneMask gives up, in Hz; the lowest f0 searched is above it.
+/// StoneMask gives up below this, in Hz; the lowest f0 searched is above it.
 const STONE_MASK_FLOOR: f64 = 40.0;
-/// A larger correction is not believed.
+/// Larger relative corrections are rejected.
 const LARGEST_CORRECTION: f64 = 0.2;
-/// Keeps sums that may be zero from dividing.
+/// Keeps divisions by sums that may be zero finite.
 const TINY: f64 = 1e-12;
 
-/// The f0 of frames 10 ms apart, made exact; 0 stays 0.
+/// The f0 of frames 10 ms apart, refined; 0 stays 0.
 pub fn stone_mask(x: &[f64], f0: &[f64]) -> Vec<f64> {
     let mut refiner = Refiner::new(x, SAMPLE_RATE as f64);
     let refine = |(k, initial): (usize, &f64)| {
@@ -23,7 +23,7 @@ pub fn stone_mask(x: &[f64], f0: &[f64]) -> Vec<f64> {
             return 0.0;
         }
         refiner.window(k * HOP_LENGTH, *initial);
-        // Two harmonics find the neighbourhood, six the place.
+        // Two harmonics find the neighbourhood, six the exact value.
         let rough = refiner.measure(*initial, 2).0;
         let exact = if rough <= 0.0 || rough > 2.0 * initial { 0.0 } else { refiner.measure(rough, 6).0 };
         if (exact - initial).abs() / initial > LARGEST_CORRECTION { *initial } else { exact }
@@ -48,7 +48,7 @@ pub struct Refiner<'a> {
     x: &'a [f64],
     rate: f64,
     table: &'static [[f64; 2]],
-    /// Main and derived window by half length, made when first used.
+    /// Main and derived window by half length, computed on first use.
     windows: Vec<Option<Vec<[f64; 2]>>>,
     /// The windowed clip folded about the window's middle: sum and difference of the samples k after and k before it,
     /// under the main window, then under the derived one. Sums meet the cosine, differences the sine.
@@ -57,7 +57,7 @@ pub struct Refiner<'a> {
 }
 
 impl<'a> Refiner<'a> {
-    /// `rate` is that of the samples, in Hz: 16000 at most.
+    /// `rate` is the samples' rate in Hz: 16000 at most.
     pub fn new(x: &'a [f64], rate: f64) -> Self {
         Self { x, rate, table: table(), windows: Vec::new(), folded: Vec::new(), n_fft: 1 }
     }
@@ -71,7 +71,7 @@ impl<'a> Refiner<'a> {
         }
         let window = self.windows[half].get_or_insert_with(|| windows(half));
         let x = self.x;
-        // The clip's first and last sample stand for those beyond.
+        // The clip's first and last sample are repeated beyond it.
         let sample = |i: usize| x[(centre + i).saturating_sub(half + 1).min(x.len() - 1)];
         let under = |i: usize| window[i].map(|weight| sample(i) * weight);
         self.folded.clear();
@@ -105,7 +105,7 @@ impl<'a> Refiner<'a> {
         (numerator / (denominator + TINY), 1.0 / (distance / n_harmonics as f64 + TINY))
     }
 
-    /// Power in a bin, and that times the change of phase per sample beyond the bin's own.
+    /// Power in a bin, and power times the change of phase per sample beyond the bin's own.
     fn bin(&self, bin: usize) -> (f64, f64) {
         let step = bin * (TABLE / self.n_fft);
         let (mut main, mut derived) = ([0.0; 2], [0.0; 2]);
@@ -121,7 +121,7 @@ impl<'a> Refiner<'a> {
     }
 }
 
-/// A Blackman window of 2 half + 1 samples and its negative derivative. Its top is one sample late, as WORLD has it.
+/// A Blackman window of 2 half + 1 samples and its negative derivative. Its top is one sample late, like WORLD's.
 fn windows(half: usize) -> Vec<[f64; 2]> {
     let n = 2 * half + 1;
     let main: Vec<f64> = (0..n)

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 /// Writes the warnings and the ends of stages into `log`, as events `warning` and `stage`.
-pub(super) fn listener(log: &Arc<Log>) -> Arc<Sink> {
+pub(super) fn recorder(log: &Arc<Log>) -> Arc<Sink> {
     let (log, begun) = (log.clone(), Mutex::new(HashMap::new()));
     Arc::new(move |event: &Event| match event {
         Event::Warning(text) => log.soon("event", &json!({ "event": "warning", "data": { "text": text } })),
