@@ -9,14 +9,16 @@
 //! cents with either size and its own weights. In bfloat16 99 % of the frames are the same, the others a step of the grid
 //! (20 / 3 cents after the mean) away.
 
-use super::network::{Tracker, frames};
+use super::network::{Facts, Model, Network, frames};
 use super::{F0_MAX, F0_MIN, HOP_LENGTH};
 use crate::features::Setup;
 use crate::models::crepe::{Crepe, PITCHES, Size, WINDOW};
-use crate::{Result, files, nn, torchfile};
+use crate::{Result, nn};
 
-/// Raise it when a value may change.
-const VERSION: u32 = 1;
+/// The full size takes 3 MB per frame. Raise the version when a value may change.
+const FACTS: Facts =
+    Facts { asset: "crepe_full.pth", version: "crepe-1", threshold: THRESHOLD, most_on_cpu: 128, most_on_gpu: 2048 };
+const TINY: Facts = Facts { asset: "crepe_tiny.pth", version: "crepe-tiny-1", ..FACTS };
 /// Frames with a lower periodicity are unvoiced.
 pub const THRESHOLD: f32 = 0.1;
 /// The pitch of the first probability, in cents above 10 Hz; the next ones follow in steps of 20 cents.
@@ -26,76 +28,43 @@ const CENTS_PER_PITCH: f64 = 20.0;
 const PATH: usize = 512;
 /// Pitch steps that a path may move by from one frame to the next, exclusive.
 const STEP: usize = 12;
-/// Frames per batch: the full size takes 3 MB per frame.
-const MOST_ON_CPU: usize = 128;
-const MOST_ON_GPU: usize = 2048;
 
-/// CREPE with its weights.
-pub(super) struct Network {
-    crepe: Crepe,
-    digest: String,
-    threshold: f32,
-    most: usize,
+/// CREPE with its weights. Errors: as [`Network::open`].
+pub(super) fn open(size: Size, setup: &Setup) -> Result<Network<Crepe>> {
+    let facts = match size {
+        Size::Full => FACTS,
+        Size::Tiny => TINY,
+    };
+    Network::open(setup, &facts, |file, kind, device| Crepe::load(file, size, kind, device))
 }
 
-impl Network {
-    /// Errors: `asset.missing`, `checkpoint.mismatch`, `checkpoint.damaged`, `device.memory`.
-    pub fn open(size: Size, setup: &Setup) -> Result<Self> {
-        let (asset, name) = match size {
-            Size::Full => ("crepe_full.pth", "crepe"),
-            Size::Tiny => ("crepe_tiny.pth", "crepe-tiny"),
-        };
-        let path = setup.store.locate(asset)?;
-        let crepe = Crepe::load(&torchfile::read(&path)?, size, setup.kind, setup.device)?;
-        let digest = format!("{name}-{VERSION} {} {}", files::digest_file(&path)?, setup.precision());
-        Ok(Self {
-            crepe,
-            digest,
-            threshold: THRESHOLD,
-            most: if setup.device.is_cuda() { MOST_ON_GPU } else { MOST_ON_CPU },
-        })
-    }
-
-    /// The probabilities of a clip's frames, [frames * 360].
-    fn probabilities(&self, clip: &[f32]) -> Result<Vec<f32>> {
-        let n = frames(clip.len());
-        let mut padded = vec![0.0; clip.len() + WINDOW];
-        padded[WINDOW / 2..WINDOW / 2 + clip.len()].copy_from_slice(clip);
-        let mut found = vec![0.0f32; n * PITCHES as usize];
-        for (batch, out) in found.chunks_mut(self.most * PITCHES as usize).enumerate() {
-            nn::guard(|| {
-                let first = batch * self.most;
-                let count = out.len() / PITCHES as usize;
-                let samples = &padded[first * HOP_LENGTH..(first + count - 1) * HOP_LENGTH + WINDOW];
-                let windows = tch::Tensor::from_slice(samples).unfold(0, WINDOW as i64, HOP_LENGTH as i64);
-                let probabilities = self.crepe.probabilities(&windows).to_device(tch::Device::Cpu);
-                probabilities.copy_data(out, out.len());
-            })?;
-        }
-        Ok(found)
-    }
-}
-
-impl Tracker for Network {
-    fn digest(&self) -> String {
-        self.digest.clone()
-    }
-
-    fn set_threshold(&mut self, threshold: f32) {
-        self.threshold = threshold;
-    }
-
-    fn cost(&self, n_samples: usize) -> usize {
+impl Model for Crepe {
+    fn cost(n_samples: usize) -> usize {
         frames(n_samples)
     }
 
-    fn most(&self) -> usize {
-        self.most
+    fn track(&self, clips: &[&[f32]], threshold: f32, most: usize) -> Result<Vec<Vec<f64>>> {
+        clips.iter().map(|clip| Ok(decode(&probabilities(self, clip, most)?, threshold))).collect()
     }
+}
 
-    fn track(&self, clips: &[&[f32]]) -> Result<Vec<Vec<f64>>> {
-        clips.iter().map(|clip| Ok(decode(&self.probabilities(clip)?, self.threshold))).collect()
+/// The probabilities of a clip's frames, at most `most` at a time: [frames * 360].
+fn probabilities(crepe: &Crepe, clip: &[f32], most: usize) -> Result<Vec<f32>> {
+    let n = frames(clip.len());
+    let mut padded = vec![0.0; clip.len() + WINDOW];
+    padded[WINDOW / 2..WINDOW / 2 + clip.len()].copy_from_slice(clip);
+    let mut found = vec![0.0f32; n * PITCHES as usize];
+    for (batch, out) in found.chunks_mut(most * PITCHES as usize).enumerate() {
+        nn::guard(|| {
+            let first = batch * most;
+            let count = out.len() / PITCHES as usize;
+            let samples = &padded[first * HOP_LENGTH..(first + count - 1) * HOP_LENGTH + WINDOW];
+            let windows = tch::Tensor::from_slice(samples).unfold(0, WINDOW as i64, HOP_LENGTH as i64);
+            let probabilities = crepe.probabilities(&windows).to_device(tch::Device::Cpu);
+            probabilities.copy_data(out, out.len());
+        })?;
     }
+    Ok(found)
 }
 
 /// The f0 of a clip's frames from their probabilities, in Hz; 0 where unvoiced, NaN throughout if a probability is NaN.

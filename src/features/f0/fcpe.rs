@@ -3,78 +3,44 @@
 //! With the bundled weights, torchfcpe's f0 of 6.9 s of glides is the same to 0.0013 cents; bfloat16 stays within a cent
 //! in 99.8 % of the frames (1.2 at most) and is 1.2 times as fast on 2 cores.
 
-use super::network::{self, Tracker};
+use super::network::{self, Facts, Model, Network};
 use crate::features::Setup;
 use crate::models::fcpe::Fcpe;
-use crate::{Result, files, nn, torchfile};
+use crate::{Result, nn};
 
-const ASSET: &str = "fcpe.pt";
-/// Raise it when a value may change.
-const VERSION: &str = "fcpe-1";
+/// Raise the version when a value may change.
+const FACTS: Facts =
+    Facts { asset: "fcpe.pt", version: "fcpe-1", threshold: THRESHOLD, most_on_cpu: 4096, most_on_gpu: 32768 };
 /// Frames whose highest confidence is at or below this are unvoiced (spec B.7). A higher threshold leaves more frames unvoiced.
 pub const THRESHOLD: f32 = 0.006;
 /// Neighbours on each side that a frame's pitch is averaged over.
 const REACH: usize = 4;
 /// Clips whose numbers of frames differ by less share a batch.
 const LIKE: usize = 64;
-/// Frames per batch on the CPU and on a GPU.
-const MOST_ON_CPU: usize = 4096;
-const MOST_ON_GPU: usize = 32768;
 
-/// FCPE with its weights.
-pub(super) struct Network {
-    fcpe: Fcpe,
-    digest: String,
-    threshold: f32,
-    most: usize,
+/// FCPE with its weights. Errors: as [`Network::open`].
+pub(super) fn open(setup: &Setup) -> Result<Network<Fcpe>> {
+    Network::open(setup, &FACTS, Fcpe::load)
 }
 
 fn rounded(frames: usize) -> usize {
     frames.next_multiple_of(LIKE)
 }
 
-impl Network {
-    /// Errors: `asset.missing`, `checkpoint.mismatch`, `checkpoint.damaged`, `device.memory`.
-    pub fn open(setup: &Setup) -> Result<Self> {
-        let path = setup.store.locate(ASSET)?;
-        let fcpe = Fcpe::load(&torchfile::read(&path)?, setup.kind, setup.device)?;
-        let digest = format!("{VERSION} {} {}", files::digest_file(&path)?, setup.precision());
-        Ok(Self {
-            fcpe,
-            digest,
-            threshold: THRESHOLD,
-            most: if setup.device.is_cuda() { MOST_ON_GPU } else { MOST_ON_CPU },
-        })
+impl Model for Fcpe {
+    fn cost(n_samples: usize) -> usize {
+        rounded(Self::frames(n_samples))
     }
 
-    fn batch(&self, waves: &[&[f32]]) -> Result<Vec<Vec<f64>>> {
-        nn::guard(|| {
-            let confidence = self.fcpe.confidence(&self.fcpe.mel(waves), &self.fcpe.mask(waves));
-            let lengths = waves.iter().map(|wave| Fcpe::frames(wave.len()));
-            network::rows(&confidence, lengths).map(|row| decode(&row, self.fcpe.cents(), self.threshold)).collect()
-        })
-    }
-}
-
-impl Tracker for Network {
-    fn digest(&self) -> String {
-        self.digest.clone()
-    }
-
-    fn set_threshold(&mut self, threshold: f32) {
-        self.threshold = threshold;
-    }
-
-    fn cost(&self, n_samples: usize) -> usize {
-        rounded(Fcpe::frames(n_samples))
-    }
-
-    fn most(&self) -> usize {
-        self.most
-    }
-
-    fn track(&self, clips: &[&[f32]]) -> Result<Vec<Vec<f64>>> {
-        network::in_pieces(clips, Fcpe::shortest(), self.most, rounded, |waves| self.batch(waves))
+    fn track(&self, clips: &[&[f32]], threshold: f32, most: usize) -> Result<Vec<Vec<f64>>> {
+        let batch = |waves: &[&[f32]]| {
+            nn::guard(|| {
+                let confidence = self.confidence(&self.mel(waves), &self.mask(waves));
+                let lengths = waves.iter().map(|wave| Self::frames(wave.len()));
+                network::rows(&confidence, lengths).map(|row| decode(&row, self.cents(), threshold)).collect()
+            })
+        };
+        network::in_pieces(clips, Self::shortest(), most, rounded, batch)
     }
 }
 

@@ -106,10 +106,10 @@ impl Extractor {
             return Ok(Self::signal(method));
         }
         let network: Box<dyn network::Tracker> = match name {
-            "rmvpe" => Box::new(rmvpe::Network::open(setup)?),
-            "fcpe" => Box::new(fcpe::Network::open(setup)?),
-            "crepe" => Box::new(crepe::Network::open(Size::Full, setup)?),
-            "crepe-tiny" => Box::new(crepe::Network::open(Size::Tiny, setup)?),
+            "rmvpe" => Box::new(rmvpe::open(setup)?),
+            "fcpe" => Box::new(fcpe::open(setup)?),
+            "crepe" => Box::new(crepe::open(Size::Full, setup)?),
+            "crepe-tiny" => Box::new(crepe::open(Size::Tiny, setup)?),
             _ => return Err(unknown(name)),
         };
         Ok(Self { engine: Engine::Network(network), threshold: None })

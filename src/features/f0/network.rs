@@ -14,8 +14,9 @@
 //! the other was chosen.
 
 use super::HOP_LENGTH;
-use crate::features::finite;
-use crate::{Error, Kind, Result};
+use crate::features::{Setup, finite};
+use crate::torchfile::{self, TorchFile};
+use crate::{Error, Kind, Result, files};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use tch::{Device, Tensor};
@@ -41,6 +42,74 @@ pub(super) trait Tracker: Send {
 
     /// The f0 of clips without NaN or infinity, of any lengths. An error concerns all of them.
     fn track(&self, clips: &[&[f32]]) -> Result<Vec<Vec<f64>>>;
+}
+
+/// What one pitch network is, beside its model.
+pub(super) struct Facts {
+    pub asset: &'static str,
+    /// Name and number of the computation, for cache keys.
+    pub version: &'static str,
+    /// Voicing threshold of its own confidence.
+    pub threshold: f32,
+    /// Frames per batch on the CPU and on a GPU.
+    pub most_on_cpu: usize,
+    pub most_on_gpu: usize,
+}
+
+/// The model of a pitch network.
+pub(super) trait Model: Send {
+    /// As [`Tracker::cost`].
+    fn cost(n_samples: usize) -> usize;
+
+    /// As [`Tracker::track`], with at most `most` frames at a time.
+    fn track(&self, clips: &[&[f32]], threshold: f32, most: usize) -> Result<Vec<Vec<f64>>>;
+}
+
+/// A pitch network with its weights.
+pub(super) struct Network<M> {
+    model: M,
+    digest: String,
+    threshold: f32,
+    most: usize,
+}
+
+impl<M: Model> Network<M> {
+    /// Opens the network's file, from which `load` builds the model.
+    ///
+    /// Errors: `asset.missing`, `checkpoint.mismatch`, `checkpoint.damaged`, `device.memory`.
+    pub fn open(
+        setup: &Setup,
+        facts: &Facts,
+        load: impl FnOnce(&TorchFile, tch::Kind, Device) -> Result<M>,
+    ) -> Result<Self> {
+        let path = setup.store.locate(facts.asset)?;
+        let model = load(&torchfile::read(&path)?, setup.kind, setup.device)?;
+        let digest = format!("{} {} {}", facts.version, files::digest_file(&path)?, setup.precision());
+        let most = if setup.device.is_cuda() { facts.most_on_gpu } else { facts.most_on_cpu };
+        Ok(Self { model, digest, threshold: facts.threshold, most })
+    }
+}
+
+impl<M: Model> Tracker for Network<M> {
+    fn digest(&self) -> String {
+        self.digest.clone()
+    }
+
+    fn set_threshold(&mut self, threshold: f32) {
+        self.threshold = threshold;
+    }
+
+    fn cost(&self, n_samples: usize) -> usize {
+        M::cost(n_samples)
+    }
+
+    fn most(&self) -> usize {
+        self.most
+    }
+
+    fn track(&self, clips: &[&[f32]]) -> Result<Vec<Vec<f64>>> {
+        self.model.track(clips, self.threshold, self.most)
+    }
 }
 
 /// The f0 of a group of clips, or the error of each clip that has one.

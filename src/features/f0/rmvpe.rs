@@ -5,14 +5,14 @@
 //! median, and by at most 0.3 where the most salient pitch leads by 0.002 or more (79 % of the frames of noise-like
 //! salience); elsewhere another pitch may win.
 
-use super::network::{self, Tracker};
+use super::network::{self, Facts, Model, Network};
 use crate::features::Setup;
 use crate::models::rmvpe::{FRAME_MULTIPLE, PITCHES, Rmvpe};
-use crate::{Result, files, nn, torchfile};
+use crate::{Result, nn};
 
-const ASSET: &str = "rmvpe.pt";
-/// Raise it when a value may change.
-const VERSION: &str = "rmvpe-1";
+/// Raise the version when a value may change.
+const FACTS: Facts =
+    Facts { asset: "rmvpe.pt", version: "rmvpe-1", threshold: THRESHOLD, most_on_cpu: 4096, most_on_gpu: 16384 };
 /// Frames whose highest salience is at or below this are unvoiced (spec B.7). A higher threshold leaves more frames unvoiced.
 pub const THRESHOLD: f32 = 0.03;
 /// The pitch of the first salience, in cents above 10 Hz (spec B.6); the next ones follow in steps of 20 cents.
@@ -20,16 +20,10 @@ const FIRST_CENTS: f64 = 1_997.379_408_437_619;
 const CENTS_PER_PITCH: f64 = 20.0;
 /// Neighbours on each side that a frame's pitch is averaged over.
 const REACH: usize = 4;
-/// Frames per batch on the CPU and on a GPU.
-const MOST_ON_CPU: usize = 4096;
-const MOST_ON_GPU: usize = 16384;
 
-/// RMVPE with its weights.
-pub(super) struct Network {
-    rmvpe: Rmvpe,
-    digest: String,
-    threshold: f32,
-    most: usize,
+/// RMVPE with its weights. Errors: as [`Network::open`].
+pub(super) fn open(setup: &Setup) -> Result<Network<Rmvpe>> {
+    Network::open(setup, &FACTS, Rmvpe::load)
 }
 
 /// The number of frames with the zeros appended to them.
@@ -37,47 +31,21 @@ fn filled(frames: usize) -> usize {
     frames.next_multiple_of(FRAME_MULTIPLE)
 }
 
-impl Network {
-    /// Errors: `asset.missing`, `checkpoint.mismatch`, `checkpoint.damaged`, `device.memory`.
-    pub fn open(setup: &Setup) -> Result<Self> {
-        let path = setup.store.locate(ASSET)?;
-        let rmvpe = Rmvpe::load(&torchfile::read(&path)?, setup.kind, setup.device)?;
-        let digest = format!("{VERSION} {} {}", files::digest_file(&path)?, setup.precision());
-        let most = if setup.device.is_cuda() { MOST_ON_GPU } else { MOST_ON_CPU };
-        Ok(Self { rmvpe, digest, threshold: THRESHOLD, most })
-    }
-}
-
-impl Tracker for Network {
-    fn digest(&self) -> String {
-        self.digest.clone()
+impl Model for Rmvpe {
+    fn cost(n_samples: usize) -> usize {
+        filled(Self::frames(n_samples))
     }
 
-    fn set_threshold(&mut self, threshold: f32) {
-        self.threshold = threshold;
-    }
-
-    fn cost(&self, n_samples: usize) -> usize {
-        filled(Rmvpe::frames(n_samples))
-    }
-
-    fn most(&self) -> usize {
-        self.most
-    }
-
-    fn track(&self, clips: &[&[f32]]) -> Result<Vec<Vec<f64>>> {
-        network::in_pieces(clips, Rmvpe::shortest(), self.most, filled, |waves| self.batch(waves))
-    }
-}
-
-impl Network {
-    /// The f0 of clips that are padded to the same number of frames.
-    fn batch(&self, waves: &[&[f32]]) -> Result<Vec<Vec<f64>>> {
-        nn::guard(|| {
-            let salience = self.rmvpe.salience(&self.rmvpe.mel(waves));
-            let lengths = waves.iter().map(|wave| Rmvpe::frames(wave.len()));
-            network::rows(&salience, lengths).map(|row| decode(&row, self.threshold)).collect()
-        })
+    fn track(&self, clips: &[&[f32]], threshold: f32, most: usize) -> Result<Vec<Vec<f64>>> {
+        // The clips are padded to the same number of frames.
+        let batch = |waves: &[&[f32]]| {
+            nn::guard(|| {
+                let salience = self.salience(&self.mel(waves));
+                let lengths = waves.iter().map(|wave| Self::frames(wave.len()));
+                network::rows(&salience, lengths).map(|row| decode(&row, threshold)).collect()
+            })
+        };
+        network::in_pieces(clips, Self::shortest(), most, filled, batch)
     }
 }
 
