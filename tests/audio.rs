@@ -1,6 +1,6 @@
 //! Sound: loading, resampling, filtering, slicing; golden numbers of the cases `preprocess` and `audio_load`.
 
-use crate::support::{Golden, golden_path};
+use crate::support::{Golden, golden_path, rounds};
 use rvc_run::Kind;
 use rvc_run::audio::slice::{self, Reason};
 use rvc_run::audio::{Audio, filter, io, resample};
@@ -689,6 +689,17 @@ fn a_stream_without_a_known_length_is_read_to_its_end() {
 
 #[test]
 fn random_damage_never_panics() {
+    damage(15);
+}
+
+/// RVC_TEST_FUZZ is the number of rounds a format.
+#[test]
+#[ignore = "slow: more of the same"]
+fn more_random_damage_never_panics() {
+    damage(rounds("RVC_TEST_FUZZ", 120));
+}
+
+fn damage(rounds: usize) {
     // A linear congruential generator: the same damage in every run.
     let mut state = 12345u64;
     let mut random = move |n: usize| {
@@ -700,7 +711,7 @@ fn random_damage_never_panics() {
     for name in names.iter().map(String::as_str).chain(["glide_alac.m4a"]) {
         let wav = pcm_wav(3, 2, GLIDE_RATE, 32, &vec![0x3c; 40000]);
         let whole = std::fs::read(fixture(name)).unwrap_or(wav);
-        for round in 0..rounds() {
+        for round in 0..rounds {
             let mut bytes = whole.clone();
             // Headers matter most, and in MP4 they are at the end.
             let near = [whole.len(), 200.min(whole.len())][round % 2];
@@ -718,11 +729,6 @@ fn random_damage_never_panics() {
             }
         }
     }
-}
-
-/// Rounds of random damage per format; RVC_TEST_FUZZ sets more.
-fn rounds() -> usize {
-    std::env::var("RVC_TEST_FUZZ").ok().and_then(|n| n.parse().ok()).unwrap_or(60)
 }
 
 #[test]

@@ -4,6 +4,7 @@
 
 #![cfg(unix)]
 
+use crate::support::rounds;
 use crate::support::speech::{voice_like, write_wav};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -179,7 +180,7 @@ fn any_folder_name_under_data_is_trained_or_listed_with_the_reason() {
     assert_eq!(rows, expected.map(|(a, b)| (a.to_owned(), b.to_owned())), "{named}");
 }
 
-/// Kills of the sweep that is disturbed. 20 take minutes on a small machine: set them with `RVC_TEST_KILLS=20`.
+/// Kills of the sweep that is disturbed, unless RVC_TEST_KILLS sets another number.
 const KILLS: usize = 6;
 
 /// Three rungs: 12 trials to epoch 1, 6 to epoch 2, 3 to epoch 4.
@@ -263,7 +264,7 @@ fn a_sweep_that_is_killed_again_and_again_ends_as_the_undisturbed_one() {
     );
 
     let disturbed = for_sweeps();
-    let kills = std::env::var("RVC_TEST_KILLS").map_or(KILLS, |n| n.parse().expect("RVC_TEST_KILLS is a number"));
+    let kills = rounds("RVC_TEST_KILLS", KILLS);
     let mut random = u64::from(std::process::id()) | 1;
     println!("random numbers from {random}");
     let mut below = |n: u64| {
@@ -476,6 +477,7 @@ fn asha_ends_the_same_after_any_number_of_kills() {
 }
 
 #[test]
+#[ignore = "slow: kills"]
 fn asha_with_two_workers_keeps_its_decisions_after_a_kill() {
     let sweep = cheap(&["--search=asha", "--parallel=2"]);
     let orders = std::cell::RefCell::new(Vec::new());
@@ -490,6 +492,7 @@ fn asha_with_two_workers_keeps_its_decisions_after_a_kill() {
 }
 
 #[test]
+#[ignore = "slow: two searches of 12 trials and their kills"]
 fn tpe_ends_the_same_after_any_number_of_kills() {
     let board = ends_as_undisturbed(&["--search=tpe", "--parallel=2", "--count=12"]);
     // One place in five fails and is reported as failed; no disallowed place is tried.

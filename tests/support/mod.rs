@@ -43,6 +43,11 @@ pub fn only(module: &str, name: &str) -> [String; 3] {
     ["--exact".into(), format!("{module}::{name}"), "--nocapture".into()]
 }
 
+/// The rounds of a random test: the environment variable's number, else `usual`.
+pub fn rounds(variable: &str, usual: usize) -> usize {
+    std::env::var(variable).map_or(usual, |n| n.parse().unwrap_or_else(|_| panic!("{variable} is {n}, not a number")))
+}
+
 /// Reports that a part of a test did not run. Straight to stderr: the test runner hides what a passing test prints.
 pub fn skipped(why: &str) {
     use std::io::Write;

@@ -317,12 +317,23 @@ fn bombs_cost_no_more_than_their_size_allows() {
 
 #[test]
 fn mutated_pickles_with_sound_checksums_are_refused_or_inert() {
+    mutate(100);
+}
+
+#[test]
+#[ignore = "slow: more of the same"]
+fn more_mutated_pickles_with_sound_checksums_are_refused_or_inert() {
+    mutate(2000);
+}
+
+/// Reads so many mutants of each file.
+fn mutate(mutants: usize) {
     for name in ["G_14.pth", "tiny_e7.pth", "odd_zip.pth", "fairseq_like.pt"] {
         let pickle = pickle_of(name);
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("mutant.pth");
         let mut random = super::Random::new(name);
-        for i in 0..2000 {
+        for i in 0..mutants {
             let mut mutant = pickle.clone();
             for _ in 0..=random.below(3) {
                 let at = random.below(mutant.len());
