@@ -156,8 +156,12 @@ impl Place {
             ["bench", name, ..] if !has("Cargo.toml", &format!("[[bench]]\nname = \"{name}\"")) => {
                 "there is no such benchmark"
             }
-            ["test", name] if !checkout().join(format!("tests/{name}.rs")).is_file() => "there is no such test",
-            ["fetch", flag] if !has("xtask/src/main.rs", &format!("\"{flag}\"")) => "there is no such flag",
+            ["test", name] if !name.starts_with('-') && !checkout().join(format!("tests/{name}.rs")).is_file() => {
+                "there is no such test"
+            }
+            ["fetch" | "test", flag] if flag.starts_with('-') && !has("xtask/src/main.rs", &format!("\"{flag}\"")) => {
+                "there is no such flag"
+            }
             [name, ..]
                 if !text_of(Path::new("xtask/src/main.rs")).lines().any(|line| {
                     let known = line.strip_prefix("  cargo xtask ").and_then(|rest| rest.split(' ').next());
@@ -203,6 +207,7 @@ fn a_command_with_a_mistake_is_caught() {
         "mkdir -p data && rvc-run list everything",
         "cargo xtask bench nothing",
         "cargo xtask test nothing",
+        "cargo xtask test --everything",
         "cargo xtask instal",
         "cargo xtask run recipes/quickstat.rhai",
         "sudo make install",
