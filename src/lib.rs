@@ -12,9 +12,9 @@
 //! voice                       the file of a voice: written, extracted, merged, described
 //! models                      synthesizer, vocoder, discriminator
 //! nn  torchfile  npy          libtorch helpers, spectra; PyTorch files; NumPy files
-//! audio  cache  track  assets  jobs   sound; content-addressed stages; run record; pretrained files; child runs: local slots and GPUs, Slurm
+//! audio  cache  track  assets  jobs  sweep   sound; content-addressed stages; run record; pretrained files; child runs: local slots and GPUs, Slurm; searches over settings, pure
 //! config                      every setting of the flow, its default and its range
-//! search  room  eject  process    where to look next among settings; whether what will be written fits on its disk; the program's scripts into a workspace; other programs, with all that they start
+//! room  eject  process        whether what will be written fits on its disk; the program's scripts into a workspace; other programs, with all that they start
 //! files  task  memory  address  duration  given  shell  recognise  shown   whole-or-not-at-all files, workspace paths; cancel, progress, worker pool; memory of the process; addresses and lengths of time as they are shown; JSON into structs; words of a shell; what a file is; foreign text as it is shown
 //! text  shipped  guide        bytes of any program and system as text; the scripts and the speech that the program carries; the guides, one topic each
 //! error                       Error, Kind, Result
@@ -49,10 +49,10 @@ pub mod report;
 pub mod retrieval;
 pub mod room;
 pub mod script;
-pub mod search;
 pub mod shell;
 pub mod shipped;
 pub mod shown;
+pub mod sweep;
 pub mod task;
 pub mod text;
 pub mod torchfile;

@@ -38,6 +38,7 @@ mod rmvpe;
 mod script;
 mod search;
 mod support;
+mod sweep;
 mod tensorboard;
 mod torchfile;
 mod track;

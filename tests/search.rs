@@ -1,6 +1,7 @@
 //! The search for settings, on functions whose best places are known: how often it beats draws at random with as many trials.
 
-use rvc_run::search::{Seen, fraction_of, propose};
+use rvc_run::sweep::draw::fraction_of;
+use rvc_run::sweep::parzen::{Seen, propose};
 
 /// Trials of a search, as many as a sweep may have.
 const TRIALS: usize = 40;

@@ -8,8 +8,20 @@ use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The native modules, by their names in scripts; a test compares the list with the engine.
-pub const MODULES: &[&str] =
-    &["assets", "audio", "cache", "config", "jobs", "model", "prepare", "retrieval", "system", "track", "train"];
+pub const MODULES: &[&str] = &[
+    "assets",
+    "audio",
+    "cache",
+    "config",
+    "jobs",
+    "model",
+    "prepare",
+    "retrieval",
+    "system",
+    "track",
+    "train",
+    "trials",
+];
 
 /// Words that Rhai treats as functions but does not list.
 const KEYWORDS: &[(&str, &[usize])] = &[

@@ -1,4 +1,5 @@
-//! The functions that scripts can call: one file for each script module (three for `prepare`); each function converts, calls, converts.
+//! The functions that scripts can call: one file for each script module (three for `prepare`; sweep.rs has `trials`); each function converts, calls,
+//! converts.
 //!
 //! [`Session`] (what a recipe runs in) and [`Fault`] (an error as scripts see it) are shared by all of them.
 
@@ -21,6 +22,7 @@ mod prepare;
 mod retrieval;
 mod session;
 mod survey;
+mod sweep;
 mod system;
 pub mod text;
 mod track;
@@ -54,7 +56,10 @@ pub fn register(engine: &mut Engine) {
     combine_with_exported_module!(&mut preparation, "survey", survey::api);
     engine.register_static_module("prepare", preparation.into());
     engine.register_static_module("retrieval", exported_module!(retrieval::api).into());
-    engine.register_static_module("system", exported_module!(system::api).into());
+    let mut machine = exported_module!(system::api);
+    combine_with_exported_module!(&mut machine, "draws", sweep::draws);
+    engine.register_static_module("system", machine.into());
     engine.register_static_module("track", exported_module!(track::api).into());
     engine.register_static_module("train", exported_module!(train::api).into());
+    engine.register_static_module("trials", exported_module!(sweep::api).into());
 }

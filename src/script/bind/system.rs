@@ -2,7 +2,6 @@
 
 use super::{At, Fallible, Fault, Session, command, session, text, value};
 
-use crate::search::{self, Seen};
 use crate::{Error, Kind, Result, duration, eject, files, memory, shell, shipped, shown};
 use rhai::plugin::*;
 use rhai::{Array, Dynamic, ImmutableString, Map, NativeCallContext};
@@ -459,39 +458,6 @@ pub mod api {
         files::fingerprint(&session(&ctx).workspace().path(path)).map(Into::into).at(&ctx)
     }
 
-    /// Returns a number of at least 0.0 and below 1.0 that looks random but depends on `text` alone: a draw that is the same on every
-    /// machine, and again after a restart.
-    ///
-    /// # Example
-    /// ```rhai
-    /// system::fraction_of("seed 1, trial 3") == system::fraction_of("seed 1, trial 3") && system::fraction_of("a") != system::fraction_of("b")
-    /// ```
-    pub fn fraction_of(text: &str) -> f64 {
-        search::fraction_of(text)
-    }
-
-    /// Returns a place of the unit cube that promises to be good, an array of numbers of at least 0.0 and below 1.0, by what is known of others: the
-    /// tree-structured Parzen estimator (Bergstra et al. 2011). It depends on the arguments alone.
-    ///
-    /// * `choices`: for each coordinate the number of values that it chooses among, which have no order; 0 for a range.
-    /// * `seen`: maps of `at`, a place, and `loss`, the smaller the better; () for one that came to nothing. The first ten are drawn at random.
-    /// * `text`: what random numbers are made of, as for `fraction_of`.
-    /// * Fails with `config.value` for anything else.
-    ///
-    /// # Example
-    /// ```rhai
-    /// let seen = [];
-    /// for trial in 0..40 {
-    ///     let at = system::propose([0], seen, `trial ${trial}`);
-    ///     seen.push(#{ at: at, loss: (at[0] - 0.7).abs() });
-    /// }
-    /// seen.filter(|one| one.loss < 0.1).len() > 15        // 8 of 40 would be chance
-    /// ```
-    #[rhai_fn(return_raw)]
-    pub fn propose(ctx: NativeCallContext, choices: Array, seen: Array, text: &str) -> Fallible<Array> {
-        super::propose(&choices, &seen, text).map(|at| at.into_iter().map(Dynamic::from_float).collect()).at(&ctx)
-    }
-
     /// Returns a plain value as JSON, on one line.
     ///
     /// * Fails with `config.value` for a handle or a function.
@@ -669,29 +635,4 @@ fn entries(folder: &Path, wanted: impl Fn(&Path) -> bool) -> Result<Array> {
         .filter(|name| !name.starts_with('.'))
         .map(Dynamic::from)
         .collect())
-}
-
-fn propose(choices: &Array, seen: &Array, text: &str) -> Result<Vec<f64>> {
-    let wrong = |what: String| Error::new(Kind::ConfigValue, what);
-    let choices = choices.iter().map(|n| n.as_int().ok().and_then(|n| usize::try_from(n).ok()));
-    let choices: Option<Vec<usize>> = choices.collect();
-    let choices = choices.ok_or_else(|| wrong("choices must be whole numbers of at least 0".into()))?;
-    let read = |one: &Dynamic| {
-        let map = one.read_lock::<Map>()?;
-        let at =
-            map.get("at")?.read_lock::<Array>()?.iter().map(|x| x.as_float().ok()).collect::<Option<Vec<f64>>>()?;
-        let loss = map.get("loss")?;
-        let loss = if loss.is_unit() { f64::INFINITY } else { loss.as_float().ok()? };
-        (at.len() == choices.len()).then_some(Seen { at, loss })
-    };
-    let seen = seen.iter().map(|one| {
-        read(one).ok_or_else(|| {
-            wrong(format!(
-                "{} is no trial: it needs at, {} numbers, and loss, a number or ()",
-                value::shown(one),
-                choices.len()
-            ))
-        })
-    });
-    Ok(search::propose(&choices, &seen.collect::<Result<Vec<_>>>()?, text))
 }

@@ -1,4 +1,4 @@
-//! Proposes the next trial in a space of settings: the tree-structured Parzen estimator (TPE).
+//! The tree-structured Parzen estimator (TPE): the next place to try, given the losses of others.
 //!
 //! ```text
 //! trials so far --+-- the best 15 % --> density l of good places --> candidates drawn from l
@@ -12,10 +12,9 @@
 //! settings, not a product of sums, so that settings that only work well together are found (as in BOHB: Falkner, Klein, Hutter,
 //! ICML 2018).
 //!
-//! Why not a crate: `tpe` 0.3 uses rand's `StdRng`, whose stream may change from one version to the next, so a sweep that resumes
-//! after an update would propose other trials; and it treats each setting separately.
+//! Why not a crate: `tpe` 0.3 uses rand's `StdRng` (see [`super::draw`]) and treats each setting separately.
 
-use crate::files;
+use super::draw::Draws;
 
 /// Number of random trials before the estimator is used.
 const RANDOM: usize = 10;
@@ -44,7 +43,7 @@ pub struct Seen {
 /// * `seen`: trials in any order; those with an invalid place are ignored.
 /// * `text`: the seed of the random numbers, such as "seed 1, trial 3".
 pub fn propose(choices: &[usize], seen: &[Seen], text: &str) -> Vec<f64> {
-    let mut random = Random { text, drawn: 0 };
+    let mut random = Draws::new(text);
     let mut seen: Vec<&Seen> =
         seen.iter().filter(|seen| seen.at.len() == choices.len() && seen.at.iter().all(|x| x.is_finite())).collect();
     if seen.len() < RANDOM {
@@ -61,39 +60,9 @@ pub fn propose(choices: &[usize], seen: &[Seen], text: &str) -> Vec<f64> {
     best.map(|(_, at)| at).unwrap_or_default()
 }
 
-/// A number of at least 0 and below 1 that looks random but depends only on `text`, on every machine.
-pub fn fraction_of(text: &str) -> f64 {
-    let digest = files::digest(text);
-    // As many bits as a float holds, so that it never rounds to 1.
-    u64::from_str_radix(&digest[..13], 16).unwrap_or_default() as f64 / (1u64 << 52) as f64
-}
-
 /// NaN counts as the worst result.
 fn key(loss: f64) -> f64 {
     if loss.is_nan() { f64::INFINITY } else { loss }
-}
-
-/// Numbers of at least 0 and below 1, generated from a text.
-struct Random<'a> {
-    text: &'a str,
-    drawn: u64,
-}
-
-impl Random<'_> {
-    fn fraction(&mut self) -> f64 {
-        self.drawn += 1;
-        fraction_of(&format!("{}/{}", self.text, self.drawn))
-    }
-
-    fn below(&mut self, n: usize) -> usize {
-        ((self.fraction() * n as f64) as usize).min(n.saturating_sub(1))
-    }
-
-    /// A normal number of mean 0 and width 1 (Box and Muller).
-    fn normal(&mut self) -> f64 {
-        let (a, b) = (1.0 - self.fraction(), self.fraction());
-        (-2.0 * a.ln()).sqrt() * (std::f64::consts::TAU * b).cos()
-    }
 }
 
 /// A sum of kernels, one for each trial and a flat one, all of the same weight.
@@ -131,7 +100,7 @@ impl Density {
         Self { choices: choices.to_vec(), kernels }
     }
 
-    fn draw(&self, random: &mut Random) -> Vec<f64> {
+    fn draw(&self, random: &mut Draws<'_>) -> Vec<f64> {
         let kernel = &self.kernels[random.below(self.kernels.len())];
         kernel.iter().zip(&self.choices).map(|(kernel, &n)| kernel.draw(n, random)).collect()
     }
@@ -146,7 +115,7 @@ impl Density {
 }
 
 impl Kernel {
-    fn draw(self, n: usize, random: &mut Random) -> f64 {
+    fn draw(self, n: usize, random: &mut Draws<'_>) -> f64 {
         match self {
             Kernel::Near { middle, width } => {
                 // At least a third of a kernel is in the range, so this ends soon.
