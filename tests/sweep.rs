@@ -154,7 +154,7 @@ fn a_sweep_that_was_interrupted_anywhere_takes_the_same_steps() {
 
 // Properties of the searches themselves.
 
-/// What a trial comes to at a rung: a number of two digits, so that some are equal; one in ten has none.
+/// The value of a trial at a rung: a number of two digits, so that some are equal; one in ten has none.
 fn value(trial: usize, rung: usize, seed: usize) -> Option<f64> {
     let u = fraction_of(&format!("{seed}/{trial}/{rung}"));
     (fraction_of(&format!("{seed}/odd/{trial}")) > 0.1).then_some((u * 20.0).round() / 20.0)

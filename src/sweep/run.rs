@@ -210,7 +210,7 @@ impl Sweep {
 
     /// "t03 to epoch 9: validation_loss_mel 21.5; best 20.1, t01 at epoch 9, about 3 min 0 s left".
     fn line(&self, trial: usize) -> String {
-        /// Enough to tell trials apart.
+        /// Enough to distinguish trials.
         const DECIMALS: f64 = 1e4;
         let short = |value: f64| board::cell(&((value * DECIMALS).round() / DECIMALS).into());
         let entry = &self.entries[trial];

@@ -13,7 +13,7 @@ use crate::{Error, Kind, Result};
 use rhai::plugin::*;
 use rhai::{Array, Dynamic, FnPtr, Map, NativeCallContext};
 use serde_json::{Value, json};
-use std::cell::RefCell;
+use std::cell::{RefCell, RefMut};
 use std::rc::Rc;
 
 /// A running sweep, and the functions by which the recipe decides itself.
@@ -221,9 +221,9 @@ pub mod api {
     /// s.begin();
     /// s.board.map(|entry| entry.status) == ["not started"]      // an entry of rank, trial, folder, epochs, value, settings, metrics, why
     /// ```
-    #[rhai_fn(global, get = "board")]
-    pub fn board(sweep: &mut SweepHandle) -> Array {
-        sweep.sweep.try_borrow().map(|sweep| super::entries(&sweep.board())).unwrap_or_default()
+    #[rhai_fn(global, get = "board", return_raw)]
+    pub fn board(ctx: NativeCallContext, sweep: &mut SweepHandle) -> Fallible<Array> {
+        super::idle(&sweep.sweep).map(|sweep| super::entries(&sweep.board())).at(&ctx)
     }
 
     /// The files that keep the sweep: arrays of a name and a text, for leaderboard.json, leaderboard.csv, and for ASHA order.json.
@@ -247,9 +247,9 @@ pub mod api {
     /// import "stdlib/sweep" as sweep;
     /// trials::start(sweep::options(#{ name: "a", trials: [#{ c_mel: 30.0 }, #{ c_mel: 60.0 }] }), []).steps == 2
     /// ```
-    #[rhai_fn(global, get = "steps")]
-    pub fn steps(sweep: &mut SweepHandle) -> i64 {
-        sweep.sweep.try_borrow().map_or(0, |sweep| sweep.steps() as i64)
+    #[rhai_fn(global, get = "steps", return_raw)]
+    pub fn steps(ctx: NativeCallContext, sweep: &mut SweepHandle) -> Fallible<i64> {
+        super::idle(&sweep.sweep).map(|sweep| sweep.steps() as i64).at(&ctx)
     }
 
     /// Returns lines for the console since the last call: each rung that began, each trial that ended.
@@ -261,10 +261,10 @@ pub mod api {
     /// s.begin();
     /// s.lines() == ["sweep a: 1 trial to epoch 30"] && s.lines().is_empty()
     /// ```
-    #[rhai_fn(global)]
-    pub fn lines(sweep: &mut SweepHandle) -> Array {
-        let lines = sweep.sweep.try_borrow_mut().map(|mut sweep| sweep.lines()).unwrap_or_default();
-        lines.into_iter().map(Dynamic::from).collect()
+    #[rhai_fn(global, return_raw)]
+    pub fn lines(ctx: NativeCallContext, sweep: &mut SweepHandle) -> Fallible<Array> {
+        let lines = super::idle(&sweep.sweep).map(|mut sweep| sweep.lines()).at(&ctx)?;
+        Ok(lines.into_iter().map(Dynamic::from).collect())
     }
 }
 
@@ -430,7 +430,7 @@ fn ask(
     handle: &SweepHandle,
     with: impl FnOnce(&mut Sweep, &mut dyn Hooks) -> Result<Vec<Job>>,
 ) -> Fallible<Array> {
-    let mut sweep = handle.sweep.try_borrow_mut().map_err(|_| busy()).at(ctx)?;
+    let mut sweep = idle(&handle.sweep).at(ctx)?;
     let jobs = hooked(ctx, &handle.functions, |hooks| with(&mut sweep, hooks))?;
     Ok(jobs.into_iter().map(|job| described(sweep.plan(), job)).collect())
 }
@@ -452,7 +452,7 @@ fn entries(board: &[Entry]) -> Array {
 }
 
 fn files(handle: &SweepHandle) -> Result<Array> {
-    let sweep = handle.sweep.try_borrow().map_err(|_| busy())?;
+    let sweep = idle(&handle.sweep)?;
     let (board, table) = sweep.files()?;
     // The order first: what it decided must be known when the leaderboard shows it.
     let order = sweep.order().filter(|order| !order.is_empty()).map(|order| format!("{:#}\n", json!(order)));
@@ -461,8 +461,10 @@ fn files(handle: &SweepHandle) -> Result<Array> {
     Ok(written.map(|(name, text)| Dynamic::from(vec![Dynamic::from(name), Dynamic::from(text)])).collect())
 }
 
-fn busy() -> Error {
-    Error::new(Kind::Script, "allowed and promote may not use the sweep that asks them")
+/// The sweep while it asks no function of the script.
+fn idle(sweep: &RefCell<Sweep>) -> Result<RefMut<'_, Sweep>> {
+    let busy = |_| Error::new(Kind::Script, "allowed and promote may not use the sweep that asks them");
+    sweep.try_borrow_mut().map_err(busy)
 }
 
 fn space(space: &Map) -> Result<Space> {
