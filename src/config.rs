@@ -13,30 +13,16 @@ pub mod settings;
 
 use crate::error::nearest;
 use crate::{Error, Kind, Result};
-use choices::{BestMetric, CheckpointOrder, Normalization, Numbering, SineGenerator, Slicing, TrackCheckpoints};
+use choices::{
+    BestMetric, CheckpointOrder, ContentEncoder, EncoderName, F0Method, F0Unvoiced, Normalization, Numbering,
+    Precision, Preset, SineGenerator, Slicing, TrackCheckpoints, Version,
+};
 use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use settings::Setting;
 use std::sync::LazyLock;
-
-/// Pitch trackers. The first four are signal processing, the others networks.
-pub const F0_METHODS: [&str; 8] = ["pm", "yin", "harvest", "dio", "rmvpe", "fcpe", "crepe", "crepe-tiny"];
-
-/// The [`F0_METHODS`] that are signal processing.
-pub const SIGNAL_F0_METHODS: [&str; 4] = ["pm", "yin", "harvest", "dio"];
-
-/// Content encoders that have names: the built-in one, RVC's, Applio's.
-pub const CONTENT_ENCODERS: [&str; 8] = [
-    "mel",
-    "hubert_base",
-    "contentvec",
-    "spin",
-    "spin-v2",
-    "chinese-hubert-base",
-    "japanese-hubert-base",
-    "korean-hubert-base",
-];
 
 /// All settings, in the order in which they are written to manifests and hashed into keys: a new one goes to the end of its group only
 /// if nothing stored holds it yet.
@@ -98,8 +84,8 @@ pub struct Config {
     #[schemars(range(min = 0, max = 100), extend("group" = "features", "remakes" = ["file list"]))]
     pub mute_clips: i64,
     /// pitch tracker; harvest, pm, dio and yin need no download
-    #[schemars(extend("enum" = F0_METHODS, "group" = "features", "remakes" = ["f0"], "common" = true, "aliases" = ["f0method"]))]
-    pub f0_method: String,
+    #[schemars(extend("group" = "features", "remakes" = ["f0"], "common" = true, "aliases" = ["f0method"]))]
+    pub f0_method: F0Method,
     /// confidence above which rmvpe, fcpe and crepe call a frame voiced; 0 is the method's own
     ///
     /// The method's own are 0.03 for rmvpe, 0.1 for crepe, 0.006 for fcpe. Higher values leave more frames unvoiced. The other methods
@@ -107,17 +93,17 @@ pub struct Config {
     #[schemars(range(min = 0.0, max = 1.0), extend("group" = "features", "remakes" = ["f0"]))]
     pub f0_threshold: f64,
     /// what unvoiced frames hold: zero (RVC 2024, Applio), or values between their neighbours (RVC 2026)
-    #[schemars(extend("enum" = ["zero", "interpolate"], "group" = "features", "remakes" = ["f0"]))]
-    pub f0_unvoiced: String,
+    #[schemars(extend("group" = "features", "remakes" = ["f0"]))]
+    pub f0_unvoiced: F0Unvoiced,
     /// content encoder by name, or the path of a HuBERT; mel is a demo that needs no download
-    #[schemars(extend("enum" = CONTENT_ENCODERS, "path" = [], "group" = "features", "remakes" = ["content"], "common" = true, "aliases" = ["embedder_model"]))]
-    pub content_encoder: String,
+    #[schemars(with = "EncoderName", extend("path" = [], "group" = "features", "remakes" = ["content"], "common" = true, "aliases" = ["embedder_model"]))]
+    pub content_encoder: ContentEncoder,
     /// number format of the pitch and content networks; bf16 is faster where the CPU has it
-    #[schemars(extend("enum" = ["fp32", "bf16", "fp16"], "group" = "features", "remakes" = ["f0", "content"]))]
-    pub feature_precision: String,
+    #[schemars(extend("group" = "features", "remakes" = ["f0", "content"]))]
+    pub feature_precision: Precision,
     /// RVC's architecture: v2 has content of 768 values, v1 of 256
-    #[schemars(extend("enum" = ["v1", "v2"], "group" = "features", "remakes" = ["content", "model"], "flag" = "rvc_version"))]
-    pub version: String,
+    #[schemars(extend("group" = "features", "remakes" = ["content", "model"], "flag" = "rvc_version"))]
+    pub version: Version,
     /// whether the voice has pitch: --no-f0 makes one without, for speech, not for singing
     #[schemars(extend("group" = "features", "remakes" = ["f0", "model"], "off" = "no_f0"))]
     pub if_f0: bool,
@@ -143,8 +129,8 @@ pub struct Config {
     #[schemars(extend("group" = "training"))]
     pub checkpoint_order: CheckpointOrder,
     /// size of the networks: RVC's, or few channels for tests and demos (tiny)
-    #[schemars(extend("enum" = ["full", "tiny"], "group" = "model", "remakes" = ["model"]))]
-    pub preset: String,
+    #[schemars(extend("group" = "model", "remakes" = ["model"]))]
+    pub preset: Preset,
     /// passes over the data (500 recommended)
     #[schemars(range(min = 1, max = 1_000_000), extend("group" = "training", "common" = true, "aliases" = ["total_epoch"], "shared" = true))]
     pub epochs: i64,
@@ -257,19 +243,19 @@ impl Default for Config {
             min_voice_share: 0.0,
             mute_clips: 2,
             // Values that need no download; the preset "rvc" has RVC's.
-            f0_method: "pm".into(),
+            f0_method: F0Method::Pm,
             f0_threshold: 0.0,
-            f0_unvoiced: "zero".into(),
-            content_encoder: "mel".into(),
-            feature_precision: "fp32".into(),
-            version: "v2".into(),
+            f0_unvoiced: F0Unvoiced::Zero,
+            content_encoder: EncoderName::Mel.into(),
+            feature_precision: Precision::Fp32,
+            version: Version::V2,
             if_f0: true,
             sine_generator: SineGenerator::Of2024,
             spk_embed_dim: 109,
             pretrained_g: "none".into(),
             pretrained_d: "none".into(),
             checkpoint_order: CheckpointOrder::Auto,
-            preset: "full".into(),
+            preset: Preset::Full,
             epochs: 300,
             batch_size: 4,
             save_every: 10,
@@ -330,7 +316,7 @@ impl Config {
         for (setting, value) in settings().iter().zip(values.values()) {
             setting.check(value)?;
         }
-        if self.f0_threshold > 0.0 && SIGNAL_F0_METHODS.contains(&self.f0_method.as_str()) {
+        if self.f0_threshold > 0.0 && !self.f0_method.is_network() {
             let message = format!("f0_threshold is {}, but f0_method {} has none", self.f0_threshold, self.f0_method);
             return Err(Error::new(Kind::ConfigValue, message)
                 .hint("rmvpe, fcpe, crepe and crepe-tiny have one; leave f0_threshold at 0 for the others"));
@@ -375,13 +361,16 @@ impl Config {
 
     /// Values of one content frame.
     pub fn content_channels(&self) -> i64 {
-        if self.version == "v1" { 256 } else { 768 }
+        match self.version {
+            Version::V1 => 256,
+            Version::V2 => 768,
+        }
     }
 
     /// RVC's segment (spec D.2); version 2 takes version 1's file at 40k.
     pub fn default_segment_size(&self) -> i64 {
-        match (self.sample_rate, self.version.as_str()) {
-            (48000, "v1") => 11520,
+        match (self.sample_rate, self.version) {
+            (48000, Version::V1) => 11520,
             (48000, _) => 17280,
             (24000, _) => 8640,
             _ => 12800,
@@ -390,7 +379,10 @@ impl Config {
 
     /// The name under which RVC publishes the base of these settings ("pretrained_v2/f0G40k.pth"); `network` is "G" or "D".
     pub fn pretrained_name(&self, network: &str) -> String {
-        let folder = if self.version == "v1" { "pretrained" } else { "pretrained_v2" };
+        let folder = match self.version {
+            Version::V1 => "pretrained",
+            Version::V2 => "pretrained_v2",
+        };
         let f0 = if self.if_f0 { "f0" } else { "" };
         format!("{folder}/{f0}{network}{}.pth", self.rate_name())
     }
@@ -430,9 +422,12 @@ impl Config {
     }
 }
 
-/// Whether a setting that may be a name or a path is a path.
-pub fn is_path(given: &str) -> bool {
-    given.contains(['/', '\\'])
+/// `word` as the value of the setting `name` that is one of a few words. Errors: `config.value` with the nearest word.
+pub fn choice<T: DeserializeOwned>(name: &str, word: &str) -> Result<T> {
+    let value = Value::from(word);
+    setting(name).map_or(Ok(()), |setting| setting.check(&value))?;
+    serde_json::from_value(value)
+        .map_err(|e| Error::new(Kind::ConfigValue, format!("{name} is {word}, which does not fit: {e}")).source(e))
 }
 
 /// The error for a name that is not a setting.
@@ -495,6 +490,30 @@ mod tests {
         assert_eq!(of("f0_method").default, "rmvpe", "RVC's, not what needs no download");
         assert_eq!((of("version").flag.as_str(), of("if_f0").flag.as_str()), ("rvc_version", "no_f0"));
         assert_eq!(of("learning_rate").limits.range(), "between 1e-8 and 1");
+    }
+
+    #[test]
+    fn a_word_becomes_its_choice_and_another_word_names_the_nearest() {
+        assert_eq!(choice::<F0Method>("f0_method", "crepe-tiny").unwrap(), F0Method::CrepeTiny);
+        for (given, near) in [("harvst", "harvest"), ("rmpve", "rmvpe"), ("crepe_tiny", "crepe-tiny"), ("fcp", "fcpe")]
+        {
+            let error = choice::<F0Method>("f0_method", given).unwrap_err();
+            assert_eq!(error.kind(), Kind::ConfigValue);
+            assert_eq!(error.message(), format!("f0_method is {given}, but must be one of {}", F0Method::words()));
+            assert_eq!(error.hint_text(), Some(format!("did you mean {near}?").as_str()));
+        }
+    }
+
+    #[test]
+    fn a_content_encoder_is_a_name_or_a_path_and_is_written_as_it_was_given() {
+        let encoder = |word: &str| choice::<ContentEncoder>("content_encoder", word);
+        assert_eq!(encoder("spin-v2").unwrap(), EncoderName::SpinV2.into());
+        assert_eq!(encoder("./mine").unwrap(), ContentEncoder::Path("./mine".into()));
+        for word in ["spin-v2", "./mine"] {
+            assert_eq!(json!(encoder(word).unwrap()), word);
+            assert_eq!(json!(config(&json!({ "content_encoder": word })).unwrap().content_encoder), word);
+        }
+        assert_eq!(encoder("mell").unwrap_err().hint_text(), Some("did you mean mel?; a path has a / in it"));
     }
 
     #[test]

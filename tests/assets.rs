@@ -6,6 +6,7 @@ use rvc_run::assets::fetch::{Fetched, Options, fetch};
 use rvc_run::assets::verify::{State, verify};
 use rvc_run::assets::{Store, needed};
 use rvc_run::config::Config;
+use rvc_run::config::choices::F0Method;
 use rvc_run::files::{self, Workspace};
 use rvc_run::task::{Event, Task};
 use rvc_run::{Error, Kind};
@@ -506,7 +507,7 @@ fn all_names_are_checked_before_anything_is_fetched() {
     let error = fetch(&place.store, &names, &place.options, &place.task).unwrap_err();
     assert_eq!(error.kind(), Kind::ConfigValue);
     assert!(server.requests().is_empty());
-    assert!(needed(&Config { f0_method: "rmvpe".into(), ..Config::default() }).contains(&NAME.to_owned()));
+    assert!(needed(&Config { f0_method: F0Method::Rmvpe, ..Config::default() }).contains(&NAME.to_owned()));
 }
 
 // The program, with its own catalog: `rvc-run assets`.

@@ -7,6 +7,7 @@ use crate::support::{only, rounds, weights};
 use rvc_run::assets::Store;
 use rvc_run::cache::Cache;
 use rvc_run::config::Config;
+use rvc_run::config::choices::F0Method;
 use rvc_run::features::Models;
 use rvc_run::files::{self, Workspace};
 use rvc_run::prepare::{self, inspect};
@@ -28,7 +29,7 @@ struct Room {
 fn voice(recordings: u32) -> Room {
     let folder = tempfile::tempdir().unwrap();
     let workspace = Workspace::new(folder.path().join("work"));
-    let config = Config { sample_rate: 32000, f0_method: "yin".into(), ..Config::default() };
+    let config = Config { sample_rate: 32000, f0_method: F0Method::Yin, ..Config::default() };
     let room = Room { keep_folder: folder, workspace, config };
     files::create_folder(&room.data()).unwrap();
     for sound in 0..recordings {
@@ -61,7 +62,7 @@ impl Room {
     /// From now on f0 comes from a network with weights of `salt`, and all clips have such weights: CREPE's small size, because RMVPE has 181 MB.
     fn track_by_network(&mut self, salt: &str) {
         self.write_tracker(salt);
-        self.config.f0_method = "crepe-tiny".into();
+        self.config.f0_method = F0Method::CrepeTiny;
         assert_eq!(self.run(), (0, 0, 10, 0));
     }
 
@@ -209,7 +210,7 @@ const TABLE: [Row; 24] = [
         "restore old settings",
         |r| {
             let former = r.config.clone();
-            r.config.f0_method = "pm".into();
+            r.config.f0_method = F0Method::Pm;
             r.config.slice_seconds = 0.7;
             r.run();
             r.config = former;
@@ -389,7 +390,7 @@ fn change_and_run(sequences: usize) {
                 2 => std::fs::rename(&one, &fresh).unwrap(),
                 3 if all.len() > 1 => std::fs::remove_file(&one).unwrap(),
                 4 => set_time(&one, UNIX_EPOCH),
-                5 => room.config.f0_method = ["yin", "pm"][dice.below(2)].into(),
+                5 => room.config.f0_method = [F0Method::Yin, F0Method::Pm][dice.below(2)],
                 6 => room.config.slice_seconds = [3.0, 0.5][dice.below(2)],
                 7 => retag(&one),
                 8 => assert!(room.run() >= NOTHING),

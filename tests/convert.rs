@@ -4,6 +4,7 @@ use crate::support::{self, Golden, weights};
 use rvc_run::assets::Store;
 use rvc_run::audio::{Audio, io};
 use rvc_run::config::Config;
+use rvc_run::config::choices::{EncoderName, F0Unvoiced, Preset, Version};
 use rvc_run::convert::output::{self, Format};
 use rvc_run::convert::selftest;
 use rvc_run::convert::{Chunking, Converter, Settings, VoiceOptions};
@@ -71,7 +72,7 @@ impl Room {
     fn voice(&self, model: &str, more: &[(&str, &str)]) -> PathBuf {
         let (keys, config) = match model {
             "v2_40k" => ("G_v2_f0_40k", Config::default()),
-            "v1_40k" => ("G_v1_f0_40k", Config { version: "v1".into(), ..Config::default() }),
+            "v1_40k" => ("G_v1_f0_40k", Config { version: Version::V1, ..Config::default() }),
             "v2_40k_nono" => ("G_v2_nof0_40k", Config { if_f0: false, ..Config::default() }),
             other => panic!("no model {other}"),
         };
@@ -200,7 +201,7 @@ fn a_voice_without_pitch_gives_the_references_sound() {
 
 /// A voice of the tiny preset whose pitch and content methods need no download.
 fn tiny(room: &Room, name: &str, more: &[(&str, &str)]) -> PathBuf {
-    let config = Config { preset: "tiny".into(), spk_embed_dim: 3, ..Config::default() };
+    let config = Config { preset: Preset::Tiny, spk_embed_dim: 3, ..Config::default() };
     let sizes = SynthesizerConfig::from_config(&config);
     let network = rvc_run::models::Synthesizer::new(&sizes, tch::Device::Cpu, 5).unwrap();
     let usual = [("content_encoder", "mel"), ("content_digest", "mel-1"), ("f0_method", "pm")];
@@ -288,7 +289,7 @@ fn unusable_recordings_and_settings_are_refused_by_name() {
     refused(open(&path, &index("no.index")), Kind::NotFound, "no.index");
     let of_v1 = support::golden_path("index_v1.index");
     refused(open(&path, &index(of_v1.to_str().unwrap())), Kind::CheckpointMismatch, "256 values per frame (version 1)");
-    let other = VoiceOptions { content_encoder: Some("hubert_base".into()), ..VoiceOptions::default() };
+    let other = VoiceOptions { content_encoder: Some(EncoderName::HubertBase.into()), ..VoiceOptions::default() };
     refused(open(&path, &other), Kind::CheckpointMismatch, "trained on the content of mel-1");
     refused(
         open(&room.rmvpe(), &VoiceOptions::default()),
@@ -374,7 +375,7 @@ fn wrong_entries_of_a_voice_are_replaced_by_its_weights_and_reported() {
 #[test]
 fn a_voice_without_pitch_is_recognised_by_its_weights() {
     let room = room();
-    let config = Config { preset: "tiny".into(), if_f0: false, ..Config::default() };
+    let config = Config { preset: Preset::Tiny, if_f0: false, ..Config::default() };
     let sizes = SynthesizerConfig::from_config(&config);
     let network = rvc_run::models::Synthesizer::new(&sizes, tch::Device::Cpu, 5).unwrap();
     let more = [("content_encoder", "mel"), ("content_digest", "mel-1")];
@@ -527,15 +528,17 @@ fn unvoiced_frames_are_filled_if_the_voice_its_program_or_its_experiment_require
         let inputs = converter.inputs(&Task::silent(), recording(), &Settings::default()).unwrap();
         let hz = &inputs[0].pitch.as_ref().unwrap().hz;
         let zeros = i64::try_from(hz.eq(0.0).sum(tch::Kind::Int64)).unwrap();
-        (converter.f0_unvoiced().to_owned(), zeros > 0)
+        (converter.f0_unvoiced().as_str(), zeros > 0)
     };
     let plain = VoiceOptions::default();
     let path = tiny(&room, "models/anna.pth", &[]);
-    assert_eq!(unvoiced(&path, &plain), ("zero".into(), true));
-    let asked = VoiceOptions { f0_unvoiced: Some("interpolate".into()), ..VoiceOptions::default() };
-    assert_eq!(unvoiced(&path, &asked), ("interpolate".into(), false));
-    let odd = VoiceOptions { f0_unvoiced: Some("maybe".into()), ..VoiceOptions::default() };
-    refused(Converter::open(&path, &room.models(), &odd), Kind::ConfigValue, "must be zero or interpolate");
+    assert_eq!(unvoiced(&path, &plain), ("zero", true));
+    let asked = VoiceOptions { f0_unvoiced: Some(F0Unvoiced::Interpolate), ..VoiceOptions::default() };
+    assert_eq!(unvoiced(&path, &asked), ("interpolate", false));
+    let odd = tiny(&room, "models/odd.pth", &[("f0_unvoiced", "maybe")]);
+    let said = "odd.pth: f0_unvoiced is maybe, but must be one of zero, interpolate";
+    refused(Converter::open(&odd, &room.models(), &plain), Kind::ConfigValue, said);
+    assert_eq!(unvoiced(&odd, &asked).0, "interpolate", "what is asked for counts over the file");
     assert_eq!(unvoiced(&tiny(&room, "models/own.pth", &[("f0_unvoiced", "interpolate")]), &plain).0, "interpolate");
 
     // A voice written by RVC WebUI does not record it; its experiment's config.json does, and so do the names of its speakers.
@@ -630,8 +633,8 @@ fn an_index_without_vectors_is_refused_with_a_hint() {
 #[test]
 fn chunks_of_the_vocoder_join_to_the_sound_of_one_pass() {
     let _drawing = rvc_run::nn::generator::seeded(3);
-    for (rate, version) in [(40_000, "v2"), (48_000, "v2"), (32_000, "v1")] {
-        let config = Config { preset: "tiny".into(), sample_rate: rate, version: version.into(), ..Config::default() };
+    for (rate, version) in [(40_000, Version::V2), (48_000, Version::V2), (32_000, Version::V1)] {
+        let config = Config { preset: Preset::Tiny, sample_rate: rate, version, ..Config::default() };
         let network =
             rvc_run::models::Synthesizer::for_conversion(&SynthesizerConfig::from_config(&config), tch::Device::Cpu);
         let network = network.unwrap();
@@ -656,7 +659,7 @@ fn the_self_test_passes_only_the_voice_itself() {
     let room = room();
     let path = tiny(&room, "tiny.pth", &[]);
     let converter = Converter::open(&path, &room.models(), &VoiceOptions::default()).unwrap();
-    let config = Config { preset: "tiny".into(), spk_embed_dim: 3, ..Config::default() };
+    let config = Config { preset: Preset::Tiny, spk_embed_dim: 3, ..Config::default() };
     let network =
         rvc_run::models::Synthesizer::new(&SynthesizerConfig::from_config(&config), tch::Device::Cpu, 5).unwrap();
     let run = || selftest::run(&converter, &network, &glide(1.0, 16_000), &Settings::default());

@@ -6,6 +6,7 @@ use rvc_run::assets::Store;
 use rvc_run::audio::{Audio, io};
 use rvc_run::cache::Cache;
 use rvc_run::config::Config;
+use rvc_run::config::choices::F0Method;
 use rvc_run::features::Models;
 use rvc_run::files::{self, Workspace};
 use rvc_run::prepare::{self, Clips};
@@ -351,7 +352,7 @@ impl Room {
 fn prepare_voice(case: &str, workspace: &Workspace, voice: &str) -> Result<Clips> {
     let (workspace, voice) = (workspace.clone(), voice.to_owned());
     watched(case, move || {
-        let config = Config { sample_rate: 32000, f0_method: "yin".into(), ..Config::default() };
+        let config = Config { sample_rate: 32000, f0_method: F0Method::Yin, ..Config::default() };
         let (task, models) = (Task::new(2, |_| {}), Models::new(Store::new(&workspace)));
         let cache = Cache::open(workspace.cache())?;
         let recordings = Path::new("data").join(&voice);

@@ -2,13 +2,14 @@
 
 use crate::support::{self, Golden, weights};
 use rvc_run::assets::Store;
-use rvc_run::config::Config;
+use rvc_run::config::choices::{Precision, Version};
+use rvc_run::config::{Config, choice};
 use rvc_run::features::Setup;
 use rvc_run::features::content::{Encoder, frames};
 use rvc_run::files::Workspace;
 use rvc_run::models::hubert::{Hubert, Output};
 use rvc_run::torchfile::{self, Value};
-use rvc_run::{Error, Kind};
+use rvc_run::{Error, Kind, Result};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -39,9 +40,14 @@ fn room() -> MutexGuard<'static, Room> {
     ROOM.get_or_init(make).lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn setup(root: &Path, precision: &str) -> Setup {
-    let config = Config { feature_precision: precision.into(), ..Config::default() };
+fn setup(root: &Path, precision: Precision) -> Setup {
+    let config = Config { feature_precision: precision, ..Config::default() };
     Setup::new(&Store::new(&Workspace::new(root)), &config).unwrap()
+}
+
+/// The encoder of a name or path, as the setting has it.
+fn open(encoder: &str, version: Version, setup: &Setup) -> Result<Encoder> {
+    Encoder::open(&choice("content_encoder", encoder)?, version, setup)
 }
 
 impl Room {
@@ -49,8 +55,8 @@ impl Room {
         self.folder.join("assets/hubert_base.pt")
     }
 
-    fn open(&self, version: &str, precision: &str) -> Encoder {
-        Encoder::open("hubert_base", version, &setup(&self.folder, precision)).unwrap()
+    fn open(&self, version: Version, precision: Precision) -> Encoder {
+        open("hubert_base", version, &setup(&self.folder, precision)).unwrap()
     }
 }
 
@@ -85,11 +91,11 @@ fn every_part_gives_the_references_numbers() {
 fn both_versions_give_the_references_content_through_the_encoder() {
     let room = room();
     let (golden, wave) = audio();
-    for (version, dim) in [("v1", 256), ("v2", 768)] {
-        let encoder = room.open(version, "fp32");
+    for (version, dim) in [(Version::V1, 256), (Version::V2, 768)] {
+        let encoder = room.open(version, Precision::Fp32);
         assert_eq!((encoder.dim(), encoder.name()), (dim, "hubert_base"));
         let content = encoder.encode(&samples(&wave)).unwrap();
-        golden.check(version, &tensor(&content, dim).unsqueeze(0));
+        golden.check(version.as_str(), &tensor(&content, dim).unsqueeze(0));
         let digest = encoder.digest();
         assert!(digest.starts_with("hubert-1 ") && digest.ends_with(&format!(" {version} fp32")), "{digest}");
     }
@@ -115,7 +121,7 @@ fn worst(a: &[f32], b: &[f32]) -> f64 {
 fn a_clip_has_the_same_content_in_any_batch() {
     let room = room();
     let clips = clips(&audio().1);
-    let encoder = room.open("v2", "fp32");
+    let encoder = room.open(Version::V2, Precision::Fp32);
     let mut largest = 0.0f64;
     for (clip, together) in clips.iter().zip(extract(&encoder, &clips)) {
         let (together, alone) = (together.unwrap(), encoder.encode(clip).unwrap());
@@ -132,8 +138,10 @@ fn one_unusable_clip_does_not_end_its_batch() {
     let mut clips = clips(&audio().1);
     clips[1][5] = f32::NAN;
     clips[3].truncate(399);
-    let kinds: Vec<Option<Kind>> =
-        extract(&room.open("v2", "fp32"), &clips).into_iter().map(|x| x.err().map(|e| e.kind())).collect();
+    let kinds: Vec<Option<Kind>> = extract(&room.open(Version::V2, Precision::Fp32), &clips)
+        .into_iter()
+        .map(|x| x.err().map(|e| e.kind()))
+        .collect();
     assert_eq!(kinds, [None, Some(Kind::DataDamaged), None, Some(Kind::AudioEmpty), None, None]);
 }
 
@@ -183,9 +191,13 @@ fn write_folder(room: &Room, to: &Path, prefix: &str, old_norm: bool) {
 fn every_spelling_of_the_same_weights_gives_the_same_content() {
     let room = room();
     let wave = samples(&audio().1);
-    let encoder = room.open("v1", "fp32");
+    let encoder = room.open(Version::V1, Precision::Fp32);
     let (expected, ours) = (encoder.encode(&wave).unwrap(), encoder.digest());
-    assert_ne!(ours.replace("v1", "v2"), room.open("v2", "fp32").digest(), "version 2 runs other weights");
+    assert_ne!(
+        ours.replace("v1", "v2"),
+        room.open(Version::V2, Precision::Fp32).digest(),
+        "version 2 runs other weights"
+    );
     let listed: Vec<String> = std::fs::read_to_string(weights::keys_path("hubert_hf"))
         .unwrap()
         .lines()
@@ -194,10 +206,10 @@ fn every_spelling_of_the_same_weights_gives_the_same_content() {
     for (prefix, old_norm) in [("", false), ("hubert.", true)] {
         let folder = tempfile::tempdir().unwrap();
         write_folder(&room, &folder.path().join("assets/contentvec"), prefix, old_norm);
-        let encoder = Encoder::open("contentvec", "v1", &setup(folder.path(), "fp32")).unwrap();
+        let encoder = open("contentvec", Version::V1, &setup(folder.path(), Precision::Fp32)).unwrap();
         assert!(encoder.encode(&wave).unwrap() == expected, "prefix {prefix:?}");
         assert_eq!(encoder.digest(), ours, "the same weights are the same encoder");
-        let by_path = Encoder::open("assets/contentvec", "v1", &setup(folder.path(), "fp32")).unwrap();
+        let by_path = open("assets/contentvec", Version::V1, &setup(folder.path(), Precision::Fp32)).unwrap();
         assert_eq!(by_path.digest(), encoder.digest(), "by name or by path");
         if prefix.is_empty() {
             let file = torchfile::read(&folder.path().join("assets/contentvec/pytorch_model.bin")).unwrap();
@@ -225,7 +237,7 @@ fn a_file_of_half_precision_and_a_folder_of_full_precision_are_the_same_encoder(
     torchfile::write(&assets.join("hubert_base.pt"), &Value::dict([("model", Value::ordered(halves))])).unwrap();
     write_folder(&room, &assets.join("embedders/contentvec"), "", false);
 
-    let open = |name: &str| Encoder::open(name, "v2", &setup(folder.path(), "fp32")).unwrap();
+    let open = |name: &str| open(name, Version::V2, &setup(folder.path(), Precision::Fp32)).unwrap();
     let (file, applio) = (open("hubert_base"), open("contentvec"));
     assert!(file.notice().is_none() && applio.notice().is_none());
     for (one, other) in [(&file, &applio), (&applio, &file)] {
@@ -249,8 +261,8 @@ fn a_file_of_half_precision_and_a_folder_of_full_precision_are_the_same_encoder(
     assert!(stand_in.notice().unwrap().contains("contentvec is used instead"));
 }
 
-fn refused(root: &Path, name: &str, version: &str) -> Error {
-    Encoder::open(name, version, &setup(root, "fp32")).err().expect("it is refused")
+fn refused(root: &Path, name: &str, version: Version) -> Error {
+    open(name, version, &setup(root, Precision::Fp32)).err().expect("it is refused")
 }
 
 #[test]
@@ -258,24 +270,24 @@ fn files_that_do_not_fit_are_named_with_what_is_wrong() {
     let room = room();
     let folder = tempfile::tempdir().unwrap();
     let place = folder.path().join("assets/contentvec");
-    let missing = refused(folder.path(), "contentvec", "v2");
+    let missing = refused(folder.path(), "contentvec", Version::V2);
     assert_eq!(missing.kind(), Kind::AssetMissing);
     assert!(missing.hint_text().unwrap().contains("rvc-run assets fetch contentvec"), "{missing:?}");
-    assert_eq!(refused(folder.path(), "./nowhere.pt", "v2").kind(), Kind::NotFound);
+    assert_eq!(refused(folder.path(), "./nowhere.pt", Version::V2).kind(), Kind::NotFound);
 
     write_folder(&room, &place, "", false);
     let config = place.join("config.json");
     std::fs::write(&config, r#"{"hidden_size": 1024}"#).unwrap();
-    let error = refused(folder.path(), "contentvec", "v2");
+    let error = refused(folder.path(), "contentvec", Version::V2);
     assert_eq!(error.kind(), Kind::ConfigMismatch);
     assert!(error.message().contains("hidden_size is 1024, but must be 768"), "{error}");
     std::fs::write(&config, r#"{"layer_norm_eps": 1e-05, "conv_stride": [5, 2, 2, 2, 2, 2, 4]}"#).unwrap();
-    let error = refused(folder.path(), "contentvec", "v2");
+    let error = refused(folder.path(), "contentvec", Version::V2);
     assert!(error.message().contains("conv_stride is [5,2,2,2,2,2,4], but must be [5,2,2,2,2,2,2]"), "{error}");
     std::fs::remove_file(&config).unwrap();
-    let error = refused(folder.path(), "contentvec", "v2");
+    let error = refused(folder.path(), "contentvec", Version::V2);
     assert!(error.message().contains("is there without config.json"), "{error}");
-    let error = refused(folder.path(), "assets/contentvec", "v2");
+    let error = refused(folder.path(), "assets/contentvec", Version::V2);
     assert!(error.hint_text().unwrap().contains("config.json and pytorch_model.bin"), "{error:?}");
     std::fs::write(&config, "{}").unwrap();
 
@@ -288,8 +300,8 @@ fn files_that_do_not_fit_are_named_with_what_is_wrong() {
         .collect();
     let bare = folder.path().join("bare.pt");
     torchfile::write(&bare, &Value::ordered(without)).unwrap();
-    Encoder::open("./bare.pt", "v2", &setup(folder.path(), "fp32")).unwrap();
-    let error = refused(folder.path(), "./bare.pt", "v1");
+    open("./bare.pt", Version::V2, &setup(folder.path(), Precision::Fp32)).unwrap();
+    let error = refused(folder.path(), "./bare.pt", Version::V1);
     assert_eq!(error.kind(), Kind::CheckpointMismatch);
     assert!(error.message().contains("final_proj") && error.hint_text().unwrap().contains("version v2"), "{error:?}");
 
@@ -299,13 +311,13 @@ fn files_that_do_not_fit_are_named_with_what_is_wrong() {
         &Value::ordered([("dec.conv_pre.weight", Value::Tensor(Tensor::zeros([2], tch::kind::FLOAT_CPU)))]),
     )
     .unwrap();
-    let error = refused(folder.path(), "./bare.pt", "v2");
+    let error = refused(folder.path(), "./bare.pt", Version::V2);
     assert!(error.message().contains("missing"), "{error}");
     assert_eq!(error.message().matches("bare.pt").count(), 1, "{error}");
     assert!(error.hint_text().unwrap().contains("another network"), "{error:?}");
     let bytes = std::fs::read(room.file()).unwrap();
     std::fs::write(&bare, &bytes[..bytes.len() / 2]).unwrap();
-    let error = refused(folder.path(), "./bare.pt", "v2");
+    let error = refused(folder.path(), "./bare.pt", Version::V2);
     assert_eq!(error.kind(), Kind::CheckpointDamaged);
     assert!(error.message().contains("bare.pt"), "{error}");
 }
@@ -317,7 +329,7 @@ fn a_long_clip_in_pieces_is_close_to_one_pass_with_the_same_frames() {
     // Over a minute: the golden wave repeated.
     let one = samples(&audio().1);
     let long: Vec<f32> = one.iter().cycle().take(70 * 16_000 + 123).copied().collect();
-    let content = room.open("v2", "fp32").encode(&long).unwrap();
+    let content = room.open(Version::V2, Precision::Fp32).encode(&long).unwrap();
     assert_eq!(content.len(), frames(long.len()) * 768);
     let whole = room.v2.forward(&[Tensor::from_slice(&long)]);
     let whole: Vec<f32> = Vec::try_from(whole[0].flatten(0, -1)).unwrap();
@@ -332,7 +344,10 @@ fn a_long_clip_in_pieces_is_close_to_one_pass_with_the_same_frames() {
 fn bf16_content_points_the_same_way() {
     let room = room();
     let wave = samples(&audio().1);
-    let (full, half) = (room.open("v2", "fp32").encode(&wave).unwrap(), room.open("v2", "bf16").encode(&wave).unwrap());
+    let (full, half) = (
+        room.open(Version::V2, Precision::Fp32).encode(&wave).unwrap(),
+        room.open(Version::V2, Precision::Bf16).encode(&wave).unwrap(),
+    );
     let lowest = full
         .chunks(768)
         .zip(half.chunks(768))

@@ -2,7 +2,7 @@
 
 use crate::support::{self, Glide, Golden, fill, integers, weights};
 use rvc_run::config::Config;
-use rvc_run::config::choices::SineGenerator;
+use rvc_run::config::choices::{Preset, SineGenerator, Version};
 use rvc_run::models::{Discriminator, InferInput, Pitch, Synthesizer, SynthesizerConfig, TrainInput, Window};
 use rvc_run::nn::generator::seeded;
 use rvc_run::nn::{Params, Spectral};
@@ -51,8 +51,8 @@ fn sizes(sample_rate: i64) -> SynthesizerConfig {
     SynthesizerConfig::from_config(&config(sample_rate))
 }
 
-fn variant(version: &str, if_f0: bool, sample_rate: i64) -> Config {
-    Config { version: version.into(), if_f0, ..config(sample_rate) }
+fn variant(version: Version, if_f0: bool, sample_rate: i64) -> Config {
+    Config { version, if_f0, ..config(sample_rate) }
 }
 
 #[track_caller]
@@ -68,14 +68,14 @@ fn assert_same_keys(params: &Params, file: &str) {
 #[test]
 fn synthesizer_keys_shapes_and_order_are_the_references() {
     let variants = [
-        ("v2", true, 32000, "G_v2_f0_32k"),
-        ("v2", true, 40000, "G_v2_f0_40k"),
-        ("v2", true, 48000, "G_v2_f0_48k"),
-        ("v1", true, 32000, "G_v1_f0_32k"),
-        ("v1", true, 40000, "G_v1_f0_40k"),
-        ("v1", true, 48000, "G_v1_f0_48k"),
-        ("v1", false, 40000, "G_v1_nof0_40k"),
-        ("v2", false, 40000, "G_v2_nof0_40k"),
+        (Version::V2, true, 32000, "G_v2_f0_32k"),
+        (Version::V2, true, 40000, "G_v2_f0_40k"),
+        (Version::V2, true, 48000, "G_v2_f0_48k"),
+        (Version::V1, true, 32000, "G_v1_f0_32k"),
+        (Version::V1, true, 40000, "G_v1_f0_40k"),
+        (Version::V1, true, 48000, "G_v1_f0_48k"),
+        (Version::V1, false, 40000, "G_v1_nof0_40k"),
+        (Version::V2, false, 40000, "G_v2_nof0_40k"),
     ];
     for (version, f0, rate, name) in variants {
         let sizes = SynthesizerConfig::from_config(&variant(version, f0, rate));
@@ -85,7 +85,7 @@ fn synthesizer_keys_shapes_and_order_are_the_references() {
 
 #[test]
 fn discriminator_keys_and_shapes_are_the_references() {
-    for (version, name) in [("v1", "D_v1"), ("v2", "D_v2")] {
+    for (version, name) in [(Version::V1, "D_v1"), (Version::V2, "D_v2")] {
         let sizes = SynthesizerConfig::from_config(&variant(version, true, 40000));
         assert_same_keys(Discriminator::new(&sizes, Device::Cpu, 1).unwrap().params(), name);
     }
@@ -289,12 +289,12 @@ fn the_48k_synthesizer_gives_the_references_numbers() {
 
 #[test]
 fn the_v1_synthesizer_gives_the_references_numbers() {
-    check_synthesizer("synth_v1_40k", &variant("v1", true, 40000));
+    check_synthesizer("synth_v1_40k", &variant(Version::V1, true, 40000));
 }
 
 #[test]
 fn the_synthesizer_without_pitch_gives_the_references_numbers() {
-    check_synthesizer("synth_v2_40k_nono", &variant("v2", false, 40000));
+    check_synthesizer("synth_v2_40k_nono", &variant(Version::V2, false, 40000));
 }
 
 #[test]
@@ -319,11 +319,11 @@ fn the_harmonic_source_keeps_its_phase_over_seconds() {
 
 #[test]
 fn the_discriminators_give_the_references_scores_and_feature_maps() {
-    check_discriminator("v1");
-    check_discriminator("v2");
+    check_discriminator(Version::V1);
+    check_discriminator(Version::V2);
 }
 
-fn check_discriminator(version: &str) {
+fn check_discriminator(version: Version) {
     support::one_thread();
     let golden = Golden::open(&format!("disc_{version}"));
     let sizes = SynthesizerConfig::from_config(&variant(version, true, 40000));
@@ -451,7 +451,7 @@ fn the_random_stream_is_the_references() {
 // --- Our own guarantees ---------------------------------------------------------------------------------------------
 
 fn tiny() -> SynthesizerConfig {
-    SynthesizerConfig::from_config(&Config { preset: "tiny".into(), segment_size: 3200, ..Config::default() })
+    SynthesizerConfig::from_config(&Config { preset: Preset::Tiny, segment_size: 3200, ..Config::default() })
 }
 
 fn tiny_batch(frames: i64) -> TrainInput {

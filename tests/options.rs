@@ -12,7 +12,7 @@ use rvc_run::audio::slice::{self, Reason};
 use rvc_run::audio::{Audio, denoise, filter, io, loudness, normalize};
 use rvc_run::cache::Cache;
 use rvc_run::config::Config;
-use rvc_run::config::choices::{Normalization, Numbering, Slicing};
+use rvc_run::config::choices::{F0Method, Normalization, Numbering, Slicing};
 use rvc_run::features::Models;
 use rvc_run::files::{self, Workspace};
 use rvc_run::prepare::{self, Clips, survey};
@@ -26,7 +26,7 @@ const RATE: u32 = 32000;
 
 fn config(change: impl FnOnce(&mut Config)) -> Config {
     let mut config =
-        Config { sample_rate: i64::from(RATE), segment_size: 12800, f0_method: "yin".into(), ..Config::default() };
+        Config { sample_rate: i64::from(RATE), segment_size: 12800, f0_method: F0Method::Yin, ..Config::default() };
     change(&mut config);
     config.validate().unwrap();
     config

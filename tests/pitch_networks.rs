@@ -4,6 +4,7 @@ use crate::support::{self, Golden, weights};
 use rvc_run::Kind;
 use rvc_run::assets::Store;
 use rvc_run::config::Config;
+use rvc_run::config::choices::F0Method;
 use rvc_run::features::{Setup, f0};
 use rvc_run::files::Workspace;
 use rvc_run::models::crepe::{Crepe, Size};
@@ -41,7 +42,7 @@ fn extract(extractor: &f0::Extractor, clips: &[Vec<f32>]) -> Vec<Vec<f64>> {
 }
 
 /// The error of opening a method with a file made by `make`.
-fn refusal(method: &str, asset: &str, make: impl FnOnce(&Path)) -> rvc_run::Error {
+fn refusal(method: F0Method, asset: &str, make: impl FnOnce(&Path)) -> rvc_run::Error {
     let (folder, path) = room(asset);
     make(&path);
     f0::Extractor::open(method, &setup(folder.path())).err().expect("no such file is accepted")
@@ -56,7 +57,7 @@ fn write_crepe(path: &Path, listing: &str) {
     weights::write(path, tensors);
 }
 
-fn check_crepe(method: &str, size: Size, asset: &str, case: &str) {
+fn check_crepe(method: F0Method, size: Size, asset: &str, case: &str) {
     let golden = Golden::open_own("crepe");
     let (folder, path) = room(asset);
     write_crepe(&path, &format!("crepe_{case}"));
@@ -75,12 +76,12 @@ fn check_crepe(method: &str, size: Size, asset: &str, case: &str) {
 
 #[test]
 fn crepe_full_gives_torchcrepes_numbers() {
-    check_crepe("crepe", Size::Full, "crepe_full.pth", "full");
+    check_crepe(F0Method::Crepe, Size::Full, "crepe_full.pth", "full");
 }
 
 #[test]
 fn crepe_tiny_gives_torchcrepes_numbers() {
-    check_crepe("crepe-tiny", Size::Tiny, "crepe_tiny.pth", "tiny");
+    check_crepe(F0Method::CrepeTiny, Size::Tiny, "crepe_tiny.pth", "tiny");
 }
 
 /// The map that the golden's `decode_input` describes.
@@ -110,7 +111,7 @@ fn crepes_decoding_follows_the_most_likely_path_as_torchcrepe_does() {
 fn crepe_accepts_clips_of_any_length_and_each_frame_is_independent() {
     let (folder, path) = room("crepe_tiny.pth");
     write_crepe(&path, "crepe_tiny");
-    let extractor = f0::Extractor::open("crepe-tiny", &setup(folder.path())).unwrap();
+    let extractor = f0::Extractor::open(F0Method::CrepeTiny, &setup(folder.path())).unwrap();
     let wave = audio(&Golden::open_own("crepe"));
     // More than a batch of frames and more than a path.
     let long: Vec<f32> = wave.iter().cycle().take(90_000).copied().collect();
@@ -128,7 +129,7 @@ fn a_higher_threshold_leaves_fewer_frames_voiced_and_is_part_of_the_digest() {
     let (folder, path) = room("crepe_tiny.pth");
     write_crepe(&path, "crepe_tiny");
     let open = |threshold| {
-        f0::Extractor::open("crepe-tiny", &setup(folder.path())).unwrap().with_threshold(threshold).unwrap()
+        f0::Extractor::open(F0Method::CrepeTiny, &setup(folder.path())).unwrap().with_threshold(threshold).unwrap()
     };
     let wave = audio(&Golden::open_own("crepe"));
     let voiced = |extractor: &f0::Extractor| {
@@ -136,13 +137,13 @@ fn a_higher_threshold_leaves_fewer_frames_voiced_and_is_part_of_the_digest() {
     };
     let counts = [1e-6, 0.0, 1.0].map(|threshold| voiced(&open(threshold)));
     assert!(counts[0] >= counts[1] && counts[1] >= counts[2] && counts[0] > counts[2], "{counts:?}");
-    assert_eq!(open(0.0).digest(), f0::Extractor::open("crepe-tiny", &setup(folder.path())).unwrap().digest());
+    assert_eq!(open(0.0).digest(), f0::Extractor::open(F0Method::CrepeTiny, &setup(folder.path())).unwrap().digest());
     assert_ne!(open(0.2).digest(), open(0.3).digest());
 }
 
 #[test]
 fn a_crepe_of_the_other_size_is_refused() {
-    let error = refusal("crepe", "crepe_full.pth", |path| write_crepe(path, "crepe_tiny"));
+    let error = refusal(F0Method::Crepe, "crepe_full.pth", |path| write_crepe(path, "crepe_tiny"));
     assert_eq!(error.kind(), Kind::CheckpointMismatch);
     assert!(error.message().contains("crepe_full.pth") && error.message().contains("of another shape"), "{error}");
 }
@@ -190,7 +191,7 @@ fn fcpe_gives_torchfcpes_numbers() {
     golden.check("mel", &fcpe.mel(&[&wave]).squeeze_dim(0));
     let confidence = fcpe.confidence(&golden.tensor("mel").unsqueeze(0), &fcpe.mask(&[&wave]));
     golden.check("latent", &confidence.squeeze_dim(0));
-    let extractor = f0::Extractor::open("fcpe", &setup(folder.path())).unwrap();
+    let extractor = f0::Extractor::open(F0Method::Fcpe, &setup(folder.path())).unwrap();
     golden.check("f0", &Tensor::from_slice(&extract(&extractor, &[wave]).remove(0)));
 }
 
@@ -205,7 +206,7 @@ fn fcpe_gives_a_clip_the_same_confidence_in_any_batch() {
         let company = together.get(i as i64).narrow(0, 0, Fcpe::frames(clip.len()) as i64);
         support::assert_close("in a batch", &company, &alone.get(0), BATCH_TOLERANCE);
     }
-    let extractor = f0::Extractor::open("fcpe", &setup(folder.path())).unwrap();
+    let extractor = f0::Extractor::open(F0Method::Fcpe, &setup(folder.path())).unwrap();
     let clips: Vec<Vec<f32>> = [5600, 432, 433, 0, 3000, 160].iter().map(|n| wave[..*n].to_vec()).collect();
     for (clip, f0) in clips.iter().zip(extract(&extractor, &clips)) {
         assert_eq!(f0.len(), clip.len() / 160 + 1);
@@ -237,18 +238,18 @@ fn fcpes_decoding_repeats_the_outermost_pitch_and_handles_silence() {
 
 #[test]
 fn an_fcpe_of_another_front_end_or_size_is_refused() {
-    let error = refusal("fcpe", "fcpe.pt", |path| write_fcpe(path, fcpe_tensors(), 320, 6));
+    let error = refusal(F0Method::Fcpe, "fcpe.pt", |path| write_fcpe(path, fcpe_tensors(), 320, 6));
     assert_eq!(error.kind(), Kind::CheckpointMismatch);
     assert!(error.message().ends_with("config_dict.mel.hop_size is 320, but must be 160"), "{error}");
-    let error = refusal("fcpe", "fcpe.pt", |path| write_fcpe(path, fcpe_tensors(), 160, 1 << 40));
+    let error = refusal(F0Method::Fcpe, "fcpe.pt", |path| write_fcpe(path, fcpe_tensors(), 160, 1 << 40));
     assert!(error.message().contains("n_layers is 1099511627776, but must be 1 to 64"), "{error}");
-    let error = refusal("fcpe", "fcpe.pt", |path| write_fcpe(path, fcpe_tensors(), 160, 7));
+    let error = refusal(F0Method::Fcpe, "fcpe.pt", |path| write_fcpe(path, fcpe_tensors(), 160, 7));
     assert!(error.message().contains("8 missing (net.encoder_layers.6."), "{error}");
 }
 
 #[test]
 fn an_fcpe_with_attention_is_refused_by_name() {
-    let error = refusal("fcpe", "fcpe.pt", |path| {
+    let error = refusal(F0Method::Fcpe, "fcpe.pt", |path| {
         let mut tensors = fcpe_tensors();
         let one = Tensor::ones([1], (tch::Kind::Float, Device::Cpu));
         tensors.push(("net.encoder_layers.0.attn.to_q.weight".into(), one));
@@ -260,7 +261,7 @@ fn an_fcpe_with_attention_is_refused_by_name() {
 
 #[test]
 fn a_bare_state_dict_is_not_an_fcpe_checkpoint() {
-    let error = refusal("fcpe", "fcpe.pt", |path| weights::write(path, fcpe_tensors()));
+    let error = refusal(F0Method::Fcpe, "fcpe.pt", |path| weights::write(path, fcpe_tensors()));
     assert_eq!(error.kind(), Kind::CheckpointMismatch);
     assert!(error.message().contains("it has no setting config_dict.mel.sr"), "{error}");
 }

@@ -7,6 +7,7 @@ use rvc_run::Kind;
 use rvc_run::audio::io;
 use rvc_run::cache::Cache;
 use rvc_run::config::Config;
+use rvc_run::config::choices::Version;
 use rvc_run::retrieval::{self, Built, Index, Options};
 use rvc_run::task::{Event, Task};
 use rvc_run::{Result, files, npy};
@@ -522,7 +523,7 @@ impl Room {
             }
         });
         let cache = Cache::open(folder.path().join("cache")).unwrap();
-        let config = Config { version: "v1".into(), ..Config::default() };
+        let config = Config { version: Version::V1, ..Config::default() };
         let room = Self { folder, cache, task, reported, config };
         (0..clips).for_each(|clip| room.clip(&format!("0_{clip}"), &rows(&format!("clip {clip}"), 60, 256)));
         room

@@ -3,6 +3,7 @@
 use crate::support::{self, Golden, weights};
 use rvc_run::assets::Store;
 use rvc_run::config::Config;
+use rvc_run::config::choices::{F0Method, Precision};
 use rvc_run::features::{Setup, f0};
 use rvc_run::files::Workspace;
 use rvc_run::models::rmvpe::Rmvpe;
@@ -36,15 +37,15 @@ fn opened() -> MutexGuard<'static, Opened> {
         Mutex::new(Opened {
             rmvpe: Rmvpe::load(&file, tch::Kind::Float, Device::Cpu).unwrap(),
             narrow: Rmvpe::load(&file, tch::Kind::BFloat16, Device::Cpu).unwrap(),
-            extractor: f0::Extractor::open("rmvpe", &setup(folder.path(), "fp32")).unwrap(),
+            extractor: f0::Extractor::open(F0Method::Rmvpe, &setup(folder.path(), Precision::Fp32)).unwrap(),
             file_digest: rvc_run::files::digest_file(&path).unwrap(),
         })
     };
     OPENED.get_or_init(make).lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn setup(root: &Path, precision: &str) -> Setup {
-    let config = Config { feature_precision: precision.into(), ..Config::default() };
+fn setup(root: &Path, precision: Precision) -> Setup {
+    let config = Config { feature_precision: precision, ..Config::default() };
     Setup::new(&Store::new(&Workspace::new(root)), &config).unwrap()
 }
 
@@ -188,7 +189,9 @@ fn refusal(make: impl FnOnce(&Path)) -> rvc_run::Error {
     let path = folder.path().join("assets/rmvpe.pt");
     std::fs::create_dir(path.parent().unwrap()).unwrap();
     make(&path);
-    f0::Extractor::open("rmvpe", &setup(folder.path(), "fp32")).err().expect("no such file is accepted")
+    f0::Extractor::open(F0Method::Rmvpe, &setup(folder.path(), Precision::Fp32))
+        .err()
+        .expect("no such file is accepted")
 }
 
 /// Every tensor of the network with a single number in it.

@@ -2,6 +2,7 @@
 
 use crate::support;
 use rvc_run::config::Config;
+use rvc_run::config::choices::{Preset, Version};
 use rvc_run::models::{Synthesizer, SynthesizerConfig};
 use rvc_run::torchfile::{self, Plain, Value};
 use rvc_run::voice::{self, About, Voice};
@@ -56,8 +57,8 @@ fn weights(config: &Config, seed: i64) -> Vec<(String, Value)> {
     network.params().iter().map(|(key, tensor)| (key.to_owned(), Value::Tensor(tensor.detach()))).collect()
 }
 
-fn tiny(sample_rate: i64, version: &str, if_f0: bool) -> Config {
-    Config { preset: "tiny".into(), sample_rate, version: version.into(), if_f0, ..Config::default() }
+fn tiny(sample_rate: i64, version: Version, if_f0: bool) -> Config {
+    Config { preset: Preset::Tiny, sample_rate, version, if_f0, ..Config::default() }
 }
 
 fn weight(path: &Path, key: &str) -> Tensor {
@@ -76,7 +77,7 @@ fn refused<T>(result: rvc_run::Result<T>, kind: Kind, words: &str) -> Error {
 fn every_variant_is_recognised_only_by_its_weights() {
     let place = Place::new();
     for sample_rate in [32000, 40000, 48000] {
-        for version in ["v1", "v2"] {
+        for version in [Version::V1, Version::V2] {
             for if_f0 in [true, false] {
                 let config = tiny(sample_rate, version, if_f0);
                 let checkpoint = place.checkpoint("G_7.pth", &config, 1);
@@ -88,7 +89,7 @@ fn every_variant_is_recognised_only_by_its_weights() {
     }
     // Without posterior encoder, noise convolutions and a list of sizes these two cannot be distinguished.
     let bare = place.path("bare.pth");
-    let weights = weights(&tiny(48000, "v1", false), 1).into_iter().filter(|(key, _)| !key.contains("enc_q"));
+    let weights = weights(&tiny(48000, Version::V1, false), 1).into_iter().filter(|(key, _)| !key.contains("enc_q"));
     torchfile::write(&bare, &Value::ordered(weights)).unwrap();
     refused(voice::variant(&torchfile::read(&bare).unwrap()), Kind::CheckpointMismatch, "may be 32k or 48k");
 
@@ -101,7 +102,7 @@ fn every_variant_is_recognised_only_by_its_weights() {
 #[test]
 fn a_voice_of_24_khz_has_its_own_rate() {
     let place = Place::new();
-    let config = tiny(24000, "v2", true);
+    let config = tiny(24000, Version::V2, true);
     assert_eq!(SynthesizerConfig::from_config(&config).upsampling(), 240);
     let exported = place.voice("voice.pth", &config, 1, &[]);
     assert_eq!(voice::variant(&torchfile::read(&exported).unwrap()).unwrap(), config);
@@ -126,7 +127,7 @@ fn another_vocoder_is_named_with_the_program_that_has_it() {
         ("dec.some.weight", Some("Wave\u{1b}[31m"), "the vocoder Wave\\u{1b}[31m", "the program that it comes from"),
         ("dec.some.weight", None, "another vocoder than HiFi-GAN", "the program that it comes from"),
     ] {
-        let kept = weights(&tiny(40000, "v2", true), 1).into_iter().filter(|(key, _)| !key.starts_with("dec."));
+        let kept = weights(&tiny(40000, Version::V2, true), 1).into_iter().filter(|(key, _)| !key.starts_with("dec."));
         let weights: Vec<_> = kept
             .chain([(part.to_owned(), Value::Tensor(Tensor::zeros([1], (tch::Kind::Half, Device::Cpu))))])
             .collect();
@@ -296,7 +297,7 @@ fn names_of_programs_lead_to_the_voice() {
 #[test]
 fn facts_from_files_beside_a_checkpoint_are_in_its_voice() {
     let place = Place::new();
-    let config = tiny(40000, "v2", true);
+    let config = tiny(40000, Version::V2, true);
     let checkpoint = place.checkpoint("G_7.pth", &config, 3);
     let out = place.path("out/anna.pth");
     let config_json = r#"{"train": {"seed": 1}, "data": {"sampling_rate": 40000}, "model": {}, "speaker_info": [{"id": 0, "name": "anna"}, {"id": 3, "name": "ben"}]}"#;
@@ -320,7 +321,7 @@ fn facts_from_files_beside_a_checkpoint_are_in_its_voice() {
 #[test]
 fn a_voice_is_extracted_from_any_generators_checkpoint() {
     let place = Place::new();
-    let config = Config { spk_embed_dim: 5, ..tiny(48000, "v2", true) };
+    let config = Config { spk_embed_dim: 5, ..tiny(48000, Version::V2, true) };
     let checkpoint = place.checkpoint("G_7.pth", &config, 3);
     let out = place.path("models/anna.pth");
     voice::extract(&checkpoint, &out, None).unwrap();
@@ -352,7 +353,7 @@ fn a_voice_is_extracted_from_any_generators_checkpoint() {
 #[test]
 fn a_merged_voice_is_the_requested_mean() {
     let place = Place::new();
-    let config = tiny(40000, "v2", true);
+    let config = tiny(40000, Version::V2, true);
     let told = [("embedder_model", "contentvec"), ("content_digest", "hubert-1 f54b v2 fp32"), ("f0_unvoiced", "zero")];
     let a = place.voice("a.pth", &config, 1, &told);
     let b = place.voice("b.pth", &Config { spk_embed_dim: 4, ..config.clone() }, 2, &[]);
@@ -404,13 +405,13 @@ fn a_merged_voice_is_the_requested_mean() {
 #[test]
 fn voices_that_do_not_fit_are_not_merged() {
     let place = Place::new();
-    let config = tiny(40000, "v2", true);
+    let config = tiny(40000, Version::V2, true);
     let out = place.path("merged.pth");
     let a = place.voice("a.pth", &config, 1, &[("content_digest", "hubert-1 f54b v2 fp32")]);
     for (other, words) in [
-        (tiny(48000, "v2", true), "v2 48k with pitch"),
-        (tiny(40000, "v1", true), "v1 40k with pitch"),
-        (tiny(40000, "v2", false), "v2 40k without pitch"),
+        (tiny(48000, Version::V2, true), "v2 48k with pitch"),
+        (tiny(40000, Version::V1, true), "v1 40k with pitch"),
+        (tiny(40000, Version::V2, false), "v2 40k without pitch"),
     ] {
         let b = place.voice("b.pth", &other, 1, &[]);
         refused(voice::merge(&a, &b, 0.5, &out, ""), Kind::CheckpointMismatch, words);
@@ -427,7 +428,7 @@ fn the_text_of_a_voice_changes_and_nothing_else() {
     let place = Place::new();
     // As Applio writes it: no "info", sr a number, and entries of its own.
     let path = place.path("applio.pth");
-    let config = tiny(40000, "v2", true);
+    let config = tiny(40000, Version::V2, true);
     let sizes = SynthesizerConfig::from_config(&config);
     let list = sizes.export_list().iter().map(|x| x.as_i64().map_or(Value::text("1"), Value::Int)).collect();
     let voice = Value::ordered([
@@ -480,7 +481,7 @@ fn files_that_cannot_be_rewritten_are_refused_by_name() {
 #[test]
 fn voices_and_checkpoints_are_described() {
     let place = Place::new();
-    let config = tiny(40000, "v2", true);
+    let config = tiny(40000, Version::V2, true);
     let described = voice::describe(&place.voice("a.pth", &config, 1, &[("f0_method", "rmvpe")])).unwrap();
     let file = torchfile::read(&place.path("a.pth")).unwrap();
     let parameters: usize = file.names().iter().map(|name| file.shape(name).unwrap().iter().product::<usize>()).sum();

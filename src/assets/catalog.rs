@@ -172,7 +172,8 @@ impl File {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{CONTENT_ENCODERS, Config};
+    use crate::config::Config;
+    use crate::config::choices::{EncoderName, Version};
 
     #[test]
     fn the_built_in_catalog_has_whole_digests_unique_names_and_pinned_revisions() {
@@ -196,13 +197,14 @@ mod tests {
     #[test]
     fn every_name_that_settings_can_ask_for_is_in_the_catalog() {
         let catalog = Catalog::built_in();
-        let encoders = CONTENT_ENCODERS.iter().filter(|name| **name != "mel");
-        assert!(encoders.into_iter().all(|name| catalog.asset(name).is_ok()));
+        let encoders = EncoderName::ALL.iter().filter(|name| **name != EncoderName::Mel);
+        assert!(encoders.into_iter().all(|name| catalog.asset(name.as_str()).is_ok()));
         for (sample_rate, version, if_f0) in [32000, 40000, 48000]
             .into_iter()
-            .flat_map(|rate| [(rate, "v1", true), (rate, "v2", true), (rate, "v2", false), (rate, "v1", false)])
+            .flat_map(|rate| Version::ALL.iter().map(move |version| (rate, *version)))
+            .flat_map(|(rate, version)| [(rate, version, true), (rate, version, false)])
         {
-            let config = Config { sample_rate, version: version.into(), if_f0, ..Config::default() };
+            let config = Config { sample_rate, version, if_f0, ..Config::default() };
             for network in ["G", "D"] {
                 assert!(catalog.asset(&config.pretrained_name(network)).is_ok(), "{config:?}");
             }

@@ -13,40 +13,45 @@ pub mod verify;
 pub use catalog::Catalog;
 pub use store::Store;
 
-use crate::config::{Config, is_path};
+use crate::config::Config;
+use crate::config::choices::{ContentEncoder, EncoderName, F0Method, Preset};
 
 /// The names of the files that training with these settings needs, without built-in methods and files that the settings
 /// give by path.
 pub fn needed(config: &Config) -> Vec<String> {
     let mut names = Vec::new();
-    match config.content_encoder.as_str() {
-        "mel" => {}
-        given if is_path(given) => {}
-        "hubert_base" => names.push("hubert_base.pt".to_owned()),
-        name => names.push(name.to_owned()),
+    match config.content_encoder {
+        ContentEncoder::Named(EncoderName::Mel) | ContentEncoder::Path(_) => {}
+        ContentEncoder::Named(name) => names.push(encoder_file(name).to_owned()),
     }
-    let f0_file = match config.f0_method.as_str() {
-        "rmvpe" => Some("rmvpe.pt"),
-        "fcpe" => Some("fcpe.pt"),
-        "crepe" => Some("crepe_full.pth"),
-        "crepe-tiny" => Some("crepe_tiny.pth"),
-        _ => None,
+    let f0_file = match config.f0_method {
+        F0Method::Rmvpe => Some("rmvpe.pt"),
+        F0Method::Fcpe => Some("fcpe.pt"),
+        F0Method::Crepe => Some("crepe_full.pth"),
+        F0Method::CrepeTiny => Some("crepe_tiny.pth"),
+        F0Method::Pm | F0Method::Yin | F0Method::Harvest | F0Method::Dio => None,
     };
     names.extend(f0_file.filter(|_| config.if_f0).map(str::to_owned));
     // No base fits the tiny preset, where "default" means "none".
     for (given, network) in [(&config.pretrained_g, "G"), (&config.pretrained_d, "D")] {
-        if given == "default" && config.preset != "tiny" {
+        if given == "default" && config.preset != Preset::Tiny {
             names.push(config.pretrained_name(network));
         }
     }
     names
 }
 
+/// The file or folder of an encoder that is a network. RVC's is fairseq's file, which it used until 2025, or the folder of RVC 2026: the same
+/// weights in two containers, see [`Store::locate_or_twin`].
+pub fn encoder_file(name: EncoderName) -> &'static str {
+    if name == EncoderName::HubertBase { "hubert_base.pt" } else { name.as_str() }
+}
+
 /// The field's usual settings, train_voice's defaults (stdlib/presets.rhai).
 pub fn usual() -> Config {
     Config {
-        content_encoder: "hubert_base".into(),
-        f0_method: "rmvpe".into(),
+        content_encoder: EncoderName::HubertBase.into(),
+        f0_method: F0Method::Rmvpe,
         pretrained_g: "default".into(),
         pretrained_d: "default".into(),
         ..Config::default()
@@ -56,6 +61,7 @@ pub fn usual() -> Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::choices::Version;
 
     #[test]
     fn the_usual_settings_need_encoder_pitch_and_both_bases() {
@@ -65,7 +71,7 @@ mod tests {
 
     #[test]
     fn a_voice_without_pitch_needs_no_pitch_network() {
-        let config = Config { if_f0: false, version: "v1".into(), sample_rate: 48000, ..usual() };
+        let config = Config { if_f0: false, version: Version::V1, sample_rate: 48000, ..usual() };
         assert_eq!(needed(&config), ["hubert_base.pt", "pretrained/G48k.pth", "pretrained/D48k.pth"]);
     }
 
@@ -73,14 +79,14 @@ mod tests {
     fn built_in_methods_and_given_paths_need_nothing() {
         assert!(needed(&Config::default()).is_empty());
         let config = Config {
-            content_encoder: "./mine.pt".into(),
-            f0_method: "harvest".into(),
+            content_encoder: ContentEncoder::Path("./mine.pt".into()),
+            f0_method: F0Method::Harvest,
             pretrained_g: "g.pth".into(),
             pretrained_d: "none".into(),
             ..usual()
         };
         assert!(needed(&config).is_empty());
-        let tiny = Config { preset: "tiny".into(), ..usual() };
+        let tiny = Config { preset: Preset::Tiny, ..usual() };
         assert_eq!(needed(&tiny), ["hubert_base.pt", "rmvpe.pt"]);
     }
 }

@@ -242,6 +242,7 @@ fn cache_folder(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::choices::{EncoderName, F0Method};
 
     fn touch(path: &Path) {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -312,8 +313,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::new(&Workspace::new(folder.path()));
         let assets = folder.path().join("assets");
-        let usual = Config { content_encoder: "hubert_base".into(), f0_method: "pm".into(), ..Config::default() };
-        let applios = Config { content_encoder: "contentvec".into(), ..usual.clone() };
+        let usual = Config { content_encoder: EncoderName::HubertBase.into(), ..Config::default() };
+        let applios = Config { content_encoder: EncoderName::Contentvec.into(), ..usual.clone() };
         assert!(store.require(&usual).is_err() && store.require(&applios).is_err());
 
         for file in ["config.json", "pytorch_model.bin"] {
@@ -442,7 +443,8 @@ mod tests {
     fn one_error_names_all_that_is_missing_and_one_command() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::new(&Workspace::new(folder.path()));
-        let config = Config { content_encoder: "hubert_base".into(), f0_method: "rmvpe".into(), ..Config::default() };
+        let config =
+            Config { content_encoder: EncoderName::HubertBase.into(), f0_method: F0Method::Rmvpe, ..Config::default() };
         let error = store.require(&config).unwrap_err();
         assert_eq!(error.kind(), Kind::AssetMissing);
         assert!(

@@ -7,7 +7,9 @@ use rvc_run::assets::fetch::{self, Options};
 use rvc_run::assets::store::remedy;
 use rvc_run::assets::verify::{self, State};
 use rvc_run::assets::{self, Store};
-use rvc_run::config::Config;
+use rvc_run::config::choices::Version;
+use rvc_run::config::settings::shown;
+use rvc_run::config::{Config, setting};
 use rvc_run::task::Task;
 use rvc_run::{Error, Kind, Result};
 use std::path::PathBuf;
@@ -29,8 +31,8 @@ pub fn command() -> Command {
                      (servers), RVC_RUN_OFFLINE=1, HTTPS_PROXY, NO_PROXY.",
                 )
                 .arg(names("default: what train_voice needs with the three flags below"))
-                .arg(choice("sample-rate", "HZ", &["32000", "40000", "48000"], "40000", "rate of the voice"))
-                .arg(choice("rvc-version", "VERSION", &["v1", "v2"], "v2", "architecture of the voice"))
+                .arg(choice("sample-rate", "sample_rate", "HZ", "rate of the voice"))
+                .arg(choice("rvc-version", "version", "VERSION", "architecture of the voice"))
                 .arg(flag("no-f0", "for a voice without pitch").conflicts_with("names"))
                 .arg(folder("dir", "where the files go"))
                 .arg(
@@ -59,21 +61,12 @@ fn flag(name: &'static str, help: &'static str) -> Arg {
     Arg::new(name).long(name).action(ArgAction::SetTrue).help(help)
 }
 
-fn choice(
-    name: &'static str,
-    value: &'static str,
-    of: &[&'static str],
-    default: &'static str,
-    help: &'static str,
-) -> Arg {
-    let parser = clap::builder::PossibleValuesParser::new(of.to_vec());
-    Arg::new(name)
-        .long(name)
-        .value_name(value)
-        .value_parser(parser)
-        .default_value(default)
-        .conflicts_with("names")
-        .help(help)
+/// A flag with the values and the default of a setting.
+fn choice(name: &'static str, of: &str, value: &'static str, help: &'static str) -> Arg {
+    let arg = Arg::new(name).long(name).value_name(value).conflicts_with("names").help(help);
+    let Some(setting) = setting(of) else { return arg };
+    let words: Vec<String> = setting.limits.one_of.iter().map(shown).collect();
+    arg.value_parser(clap::builder::PossibleValuesParser::new(words)).default_value(shown(&setting.default))
 }
 
 fn folder(name: &'static str, help: &'static str) -> Arg {
@@ -151,12 +144,13 @@ fn fetch(terminal: &Terminal, store: Store, task: &Task, given: &ArgMatches) -> 
 
 /// What train_voice needs by default, or a replacement that is there already.
 fn usual(store: &Store, given: &ArgMatches) -> Vec<String> {
-    let text = |name: &str| given.get_one::<String>(name).cloned().unwrap_or_default();
+    let text = |name: &str| given.get_one::<String>(name).map(String::as_str).unwrap_or_default();
+    let usual = assets::usual();
     let config = Config {
-        sample_rate: text("sample-rate").parse().unwrap_or_default(),
-        version: text("rvc-version"),
+        sample_rate: text("sample-rate").parse().unwrap_or(usual.sample_rate),
+        version: Version::named(text("rvc-version")).unwrap_or(usual.version),
         if_f0: !given.get_flag("no-f0"),
-        ..assets::usual()
+        ..usual
     };
     let mut names = assets::needed(&config);
     for name in &mut names {

@@ -2,6 +2,7 @@
 //!
 //! Checked when a recipe starts: a flag that was typed and has no effect is reported, and refused where a user would wait for its effect.
 
+use super::choices::{EncoderName, Normalization, Preset, Slicing};
 use crate::{Error, Kind};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -66,7 +67,7 @@ const RULES: &[Rule] = &[
     Rule {
         settings: &["target_program"],
         value: None,
-        with: &[("content_encoder", When::IsNot(&["mel"]))],
+        with: &[("content_encoder", When::IsNot(&[EncoderName::Mel.as_str()]))],
         why: "no other program has the content encoder mel",
         hint: "leave it out, or use --content-encoder hubert_base",
         refused: false,
@@ -74,7 +75,7 @@ const RULES: &[Rule] = &[
     Rule {
         settings: &["target_lufs"],
         value: None,
-        with: &[("normalization", When::Is(&["lufs"]))],
+        with: &[("normalization", When::Is(&[Normalization::Lufs.as_str()]))],
         why: "no clip is brought to a loudness",
         hint: "use --normalization lufs",
         refused: false,
@@ -82,7 +83,7 @@ const RULES: &[Rule] = &[
     Rule {
         settings: &["target_peak_dbfs"],
         value: None,
-        with: &[("normalization", When::Is(&["peak", "lufs"]))],
+        with: &[("normalization", When::Is(&[Normalization::Peak.as_str(), Normalization::Lufs.as_str()]))],
         why: "no clip is brought to a peak",
         hint: "use --normalization peak; lufs keeps peaks below it",
         refused: false,
@@ -90,7 +91,7 @@ const RULES: &[Rule] = &[
     Rule {
         settings: &["slice_seconds", "min_slice_seconds", "overlap_seconds"],
         value: None,
-        with: &[("slicing", When::IsNot(&["none"]))],
+        with: &[("slicing", When::IsNot(&[Slicing::None.as_str()]))],
         why: "with --slicing none nothing is cut",
         hint: "use --slicing fixed to cut to length, automatic to cut at silences",
         refused: false,
@@ -98,7 +99,7 @@ const RULES: &[Rule] = &[
     Rule {
         settings: &["pretrained_g", "pretrained_d"],
         value: Some("default"),
-        with: &[("preset", When::IsNot(&["tiny"]))],
+        with: &[("preset", When::IsNot(&[Preset::Tiny.as_str()]))],
         why: "no base fits the tiny networks",
         hint: "leave it out, or leave out --preset tiny",
         refused: false,

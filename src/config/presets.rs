@@ -1,5 +1,6 @@
 //! Settings that belong together, by name: the only place that defines presets.
 
+use super::choices::{EncoderName, F0Method, Preset};
 use crate::error::nearest;
 use crate::{Error, Kind, Result};
 use serde_json::{Map, Value, json};
@@ -11,10 +12,10 @@ pub const RVC: &str = "rvc";
 const OFFLINE: &str = "offline";
 
 /// Few channels: trains in minutes on a CPU, with the quality of a demo.
-const TINY: &str = "tiny";
+const TINY: &str = Preset::Tiny.as_str();
 
 /// RVC's networks.
-const FULL: &str = "full";
+const FULL: &str = Preset::Full.as_str();
 
 /// The settings of the preset `name`; the others keep their defaults.
 ///
@@ -22,10 +23,14 @@ const FULL: &str = "full";
 pub fn named(name: &str) -> Result<Map<String, Value>> {
     let settings = match name {
         RVC => json!({
-            "f0_method": "rmvpe", "content_encoder": "hubert_base", "pretrained_g": "default", "pretrained_d": "default"
+            "f0_method": F0Method::Rmvpe, "content_encoder": EncoderName::HubertBase,
+            "pretrained_g": "default", "pretrained_d": "default"
         }),
         OFFLINE => {
-            json!({ "f0_method": "pm", "content_encoder": "mel", "pretrained_g": "none", "pretrained_d": "none" })
+            json!({
+                "f0_method": F0Method::Pm, "content_encoder": EncoderName::Mel,
+                "pretrained_g": "none", "pretrained_d": "none"
+            })
         }
         // Few channels learn in few steps only with a larger learning rate, ten times RVC's.
         TINY => json!({ "preset": TINY, "learning_rate": 0.001 }),

@@ -20,7 +20,8 @@ pub mod selftest;
 pub use cut::{Chunking, cuts};
 
 use crate::audio::{Audio, filter, resample};
-use crate::config::Config;
+use crate::config::choices::{ContentEncoder, EncoderName, F0Method, F0Unvoiced, Precision};
+use crate::config::{Config, choice};
 use crate::features::{Models, content, f0};
 use crate::models::synthesizer::{InferInput, Pitch};
 use crate::nn::{allocator, generator, pace::Pace, runtime};
@@ -28,6 +29,7 @@ use crate::retrieval::Index;
 use crate::task::Task;
 use crate::voice::Voice;
 use crate::{Error, Kind, Result, nn};
+use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Instant;
@@ -42,11 +44,11 @@ const FRAME: usize = 160;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct VoiceOptions {
     /// As the setting of that name.
-    pub content_encoder: Option<String>,
-    pub f0_method: Option<String>,
-    pub feature_precision: Option<String>,
-    /// The value of unvoiced frames: "zero" or "interpolate".
-    pub f0_unvoiced: Option<String>,
+    pub content_encoder: Option<ContentEncoder>,
+    pub f0_method: Option<F0Method>,
+    pub feature_precision: Option<Precision>,
+    /// The value of unvoiced frames.
+    pub f0_unvoiced: Option<F0Unvoiced>,
     /// The voice's retrieval index; None converts without one.
     pub index: Option<PathBuf>,
     pub gpu: bool,
@@ -96,8 +98,8 @@ pub struct Converter {
     encoder: Rc<content::Encoder>,
     /// None for a voice without pitch.
     tracker: Option<Rc<f0::Extractor>>,
-    f0_method: String,
-    f0_unvoiced: String,
+    f0_method: F0Method,
+    f0_unvoiced: F0Unvoiced,
     index: Option<Index>,
     device: Device,
 }
@@ -110,23 +112,20 @@ impl Converter {
     pub fn open(path: &Path, models: &Models, options: &VoiceOptions) -> Result<Self> {
         let device = runtime::device(options.gpu)?;
         let voice = Voice::open(path, device)?;
-        let choose = |given: &Option<String>, voices: &Option<String>, usual: &str| {
-            given.clone().or_else(|| voices.clone()).unwrap_or_else(|| usual.to_owned())
-        };
         let config = Config {
-            content_encoder: choose(&options.content_encoder, &voice.content_encoder, "hubert_base"),
-            f0_method: choose(&options.f0_method, &voice.f0_method, "rmvpe"),
-            feature_precision: choose(&options.feature_precision, &None, "fp32"),
-            version: voice.sizes.version().into(),
+            content_encoder: chosen(
+                options.content_encoder.clone(),
+                ("content_encoder", &voice.content_encoder, path),
+                EncoderName::HubertBase.into(),
+            )?,
+            f0_method: chosen(options.f0_method, ("f0_method", &voice.f0_method, path), F0Method::Rmvpe)?,
+            feature_precision: options.feature_precision.unwrap_or(Precision::Fp32),
+            version: voice.sizes.version(),
             if_f0: voice.sizes.f0,
-            f0_unvoiced: choose(&options.f0_unvoiced, &voice.f0_unvoiced, "zero"),
+            f0_unvoiced: chosen(options.f0_unvoiced, ("f0_unvoiced", &voice.f0_unvoiced, path), F0Unvoiced::Zero)?,
             gpu: options.gpu,
             ..Config::default()
         };
-        if !["zero", "interpolate"].contains(&config.f0_unvoiced.as_str()) {
-            let message = format!("f0_unvoiced is {:?}, but must be zero or interpolate", config.f0_unvoiced);
-            return Err(Error::new(Kind::ConfigValue, message));
-        }
         let encoder = models.encoder(&config)?;
         if let Some(digest) = &voice.content_digest {
             encoder.must_be(digest).map_err(|e| e.path(path))?;
@@ -153,9 +152,9 @@ impl Converter {
         &self.voice
     }
 
-    /// The value of unvoiced frames: "zero" or "interpolate".
-    pub fn f0_unvoiced(&self) -> &str {
-        &self.f0_unvoiced
+    /// The value of unvoiced frames.
+    pub fn f0_unvoiced(&self) -> F0Unvoiced {
+        self.f0_unvoiced
     }
 
     /// Whether a retrieval index is there to pull the content.
@@ -273,10 +272,10 @@ impl Converter {
         let mut f0 =
             tracker.extract(task, "f0", &clips, |clip| clip.len(), load, |_, f0| f0)?.pop().unwrap_or_default();
         f0.resize(heard.frames(), 0.0);
-        if self.f0_method == "harvest" && settings.filter_radius > 2 {
+        if self.f0_method == F0Method::Harvest && settings.filter_radius > 2 {
             f0 = median_of_three(&f0);
         }
-        if self.f0_unvoiced == "interpolate" {
+        if self.f0_unvoiced == F0Unvoiced::Interpolate {
             f0::fill_unvoiced(&mut f0);
         }
         let factor = 2f64.powf(settings.f0_up_key / 12.0);
@@ -379,6 +378,21 @@ fn fitting(path: &Path, voice: &Voice) -> Result<Index> {
         index.dim()
     );
     Err(Error::new(Kind::CheckpointMismatch, message).path(path).hint("give the index of this voice, or none"))
+}
+
+/// A method: what was asked for, else what the voice's file says (its entry, the word there, its path), else `usual`.
+///
+/// Errors: `config.value` for a word in the file that no method has.
+fn chosen<T: DeserializeOwned>(
+    asked: Option<T>,
+    (entry, word, path): (&str, &Option<String>, &Path),
+    usual: T,
+) -> Result<T> {
+    match (asked, word) {
+        (Some(asked), _) => Ok(asked),
+        (None, Some(word)) => choice(entry, word).map_err(|e| e.context(path.display()).path(path)),
+        (None, None) => Ok(usual),
+    }
 }
 
 /// Pitch of every frame.

@@ -158,6 +158,7 @@ fn loudness(samples: &[f32]) -> Option<f64> {
 mod tests {
     use super::*;
     use crate::assets::Store;
+    use crate::config::choices::{EncoderName, Version};
     use crate::features::Setup;
     use crate::files::Workspace;
 
@@ -169,8 +170,8 @@ mod tests {
 
     fn compare(converted: &Audio, reference: &Audio, f0_up_key: f64) -> Result<Quality> {
         let setup = Setup::without_network(&Store::new(&Workspace::new("no assets here")));
-        let tracker = f0::Extractor::open("pm", &setup).unwrap();
-        let encoder = content::Encoder::open("mel", "v2", &setup).unwrap();
+        let tracker = f0::Extractor::signal(f0::Method::Pm);
+        let encoder = content::Encoder::open(&EncoderName::Mel.into(), Version::V2, &setup).unwrap();
         Evaluator { tracker: &tracker, encoder: &encoder }.compare(converted, reference, f0_up_key)
     }
 

@@ -2,7 +2,8 @@
 //! memory: the next voice of a batch opens them again.
 
 use crate::assets::Store;
-use crate::config::{Config, SIGNAL_F0_METHODS};
+use crate::config::Config;
+use crate::config::choices::Precision;
 use crate::features::content::Encoder;
 use crate::features::f0::Extractor;
 use crate::nn::runtime;
@@ -25,14 +26,14 @@ impl Setup {
     /// Errors: `device.missing`, `config.value` for a precision that the device does not support.
     pub fn new(store: &Store, config: &Config) -> Result<Self> {
         let device = runtime::device(config.gpu)?;
-        let kind = match config.feature_precision.as_str() {
-            "bf16" => tch::Kind::BFloat16,
-            "fp16" if device.is_cuda() => tch::Kind::Half,
-            "fp16" => {
+        let kind = match config.feature_precision {
+            Precision::Fp32 => tch::Kind::Float,
+            Precision::Bf16 => tch::Kind::BFloat16,
+            Precision::Fp16 if device.is_cuda() => tch::Kind::Half,
+            Precision::Fp16 => {
                 return Err(Error::new(Kind::ConfigValue, "feature_precision is fp16, but that needs a GPU")
                     .hint("on a CPU use bf16 for half width; fp32 works everywhere"));
             }
-            _ => tch::Kind::Float,
         };
         Ok(Self { store: store.clone(), device, kind })
     }
@@ -43,11 +44,11 @@ impl Setup {
     }
 
     /// The name of the number format, for digests.
-    pub fn precision(&self) -> &'static str {
+    pub fn precision(&self) -> Precision {
         match self.kind {
-            tch::Kind::BFloat16 => "bf16",
-            tch::Kind::Half => "fp16",
-            _ => "fp32",
+            tch::Kind::BFloat16 => Precision::Bf16,
+            tch::Kind::Half => Precision::Fp16,
+            _ => Precision::Fp32,
         }
     }
 }
@@ -74,8 +75,8 @@ impl Models {
         if let Some(open) = self.encoders.borrow().get(&key) {
             return Ok(open.clone());
         }
-        let setup = self.setup(config, encodes_by_network(config))?;
-        let open = Rc::new(Encoder::open(&config.content_encoder, &config.version, &setup)?);
+        let setup = self.setup(config, config.content_encoder.is_network())?;
+        let open = Rc::new(Encoder::open(&config.content_encoder, config.version, &setup)?);
         Ok(self.encoders.borrow_mut().entry(key).or_insert(open).clone())
     }
 
@@ -85,8 +86,8 @@ impl Models {
         if let Some(open) = self.extractors.borrow().get(&key) {
             return Ok(open.clone());
         }
-        let setup = self.setup(config, tracks_by_network(config))?;
-        let open = Rc::new(Extractor::open(&config.f0_method, &setup)?.with_threshold(config.f0_threshold)?);
+        let setup = self.setup(config, config.f0_method.is_network())?;
+        let open = Rc::new(Extractor::open(config.f0_method, &setup)?.with_threshold(config.f0_threshold)?);
         Ok(self.extractors.borrow_mut().entry(key).or_insert(open).clone())
     }
 
@@ -112,13 +113,5 @@ impl Models {
 
 /// Whether content or f0 uses a network; only networks use `feature_precision`.
 pub fn any_network(config: &Config) -> bool {
-    encodes_by_network(config) || (config.if_f0 && tracks_by_network(config))
-}
-
-fn encodes_by_network(config: &Config) -> bool {
-    config.content_encoder != "mel"
-}
-
-fn tracks_by_network(config: &Config) -> bool {
-    !SIGNAL_F0_METHODS.contains(&config.f0_method.as_str())
+    config.content_encoder.is_network() || (config.if_f0 && config.f0_method.is_network())
 }

@@ -1,7 +1,7 @@
 //! Sizes of the networks, as in RVC's config.json and exported voices.
 
 use crate::config::Config;
-use crate::config::choices::SineGenerator;
+use crate::config::choices::{Preset, SineGenerator, Version};
 use crate::{Error, Kind, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -66,7 +66,7 @@ impl SynthesizerConfig {
     /// The networks that the settings ask for.
     pub fn from_config(config: &Config) -> Self {
         let segment_size = if config.segment_size == 0 { config.default_segment_size() } else { config.segment_size };
-        let v1 = config.version == "v1";
+        let v1 = config.version == Version::V1;
         let (rates, kernels): (&[i64], &[i64]) = match (config.sample_rate, v1) {
             (32000, true) => (&[10, 4, 2, 2, 2], &[16, 16, 4, 4, 4]),
             (48000, true) => (&[10, 6, 2, 2, 2], &[16, 16, 4, 4, 4]),
@@ -105,7 +105,7 @@ impl SynthesizerConfig {
             coupling_layers: 3,
             discriminator_divisor: 1,
         };
-        if config.preset == "tiny" { full.tiny() } else { full }
+        if config.preset == Preset::Tiny { full.tiny() } else { full }
     }
 
     /// The same architecture with few channels: a step takes a fraction of a second on two cores.
@@ -125,9 +125,9 @@ impl SynthesizerConfig {
         }
     }
 
-    /// "v1" or "v2", as in voices.
-    pub fn version(&self) -> &'static str {
-        if self.text_encoder_first { "v1" } else { "v2" }
+    /// As in voices.
+    pub fn version(&self) -> Version {
+        if self.text_encoder_first { Version::V1 } else { Version::V2 }
     }
 
     /// Samples per frame; the hop length.

@@ -13,7 +13,7 @@
 
 use crate::models::weights::{self, Weights};
 use crate::torchfile::TorchFile;
-use crate::{Error, Kind, Result};
+use crate::{Error, Result};
 use tch::{Device, Tensor};
 
 /// Kernel and stride of the convolutions.
@@ -321,14 +321,5 @@ impl Layer {
         let xs = self.self_attn_layer_norm.forward(&(xs + self.out_proj.forward(&attended)));
         let filtered = self.fc2.forward(&self.fc1.forward(&xs).gelu_("none"));
         self.final_layer_norm.forward(&(xs + filtered))
-    }
-}
-
-/// The output for a version of RVC. Errors: `config.value`.
-pub fn output_of(version: &str) -> Result<Output> {
-    match version {
-        "v1" => Ok(Output::V1),
-        "v2" => Ok(Output::V2),
-        other => Err(Error::new(Kind::ConfigValue, format!("version is {other}, but must be v1 or v2"))),
     }
 }

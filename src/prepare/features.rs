@@ -4,6 +4,7 @@ use super::{Clip, Clips, Counts, F0_COARSE, F0_HZ, Pitch, Reason, content_folder
 use crate::audio::io;
 use crate::cache::{Cache, Entry, Key, Object};
 use crate::config::Config;
+use crate::config::choices::{F0Unvoiced, Precision};
 use crate::features::{self, Models, f0 as trackers};
 use crate::files::Lock;
 use crate::models::encoder::exact;
@@ -30,11 +31,11 @@ pub fn f0(task: &Task, clips: &mut Clips, models: &Models, config: &Config) -> R
     let _lock = Lock::acquire(&clips.folder)?;
     let extractor = models.extractor(config)?;
     let digest = extractor.digest();
-    let unvoiced = config.f0_unvoiced.as_str();
-    let key = |clip: &Object| f0_key(&clip.digest, &digest, unvoiced);
+    let unvoiced = config.f0_unvoiced;
+    let key = |clip: &Object| f0_key(&clip.digest, &digest, unvoiced.as_str());
     let found = each_once(task, "f0", clips, key, |todo| {
         extractor.extract(task, "f0", todo, n_samples, load, |clip, f0| {
-            let f0 = f0.and_then(|f0| finished(f0, unvoiced == "interpolate"));
+            let f0 = f0.and_then(|f0| finished(f0, unvoiced == F0Unvoiced::Interpolate));
             one_clip(f0, |f0| make_f0(task, &clips.cache, &key(clip), &f0))
         })
     })?;
@@ -55,7 +56,7 @@ pub fn f0(task: &Task, clips: &mut Clips, models: &Models, config: &Config) -> R
     clips.params.insert("f0_method".into(), Value::from(config.f0_method.as_str()));
     clips.params.insert("f0_digest".into(), Value::from(digest.as_str()));
     clips.params.insert("f0_threshold".into(), Value::from(config.f0_threshold));
-    clips.params.insert("f0_unvoiced".into(), Value::from(unvoiced));
+    clips.params.insert("f0_unvoiced".into(), Value::from(unvoiced.as_str()));
     let files = |of: fn(&Pitch) -> &Object| named(&clips.clips, ".wav.npy", |clip| clip.f0.as_ref().map(of));
     let wanted = [
         folder::Wanted::new(F0_COARSE, files(|pitch| &pitch.coarse)),
@@ -75,7 +76,7 @@ pub fn content(task: &Task, clips: &mut Clips, models: &Models, config: &Config)
     if let Some(notice) = encoder.notice() {
         task.info(notice);
     }
-    if config.feature_precision != "fp32" && !features::any_network(config) {
+    if config.feature_precision != Precision::Fp32 && !features::any_network(config) {
         task.warn(format!(
             "feature_precision {} has no effect: neither content_encoder {} nor f0_method {} is a network",
             config.feature_precision, config.content_encoder, config.f0_method

@@ -16,6 +16,7 @@ use super::{Clip, Clips, F0_COARSE, F0_HZ, FILE_LIST, GT_WAVS, WAVS_16K, content
 use crate::audio::io;
 use crate::cache::{Entry, Key, Object};
 use crate::config::Config;
+use crate::config::choices::Version;
 use crate::features::{Models, f0 as trackers};
 use crate::files::{self, Lock};
 use crate::models::encoder::exact;
@@ -262,7 +263,7 @@ impl Mute {
     }
 
     fn folders(&self, config: &Config) -> Vec<folder::Wanted<'_>> {
-        let content = if config.version == "v1" { "mute/3_feature256" } else { "mute/3_feature768" };
+        let content = if config.version == Version::V1 { "mute/3_feature256" } else { "mute/3_feature768" };
         let one = |folder, name: &str, object| folder::Wanted::new(folder, vec![(name.to_owned(), object)]);
         vec![
             one("mute/0_gt_wavs", &format!("{}.wav", self.gt_name), &self.gt),

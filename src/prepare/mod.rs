@@ -29,6 +29,7 @@ use crate::assets::Store;
 use crate::audio::loaded::Notice;
 use crate::cache::{Cache, Object};
 use crate::config::Config;
+use crate::config::choices::Version;
 use crate::features::Models;
 use crate::files::Workspace;
 use crate::task::Task;
@@ -48,7 +49,7 @@ const FILE_LIST: &str = "filelist.txt";
 
 /// The folder of the content features: 3_feature768, or 3_feature256 in version 1.
 pub fn content_folder(config: &Config) -> &'static str {
-    if config.version == "v1" { "3_feature256" } else { "3_feature768" }
+    if config.version == Version::V1 { "3_feature256" } else { "3_feature768" }
 }
 
 /// Raise this with every change in audio/ that can change a sample of a decoded recording.

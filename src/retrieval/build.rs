@@ -10,6 +10,7 @@ use super::ivf::squared_distance;
 use super::kmeans::{self, Setup};
 use crate::cache::{self, Cache, Key, Object, Origin};
 use crate::config::Config;
+use crate::config::choices::Version;
 use crate::files;
 use crate::nn::{self, random::SplitMix, runtime};
 use crate::task::Task;
@@ -123,14 +124,14 @@ pub fn build(
     };
     let path = logs.join(&names[0].1);
     // Models keep their index, see [`pair`].
-    for model in paired(logs, voice, &config.version)? {
+    for model in paired(logs, voice, config.version)? {
         names.push(("added", named("added", &model)));
     }
     let mut wanted = Vec::new();
     for (part, name) in names {
         wanted.push((name, entry.object(part)?));
     }
-    publish(task, cache, logs, &wanted, |name| is_index_of(name, voice, &config.version))?;
+    publish(task, cache, logs, &wanted, |name| is_index_of(name, voice, config.version))?;
     Ok(Built {
         path,
         n: notes.n,
@@ -251,13 +252,13 @@ fn n_ivf(n: usize) -> usize {
 }
 
 /// Whether a file name is a possible name of this voice's index, with any number of cells.
-fn is_index_of(name: &str, voice: &str, version: &str) -> bool {
+fn is_index_of(name: &str, voice: &str, version: Version) -> bool {
     let of_model = |part| model_of(name, part, version).is_some_and(|model| is_model_of(model, voice));
     name == format!("{voice}.index") || of_model("added") || of_model("trained")
 }
 
 /// The model in an index's RVC name.
-fn model_of<'a>(name: &'a str, part: &str, version: &str) -> Option<&'a str> {
+fn model_of<'a>(name: &'a str, part: &str, version: Version) -> Option<&'a str> {
     let rest = name.strip_prefix(part)?.strip_prefix("_IVF")?.strip_suffix(&format!("_{version}.index"))?;
     let (cells, model) = rest.split_once("_Flat_nprobe_1_")?;
     (!cells.is_empty() && cells.bytes().all(|b| b.is_ascii_digit())).then_some(model)
@@ -269,7 +270,7 @@ fn is_model_of(model: &str, voice: &str) -> bool {
 }
 
 /// The other models of the voice that its index has second names for.
-fn paired(logs: &Path, voice: &str, version: &str) -> Result<Vec<String>> {
+fn paired(logs: &Path, voice: &str, version: Version) -> Result<Vec<String>> {
     let names = files::list(logs)?.into_iter().filter_map(|path| path.file_name()?.to_str().map(str::to_owned));
     let models = names.filter_map(|name| model_of(&name, "added", version).map(str::to_owned));
     let models: BTreeSet<String> = models.filter(|model| model != voice && is_model_of(model, voice)).collect();
@@ -289,7 +290,7 @@ pub fn pair(index: &Path, voice: &str, model: &str) -> Result<Option<PathBuf>> {
             .hint("its name must begin with the voice's name, such as anna_best"));
     }
     let name = index.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    let version = ["v1", "v2"].into_iter().find(|version| model_of(name, "added", version) == Some(voice));
+    let version = Version::ALL.iter().find(|version| model_of(name, "added", **version) == Some(voice));
     let Some(version) = version else { return Ok(None) };
     let of_voice = format!("_{voice}_{version}.index");
     let second = index.with_file_name(name.replace(&of_voice, &format!("_{model}_{version}.index")));
@@ -351,7 +352,7 @@ mod tests {
 
     #[test]
     fn only_names_of_an_index_of_this_voice_are_taken_for_one() {
-        let is = |name| is_index_of(name, "anna", "v2");
+        let is = |name| is_index_of(name, "anna", Version::V2);
         assert!(is("added_IVF12_Flat_nprobe_1_anna_v2.index") && is("trained_IVF3_Flat_nprobe_1_anna_v2.index"));
         assert!(is("anna.index") && !is("ben.index") && !is("anna.index.bak"));
         assert!(!is("added_IVF12_Flat_nprobe_1_anna_v1.index") && !is("added_IVFx_Flat_nprobe_1_anna_v2.index"));

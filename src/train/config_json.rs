@@ -2,7 +2,8 @@
 //!
 //! The file also records what the folder was made for: other networks or another rate in the same folder are refused.
 
-use crate::config::{CONTENT_ENCODERS, Config};
+use crate::config::Config;
+use crate::config::choices::{EncoderName, F0Unvoiced, Preset, SineGenerator, Version};
 use crate::models::SynthesizerConfig;
 use crate::task::Task;
 use crate::torchfile;
@@ -92,10 +93,10 @@ pub fn check(logs: &Path, config: &Config) -> Result<()> {
 }
 
 /// The preset with exactly these sizes, if there is one.
-fn preset_of(model: &Value, config: &Config) -> Result<Option<&'static str>> {
+fn preset_of(model: &Value, config: &Config) -> Result<Option<Preset>> {
     let spk_embed_dim = model.get(SPEAKERS).and_then(Value::as_i64).unwrap_or(config.spk_embed_dim);
-    for preset in ["full", "tiny"] {
-        if settings(&Config { preset: preset.into(), spk_embed_dim, ..config.clone() })?["model"] == *model {
+    for &preset in Preset::ALL {
+        if settings(&Config { preset, spk_embed_dim, ..config.clone() })?["model"] == *model {
             return Ok(Some(preset));
         }
     }
@@ -243,7 +244,7 @@ pub fn of_folder(task: &Task, logs: &Path) -> Result<Map<String, Value>> {
 /// Version and pitch of an experiment without any training so far, by the folders of its features.
 fn of_features(logs: &Path) -> Map<String, Value> {
     let has = |folder: &str| logs.join(folder).is_dir();
-    let version = if has("3_feature256") && !has("3_feature768") { "v1" } else { "v2" };
+    let version = if has("3_feature256") && !has("3_feature768") { Version::V1 } else { Version::V2 };
     Map::from_iter([("version".to_owned(), json!(version)), ("if_f0".to_owned(), json!(has("2a_f0")))])
 }
 
@@ -260,7 +261,7 @@ fn of_json(task: &Task, path: &Path) -> Result<Map<String, Value>> {
     take("sample_rate", data.get("sampling_rate").or_else(|| data.get("sample_rate")));
     take(SPEAKERS, model.get(SPEAKERS));
     if model["hidden_channels"] == TINY {
-        take("preset", Some(&json!("tiny")));
+        take("preset", Some(&json!(Preset::Tiny)));
     }
     for name in ["learning_rate", "betas", "eps", "lr_decay", "batch_size", "seed", "c_mel", "c_kl", "log_interval"] {
         take(name, train.get(name));
@@ -279,8 +280,8 @@ fn of_json(task: &Task, path: &Path) -> Result<Map<String, Value>> {
         for (name, value) in [
             ("spec_eps", json!(2e-7)),
             ("mel_clamp", json!(2e-6)),
-            ("sine_generator", json!("2026")),
-            ("f0_unvoiced", json!("interpolate")),
+            ("sine_generator", json!(SineGenerator::Of2026)),
+            ("f0_unvoiced", json!(F0Unvoiced::Interpolate)),
         ] {
             take(name, Some(&value));
         }
@@ -298,27 +299,27 @@ fn is_applio(config_json: &Value) -> bool {
 /// encoder that conversion needs.
 ///
 /// Errors: `file.read`, `data.damaged`.
-fn encoder(task: &Task, logs: &Path) -> Result<Option<String>> {
+fn encoder(task: &Task, logs: &Path) -> Result<Option<EncoderName>> {
     for (name, key) in [("model_info.json", "embedder_model"), ("experiment.json", "embedder")] {
         let path = logs.join(name);
         if !path.is_file() {
             continue;
         }
         let Some(name) = parse(&path)?.get(key).and_then(Value::as_str).map(str::to_owned) else { continue };
-        if CONTENT_ENCODERS.contains(&name.as_str()) {
-            return Ok(Some(name));
+        if let Some(encoder) = EncoderName::named(&name) {
+            return Ok(Some(encoder));
         }
         task.warn(format!(
             "{} names the content encoder {name:?}, which is not one of {}",
             path.display(),
-            CONTENT_ENCODERS.join(", ")
+            EncoderName::words()
         ));
         return Ok(None);
     }
     let path = path(logs);
     // The record beside rvc-run's own file lists names the encoder.
     let theirs = path.exists() && !logs.join("cache_metadata.json").exists() && !is_applio(&parse(&path)?);
-    Ok((theirs && foreign_work(logs)?).then(|| "hubert_base".to_owned()))
+    Ok((theirs && foreign_work(logs)?).then_some(EncoderName::HubertBase))
 }
 
 /// Whether a folder has another program's checkpoints.

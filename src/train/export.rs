@@ -26,12 +26,12 @@ fn write_as(path: &Path, params: &Params, manifest: &Manifest, logs: &Path, aver
     // encoder: there it means "unknown".
     let text = |key: &str, value: &str| (key.to_owned(), Value::text(value));
     let mut more = Vec::new();
-    if manifest.content_digest.is_some() || config.content_encoder != "mel" {
+    if manifest.content_digest.is_some() || config.content_encoder.is_network() {
         more.push(text("embedder_model", voice::embedder_model(&config.content_encoder)));
-        more.push(text("content_encoder", &config.content_encoder));
+        more.push(text("content_encoder", config.content_encoder.as_str()));
         more.extend(manifest.content_digest.iter().map(|digest| text("content_digest", digest)));
-        more.extend(manifest.content_digest.iter().map(|_| text("f0_method", &config.f0_method)));
-        more.push(text("f0_unvoiced", &config.f0_unvoiced));
+        more.extend(manifest.content_digest.iter().map(|_| text("f0_method", config.f0_method.as_str())));
+        more.push(text("f0_unvoiced", config.f0_unvoiced.as_str()));
     }
     let speakers = (0..).zip(manifest.speakers.iter().cloned()).filter(|(_, name)| !name.is_empty());
     let speakers: Vec<(i64, String)> = speakers.collect();

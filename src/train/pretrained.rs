@@ -5,6 +5,7 @@
 
 use crate::assets::Store;
 use crate::config::Config;
+use crate::config::choices::{EncoderName, F0Method, Preset};
 use crate::models::weights;
 use crate::nn::Params;
 use crate::torchfile::{self, TorchFile};
@@ -42,10 +43,13 @@ impl Base {
     /// Errors: one `asset.missing` for both, with the command that fetches them; `file.not_found`.
     pub fn find(config: &Config, store: &Store) -> Result<Self> {
         // An encoder and a pitch method without files, so that only the base is required.
-        require(&Config { content_encoder: "mel".into(), f0_method: "pm".into(), ..config.clone() }, store)?;
+        require(
+            &Config { content_encoder: EncoderName::Mel.into(), f0_method: F0Method::Pm, ..config.clone() },
+            store,
+        )?;
         let one = |setting: &str, given: &str, network: &str| match given {
             "none" => Ok(None),
-            "default" if config.preset == "tiny" => Ok(None),
+            "default" if config.preset == Preset::Tiny => Ok(None),
             "default" => store.locate(&config.pretrained_name(network)).map(Some),
             path => existing(setting, store.path(path)).map(Some),
         };

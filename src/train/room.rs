@@ -114,9 +114,10 @@ fn size_to_be(config: &Config) -> Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::choices::Preset;
 
     fn config(epochs: i64, save_every: i64) -> Config {
-        Config { epochs, save_every, preset: "tiny".into(), ..Config::default() }
+        Config { epochs, save_every, preset: Preset::Tiny, ..Config::default() }
     }
 
     fn pairs(epochs: &[i64]) -> tempfile::TempDir {

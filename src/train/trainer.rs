@@ -6,7 +6,7 @@ pub use validation::Judge;
 
 use crate::assets::Store;
 use crate::config::Config;
-use crate::config::choices::CheckpointOrder;
+use crate::config::choices::{CheckpointOrder, Preset};
 use crate::files::{self, Lock};
 use crate::models::{Discriminator, Synthesizer, SynthesizerConfig};
 use crate::nn::{pace::Pace, runtime};
@@ -270,7 +270,7 @@ impl Trainer {
 
     /// The first epoch, from a base or from random weights.
     fn begin(&mut self, task: &Task, base: &Base) -> Result<()> {
-        if self.config.preset == "tiny"
+        if self.config.preset == Preset::Tiny
             && [&self.config.pretrained_g, &self.config.pretrained_d].contains(&&"default".to_owned())
         {
             task.info("the tiny preset has no pretrained base, so it starts from random weights");

@@ -7,7 +7,7 @@
 //! rvc-run     models/anna_best.pth               logs/anna/config.json
 //! ```
 
-use crate::config::CONTENT_ENCODERS;
+use crate::config::choices::{EncoderName, F0Unvoiced};
 use crate::files;
 use serde_json::Value as Json;
 use std::path::{Path, PathBuf};
@@ -15,9 +15,8 @@ use std::path::{Path, PathBuf};
 /// The facts in an experiment's folder, each None if missing.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Beside {
-    /// "zero" or "interpolate".
-    pub f0_unvoiced: Option<String>,
-    pub content_encoder: Option<String>,
+    pub f0_unvoiced: Option<F0Unvoiced>,
+    pub content_encoder: Option<EncoderName>,
     /// Number and name of each speaker, as WebUI writes them.
     pub speaker_info: Vec<(i64, String)>,
 }
@@ -31,14 +30,19 @@ impl Beside {
             serde_json::from_str(text.trim_start_matches('\u{FEFF}')).ok()
         };
         let Some(config) = json("config.json") else { return Self::default() };
-        let encoder = json("model_info.json").and_then(|info| Some(info.get("embedder_model")?.as_str()?.to_owned()));
+        let encoder =
+            json("model_info.json").and_then(|info| EncoderName::named(info.get("embedder_model")?.as_str()?));
         let speaker = |one: &Json| Some((one.get("id")?.as_i64()?, one.get("name")?.as_str()?.to_owned()));
         Self {
-            f0_unvoiced: fills_unvoiced(&config).map(|fills| (if fills { "interpolate" } else { "zero" }).to_owned()),
-            content_encoder: encoder.filter(|name| CONTENT_ENCODERS.contains(&name.as_str())),
+            f0_unvoiced: fills_unvoiced(&config).map(filling),
+            content_encoder: encoder,
             speaker_info: config["speaker_info"].as_array().into_iter().flatten().filter_map(speaker).collect(),
         }
     }
+}
+
+fn filling(fills: bool) -> F0Unvoiced {
+    if fills { F0Unvoiced::Interpolate } else { F0Unvoiced::Zero }
 }
 
 /// Whether the program that wrote a config.json fills unvoiced f0; None if the file is not from a training.

@@ -3,6 +3,7 @@
 use super::header::{Speakers, header};
 use super::variant::vocoder;
 use super::{Voice, WRAPPERS};
+use crate::config::choices::Precision;
 use crate::torchfile::{Plain, TorchFile};
 use crate::{Error, Result, files, torchfile};
 use serde_json::{Map, Value as Json, json};
@@ -34,18 +35,18 @@ pub fn describe(path: &Path) -> Result<Map<String, Json>> {
     let names: Vec<String> = file.keys(prefix).into_iter().map(|(_, name)| name).collect();
     let parameters: usize = names.iter().filter_map(|name| file.shape(name)).map(|s| s.iter().product::<usize>()).sum();
     let precision = match names.first().and_then(|name| file.kind(name)) {
-        Some(tch::Kind::Half) => "fp16",
-        Some(tch::Kind::BFloat16) => "bf16",
-        _ => "fp32",
+        Some(tch::Kind::Half) => Precision::Fp16,
+        Some(tch::Kind::BFloat16) => Precision::Bf16,
+        _ => Precision::Fp32,
     };
     let config = header.as_ref().map(|header| &header.config);
     let bytes = std::fs::metadata(path).map_or(0, |about| about.len());
     let described = json!({
         "kind": if is_voice { "voice" } else { "checkpoint" },
-        "version": config.map(|c| &c.version),
+        "version": config.map(|c| c.version),
         "f0": config.map(|c| c.if_f0),
         "sample_rate": config.map(|c| c.sample_rate),
-        "preset": config.map(|c| &c.preset),
+        "preset": config.map(|c| c.preset),
         "speakers": speakers(&file),
         "speaker_rows": config.map(|c| c.spk_embed_dim),
         "vocoder": vocoder(&file),

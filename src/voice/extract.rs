@@ -39,12 +39,12 @@ pub fn extract(checkpoint: &Path, out: &Path, info: Option<&str>) -> Result<()> 
     card.insert("extracted_from".into(), super::source(checkpoint)?);
     let beside = checkpoint.parent().map(Beside::of_folder).unwrap_or_default();
     let mut more = Vec::new();
-    if let Some(encoder) = &beside.content_encoder {
-        more.push(("embedder_model".to_owned(), Value::text(embedder_model(encoder))));
-        more.push(("content_encoder".to_owned(), Value::text(encoder)));
+    if let Some(encoder) = beside.content_encoder {
+        more.push(("embedder_model".to_owned(), Value::text(embedder_model(&encoder.into()))));
+        more.push(("content_encoder".to_owned(), Value::text(encoder.as_str())));
     }
     if let Some(unvoiced) = beside.f0_unvoiced {
-        more.push(("f0_unvoiced".to_owned(), Value::text(unvoiced)));
+        more.push(("f0_unvoiced".to_owned(), Value::text(unvoiced.as_str())));
     }
     more.extend(speaker_info(&beside.speaker_info));
     let named = generator.params().iter().map(|(key, tensor)| (key, tensor.shallow_clone()));

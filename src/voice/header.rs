@@ -2,7 +2,8 @@
 //! sizes makes noise. Each difference is a note.
 
 use super::variant::{HIFI_GAN, hertz, last_of_config, variant, vocoder};
-use crate::config::{CONTENT_ENCODERS, Config};
+use crate::config::Config;
+use crate::config::choices::{EncoderName, Version};
 use crate::torchfile::{Plain, TorchFile};
 use crate::{Result, shown};
 
@@ -91,14 +92,14 @@ pub(super) fn header(file: &TorchFile) -> Result<Header> {
     let mut notes = Vec::new();
     notes.extend(sizes_note(file));
     notes.extend(rate_note(file, config.sample_rate));
-    notes.extend(version_note(file, &config.version));
+    notes.extend(version_note(file, config.version));
     notes.extend(f0_note(file, config.if_f0));
     if let Some(stated) = file.text(&["vocoder"]).filter(|stated| vocoder_differs(stated, file)) {
         notes.push(differs("\"vocoder\"", &format!("{stated:?}"), HIFI_GAN));
     }
     let (content_encoder, note) = content_encoder(file);
     notes.extend(note);
-    notes.extend(layer_note(file, &config.version));
+    notes.extend(layer_note(file, config.version));
     Ok(Header { config, notes, content_encoder })
 }
 
@@ -134,15 +135,15 @@ fn rate_note(file: &TorchFile, weights: i64) -> Option<String> {
     (hertz(given) != Some(weights)).then(|| differs("\"sr\"", &plain_text(given), &format!("{weights} Hz")))
 }
 
-fn version_note(file: &TorchFile, weights: &str) -> Option<String> {
+fn version_note(file: &TorchFile, weights: Version) -> Option<String> {
     match file.value(&["version"]) {
         // Files without it are of version 1, for every program.
-        None | Some(Plain::None) if weights == "v1" => None,
+        None | Some(Plain::None) if weights == Version::V1 => None,
         None | Some(Plain::None) => {
             Some(format!("it has no entry \"version\", which means v1, but its weights show {weights}, which is used"))
         }
-        Some(Plain::Text(text)) if text.trim().eq_ignore_ascii_case(weights) => None,
-        Some(given) => Some(differs("\"version\"", &plain_text(given), weights)),
+        Some(Plain::Text(text)) if text.trim().eq_ignore_ascii_case(weights.as_str()) => None,
+        Some(given) => Some(differs("\"version\"", &plain_text(given), weights.as_str())),
     }
 }
 
@@ -183,22 +184,25 @@ fn content_encoder(file: &TorchFile) -> (Option<String>, Option<String>) {
     };
     let plain = name.trim().to_lowercase().replace('_', "-");
     let ours = match plain.as_str() {
-        "contentvec" | "hubert-base" | "hubert-base768" | "hubert" => "hubert_base".to_owned(),
-        _ => plain,
+        "contentvec" | "hubert-base" | "hubert-base768" | "hubert" => Some(EncoderName::HubertBase),
+        _ => EncoderName::named(&plain),
     };
-    if CONTENT_ENCODERS.contains(&ours.as_str()) {
-        return (Some(ours), None);
+    if let Some(ours) = ours {
+        return (Some(ours.to_string()), None);
     }
     let note = format!(
         "its entry {key:?} names the content encoder {name:?}, which is not one of {}; hubert_base is used unless --content-encoder names another",
-        CONTENT_ENCODERS.join(", ")
+        EncoderName::words()
     );
     (None, Some(note))
 }
 
 /// w-okada's forks record the encoder's layer; each RVC version uses a fixed one (spec C.1).
-fn layer_note(file: &TorchFile, version: &str) -> Option<String> {
-    let usual = if version == "v1" { 9 } else { 12 };
+fn layer_note(file: &TorchFile, version: Version) -> Option<String> {
+    let usual = match version {
+        Version::V1 => 9,
+        Version::V2 => 12,
+    };
     let given = file.int(&["embedder_output_layer"]).filter(|layer| *layer != usual)?;
     Some(format!(
         "its entry \"embedder_output_layer\" is {given}, but {version} uses layer {usual}; that layer is used"

@@ -2,6 +2,7 @@
 
 use super::beside::{Beside, experiment};
 use super::header::{Speakers, header};
+use crate::config::choices::F0Unvoiced;
 use crate::models::{Synthesizer, SynthesizerConfig, weights};
 use crate::torchfile::{self, TorchFile};
 use crate::{Error, Kind, Result, recognise};
@@ -19,8 +20,9 @@ pub struct Voice {
     pub content_encoder: Option<String>,
     /// The digest of the content encoder; see [`crate::models::encoder`]. Only rvc-run's files have it.
     pub content_digest: Option<String>,
+    /// As the file says, which may be a word that this program does not know.
     pub f0_method: Option<String>,
-    /// The value of unvoiced frames in training, "zero" or "interpolate", if the file or its neighbours record it.
+    /// The value of unvoiced frames in training, if the file or its neighbours record it.
     pub f0_unvoiced: Option<String>,
     pub speakers: Speakers,
     /// Where the file contradicts its weights, and the value used; for people.
@@ -54,10 +56,10 @@ impl Voice {
                     *own = Some(value);
                 }
             };
-            take("content_encoder", &mut content_encoder, beside.content_encoder);
+            take("content_encoder", &mut content_encoder, beside.content_encoder.map(|name| name.to_string()));
             // All programs use zero by default.
-            let fills = beside.f0_unvoiced.filter(|value| value == "interpolate" && sizes.f0);
-            take("f0_unvoiced", &mut f0_unvoiced, fills);
+            let fills = beside.f0_unvoiced.filter(|value| *value == F0Unvoiced::Interpolate && sizes.f0);
+            take("f0_unvoiced", &mut f0_unvoiced, fills.map(|value| value.to_string()));
         }
         Ok(Self {
             path: path.to_owned(),
@@ -79,9 +81,9 @@ impl Voice {
 fn unvoiced_by_its_writer(file: &TorchFile) -> Option<String> {
     let has = |key: &str| file.value(&[key]).is_some();
     if !has("model_card") && (has("vocoder") || has("embedder_model")) {
-        return Some("zero".into());
+        return Some(F0Unvoiced::Zero.to_string());
     }
-    (has("speaker_info") && !has("model_card")).then(|| "interpolate".into())
+    (has("speaker_info") && !has("model_card")).then(|| F0Unvoiced::Interpolate.to_string())
 }
 
 /// The error for a file without a voice's "weight": its kind, and how to get a voice from it.

@@ -2,6 +2,7 @@
 
 use super::WRAPPERS;
 use crate::config::Config;
+use crate::config::choices::{Preset, Version};
 use crate::models::weights;
 use crate::torchfile::{Plain, TorchFile};
 use crate::{Error, Kind, Result, recognise, shown};
@@ -40,39 +41,34 @@ pub fn variant(file: &TorchFile) -> Result<Config> {
     };
     let Some(kernel) = size("dec.ups.0.weight_v", 2) else { return Err(other_vocoder(file, &shapes)) };
     let version = match content {
-        768 => "v2",
-        256 => "v1",
+        768 => Version::V2,
+        256 => Version::V1,
         _ => return Err(no_generator(file, &format!("its content frames have {content} values, not 768 or 256"))),
     };
     let preset = match hidden {
-        192 => "full",
-        32 => "tiny",
+        192 => Preset::Full,
+        32 => Preset::Tiny,
         _ => return Err(no_generator(file, &format!("it has {hidden} hidden channels, not 192"))),
     };
     let five_stages = shapes.contains_key("dec.ups.4.weight_v");
     let second = size("dec.ups.1.weight_v", 2).unwrap_or(0);
     let sample_rate = match (version, five_stages, kernel) {
         (_, false, 16) => 40000,
-        ("v2", false, 24) => 48000,
-        ("v2", false, 20) if second == 12 => 24000,
-        ("v2", false, 20) => 32000,
-        ("v1", true, 16) => match (size("enc_q.pre.weight", 1), size("dec.noise_convs.0.weight", 2), rate(file)) {
-            (Some(1025), ..) | (None, Some(96), _) | (None, None, Some(48000)) => 48000,
-            (Some(513), ..) | (None, Some(64), _) | (None, None, Some(32000)) => 32000,
-            _ => return Err(no_generator(file, "its rate may be 32k or 48k")),
-        },
+        (Version::V2, false, 24) => 48000,
+        (Version::V2, false, 20) if second == 12 => 24000,
+        (Version::V2, false, 20) => 32000,
+        (Version::V1, true, 16) => {
+            match (size("enc_q.pre.weight", 1), size("dec.noise_convs.0.weight", 2), rate(file)) {
+                (Some(1025), ..) | (None, Some(96), _) | (None, None, Some(48000)) => 48000,
+                (Some(513), ..) | (None, Some(64), _) | (None, None, Some(32000)) => 32000,
+                _ => return Err(no_generator(file, "its rate may be 32k or 48k")),
+            }
+        }
         _ => return Err(no_generator(file, &format!("no {version} network begins with a kernel of {kernel}"))),
     };
     let spk_embed_dim = i64::try_from(speakers).unwrap_or(i64::MAX);
     let if_f0 = shapes.contains_key("enc_p.emb_pitch.weight");
-    Ok(Config {
-        sample_rate,
-        version: version.into(),
-        preset: preset.into(),
-        if_f0,
-        spk_embed_dim,
-        ..Config::default()
-    })
+    Ok(Config { sample_rate, version, preset, if_f0, spk_embed_dim, ..Config::default() })
 }
 
 /// The vocoder of a generator by its weights, else by the file's entry; None if neither shows it.

@@ -1,6 +1,7 @@
 //! Writes a voice: half-precision weights without the posterior encoder, then the entries that readers need.
 
 use super::KEYS;
+use crate::config::choices::{ContentEncoder, EncoderName};
 use crate::models::SynthesizerConfig;
 use crate::torchfile::{self, Value};
 use crate::{Error, Kind, Result, nn};
@@ -47,7 +48,7 @@ pub fn write<'a>(path: &Path, weights: impl Iterator<Item = (&'a str, Tensor)>, 
         (info.to_owned(), Value::text(&about.info)),
         (sr.to_owned(), Value::text(format!("{}k", about.sizes.sample_rate / 1000))),
         (f0.to_owned(), Value::Int(i64::from(about.sizes.f0))),
-        (version.to_owned(), Value::text(about.sizes.version())),
+        (version.to_owned(), Value::text(about.sizes.version().as_str())),
     ];
     voice.extend(about.more);
     voice.push(("model_card".into(), plain(&Json::Object(about.card))));
@@ -55,8 +56,11 @@ pub fn write<'a>(path: &Path, weights: impl Iterator<Item = (&'a str, Tensor)>, 
 }
 
 /// Applio's name of an encoder, which selects it for a voice; RVC's hubert_base is ContentVec (spec C.2).
-pub fn embedder_model(content_encoder: &str) -> &str {
-    if content_encoder == "hubert_base" { "contentvec" } else { content_encoder }
+pub fn embedder_model(encoder: &ContentEncoder) -> &str {
+    match encoder {
+        ContentEncoder::Named(EncoderName::HubertBase) => EncoderName::Contentvec.as_str(),
+        other => other.as_str(),
+    }
 }
 
 /// The entry that names a voice's speakers, as RVC WebUI writes it since July 2026; none without speakers.

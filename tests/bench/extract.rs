@@ -16,6 +16,7 @@ mod weights;
 
 use rvc_run::assets::Store;
 use rvc_run::config::Config;
+use rvc_run::config::choices::{EncoderName, F0Method, Precision, Version};
 use rvc_run::features::{Setup, content, f0};
 use rvc_run::files::Workspace;
 use rvc_run::memory;
@@ -97,7 +98,7 @@ fn bench(options: &Options) -> Result<(), String> {
 /// The subject of a measurement: a network in a number format.
 struct Subject {
     network: &'static str,
-    precision: &'static str,
+    precision: Precision,
     engine: Engine,
 }
 
@@ -107,12 +108,12 @@ enum Engine {
 }
 
 impl Subject {
-    fn all(root: &Path, precisions: &[&'static str]) -> rvc_run::Result<Vec<Self>> {
+    fn all(root: &Path, precisions: &[Precision]) -> rvc_run::Result<Vec<Self>> {
         let mut all = Vec::new();
         for &precision in precisions {
             let setup = setup(root, precision)?;
-            let hubert = Engine::Content(content::Encoder::open("hubert_base", "v2", &setup)?);
-            let rmvpe = Engine::F0(f0::Extractor::open("rmvpe", &setup)?);
+            let hubert = Engine::Content(content::Encoder::open(&EncoderName::HubertBase.into(), Version::V2, &setup)?);
+            let rmvpe = Engine::F0(f0::Extractor::open(F0Method::Rmvpe, &setup)?);
             all.extend([("hubert", hubert), ("rmvpe", rmvpe)].map(|(network, engine)| Self {
                 network,
                 precision,
@@ -154,7 +155,7 @@ impl Subject {
 
 fn time_table(root: &Path, options: &Options) -> Result<String, String> {
     let text = |error: rvc_run::Error| error.to_string();
-    let subjects = Subject::all(root, &["fp32", "bf16"]).map_err(text)?;
+    let subjects = Subject::all(root, &[Precision::Fp32, Precision::Bf16]).map_err(text)?;
     let half = options.rounds.div_ceil(2);
     // Each with every length, single and together.
     let mut ours: Vec<[Vec<f64>; 2]> = vec![Default::default(); subjects.len() * options.seconds.len()];
@@ -232,7 +233,7 @@ fn voice(seconds: f64) -> Vec<usize> {
 fn memory_table(root: &Path) -> rvc_run::Result<String> {
     let peak = || memory::peak().map_or("unknown".into(), memory::text);
     let mut lines = vec!["| network, fp32 | sound | seconds | peak memory of the process |\n|---|---|---|---|".into()];
-    for subject in Subject::all(root, &["fp32"])? {
+    for subject in Subject::all(root, &[Precision::Fp32])? {
         for minutes in [1.0, 10.0, 60.0] {
             let start = Instant::now();
             subject.extract(&voice(minutes * 60.0), |n| *n, |n| clip(*n as f64 / RATE))?;
@@ -254,8 +255,8 @@ fn clip(seconds: f64) -> Vec<f32> {
     glide.samples("", "bench.noise", (seconds * RATE) as usize)
 }
 
-fn setup(root: &Path, precision: &str) -> rvc_run::Result<Setup> {
-    let config = Config { feature_precision: precision.into(), ..Config::default() };
+fn setup(root: &Path, precision: Precision) -> rvc_run::Result<Setup> {
+    let config = Config { feature_precision: precision, ..Config::default() };
     Setup::new(&Store::new(&Workspace::new(root)), &config)
 }
 

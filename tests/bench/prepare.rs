@@ -14,7 +14,7 @@ use rvc_run::assets::Store;
 use rvc_run::audio::{Audio, io, resample};
 use rvc_run::cache::Cache;
 use rvc_run::config::Config;
-use rvc_run::config::choices::{Normalization, Slicing};
+use rvc_run::config::choices::{EncoderName, F0Method, Normalization, Slicing};
 use rvc_run::features::Models;
 use rvc_run::files::{self, Workspace};
 use rvc_run::prepare::{self, survey};
@@ -107,9 +107,9 @@ fn bench(options: &Options) -> Result<(), String> {
 
 /// The table of runs after changes.
 fn changes(options: &Options, workspace: &Workspace, data: &Path, speech: &Speech, each: f64) -> Result<(), String> {
-    let mut config = Config { f0_method: "pm".into(), ..Config::default() };
+    let mut config = Config { f0_method: F0Method::Pm, ..Config::default() };
     if options.networks {
-        (config.f0_method, config.content_encoder) = ("rmvpe".into(), "hubert_base".into());
+        (config.f0_method, config.content_encoder) = (F0Method::Rmvpe, EncoderName::HubertBase.into());
         write_weights(workspace.root()).map_err(|e| e.to_string())?;
     }
     println!("f0 {}, content {}\n", config.f0_method, config.content_encoder);

@@ -7,6 +7,7 @@
 mod common;
 
 use rvc_run::config::Config;
+use rvc_run::config::choices::Preset;
 use rvc_run::files::Workspace;
 use rvc_run::nn::runtime;
 use rvc_run::report;
@@ -122,7 +123,7 @@ fn values(step: i64) -> Vec<(&'static str, f64)> {
 
 /// Seconds of every step with a run and without.
 fn train(rounds: usize) -> Result<(Vec<f64>, Vec<f64>), String> {
-    let config = Config { preset: "tiny".into(), segment_size: 6400, ..Config::default() };
+    let config = Config { preset: Preset::Tiny, segment_size: 6400, ..Config::default() };
     let mut engine = Engine::new(&config, Device::Cpu).map_err(|e| e.to_string())?;
     let batch = common::training_batch(&config, Device::Cpu);
     let (_folder, _workspace, run) = open()?;

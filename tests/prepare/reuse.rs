@@ -4,6 +4,7 @@ use super::room::{Room, clean_rebuild, clip, config, five, listening, room, rows
 use crate::support::recordings::{RATE, copy_tree, record, snapshot};
 use rvc_run::audio::io;
 use rvc_run::config::Config;
+use rvc_run::config::choices::{F0Method, F0Unvoiced, Precision, Preset};
 use rvc_run::files::{self, Workspace};
 use rvc_run::prepare::Counts;
 use std::collections::BTreeSet;
@@ -31,7 +32,7 @@ fn the_second_run_makes_nothing_and_writes_nothing() {
 fn a_number_format_without_effect_is_a_warning_and_reruns_nothing() {
     let room = five();
     room.run();
-    let ran = room.try_run(&Config { feature_precision: "bf16".into(), ..config() }).unwrap();
+    let ran = room.try_run(&Config { feature_precision: Precision::Bf16, ..config() }).unwrap();
     assert_eq!(ran.done(), (0, 0, 0));
     let warnings = room.warnings();
     assert!(warnings.len() == 1 && warnings[0].starts_with("feature_precision bf16 has no effect"), "{warnings:?}");
@@ -124,7 +125,7 @@ fn an_edit_that_keeps_size_and_time_makes_one() {
 fn another_f0_method_tracks_again_and_the_old_results_stay_cached() {
     let room = five();
     room.run();
-    let other = Config { f0_method: "pm".into(), ..config() };
+    let other = Config { f0_method: F0Method::Pm, ..config() };
     assert_eq!(room.try_run(&other).unwrap().done(), (0, 5, 0));
     assert_eq!(room.run().done(), (0, 0, 0));
     assert_eq!(snapshot(&room.logs()), clean_rebuild(&room));
@@ -146,8 +147,8 @@ fn record_noise(path: &Path, seconds: f64) {
 fn interpolated_f0_is_voiced_throughout_and_an_unvoiced_clip_is_skipped() {
     let room = room(&[("b.wav", 1)]);
     record_noise(&room.data().join("noise.wav"), 2.0);
-    let zero = Config { f0_method: "pm".into(), ..config() };
-    let interpolate = Config { f0_unvoiced: "interpolate".into(), ..zero.clone() };
+    let zero = Config { f0_method: F0Method::Pm, ..config() };
+    let interpolate = Config { f0_unvoiced: F0Unvoiced::Interpolate, ..zero.clone() };
     let f0_files = |room: &Room| -> Vec<Vec<f64>> {
         let files = files::list(&room.logs().join("2b-f0nsf")).unwrap();
         files.iter().map(|path| rvc_run::npy::read_f64(path).unwrap()).collect()
@@ -179,7 +180,7 @@ fn training_settings_recompute_nothing() {
     let room = five();
     room.run();
     let before = files::read(&room.logs().join("cache_metadata.json")).unwrap();
-    let other = Config { epochs: 7, gpu: true, batch_size: 9, learning_rate: 0.5, preset: "tiny".into(), ..config() };
+    let other = Config { epochs: 7, gpu: true, batch_size: 9, learning_rate: 0.5, preset: Preset::Tiny, ..config() };
     assert_eq!(room.try_run(&other).unwrap().done(), (0, 0, 0));
     assert_eq!(files::read(&room.logs().join("cache_metadata.json")).unwrap(), before);
 }

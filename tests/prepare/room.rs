@@ -4,6 +4,7 @@ use crate::support::recordings::{copy_tree, record, snapshot};
 use rvc_run::assets::Store;
 use rvc_run::cache::Cache;
 use rvc_run::config::Config;
+use rvc_run::config::choices::F0Method;
 use rvc_run::features::Models;
 use rvc_run::files::{self, Workspace};
 use rvc_run::prepare::{self, Clips, Counts, FileList};
@@ -101,7 +102,7 @@ impl Room {
 }
 
 pub fn config() -> Config {
-    Config { sample_rate: 32000, f0_method: "yin".into(), ..Config::default() }
+    Config { sample_rate: 32000, f0_method: F0Method::Yin, ..Config::default() }
 }
 
 /// The same recordings prepared from scratch.

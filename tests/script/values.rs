@@ -138,6 +138,7 @@ fn settings_and_options_of_other_functions_are_judged_too() {
         ),
         ("model::open(\"a.pth\", #{ idnex: \"\" });", "did you mean \"index\"?"),
         ("model::open(\"a.pth\", #{ gpu: \"yes\" });", "gpu of model::open is \"yes\", but must be true or false"),
+        ("model::open(\"a.pth\", #{ f0_method: \"crep\" });", "did you mean crepe?"),
         ("jobs::run([], #{ paralel: 2 });", "did you mean \"parallel\"?"),
         (
             "jobs::run([], #{ parallel: \"two\" });",

@@ -4,6 +4,7 @@ use crate::support::voice::{self, Made};
 use rvc_run::Result;
 use rvc_run::assets::Store;
 use rvc_run::config::Config;
+use rvc_run::config::choices::Version;
 use rvc_run::files::Workspace;
 use rvc_run::npy;
 use rvc_run::task::{Event, Task};
@@ -41,7 +42,7 @@ impl Room {
         let text = std::fs::read_to_string(&self.list).unwrap();
         let line = |line: &str| {
             let fields: Vec<&str> = line.split('|').collect();
-            if config.version == "v1" {
+            if config.version == Version::V1 {
                 let path = Path::new(fields[1]);
                 let (content, _, dim) = npy::read_f32_2d(path).unwrap();
                 let first: Vec<f32> = content.chunks(dim).flat_map(|frame| &frame[..256]).copied().collect();

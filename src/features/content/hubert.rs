@@ -1,7 +1,8 @@
 //! HuBERT and related content encoders: finds the file, checks it, and encodes clips.
 
 use super::{HOP_LENGTH, WINDOW_LENGTH, frames};
-use crate::config::is_path;
+use crate::assets;
+use crate::config::choices::{ContentEncoder, Version};
 use crate::features::{Setup, finite};
 use crate::models::hubert::{self, Hubert, Output};
 use crate::{Error, Kind, Result, files, nn, torchfile};
@@ -42,10 +43,13 @@ impl Network {
     ///
     /// Errors: `asset.missing`, `file.not_found`, `config.mismatch` for a Hugging Face folder of another network,
     /// `checkpoint.mismatch`, `checkpoint.damaged`, `device.memory`.
-    pub fn open(name: &str, version: &str, setup: &Setup) -> Result<Self> {
-        let (place, instead) = locate(name, setup)?;
+    pub fn open(encoder: &ContentEncoder, version: Version, setup: &Setup) -> Result<Self> {
+        let (place, instead) = locate(encoder, setup)?;
         let (path, normalise) = if place.is_dir() { folder(&place)? } else { (place, false) };
-        let output = hubert::output_of(version)?;
+        let output = match version {
+            Version::V1 => Output::V1,
+            Version::V2 => Output::V2,
+        };
         let file = torchfile::read(&path)?;
         let hubert = Hubert::load(&file, output, setup.kind, setup.device)?;
         let normalised = if normalise { " normalised" } else { "" };
@@ -53,7 +57,7 @@ impl Network {
             format!("{VERSION} {} {version}{normalised} {}", hubert::digest(&file, output)?, setup.precision());
         Ok(Self {
             hubert,
-            name: name.to_owned(),
+            name: encoder.to_string(),
             digest,
             dim: if output == Output::V1 { hubert::PROJECTED } else { hubert::HIDDEN } as usize,
             normalise,
@@ -158,24 +162,26 @@ impl Network {
 }
 
 /// The file or folder of an encoder, and its name if it replaces the requested one.
-fn locate(name: &str, setup: &Setup) -> Result<(PathBuf, Option<String>)> {
-    if is_path(name) {
-        let path = setup.store.path(name);
-        return if path.exists() {
-            Ok((path, None))
-        } else {
-            Err(Error::new(
-                Kind::NotFound,
-                format!("content_encoder is {}, but there is no such file or folder", path.display()),
-            )
-            .path(path)
-            .hint("give a .pt or .bin file, or a folder with config.json and pytorch_model.bin"))
-        };
-    }
-    // fairseq's file, which RVC used until 2025, or the folder of RVC 2026: the same weights in two formats.
-    let asked = if name == "hubert_base" { "hubert_base.pt" } else { name };
+fn locate(encoder: &ContentEncoder, setup: &Setup) -> Result<(PathBuf, Option<String>)> {
+    let name = match encoder {
+        ContentEncoder::Named(name) => *name,
+        ContentEncoder::Path(path) => {
+            let path = setup.store.path(path);
+            return if path.exists() {
+                Ok((path, None))
+            } else {
+                Err(Error::new(
+                    Kind::NotFound,
+                    format!("content_encoder is {}, but there is no such file or folder", path.display()),
+                )
+                .path(path)
+                .hint("give a .pt or .bin file, or a folder with config.json and pytorch_model.bin"))
+            };
+        }
+    };
+    let asked = assets::encoder_file(name);
     let (asset, path) = setup.store.locate_or_twin(asked)?;
-    let is_other = asset.name != name && asset.name != asked;
+    let is_other = asset.name != name.as_str() && asset.name != asked;
     Ok((path, is_other.then(|| asset.name.clone())))
 }
 

@@ -8,8 +8,7 @@ mod mel;
 
 use super::batches::in_batches;
 use super::{Setup, each_clip};
-use crate::config::{CONTENT_ENCODERS, is_path};
-use crate::error::nearest;
+use crate::config::choices::{ContentEncoder, EncoderName, Version};
 use crate::models::encoder;
 use crate::task::Task;
 use crate::{Error, Kind, Result};
@@ -37,33 +36,30 @@ enum Engine {
 }
 
 impl Encoder {
-    /// The encoder that the settings name; `version` ("v1", "v2") chooses the layer of a HuBERT.
+    /// The encoder that the settings name; `version` chooses the layer of a HuBERT.
     ///
-    /// Errors: `config.value`; `asset.missing`; `file.not_found`, `config.mismatch` for a folder of another network;
+    /// Errors: `asset.missing`; `file.not_found`, `config.mismatch` for a folder of another network;
     /// `checkpoint.*`, `device.memory`.
-    pub fn open(name: &str, version: &str, setup: &Setup) -> Result<Self> {
-        if name == "mel" {
-            let size = if version == "v1" { mel::Size::V1 } else { mel::Size::V2 };
-            return Ok(Self { engine: Engine::Mel(mel::Mel::new(size)) });
-        }
-        if !(is_path(name) || CONTENT_ENCODERS.contains(&name)) {
-            let names = CONTENT_ENCODERS;
-            let message = format!("there is no content encoder {name:?}, only {}", names.join(", "));
-            let error = Error::new(Kind::ConfigValue, message);
-            return Err(match nearest(name, names) {
-                Some(near) => error.hint(format!("did you mean {near:?}?")),
-                None => error,
-            });
-        }
-        // The error already shows a path.
-        let which = if is_path(name) { "content encoder".into() } else { format!("content encoder {name}") };
-        let network = hubert::Network::open(name, version, setup).map_err(|e| e.context(which))?;
+    pub fn open(encoder: &ContentEncoder, version: Version, setup: &Setup) -> Result<Self> {
+        let which = match encoder {
+            ContentEncoder::Named(EncoderName::Mel) => {
+                let size = match version {
+                    Version::V1 => mel::Size::V1,
+                    Version::V2 => mel::Size::V2,
+                };
+                return Ok(Self { engine: Engine::Mel(mel::Mel::new(size)) });
+            }
+            ContentEncoder::Named(name) => format!("content encoder {name}"),
+            // The error already shows a path.
+            ContentEncoder::Path(_) => "content encoder".to_owned(),
+        };
+        let network = hubert::Network::open(encoder, version, setup).map_err(|e| e.context(which))?;
         Ok(Self { engine: Engine::Hubert(Box::new(network)) })
     }
 
     pub fn name(&self) -> &str {
         match &self.engine {
-            Engine::Mel(_) => "mel",
+            Engine::Mel(_) => EncoderName::Mel.as_str(),
             Engine::Hubert(network) => network.name(),
         }
     }

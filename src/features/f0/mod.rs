@@ -15,8 +15,7 @@ mod yin;
 pub use unvoiced::fill_unvoiced;
 
 use super::{SAMPLE_RATE, Setup, batches, each_clip, finite};
-use crate::config::F0_METHODS;
-use crate::error::nearest;
+use crate::config::choices::F0Method;
 use crate::models::crepe::Size;
 use crate::task::Task;
 use crate::{Error, Kind, Result};
@@ -44,12 +43,13 @@ impl Method {
     pub const ALL: [Self; 4] = [Self::Pm, Self::Yin, Self::Harvest, Self::Dio];
 
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Pm => "pm",
-            Self::Yin => "yin",
-            Self::Harvest => "harvest",
-            Self::Dio => "dio",
-        }
+        let method = match self {
+            Self::Pm => F0Method::Pm,
+            Self::Yin => F0Method::Yin,
+            Self::Harvest => F0Method::Harvest,
+            Self::Dio => F0Method::Dio,
+        };
+        method.as_str()
     }
 
     /// Frames of a clip: one more than whole hops, except that `pm` has one per hop (spec B.7).
@@ -97,20 +97,20 @@ impl Extractor {
         Self { engine: Engine::Signal(method), threshold: None }
     }
 
-    /// The extractor with this name; a network is loaded from its file.
+    /// The extractor of a method; a network is loaded from its file.
     ///
-    /// Errors: `config.value` with the nearest name; `asset.missing`; `checkpoint.mismatch` and `checkpoint.damaged` for a file
+    /// Errors: `asset.missing`; `checkpoint.mismatch` and `checkpoint.damaged` for a file
     /// whose content does not match its name; `device.memory`.
-    pub fn open(name: &str, setup: &Setup) -> Result<Self> {
-        if let Some(method) = Method::ALL.into_iter().find(|method| method.name() == name) {
-            return Ok(Self::signal(method));
-        }
-        let network: Box<dyn network::Tracker> = match name {
-            "rmvpe" => Box::new(rmvpe::open(setup)?),
-            "fcpe" => Box::new(fcpe::open(setup)?),
-            "crepe" => Box::new(crepe::open(Size::Full, setup)?),
-            "crepe-tiny" => Box::new(crepe::open(Size::Tiny, setup)?),
-            _ => return Err(unknown(name)),
+    pub fn open(method: F0Method, setup: &Setup) -> Result<Self> {
+        let network: Box<dyn network::Tracker> = match method {
+            F0Method::Pm => return Ok(Self::signal(Method::Pm)),
+            F0Method::Yin => return Ok(Self::signal(Method::Yin)),
+            F0Method::Harvest => return Ok(Self::signal(Method::Harvest)),
+            F0Method::Dio => return Ok(Self::signal(Method::Dio)),
+            F0Method::Rmvpe => Box::new(rmvpe::open(setup)?),
+            F0Method::Fcpe => Box::new(fcpe::open(setup)?),
+            F0Method::Crepe => Box::new(crepe::open(Size::Full, setup)?),
+            F0Method::CrepeTiny => Box::new(crepe::open(Size::Tiny, setup)?),
         };
         Ok(Self { engine: Engine::Network(network), threshold: None })
     }
@@ -162,15 +162,6 @@ impl Extractor {
                 batches::in_batches(task, stage, clips, cost, network.most(), load, forward, done)
             }
         }
-    }
-}
-
-fn unknown(name: &str) -> Error {
-    let message = format!("there is no f0 method {name:?}, only {}", F0_METHODS.join(", "));
-    let error = Error::new(Kind::ConfigValue, message);
-    match nearest(name, F0_METHODS) {
-        Some(near) => error.hint(format!("did you mean {near:?}?")),
-        None => error,
     }
 }
 

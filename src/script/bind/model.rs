@@ -2,6 +2,7 @@
 
 use super::train::TrainerHandle as Trainer;
 use super::{At, Fallible, session, value};
+use crate::config::choice;
 use crate::convert::output::{self, Format};
 use crate::convert::quality::Quality;
 use crate::convert::{Converter, Settings, VoiceOptions, selftest};
@@ -245,6 +246,25 @@ struct Options {
     gpu: bool,
 }
 
+impl Options {
+    /// `path`: of a name in the workspace. Errors: `config.value`.
+    fn voice_options(self, path: impl Fn(&str) -> PathBuf) -> crate::Result<VoiceOptions> {
+        Ok(VoiceOptions {
+            content_encoder: chosen("content_encoder", self.content_encoder)?,
+            f0_method: chosen("f0_method", self.f0_method)?,
+            feature_precision: chosen("feature_precision", self.feature_precision)?,
+            f0_unvoiced: chosen("f0_unvoiced", self.f0_unvoiced)?,
+            index: Some(self.index).filter(|index| !index.is_empty()).map(|index| path(&index)),
+            gpu: self.gpu,
+        })
+    }
+}
+
+/// The value of a setting, if a script gives one that is not empty.
+fn chosen<T: DeserializeOwned>(setting: &str, word: Option<String>) -> crate::Result<Option<T>> {
+    word.filter(|word| !word.is_empty()).map(|word| choice(setting, &word)).transpose()
+}
+
 /// The settings of `convert` from a script; missing ones have RVC's values.
 #[derive(Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -286,7 +306,7 @@ fn parsed<T: DeserializeOwned>(map: &Map, of: &str, one: &str) -> crate::Result<
 
 /// Whether the options of `model::open` are valid, before anything is opened.
 pub fn check_options(options: &serde_json::Map<String, serde_json::Value>) -> crate::Result<()> {
-    given::read::<Options>(options, "model::open", "an option").map(drop)
+    given::read::<Options>(options, "model::open", "an option")?.voice_options(|path| path.into()).map(drop)
 }
 
 /// Whether the settings of a conversion are valid, before anything is opened.
@@ -298,15 +318,7 @@ pub fn check_settings(settings: &serde_json::Map<String, serde_json::Value>) -> 
 fn opened(ctx: &NativeCallContext, path: &str, options: &Map) -> crate::Result<VoiceHandle> {
     let (session, options) = (session(ctx), parsed::<Options>(options, "model::open", "an option")?);
     let path_of = |path: &str| session.workspace().path(path);
-    let given = |text: Option<String>| text.filter(|text| !text.is_empty());
-    let voice_options = VoiceOptions {
-        content_encoder: given(options.content_encoder),
-        f0_method: given(options.f0_method),
-        feature_precision: given(options.feature_precision),
-        f0_unvoiced: given(options.f0_unvoiced),
-        index: Some(options.index).filter(|index| !index.is_empty()).map(|index| path_of(&index)),
-        gpu: options.gpu,
-    };
+    let voice_options = options.voice_options(path_of)?;
     let converter = Converter::open(&path_of(path), session.models(), &voice_options)?;
     for notice in converter.notices() {
         session.task().info(notice);
@@ -328,9 +340,9 @@ fn about(v: &VoiceHandle) -> Map {
     };
     [
         ("f0".into(), voice.sizes.f0.into()),
-        ("f0_unvoiced".into(), converter.f0_unvoiced().to_owned().into()),
+        ("f0_unvoiced".into(), converter.f0_unvoiced().as_str().into()),
         ("sample_rate".into(), voice.sizes.sample_rate.into()),
-        ("version".into(), voice.sizes.version().to_owned().into()),
+        ("version".into(), voice.sizes.version().as_str().into()),
         ("info".into(), voice.info.clone().into()),
         ("index".into(), converter.has_index().into()),
         ("speakers".into(), speakers.into()),
