@@ -414,6 +414,19 @@ recipes/convert.rhai: `rvc-run convert` now uses this copy\n";
 }
 
 #[test]
+fn speech_is_written_on_request_and_not_where_it_lies_beside_the_recipe() {
+    let place = Place::new();
+    place.file("a/own.rhai", "print(system::eject_speech());").file("a/quickstart/anna/a.wav", "");
+    place.file("b/path.rhai", "print(system::recipe_path(\"quickstart\"));");
+    place.file("b/own.rhai", "print(system::eject_speech());");
+    assert_eq!(place.run(&["a/own.rhai"]).out, "a/quickstart\n");
+    assert_eq!(place.run(&["b/path.rhai"]).out, "b/quickstart\n");
+    assert!(!place.has("recipes") && !place.has("b/quickstart"), "a path is a path");
+    assert_eq!(place.run(&["b/own.rhai"]).out, "recipes/quickstart\n");
+    assert!(place.has("recipes/quickstart/anna/01.flac"));
+}
+
+#[test]
 fn a_new_workspace_has_recipes_and_replaces_nothing() {
     let place = Place::new();
     let made = place.run(&["new", "my voices"]);

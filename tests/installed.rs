@@ -61,6 +61,15 @@ fn the_quickstart_runs_in_an_empty_folder_and_records_its_recipe() {
     assert_eq!(recorded(folder.path()), [("recipes/quickstart.rhai (built in)".to_owned(), recipe.to_owned())]);
     assert!(!folder.path().join("recipes/quickstart.rhai").exists(), "the recipe stays in the program");
 
+    // A file that is missing is written again; those that are there stay.
+    let (kept, lost) = ("recipes/quickstart/anna/01.flac", "recipes/quickstart/ben/06.flac");
+    let time = || std::fs::metadata(folder.path().join(kept)).unwrap().modified().unwrap();
+    let written = time();
+    std::fs::remove_file(folder.path().join(lost)).unwrap();
+    let again = ended_with(0, &run(folder.path(), &["quickstart", "--epochs", "1"]));
+    assert!(again.contains("speech of two speakers") && folder.path().join(lost).is_file(), "{again}");
+    assert_eq!(time(), written);
+
     let again = ended_with(0, &run(folder.path(), &["quickstart", "--epochs", "1"]));
     assert!(!again.contains("speech of two speakers"), "once:\n{again}");
 }

@@ -110,19 +110,32 @@ pub mod api {
         session(&ctx).layers().gpus.iter().map(|&gpu| Dynamic::from(i64::from(gpu))).collect()
     }
 
-    /// Returns the path of `name` beside the recipe that was started, such as a folder of bundled recordings.
+    /// Returns the path of `name` beside the recipe that was started, such as a folder of recordings.
     ///
-    /// Of a recipe that is in the program, that is the workspace's folder recipes/. The speech of the quickstart is written there.
+    /// Beside a recipe of the program is the workspace's folder recipes/.
+    ///
+    /// # Example
+    /// ```rhai
+    /// system::recipe_path("mine").ends_with("mine")
+    /// ```
+    pub fn recipe_path(ctx: NativeCallContext, name: &str) -> ImmutableString {
+        text_of(super::beside_recipe(&session(&ctx), name))
+    }
+
+    /// Writes the speech of two speakers that the program carries to the workspace's folder recipes/quickstart/, and returns that folder.
+    ///
+    /// Files that are there already stay. Where a folder quickstart/ is beside the recipe that was started, that folder is returned and nothing
+    /// is written.
     ///
     /// * Fails with `file.*` if the speech cannot be written.
     ///
     /// # Example
     /// ```rhai
-    /// system::recipe_path("quickstart").ends_with("quickstart")
+    /// system::list_folders(system::eject_speech()) == ["anna", "ben"]
     /// ```
-    #[rhai_fn(return_raw)]
-    pub fn recipe_path(ctx: NativeCallContext, name: &str) -> Fallible<ImmutableString> {
-        super::beside_recipe(&session(&ctx), name).map(text_of).at(&ctx)
+    #[rhai_fn(return_raw, volatile)]
+    pub fn eject_speech(ctx: NativeCallContext) -> Fallible<ImmutableString> {
+        super::eject_speech(&session(&ctx)).map(text_of).at(&ctx)
     }
 
     /// Returns the names of the folders in `path`, sorted; hidden ones (leading dot) are left out.
@@ -611,13 +624,19 @@ fn voices(folder: &Path) -> Result<Array> {
     Ok(listed(folder)?.iter().filter(|path| path.is_dir()).filter_map(voice).collect())
 }
 
-/// The path of `name` beside the recipe that was started; for one of the program, in the workspace's recipes/, where its speech is then written.
-fn beside_recipe(session: &Session, name: &str) -> Result<PathBuf> {
-    if let Some(file) = session.recipe_file() {
-        return Ok(file.with_file_name(name));
+/// The path of `name` beside the recipe that was started; for one of the program, in the workspace's recipes/.
+fn beside_recipe(session: &Session, name: &str) -> PathBuf {
+    match session.recipe_file() {
+        Some(file) => file.with_file_name(name),
+        None => session.workspace().path(shipped::RECIPES_FOLDER).join(name),
     }
-    if session.recipe().is_none() || name != shipped::SPEECH_FOLDER {
-        return Ok(session.workspace().path(shipped::RECIPES_FOLDER).join(name));
+}
+
+/// The folder of the quickstart's speech: beside the recipe, else written to the workspace.
+fn eject_speech(session: &Session) -> Result<PathBuf> {
+    let beside = session.recipe_file().map(|file| file.with_file_name(shipped::SPEECH_FOLDER));
+    if let Some(beside) = beside.filter(|beside| beside.is_dir()) {
+        return Ok(beside);
     }
     let (folder, wrote) = eject::speech(session.workspace())?;
     if wrote {
