@@ -7,7 +7,7 @@ use super::diagnostic::{self, Diagnostic};
 use super::engine::Host;
 use super::habits;
 use super::native::Natives;
-use super::{library, params, resolver, written};
+use super::{library, params, resolver, rows, written};
 use crate::error::nearest;
 use rhai::{AST, ASTFlags, ASTNode, Expr, FnAccess, FnCallExpr, Position, Stmt};
 use std::collections::{BTreeMap, BTreeSet};
@@ -115,7 +115,7 @@ impl Checker<'_> {
 
     fn tree(&mut self, source: &str, ast: &AST) -> Rc<Exports> {
         let facts = Facts::of(ast);
-        let params = params::read(self.host, ast).unwrap_or_else(|mistakes| {
+        let params = rows::read(self.host, ast).unwrap_or_else(|mistakes| {
             self.found.extend(mistakes);
             Vec::new()
         });

@@ -1,7 +1,7 @@
 //! The script host: one engine for running, checking and documenting recipes.
 //!
 //! ```text
-//! recipe text -> engine (compile) -> check (all mistakes, nothing runs) -> params (PARAMS -> flags -> values) -> run
+//! recipe text -> engine (compile) -> check (all mistakes, nothing runs) -> rows (PARAMS) -> params (flags, values) -> run
 //!                                        |                                          import -> resolver -> library
 //!                                        v                                                               (stdlib)
 //!                                    diagnostic (file:line:column, the line, caret, call chain, hint)
@@ -21,6 +21,7 @@ pub mod library;
 pub mod native;
 pub mod params;
 mod resolver;
+mod rows;
 pub mod run;
 mod sources;
 mod written;

@@ -5,6 +5,7 @@ use super::diagnostic::{self, Diagnostic, Severity};
 use super::engine::Host;
 use super::native::Natives;
 use super::params::{self, Param};
+use super::rows;
 use rhai::{EvalAltResult, Map, Scope};
 
 /// Stack of the thread that parses and runs scripts. Rhai recurses for every nested call and expression: 64 levels of
@@ -55,7 +56,7 @@ pub fn load(host: &Host, source: &str, text: &str) -> Result<Recipe, Vec<Diagnos
         if found.is_empty() { first } else { found }
     };
     let ast = host.compile(source, text).map_err(|mistake| all(vec![*mistake]))?;
-    let params = params::read(host, &ast).map_err(all)?;
+    let params = rows::read(host, &ast).map_err(all)?;
     let doc = super::docs::script_doc(ast.doc());
     Ok(Recipe { source: source.to_owned(), text: text.to_owned(), doc, params })
 }
