@@ -172,12 +172,6 @@ fn check_shows_all_mistakes_and_ends_with_2() {
   |
 3 |     #{{ name: \"epochs\", value: 0, min: 1 }},
   |                               ^
-error[script.import]: there is no script stdlib/trianing to import: it is neither stdlib/trianing.rhai nor in the program
- --> {path}:7:8
-  |
-7 | import \"stdlib/trianing\" as training;
-  |        ^^^^^^^^^^^^^^^^^
-  = hint: did you mean \"stdlib/training\"?
 error[script.unknown_function]: there is no function `config::chekc`
  --> {path}:5:11
   |
@@ -190,6 +184,12 @@ error[script.arguments]: `system::table` takes 2 arguments, not 1
 6 | system::table([\"voice\"]);
   | ^^^^^^^^^^^^^
   = hint: it is called as system::table(head: array, rows: array)
+error[script.import]: there is no script stdlib/trianing to import: it is neither stdlib/trianing.rhai nor in the program
+ --> {path}:7:8
+  |
+7 | import \"stdlib/trianing\" as training;
+  |        ^^^^^^^^^^^^^^^^^
+  = hint: did you mean \"stdlib/training\"?
 "
     );
     assert_eq!((checked.code, checked.err), (2, expected));

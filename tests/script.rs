@@ -271,8 +271,8 @@ let d = [1].psuh(2);
             "error[script.unknown_function]: there is no function `config::chekc`",
             "error[script.arguments]: `config::check` takes 1 argument, not 0",
             "error[script.arguments]: `twice` takes 1 argument, not 2",
-            "error[script.unknown_function]: there is no method `psuh`",
             "error[script.unknown_function]: there is no function `retrun_it`",
+            "error[script.unknown_function]: there is no method `psuh`",
         ],
         "{found:#?}"
     );
@@ -301,6 +301,47 @@ fn an_unknown_variable_gets_the_nearest_one() {
     let found = messages("let epochs = 5;\nprint(epcohs);");
     assert!(found[0].contains("there is no variable `epcohs` here\n --> recipes/test.rhai:2:7"), "{found:?}");
     assert!(found[0].contains("hint: did you mean `epochs`?"), "{found:?}");
+}
+
+#[test]
+fn an_unknown_variable_at_the_top_level_gets_what_is_known_there() {
+    let params = "const PARAMS = [#{ name: \"clips\", value: 3 }, #{ setting: \"epochs\" }];\nlet p = args(PARAMS);\n";
+    let whole = "#{ settings: [\"training\"] }";
+    for (script, hint) in [
+        (format!("{params}print(epochs);"), "did you mean `p.epochs`?"),
+        (format!("{params}print(cilps);"), "did you mean `p.clips`?"),
+        (format!("let p = args([{whole}]);\nprint(batch_size);"), "did you mean `p.batch_size`?"),
+        (
+            "import \"stdlib/voice\" as voice;\nvoice.create();".into(),
+            "`voice` is a module; its functions are called as",
+        ),
+        ("let made = config.defaults();".into(), "`config` is a module"),
+        ("print(later);\nlet later = 1;".into(), "`later` is known from its declaration to the end of its block"),
+        (
+            "if true { let inner = 1; }\nprint(inner);".into(),
+            "`inner` is known from its declaration to the end of its block",
+        ),
+        ("print(zebra);".into(), "a variable is declared with `let x = 5;`"),
+        ("fn f() { 1 }\nprint(zebra);".into(), "a variable is declared with `let x = 5;`"),
+        ("fn f() { if true { zebra } }".into(), "a function sees only its parameters and constants"),
+        ("let outer = 1;\nfn f() { outer }".into(), "a function sees only its parameters and constants"),
+        ("let outer = 1;\nfn f() { |x| x + otuer }".into(), "did you mean `outer`?"),
+    ] {
+        let found = messages(&script);
+        assert!(found[0].contains(&format!("= hint: {hint}")), "{script}\n{found:?}");
+    }
+}
+
+#[test]
+fn mistakes_are_ordered_by_their_places_a_scripts_own_before_those_of_its_imports() {
+    let found = staged(|stage| {
+        stage.file("recipes/part.rhai", "let a = zebra;\nsystem::nothing();");
+        stage.check("import \"part\" as part;\nsystem::one();\nlet p = args([#{ name: \"x\", value: 0, min: 1 }]);\nprint(zebra);")
+    });
+    let places: Vec<&str> =
+        found.iter().map(|text| text.split("--> ").nth(1).unwrap().split('\n').next().unwrap()).collect();
+    let own = ["recipes/test.rhai:2:1", "recipes/test.rhai:3:36", "recipes/test.rhai:4:7"];
+    assert_eq!(places, [&own[..], &["recipes/part.rhai:1:9", "recipes/part.rhai:2:1"]].concat(), "{found:?}");
 }
 
 #[test]

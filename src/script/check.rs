@@ -20,15 +20,25 @@ pub const PROPERTY: &str = "script.property";
 pub const SHADOW: &str = "script.shadow";
 pub const QUOTES: &str = "script.quotes";
 
-/// Every mistake in a script and in what it imports, in the order of the imports; nothing is run.
+/// Every mistake in a script and in what it imports: first its own, then those of the imports, each by its place; nothing is run.
 pub fn script(host: &Host, natives: &Natives, source: &str, text: &str) -> Vec<Diagnostic> {
     let mut checker =
         Checker { host, natives, lenient: None, done: BTreeMap::new(), open: Vec::new(), found: Vec::new() };
     checker.script(source, text);
     // An unknown module is found by the strict compiler (the first one) and by the walk (all of them).
     let mut places = BTreeSet::new();
-    checker.found.retain(|d| d.place.as_ref().is_none_or(|p| places.insert((p.source.clone(), p.line, p.column))));
-    checker.found
+    let mut found = checker.found;
+    found.retain(|d| d.place.as_ref().is_none_or(|p| places.insert((p.source.clone(), p.line, p.column))));
+    let mut sources = vec![source.to_owned()];
+    for place in found.iter().filter_map(|d| d.place.as_ref()) {
+        if !sources.contains(&place.source) {
+            sources.push(place.source.clone());
+        }
+    }
+    found.sort_by_key(|d| {
+        d.place.as_ref().map(|p| (sources.iter().position(|source| *source == p.source), p.line, p.column))
+    });
+    found
 }
 
 /// What other scripts can reach in a script.

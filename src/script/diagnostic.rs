@@ -4,12 +4,16 @@ use super::bind::{Fault, value};
 use super::habits::{self, Found};
 use super::native::{self, Natives};
 use super::sources::Sources;
+use crate::config::settings;
 use crate::error::nearest;
 use crate::{Error, Kind};
 use rhai::{EvalAltResult, ParseError, ParseErrorType, Position};
 
 /// What is wrong with the text of a script, before it runs.
 pub const SYNTAX: &str = "script.syntax";
+
+/// What a function can use.
+const OUTER: &str = "a function sees only its parameters and constants (global::NAME), not outer variables";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Severity {
@@ -227,15 +231,7 @@ fn syntax(error: &ParseErrorType, at: Position, source: &str, sources: &Sources)
     let plain = || here(lower_first(&error.to_string()));
     match error {
         ParseErrorType::VariableUndefined(name) => habit().unwrap_or_else(|| {
-            let diagnostic = here(format!("there is no variable `{name}` here"));
-            let known = nearest(name, declared(&text).into_iter().filter(|known| known != name));
-            match (known, habits::assigned(&text, line, column)) {
-                (Some(known), None) => diagnostic.hint(format!("did you mean `{known}`?")),
-                (Some(known), Some(declare)) => diagnostic.hint(format!("did you mean `{known}`? {declare}")),
-                (None, Some(declare)) => diagnostic.hint(declare),
-                (None, None) => diagnostic
-                    .hint("a function sees only its parameters and constants (global::NAME), not outer variables"),
-            }
+            here(format!("there is no variable `{name}` here")).hint(undefined(name, &text, line, column))
         }),
         ParseErrorType::ModuleUndefined(name) => {
             unknown_module(name, declared(&text).into_iter()).at(source, at, sources)
@@ -276,11 +272,54 @@ pub fn unknown_module<'a>(name: &str, imported: impl Iterator<Item = &'a str>) -
     }
 }
 
+/// What to write instead of a variable that is not known at this place.
+fn undefined(name: &str, text: &str, line: usize, column: usize) -> String {
+    let words = words(text);
+    let follows = |before: &[&str]| -> Vec<&str> {
+        words.windows(2).filter(|pair| before.contains(&pair[0])).map(|pair| pair[1]).collect()
+    };
+    if follows(&["as"]).contains(&name) || native::MODULES.contains(&name) {
+        return format!("`{name}` is a module; its functions are called as `{name}::function()`");
+    }
+    // `let p = args(PARAMS);`
+    let arguments = words.windows(3).find(|three| three[0] == "let" && three[2] == "args").map(|three| three[1]);
+    let mut parameters = follows(&["name", "setting"]);
+    if words.contains(&"settings") {
+        parameters.extend(settings().iter().map(|setting| setting.flag.as_str()));
+    }
+    let declared = declared(text);
+    let in_function = habits::in_function(text, line, column);
+    let of_arguments = |parameter: &str| arguments.filter(|_| !in_function).map(|p| format!("{p}.{parameter}"));
+    let exact = parameters.contains(&name).then(|| of_arguments(name)).flatten();
+    if exact.is_none() && declared.contains(&name) {
+        return if in_function {
+            OUTER.to_owned()
+        } else {
+            format!("`{name}` is known from its declaration to the end of its block")
+        };
+    }
+    let near = exact
+        .or_else(|| nearest(name, declared).map(str::to_owned))
+        .or_else(|| nearest(name, parameters).and_then(of_arguments));
+    match (near, habits::assigned(text, line, column)) {
+        (Some(near), None) => format!("did you mean `{near}`?"),
+        (Some(near), Some(declare)) => format!("did you mean `{near}`? {declare}"),
+        (None, None) if in_function => OUTER.to_owned(),
+        (None, declare) => declare.unwrap_or(habits::DECLARE).to_owned(),
+    }
+}
+
+fn words(text: &str) -> Vec<&str> {
+    text.split(|c: char| !(c.is_alphanumeric() || c == '_')).filter(|w| !w.is_empty()).collect()
+}
+
 /// Names that a text declares: the words after `let`, `const`, `for`, `as`, and the parameters of functions.
 fn declared(text: &str) -> Vec<&str> {
-    let words: Vec<&str> = text.split(|c: char| !(c.is_alphanumeric() || c == '_')).filter(|w| !w.is_empty()).collect();
-    let mut names: Vec<&str> =
-        words.windows(2).filter(|pair| ["let", "const", "for", "as"].contains(&pair[0])).map(|pair| pair[1]).collect();
+    let mut names: Vec<&str> = words(text)
+        .windows(2)
+        .filter(|pair| ["let", "const", "for", "as"].contains(&pair[0]))
+        .map(|pair| pair[1])
+        .collect();
     for (_, rest) in text.match_indices("fn ").map(|(i, m)| text[i..].split_at(m.len())) {
         let inside = rest.split_once('(').and_then(|(_, r)| r.split_once(')')).map_or("", |(inside, _)| inside);
         names.extend(inside.split(',').map(str::trim).filter(|name| !name.is_empty()));

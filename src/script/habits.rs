@@ -24,7 +24,7 @@ const fn near(pattern: &'static str, form: &'static str) -> Habit {
 
 const COMMENT: &str = "a comment begins with `//`";
 const NOTHING: &str = "the empty value is `()`: `x == ()` tests for it, `x ?? 5` replaces it";
-const DECLARE: &str = "a variable is declared with `let x = 5;` and changed with `x = 6;`; it has no type";
+pub const DECLARE: &str = "a variable is declared with `let x = 5;` and changed with `x = 6;`; it has no type";
 const FUNCTION: &str = "a function is written `fn name(a, b) { ... }`; its last line is its value";
 const CLOSURE: &str = "a function without a name is written `|x| x + 1`";
 const LOOP: &str = "write `for i in 0..10 { ... }`, or `for item in list { ... }`";
@@ -271,6 +271,23 @@ pub fn at(text: &str, line: usize, column: usize) -> Option<Found> {
         }
     }
     best.map(|(_, found)| found)
+}
+
+/// Whether a place is inside a function.
+pub fn in_function(text: &str, line: usize, column: usize) -> bool {
+    // Brackets that are open, and whether each is the body of a function.
+    let mut open: Vec<bool> = Vec::new();
+    let mut begins = false;
+    for token in tokens(text).iter().take_while(|t| (t.line, t.column) < (line, column)) {
+        match token.text {
+            "fn" if token.kind == Kind::Word => begins = true,
+            "{" => open.push(std::mem::take(&mut begins)),
+            "#{" | "(" | "[" | "?[" => open.push(false),
+            "}" | ")" | "]" => drop(open.pop()),
+            _ => {}
+        }
+    }
+    open.contains(&true)
 }
 
 /// How to declare a variable, if a value is assigned to the name at this place.
