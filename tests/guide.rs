@@ -78,13 +78,34 @@ fn the_program_lists_and_prints_guides_and_names_the_nearest() {
     }
     for topic in ["clips", "clips.md"] {
         let (code, text) = program(folder.path(), &["guide", topic]);
-        assert_eq!((code, text.trim_end()), (0, guide::find("clips").unwrap().text.trim_end()));
+        assert_eq!((code, text.trim_end()), (0, guide::find("clips").unwrap().in_terminal().trim_end()));
     }
     let (code, text) = program(folder.path(), &["guide", "clps"]);
     assert_eq!(
         (code, text.as_str()),
         (2, "error[usage]: there is no guide \"clps\"\n  = hint: did you mean \"clips\"?\n")
     );
+}
+
+#[test]
+fn a_guide_in_a_terminal_names_commands_not_files_of_the_source() {
+    let guide = |text: &'static str| guide::Guide { topic: "clips", text }.in_terminal();
+    assert_eq!(
+        guide("See [tracking](tracking.md#a), or\n[the cache](cache.md)."),
+        "See `rvc-run guide tracking`, or\nthe cache (`rvc-run guide cache`)."
+    );
+    assert_eq!(guide("[Rhai](https://rhai.rs), [tests](../../tests/a.rs)"), "Rhai (https://rhai.rs), tests");
+    assert_eq!(
+        guide("```sh\n[a](clips.md)\n```\n[b](clips.md)"),
+        "```sh\n[a](clips.md)\n```\nb (`rvc-run guide clips`)"
+    );
+    for guide in GUIDES {
+        let text = guide.in_terminal();
+        for file in ["](", ".md", "src/", "tests/", "xtask/", "../.."] {
+            let found = text.lines().find(|line| line.contains(file));
+            assert_eq!(found, None, "{}: {file}", guide.topic);
+        }
+    }
 }
 
 /// The table of a folder's scripts as its README.md has it: a row for each, with the first line of its `//!` text.

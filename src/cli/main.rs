@@ -471,7 +471,7 @@ fn write_docs(terminal: &Arc<Terminal>, common: &Common, given: &ArgMatches) -> 
 
 fn guide(terminal: &Terminal, given: &ArgMatches) -> rvc_run::Result<()> {
     if let Some(topic) = given.get_one::<String>("topic") {
-        terminal.print(guide::find(topic)?.text.trim_end());
+        terminal.print(guide::find(topic)?.in_terminal().trim_end());
         return Ok(());
     }
     let width = guide::GUIDES.iter().map(|guide| guide.topic.len()).max().unwrap_or(0);

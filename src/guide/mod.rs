@@ -1,4 +1,4 @@
-//! The guides: one topic each, Markdown files beside this one. They are read on the web as files and in the program by
+//! The guides: one topic each, Markdown files beside this one. They are read on the web as files and in the program, where links are commands, by
 //! `rvc-run guide TOPIC`; tests/guide.rs tries their commands and examples.
 
 use crate::error::nearest;
@@ -36,6 +36,47 @@ impl Guide {
     /// The sentence below the title.
     pub fn summary(&self) -> &'static str {
         self.text.split("\n\n").nth(1).unwrap_or_default().trim()
+    }
+
+    /// The text for a terminal, where no file of the source is at hand: a link to a guide is the command that prints it, a link to the web its words and
+    /// its address, any other link its words.
+    pub fn in_terminal(&self) -> String {
+        let mut fenced = false;
+        let lines = self.text.lines().map(|line| {
+            fenced ^= line.starts_with("```");
+            if fenced { line.to_owned() } else { without_links(line) }
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    }
+}
+
+fn without_links(line: &str) -> String {
+    let (mut made, mut rest) = (String::new(), line);
+    while let Some((before, words, target, behind)) = link(rest) {
+        made.push_str(before);
+        made.push_str(&said(words, target));
+        rest = behind;
+    }
+    made + rest
+}
+
+/// The first link of a line: what stands before it, its words, where it leads, what stands behind it.
+fn link(line: &str) -> Option<(&str, &str, &str, &str)> {
+    let (head, tail) = line.split_once("](")?;
+    let (target, behind) = tail.split_once(')')?;
+    let (before, words) = head.rsplit_once('[')?;
+    Some((before, words, target, behind))
+}
+
+/// A link in a terminal.
+fn said(words: &str, target: &str) -> String {
+    let file = target.split('#').next().unwrap_or_default();
+    let topic = file.strip_suffix(".md").filter(|name| GUIDES.iter().any(|guide| guide.topic == *name));
+    match topic {
+        Some(topic) if words.eq_ignore_ascii_case(topic) => format!("`rvc-run guide {topic}`"),
+        Some(topic) => format!("{words} (`rvc-run guide {topic}`)"),
+        None if target.starts_with("https://") => format!("{words} ({target})"),
+        None => words.to_owned(),
     }
 }
 
