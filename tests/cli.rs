@@ -209,15 +209,90 @@ fn a_recipe_explains_its_flags() {
 fn an_unknown_recipe_flag_is_wrong_use_with_the_nearest() {
     let mistyped = run(&[&script("fails.rhai"), "anna", "--epcohs", "5"]);
     assert_eq!((mistyped.code, mistyped.out.as_str()), (2, ""));
-    assert!(mistyped.err.contains("unexpected argument '--epcohs' found"), "{}", mistyped.err);
-    assert!(mistyped.err.contains("a similar argument exists: '--epochs'"), "{}", mistyped.err);
+    assert!(mistyped.err.starts_with("error[usage]: rvc-run "), "{}", mistyped.err);
+    let words = " has no flag --epcohs\n  = hint: did you mean --epochs?\n";
+    assert!(mistyped.err.ends_with(words), "{}", mistyped.err);
+}
+
+#[test]
+fn mistakes_on_the_command_line_look_like_all_other_errors() {
+    let usage = "it is called as rvc-run train_voice [OPTIONS] <VOICE>";
+    for (words, message, hint) in [
+        (&["train_voice"][..], "rvc-run train_voice needs VOICE", "VOICE: "),
+        (&["train_voice", "a", "b"], "\"b\" is one argument too many", usage),
+        (&["train_voice", "a", "--epochs"], "--epochs needs a value", "--epochs <N>: passes over the data"),
+        (&["train_voice", "a", "--epochs", "x"], "--epochs is x, but must be a whole number", ""),
+        (&["train_voice", "a", "--epochs="], "--epochs is \"\", but must be a whole number", ""),
+        (
+            &["train_voice", "a", "--f0-method", "crep"],
+            "--f0-method is crep, but must be one of pm, ",
+            "did you mean crepe?",
+        ),
+        (
+            &["train_voice", "a", "--f0_method", "pm"],
+            "rvc-run train_voice has no flag --f0_method",
+            "did you mean --f0-method?",
+        ),
+        (&["train_voice", "a", "--gpu", "cpu"], "--gpu is cpu, but must be true or numbers", "leave out --gpu"),
+        (
+            &["train_voice", "-x"],
+            "rvc-run train_voice has no flag -x",
+            "`rvc-run train_voice --help` shows all; a name that",
+        ),
+        (&["train_voice", "a", "-q", "-v"], "--verbose and --quiet exclude each other", "leave out one of the two"),
+        (&["list", "all"], "\"all\" is one argument too many", "it is called as rvc-run list [OPTIONS]"),
+        (&["--epocs", "5", "train_voice"], "rvc-run has no flag --epocs", "flags of a recipe stand behind its name"),
+        (&["--threads", "0", "list"], "--threads is 0, but must be a whole number between 1 and 1024", ""),
+        (&["ui", "--port", "x"], "--port is x, but must be a whole number between 1 and 65535", ""),
+        (&["cache", "prune", "--keep-days", "x"], "--keep-days is x, but must be a number", ""),
+        (
+            &["--workspace", "check", "assets", "fecth"],
+            "rvc-run assets has no command \"fecth\"",
+            "did you mean \"fetch\"?",
+        ),
+        (&["assets", "fetch", "--sample-rate", "1"], "--sample-rate is 1, but must be one of 32000, 40000, 48000", ""),
+        (&["assets", "fetch", "rmvpe.pt", "--no-f0"], "--no-f0 and NAME exclude each other", "leave out one"),
+        (&["eject"], "rvc-run eject needs NAME", "NAME: such as recipes/train_voice"),
+    ] {
+        let ended = run(words);
+        assert_eq!((ended.code, ended.out.as_str()), (2, ""), "{words:?}\n{}", ended.err);
+        assert!(ended.err.starts_with(&format!("error[usage]: {message}")), "{words:?}\n{}", ended.err);
+        let hinted = ended.err.split("  = hint: ").nth(1).unwrap_or_default();
+        assert!(hinted.starts_with(hint), "{words:?}\n{}", ended.err);
+        assert_eq!(ended.err.lines().count(), if hinted.is_empty() { 1 } else { 2 }, "{words:?}\n{}", ended.err);
+        let objects = run(&[&["--json"], words].concat()).out;
+        let first: serde_json::Value = serde_json::from_str(objects.lines().next().unwrap()).unwrap();
+        assert!(first["event"] == "error" && first["message"].as_str().unwrap().starts_with(message), "{objects}");
+    }
+}
+
+#[test]
+fn a_hidden_flag_is_never_suggested() {
+    for words in [&["train_voice", "anna", "--parnet", "x"][..], &["list", "--paren=x"], &["--parents", "x", "list"]] {
+        let ended = run(words);
+        assert!(
+            ended.code == 2 && !ended.err.contains("--parent\n") && !ended.err.contains("--parent?"),
+            "{}",
+            ended.err
+        );
+    }
+}
+
+#[test]
+fn help_of_a_recipe_without_a_comment_begins_with_how_it_is_called() {
+    let place = Place::new();
+    place.file("bare.rhai", "print(1);");
+    for flag in ["-h", "--help"] {
+        let help = place.run(&["bare.rhai", flag]);
+        assert!(help.code == 0 && help.out.starts_with("Usage: rvc-run bare.rhai"), "{}", help.out);
+    }
 }
 
 #[test]
 fn a_value_out_of_range_is_wrong_use() {
     let wrong = run(&[&script("fails.rhai"), "anna", "--epochs", "0"]);
     assert_eq!(wrong.code, 2);
-    assert!(wrong.err.contains("invalid value '0' for '--epochs <N>': must be between 1 and 100"), "{}", wrong.err);
+    assert_eq!(wrong.err, "error[usage]: --epochs is 0, but must be between 1 and 100\n");
 }
 
 #[test]

@@ -15,7 +15,7 @@ use std::time::Duration;
 /// The subcommand's options.
 pub fn command() -> Command {
     let number = |name: &'static str, value: &'static str, default: &'static str, help: &'static str| {
-        let parser = clap::value_parser!(f64);
+        let parser = |text: &str| text.parse::<f64>().map_err(|_| "must be a number");
         Arg::new(name).long(name).value_name(value).value_parser(parser).default_value(default).help(help)
     };
     Command::new("cache")

@@ -8,6 +8,7 @@ mod terminal;
 mod track;
 mod ui;
 
+use clap::error::ErrorKind;
 use clap::{Arg, ArgMatches, Command};
 use crossbeam::channel::{self, RecvTimeoutError};
 use rvc_run::address::without_password;
@@ -22,7 +23,7 @@ use rvc_run::script::flags::{self, Common};
 use rvc_run::script::native::Natives;
 use rvc_run::script::params::Param;
 use rvc_run::script::run::{self, CANCELLED, DONE, FAILED, WRONG_USE};
-use rvc_run::script::{Call, Child, Diagnostic, Host, Script, Session, catalog, check, docs, params};
+use rvc_run::script::{Call, Child, Diagnostic, Host, Script, Session, catalog, check, docs, params, usage};
 use rvc_run::shipped;
 use rvc_run::task::{Signals, Task};
 use rvc_run::track::machine::Machine;
@@ -178,9 +179,11 @@ impl Gauge {
 
 /// Runs the command line and returns the exit code.
 fn command(terminal: &Arc<Terminal>) -> u8 {
-    let matches = match outer().try_get_matches() {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let mut program = outer();
+    let matches = match program.try_get_matches_from_mut(&words) {
         Ok(matches) => matches,
-        Err(error) => return usage(terminal, &error),
+        Err(error) => return refused(terminal, program, &words, &error),
     };
     let common = Common::of(&matches);
     set_up(terminal, &common);
@@ -298,15 +301,29 @@ fn fail(terminal: &Terminal, error: &Error) -> u8 {
     if matches!(error.kind(), Kind::Usage | Kind::Script) { WRONG_USE } else { FAILED }
 }
 
-/// Prints clap's message: help is a result, anything else a mistake.
-fn usage(terminal: &Terminal, error: &clap::Error) -> u8 {
-    let text = error.render().to_string();
-    if error.use_stderr() {
-        terminal.note(text.trim_end());
-        return WRONG_USE;
+/// Shows what clap refuses in a line of the program's own commands.
+fn refused(terminal: &Terminal, mut program: Command, words: &[OsString], error: &clap::Error) -> u8 {
+    program.build();
+    let words: Vec<String> = words.iter().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+    if words.iter().take_while(|word| *word != "--").any(|word| word == "--json") {
+        terminal.set_json(true);
     }
-    terminal.print(text.trim_end());
-    DONE
+    show(terminal, usage::called(&program, &words), error)
+}
+
+/// Shows what clap has to say of a command: help is a result, anything else a mistake.
+fn show(terminal: &Terminal, command: &Command, error: &clap::Error) -> u8 {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            terminal.print(error.render().to_string().trim_end());
+            DONE
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            terminal.note(error.render().to_string().trim_end());
+            WRONG_USE
+        }
+        _ => fail(terminal, &usage::error(command, error)),
+    }
 }
 
 fn recipe(terminal: &Arc<Terminal>, outer: Common, word: &str, rest: Vec<OsString>) -> u8 {
@@ -320,10 +337,10 @@ fn recipe(terminal: &Arc<Terminal>, outer: Common, word: &str, rest: Vec<OsStrin
         Ok(recipe) => recipe,
         Err(mistakes) => return print_mistakes(terminal, &mistakes),
     };
-    let command = flags::command(word, &recipe.doc, &recipe.params);
-    let matches = match command.try_get_matches_from(flags::joined(&recipe.params, rest)) {
+    let mut command = flags::command(word, &recipe.doc, &recipe.params);
+    let matches = match command.try_get_matches_from_mut(flags::joined(&recipe.params, rest)) {
         Ok(matches) => matches,
-        Err(error) => return usage(terminal, &error),
+        Err(error) => return show(terminal, &command, &error),
     };
     let common = Common::of(&matches).over(outer);
     set_up(terminal, &common);
@@ -380,7 +397,12 @@ fn help(terminal: &Arc<Terminal>, common: Common, given: &ArgMatches) -> u8 {
         [word] if !COMMANDS.contains(&word.as_str()) => recipe(terminal, common, word, vec!["--help".into()]),
         _ => {
             let line = ["rvc-run"].into_iter().chain(words.iter().map(|word| word.as_str())).chain(["--help"]);
-            outer().try_get_matches_from(line).map_or_else(|error| usage(terminal, &error), |_| DONE)
+            let line: Vec<OsString> = line.map(OsString::from).collect();
+            let mut program = outer();
+            match program.try_get_matches_from_mut(&line) {
+                Ok(_) => DONE,
+                Err(error) => refused(terminal, program, &line, &error),
+            }
         }
     }
 }

@@ -6,7 +6,7 @@ use super::track::variable;
 use clap::{Arg, ArgMatches, Command};
 use rvc_run::files::Workspace;
 use rvc_run::process::Group;
-use rvc_run::script::flags::Common;
+use rvc_run::script::flags::{self, Common};
 use rvc_run::task::Task;
 use rvc_run::track;
 use rvc_run::track::mlflow::Place;
@@ -33,7 +33,7 @@ pub fn command() -> Command {
             Arg::new("port")
                 .long("port")
                 .value_name("N")
-                .value_parser(clap::value_parser!(u16).range(1..))
+                .value_parser(flags::whole::<u16>(1..=u64::from(u16::MAX)))
                 .default_value("5000")
                 .help("port on 127.0.0.1"),
         )

@@ -1,11 +1,12 @@
 //! Parameters as command-line flags: one clap command for each recipe, made at run time.
 
 use super::params::{self, Kind, Param, Stands, shown};
-use clap::builder::{RangedU64ValueParser, ValueParser};
+use clap::builder::ValueParser;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 const COMMON_HEADING: &str = "Options of every recipe";
@@ -72,7 +73,7 @@ pub fn common() -> [Arg; 8] {
         Arg::new("threads")
             .long("threads")
             .value_name("N")
-            .value_parser(RangedU64ValueParser::<usize>::new().range(1..=MOST_THREADS))
+            .value_parser(whole::<usize>(1..=MOST_THREADS))
             .help("worker threads, 1 to 1024 [default: one for each core, fewer while other programs keep them busy]")
             .hide_short_help(true)
             .help_heading(COMMON_HEADING),
@@ -117,6 +118,15 @@ pub fn common() -> [Arg; 8] {
     ]
 }
 
+/// A parser of whole numbers in a range, which refuses in the words of a recipe's parameters.
+pub fn whole<T: TryFrom<u64> + Clone + Send + Sync + 'static>(range: RangeInclusive<u64>) -> ValueParser {
+    ValueParser::new(move |text: &str| {
+        let number = text.parse().ok().filter(|number| range.contains(number));
+        let must = || format!("must be a whole number between {} and {}", range.start(), range.end());
+        number.and_then(|number| T::try_from(number).ok()).ok_or_else(must)
+    })
+}
+
 /// The command line of a recipe. `name` is how it was called, `doc` its `//!` text.
 pub fn command(name: &str, doc: &str, params: &[Param]) -> Command {
     let text = unwrapped(doc);
@@ -124,11 +134,12 @@ pub fn command(name: &str, doc: &str, params: &[Param]) -> Command {
     let mut command = Command::new(name.to_owned())
         .bin_name(format!("rvc-run {name}"))
         .no_binary_name(true)
-        .about(first)
-        .long_about(text)
         .disable_version_flag(true)
         .next_line_help(false)
         .args_override_self(true);
+    if !first.is_empty() {
+        command = command.about(first).long_about(text);
+    }
     let is_hidden = |param: &Param| !param.common && !param.positional;
     let hidden = params.iter().filter(|param| is_hidden(param)).count();
     if hidden > 0 {

@@ -24,6 +24,7 @@ mod resolver;
 mod rows;
 pub mod run;
 mod sources;
+pub mod usage;
 mod written;
 
 pub use bind::{Call, Child, Output, Script, Session};

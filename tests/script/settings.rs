@@ -3,15 +3,10 @@
 use super::*;
 use rvc_run::config::{Config, settings};
 use rvc_run::script::Call;
-use std::ffi::OsString;
 
 /// The typed values of a recipe with these rows.
-fn typed(rows: &str, arguments: &[&str]) -> Result<std::collections::BTreeMap<String, Value>, String> {
-    let params = params_of(&format!("const PARAMS = [{rows}];"));
-    let command = flags::command("test", "Test.", &params);
-    let words = flags::joined(&params, arguments.iter().map(OsString::from).collect());
-    let matches = command.try_get_matches_from(words).map_err(|e| e.to_string())?;
-    Ok(flags::values(&params, &matches))
+fn typed(rows: &str, arguments: &[&str]) -> Result<BTreeMap<String, Value>, String> {
+    parsed(&params_of(&format!("const PARAMS = [{rows}];")), arguments.iter().map(OsString::from).collect())
 }
 
 /// The settings of a recipe with these rows, or the reason for the error.
