@@ -7,8 +7,9 @@ use crate::assets::store::fetch_command;
 use crate::assets::{self, Store};
 use crate::nn::runtime::{self, Gpu};
 use crate::{download, files, memory, process};
+use serde_json::{Value, json};
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use sysinfo::System;
 use tch::{Device, Kind, Tensor};
@@ -26,6 +27,16 @@ pub enum State {
     Missing,
     /// Training does not work until this is fixed.
     Bad,
+}
+
+impl State {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Missing => "missing",
+            Self::Bad => "BAD",
+        }
+    }
 }
 
 /// One check.
@@ -67,17 +78,25 @@ impl Report {
     pub fn exit_code(&self) -> u8 {
         u8::from(self.lines.iter().any(|line| line.state == State::Bad))
     }
+
+    /// The report for programs: an object for each check, and one for all.
+    pub fn objects(&self) -> Vec<Value> {
+        let check = |line: &Line| {
+            json!({
+                "event": "check", "name": line.name, "state": line.state.word().to_lowercase(), "found": line.found,
+                "advice": line.advice
+            })
+        };
+        let all = json!({ "event": "ready", "ready": self.exit_code() == 0, "fetch": self.to_fetch });
+        self.lines.iter().map(check).chain([all]).collect()
+    }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let width = self.lines.iter().map(|line| line.name.len()).max().unwrap_or(0);
         for line in &self.lines {
-            let state = match line.state {
-                State::Ok => "ok",
-                State::Missing => "missing",
-                State::Bad => "BAD",
-            };
+            let state = line.state.word();
             writeln!(f, "{state:<7}  {:<width$}  {}", line.name, line.found)?;
             if let Some(advice) = &line.advice {
                 writeln!(f, "{:<7}  {:<width$}  -> {advice}", "", "")?;
@@ -217,7 +236,9 @@ fn disks(workspace: &Path) -> Vec<Line> {
     const COMFORTABLE: u64 = 10 << 30;
     /// Recordings, voices and records.
     const ENOUGH: u64 = 1 << 30;
-    let root = std::env::current_dir().map_or_else(|_| workspace.to_path_buf(), |here| here.join(workspace));
+    let root = std::env::current_dir().unwrap_or_default().join(workspace);
+    // Without the "." of "--workspace .".
+    let root: PathBuf = root.components().collect();
     let mut found: Vec<(files::Disk, Vec<&str>)> = Vec::new();
     let mut lines = Vec::new();
     for name in FOLDERS {
@@ -411,6 +432,7 @@ mod tests {
                 .any(|line| line.found.contains(" GB free for ") && line.found.contains(here.to_str().unwrap())),
             "{lines:?}"
         );
+        assert_eq!(disks(Path::new("."))[0].found.split(" free for ").nth(1), here.to_str());
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(disks(folder.path()).len(), 1);
     }

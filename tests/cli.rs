@@ -288,6 +288,45 @@ fn help_of_a_recipe_without_a_comment_begins_with_how_it_is_called() {
     }
 }
 
+/// The lines of a `--json` run as objects, without the last one, which says how it ended.
+fn objects(ended: &Ended) -> Vec<serde_json::Value> {
+    let mut all: Vec<serde_json::Value> = ended.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(all.pop().unwrap()["event"], "exit");
+    all
+}
+
+/// Whether a line break stands in any text of a value.
+fn has_breaks(value: &serde_json::Value) -> bool {
+    value.to_string().contains("\\n")
+}
+
+#[test]
+fn list_for_programs_is_one_object_for_each_recipe() {
+    let place = Place::new();
+    place.file("recipes/mine.rhai", "//! Mine.");
+    let found = objects(&place.run(&["list", "--json"]));
+    let mine = found.iter().find(|one| one["name"] == "mine").unwrap();
+    let expected =
+        serde_json::json!({ "event": "recipe", "name": "mine", "summary": "Mine.", "file": "recipes/mine.rhai" });
+    assert_eq!(mine, &expected);
+    let convert = found.iter().find(|one| one["name"] == "convert").unwrap();
+    assert!(convert["file"].is_null() && !convert["summary"].as_str().unwrap().is_empty(), "{convert}");
+    let away = objects(&run(&["list", "--json"]));
+    assert!(!found.iter().chain(&away).any(has_breaks), "{away:?}");
+}
+
+#[test]
+fn doctor_for_programs_is_one_object_for_each_check() {
+    let ended = run(&["doctor", "--json"]);
+    let found = objects(&ended);
+    assert!(found.len() > 8 && !found.iter().any(has_breaks), "{}", ended.out);
+    let (last, checks) = found.split_last().unwrap();
+    assert_eq!((last["event"].as_str(), last["ready"].as_bool()), (Some("ready"), Some(ended.code == 0)));
+    assert!(checks.iter().all(|one| one["event"] == "check" && one["found"].is_string()), "{}", ended.out);
+    let disk = checks.iter().find(|one| one["name"] == "disk").unwrap();
+    assert!(disk["found"].as_str().unwrap().contains(" free for /"), "{disk}");
+}
+
 #[test]
 fn a_value_out_of_range_is_wrong_use() {
     let wrong = run(&[&script("fails.rhai"), "anna", "--epochs", "0"]);

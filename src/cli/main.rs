@@ -28,7 +28,7 @@ use rvc_run::shipped;
 use rvc_run::task::{Signals, Task};
 use rvc_run::track::machine::Machine;
 use rvc_run::{Error, Kind};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -118,7 +118,7 @@ fn report_error(terminal: &Terminal, diagnostics: &[Diagnostic]) {
     let (Some(path), Some(error)) = (result_file(), stopped) else { return };
     let mut job = jobs::read_report(&path);
     if !job.result.is_object() {
-        job.result = serde_json::json!({});
+        job.result = json!({});
     }
     job.result["error"] = error.to_json();
     job.lasting = !Kind::code_may_pass(&error.code);
@@ -470,11 +470,15 @@ fn count(n: usize, what: &str) -> String {
 fn list(terminal: &Terminal, common: &Common) -> rvc_run::Result<()> {
     let entries = catalog::list(&workspace(common))?;
     let width = entries.iter().map(|e| e.name.chars().count()).max().unwrap_or(0);
+    let is_shipped = |entry: &catalog::Entry| shipped::path_of(&entry.script.source).is_some();
     for entry in &entries {
-        terminal.print(format!("{:<width$}  {}", entry.name, entry.summary).trim_end());
+        let file = (!is_shipped(entry)).then_some(&entry.script.source);
+        let object = json!({ "event": "recipe", "name": entry.name, "summary": entry.summary, "file": file });
+        terminal.result(format!("{:<width$}  {}", entry.name, entry.summary).trim_end(), &object);
     }
-    if entries.iter().all(|entry| shipped::path_of(&entry.script.source).is_some()) {
-        terminal.note("\nthese are in the program; to change one: rvc-run eject recipes/NAME");
+    if entries.iter().all(is_shipped) {
+        terminal.gap();
+        terminal.note("these are in the program; to change one: rvc-run eject recipes/NAME");
     }
     Ok(())
 }
@@ -524,7 +528,11 @@ fn doctor(terminal: &Terminal, common: &Common) -> u8 {
     if let Some(threads) = common.threads {
         runtime::set_threads(threads);
     }
-    let report = rvc_run::doctor::report(common.workspace.as_deref().unwrap_or(Path::new(".")), &store(common));
-    terminal.print(report.to_string().trim_end());
+    let report = rvc_run::doctor::report(common.workspace.as_deref().unwrap_or(Path::new("")), &store(common));
+    if terminal.is_json() {
+        report.objects().iter().for_each(|object| terminal.result("", object));
+    } else {
+        terminal.print(report.to_string().trim_end());
+    }
     report.exit_code()
 }

@@ -10,6 +10,9 @@
 //! {"event":"info","text":..}  {"event":"warning","text":..}
 //! {"event":"log","level":"debug","target":..,"text":..,"spans":{"run":..,"stage":..,"file":..}}     details, and what they are about
 //! {"event":"print","text":..}                                             a line of result
+//! {"event":"recipe","name":"convert","summary":..,"file":null}            of `list`; file: that of the workspace
+//! {"event":"check","name":"disk","state":"ok","found":..,"advice":null}   of `doctor`; state: ok, missing or bad
+//! {"event":"ready","ready":true,"fetch":"rvc-run assets fetch ..."}       the last of `doctor`; fetch: what train_voice needs by default
 //! {"event":"error","code":"data.empty","message":..,"place":{"file":..,"line":..,"column":..},"notes":[..],"hint":..}
 //! {"event":"exit","code":0,"warnings":0,"seconds":130.2}                  the last line
 //! ```
@@ -110,7 +113,7 @@ impl Terminal {
         }
     }
 
-    fn is_json(&self) -> bool {
+    pub fn is_json(&self) -> bool {
         self.json.load(Ordering::Relaxed)
     }
 
@@ -121,6 +124,18 @@ impl Terminal {
         }
         // A closed pipe (`rvc-run list | head -1`) is no reason to stop a training.
         self.between_bars(|| drop(writeln!(std::io::stdout().lock(), "{}", visible(line))));
+    }
+
+    /// One line of result, which for programs is an object.
+    pub fn result(&self, line: &str, object_of_it: &Value) {
+        if self.is_json() { object(object_of_it) } else { self.print(line) }
+    }
+
+    /// An empty line for people, before words about what was printed.
+    pub fn gap(&self) {
+        if !self.is_json() {
+            self.write("");
+        }
     }
 
     /// One line of progress or a warning.
