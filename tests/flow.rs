@@ -269,8 +269,10 @@ fn recordings_and_folders_are_converted_and_mistakes_reported() {
     succeeded(&workspace.run("convert", &song));
     assert_eq!(rvc_run::audio::io::load(&workspace.path("mine.wav")).unwrap().sample_rate, 16_000);
     let before = std::fs::read(workspace.path("data/ben/song.wav")).unwrap();
-    for (out, expected) in [("data/../data/ben/song.wav", "is the recording itself"), ("sung.flac", "must end in .wav")]
-    {
+    for (out, expected) in [
+        ("data/../data/ben/song.wav", "is the recording itself"),
+        ("sung.flac", "sung.flac ends in .flac, but format wav writes .wav"),
+    ] {
         let text = ended_with(1, &workspace.run("convert", &["anna", "data/ben/song.wav", out]));
         assert!(text.contains(expected), "{text}");
     }
@@ -281,7 +283,10 @@ fn recordings_and_folders_are_converted_and_mistakes_reported() {
     assert!(text.contains("sid is 500, but the voice has one speaker: 0"), "{text}");
     let text = ended_with(1, &workspace.run("convert", &["nobody", "data/ben/song.wav"]));
     assert!(
-        text.contains("there is no voice") && text.contains("nobody.pth") && text.contains("models/ has anna"),
+        text.contains("there is no voice")
+            && text.contains("nobody.pth")
+            && text.contains("models/ has anna; ")
+            && text.contains("` trains it"),
         "{text}"
     );
     let text = ended_with(1, &workspace.run("convert", &["data/ben/song.wav", "anna"]));

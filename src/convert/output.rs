@@ -20,14 +20,18 @@ impl Format {
 
     /// Errors: `config.value`.
     pub fn named(name: &str) -> Result<Self> {
-        match name {
-            "wav" => Ok(Self::Wav16),
-            "wav32" => Ok(Self::Wav32),
-            "flac" => Ok(Self::Flac),
-            _ => Err(Error::new(
-                Kind::ConfigValue,
-                format!("format is {name:?}, but must be one of {}", Self::NAMES.join(", ")),
-            )),
+        let known = [Self::Wav16, Self::Wav32, Self::Flac].into_iter().find(|format| format.name() == name);
+        known.ok_or_else(|| {
+            Error::new(Kind::ConfigValue, format!("format is {name:?}, but must be one of {}", Self::NAMES.join(", ")))
+        })
+    }
+
+    fn name(self) -> &'static str {
+        let [wav, wav32, flac] = Self::NAMES;
+        match self {
+            Self::Wav16 => wav,
+            Self::Wav32 => wav32,
+            Self::Flac => flac,
         }
     }
 
@@ -60,10 +64,12 @@ pub fn check(input: &Path, out: &Path, format: Format) -> Result<()> {
     if ending.as_deref() == Some(format.extension()) {
         return Ok(());
     }
-    let expected = format.extension();
-    Err(Error::new(Kind::ConfigValue, format!("{} must end in .{expected} in this format", out.display()))
+    let ending = ending.map_or_else(|| "has no ending".to_owned(), |ending| format!("ends in .{ending}"));
+    let (name, expected) = (format.name(), format.extension());
+    let message = format!("the output {} {ending}, but format {name} writes .{expected}", out.display());
+    Err(Error::new(Kind::ConfigValue, message)
         .path(out)
-        .hint("the formats are wav, wav32 (both .wav) and flac (.flac)"))
+        .hint("format is wav (16 bits) or wav32 (float) for .wav, flac for .flac: `--format flac`"))
 }
 
 /// Writes sound, whole or not at all; a peak over 0.99 is reduced to it, as in RVC.
@@ -127,4 +133,26 @@ fn write_flac(path: &Path, samples: &[i16], sample_rate: u32) -> Result<()> {
     let mut sink = ByteSink::new();
     stream.write(&mut sink).map_err(|e| failed(e.to_string()))?;
     files::write(path, sink.as_slice())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_of_another_format_says_which_formats_there_are_and_how_to_choose() {
+        let check = |out: &str, format| check(Path::new("a.wav"), Path::new(out), format);
+        for (out, format) in [("x.wav", Format::Wav16), ("x.WAV", Format::Wav32), ("x.flac", Format::Flac)] {
+            assert!(check(out, format).is_ok(), "{out}");
+        }
+        let error = check("x.mp3", Format::Wav16).unwrap_err();
+        assert_eq!(error.message(), "the output x.mp3 ends in .mp3, but format wav writes .wav");
+        let hint = "format is wav (16 bits) or wav32 (float) for .wav, flac for .flac: `--format flac`";
+        assert_eq!(error.hint_text(), Some(hint));
+        let error = check("x", Format::Flac).unwrap_err();
+        assert_eq!(error.message(), "the output x has no ending, but format flac writes .flac");
+        for name in Format::NAMES {
+            assert_eq!(Format::named(name).unwrap().name(), name);
+        }
+    }
 }
