@@ -43,7 +43,7 @@ pub struct Param {
 /// What a parameter stands for.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum Stands {
-    /// The recipe alone knows.
+    /// Only the recipe uses it.
     #[default]
     Own,
     /// `--set` or `--settings`.
@@ -196,7 +196,7 @@ pub fn to_map(params: &[Param], values: &BTreeMap<String, Value>) -> Map {
             let given = values.get(&param.name).or(param.value.as_ref())?;
             let fitting = match (param.kind, given) {
                 (Kind::Float, Value::Number(n)) => n.as_f64().map_or_else(|| given.clone(), Value::from),
-                // Which GPUs is said by `system::gpus`.
+                // `system::gpus` has the numbers of the GPUs.
                 (Kind::Devices, Value::String(_)) => Value::Bool(true),
                 _ => given.clone(),
             };
@@ -264,7 +264,7 @@ pub fn fold(params: &[Param], typed: &mut BTreeMap<String, Value>) {
 pub struct Opening {
     recipe: String,
     positional: Vec<String>,
-    /// What is not its default, in the order of PARAMS.
+    /// Those that differ from their defaults, in the order of PARAMS.
     changed: Vec<(String, Value)>,
     /// Everything.
     values: serde_json::Map<String, Value>,
@@ -314,7 +314,7 @@ impl Opening {
     }
 }
 
-/// Each entry of a list by itself: one may be an address with a blank in it.
+/// Entry by entry: one may be an address with a blank in it.
 fn without_passwords(value: &Value) -> Value {
     match value {
         Value::String(text) => Value::from(without_password(text).into_owned()),

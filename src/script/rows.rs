@@ -185,8 +185,7 @@ impl Reader<'_> {
     /// `config::of` would not see a parameter of a recipe's own, whatever it is called.
     fn is_no_setting(&mut self, param: &Param, at: Position) {
         if let Some(one) = settings().iter().find(|one| one.name == param.name || one.flag == param.name) {
-            let message =
-                format!("{:?} is a setting, but this row makes it a parameter of the recipe alone", param.name);
+            let message = format!("{:?} is a setting, but this row makes it the recipe's own parameter", param.name);
             let hint = format!("write setting: {:?} instead of name, or add own: true", one.name);
             self.mistake(at, message).hint = Some(hint);
         }
@@ -382,7 +381,7 @@ impl Reader<'_> {
         }
     }
 
-    /// An array of texts; empty if there is none.
+    /// An array of texts; empty if the key is missing.
     fn texts(&mut self, fields: &Fields, key: &str) -> Vec<String> {
         match fields.get(key) {
             None => Vec::new(),
