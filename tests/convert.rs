@@ -289,6 +289,7 @@ fn unusable_recordings_and_settings_are_refused_by_name() {
     refused(open(&path, &index("no.index")), Kind::NotFound, "no.index");
     let of_v1 = support::golden_path("index_v1.index");
     refused(open(&path, &index(of_v1.to_str().unwrap())), Kind::CheckpointMismatch, "256 values per frame (version 1)");
+    room.hubert();
     let other = VoiceOptions { content_encoder: Some(EncoderName::HubertBase.into()), ..VoiceOptions::default() };
     refused(open(&path, &other), Kind::CheckpointMismatch, "trained on the content of mel-1");
     refused(
