@@ -1085,7 +1085,7 @@ fn a_real_slurm_runs_the_same_jobs() {
 }
 
 #[test]
-fn a_real_slurm_runs_the_sweep_recipe() {
+fn a_real_slurm_runs_the_embedded_sweep_recipe() {
     let place = Place::new();
     let _cluster = match Cluster::start(&place) {
         Ok(cluster) => cluster,
@@ -1100,7 +1100,8 @@ fn a_real_slurm_runs_the_sweep_recipe() {
     let sweep = || {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rvc-run"));
         command.args(["--threads=1", "--tracking-uri=none"]).arg(format!("--workspace={}", place.0.path().display()));
-        command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes/sweep.rhai"));
+        // The recipe that the program carries: a folder of voices has none, and its jobs run on other machines.
+        command.current_dir(place.0.path()).arg("sweep");
         command.args(["anna", "--name=s", "--trials=2", "--epochs=2", "--min-epochs=1", "--eta=2", "--validation=0.3"]);
         command.args(["--backend=slurm", r#"--slurm={"poll_seconds":0.3,"time":"10"}"#, "--settings", settings]);
         let path = format!("{}:{}", place.path("bin").display(), std::env::var("PATH").unwrap_or_default());
