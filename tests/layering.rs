@@ -1,11 +1,11 @@
-//! The layer drawing of src/lib.rs, enforced: which module may use which, and which may print, write files or load tensors.
+//! The table of layers in src/README.md, enforced: which module may use which, and which may print, write files or load tensors.
 //!
 //! Reads the sources as text; comments, strings and `#[cfg(test)]` items do not count.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Layer name ("audio", "script::bind") -> height; the lowest line of the drawing is 0.
+/// Layer name ("audio", "script::bind") -> height; the lowest row of the table is 0.
 type Table = BTreeMap<String, usize>;
 
 /// Words that only the named files may contain, and why.
@@ -50,12 +50,12 @@ const BANS: &[Ban] = &[
 ];
 
 #[test]
-fn every_module_uses_only_modules_drawn_below_it() {
-    let (table, sources) = (table(&lib_rs()), sources());
+fn every_module_uses_only_modules_of_rows_below_it() {
+    let (table, sources) = (table(&readme()), sources());
     let broken: Vec<String> = sources.iter().flat_map(|(path, text)| layer_faults(&table, path, text)).collect();
     assert!(
         broken.is_empty(),
-        "\n{}\n(change the code, or the drawing in src/lib.rs if a better shape is found)",
+        "\n{}\n(change the code, or the table of src/README.md if a better shape is found)",
         broken.join("\n")
     );
 }
@@ -77,16 +77,13 @@ fn printing_writing_loading_and_rhai_stay_in_their_rooms() {
 }
 
 #[test]
-fn the_drawing_names_every_module_of_the_crate() {
-    let (text, table) = (lib_rs(), table(&lib_rs()));
+fn the_table_names_every_module_of_the_crate() {
+    let (text, table) = (lib_rs(), table(&readme()));
     let modules: Vec<&str> =
         text.lines().filter_map(|line| line.strip_prefix("pub mod ")).map(|m| m.trim_end_matches(';')).collect();
     assert!(!modules.is_empty());
     for module in modules {
-        assert!(
-            table.contains_key(module),
-            "src/lib.rs has `pub mod {module}` but no layer of that name in its drawing"
-        );
+        assert!(table.contains_key(module), "src/lib.rs has `pub mod {module}` but src/README.md has no such layer");
     }
 }
 
@@ -94,7 +91,7 @@ fn the_drawing_names_every_module_of_the_crate() {
 
 #[test]
 fn a_use_of_a_higher_layer_or_a_sibling_is_caught() {
-    let table = table(&lib_rs());
+    let table = table(&readme());
     let faults = |path: &str, text: &str| layer_faults(&table, path, &code(text));
     assert!(faults("audio/io.rs", "use crate::script::host;").concat().contains("audio/io.rs:1"));
     assert_eq!(
@@ -115,7 +112,7 @@ fn a_use_of_a_higher_layer_or_a_sibling_is_caught() {
 
 #[test]
 fn uses_of_lower_layers_comments_strings_and_tests_pass() {
-    let table = table(&lib_rs());
+    let table = table(&readme());
     let text = r##"
         //! See crate::script.
         use crate::{Error, Result, audio::io};
@@ -163,16 +160,13 @@ fn each_banned_word_is_caught_outside_its_room() {
     assert!(ban_faults("audio/io.rs", &code("fn f() { my_print!(); VarStoreLike; }")).is_empty(), "whole words only");
 }
 
-/// The drawing of lib.rs: in its ```text block, names come before the first run of three spaces, two spaces apart.
-fn table(lib: &str) -> Table {
-    let mut rows: Vec<Vec<String>> = lib
-        .lines()
-        .skip_while(|line| !line.starts_with("//! ```text"))
-        .skip(1)
-        .take_while(|line| !line.starts_with("//! ```"))
-        .filter_map(|line| line.trim_start_matches("//!").strip_prefix(' '))
-        .map(|line| line.split("   ").next().unwrap_or_default().split_whitespace().map(str::to_owned).collect())
-        .collect();
+/// The table of src/README.md: a row a layer, the highest first, with the names of its modules in backticks in the first column.
+fn table(readme: &str) -> Table {
+    let first =
+        |line: &str| line.strip_prefix("| ").and_then(|rest| rest.split_once(" |")).map(|(cell, _)| cell.to_owned());
+    let names = |cell: String| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
+    let mut rows: Vec<Vec<String>> =
+        readme.lines().filter_map(first).map(names).filter(|names| !names.is_empty()).collect();
     rows.reverse();
     rows.into_iter().enumerate().flat_map(|(height, row)| row.into_iter().map(move |name| (name, height))).collect()
 }
@@ -192,7 +186,7 @@ fn layer_faults(table: &Table, path: &str, code: &str) -> Vec<String> {
         return Vec::new();
     }
     let Some(height) = table.get(&own) else {
-        return vec![format!("src/{path}: module {own:?} is not in the drawing of src/lib.rs")];
+        return vec![format!("src/{path}: module {own:?} is not in the table of src/README.md")];
     };
     let may_use = |other: &str| {
         let same = other == own || (own == "script" && other == "script::bind");
@@ -448,6 +442,10 @@ fn item_end(item: &str) -> usize {
 
 fn src() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
+
+fn readme() -> String {
+    std::fs::read_to_string(src().join("README.md")).unwrap()
 }
 
 fn lib_rs() -> String {
