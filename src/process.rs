@@ -1,4 +1,4 @@
-//! Runs other programs: each in a group of its own, so that it ends together with all that it started, within a time limit.
+//! Runs other programs: each in a group of its own, so that it ends together with its children, within a time limit.
 //!
 //! A program gets an argument vector, never a shell's line. The group is process-wrap's: a process group on Unix, a job object on Windows.
 
@@ -11,12 +11,12 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-/// Time between two looks whether a program has ended.
+/// Time between two checks whether a program has ended.
 const POLL: Duration = Duration::from_millis(5);
-/// Time that a program has for its end after it was asked to, before it is killed: yt-dlp leaves its partial file whole, MLflow ends its workers.
+/// Time for a program to end after it was asked to, before it is killed: yt-dlp keeps its partial file intact, MLflow ends its workers.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// A running program with all that it starts. Dropping it ends them.
+/// A running program with its children. Dropping it ends them.
 #[derive(Debug)]
 pub struct Group {
     child: Box<dyn ChildWrapper>,
@@ -46,12 +46,12 @@ impl Group {
         Ok(Self { child: command.spawn()?, ended: false })
     }
 
-    /// The number of the program's process, which is its group's on Unix.
+    /// The id of the program's process, which on Unix is also its group's.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// The program's status, once it has ended; what it started may still run.
+    /// The program's status, once it has ended; its children may still run.
     pub fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
         self.child.try_wait()
     }
@@ -87,7 +87,7 @@ impl Group {
         let _ = self.child.start_kill();
     }
 
-    /// Kills what is left of the group and returns the program's status.
+    /// Kills the rest of the group and returns the program's status.
     pub fn end(mut self) -> io::Result<ExitStatus> {
         self.ended = true;
         self.kill();
@@ -152,7 +152,7 @@ impl fmt::Display for Failure {
 }
 
 impl Failure {
-    /// `cancelled`, or the error that `other` makes of the reason.
+    /// `cancelled`, or the error that `other` makes from the reason.
     pub fn into_error(self, other: impl FnOnce(&Self) -> Error) -> Error {
         if matches!(self, Self::Cancelled) { Error::cancelled() } else { other(&self) }
     }
@@ -164,7 +164,7 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// What a program wrote until its end.
+/// The output of a program that has ended.
 #[derive(Debug)]
 pub struct Output {
     pub status: ExitStatus,
@@ -173,17 +173,17 @@ pub struct Output {
 }
 
 impl Output {
-    /// All that a successful program wrote on its standard output.
+    /// The complete standard output of a successful program.
     pub fn success(self) -> Option<String> {
         (self.status.success() && !self.stdout.is_cut).then_some(self.stdout.end)
     }
 }
 
-/// The end of what a program wrote, as text.
+/// The end of a program's output, as text.
 #[derive(Debug)]
 pub struct Text {
     pub end: String,
-    /// It wrote more; the beginning is missing.
+    /// Whether the beginning is missing.
     pub is_cut: bool,
 }
 
@@ -199,9 +199,9 @@ impl Text {
 }
 
 /// Runs a program to its end; its output goes through nameless files, of which the last `most` bytes are read. Its standard input is
-/// what `command` says, nothing if it says nothing.
+/// that of `command`, or empty.
 ///
-/// Whatever the end, no process that it started is left.
+/// Afterwards none of its children is left, however it ended.
 pub fn output(mut command: Command, task: Option<&Task>, limit: Duration, most: u64) -> Result<Output, Failure> {
     let (mut out, mut err) = (tempfile::tempfile()?, tempfile::tempfile()?);
     command.stdout(out.try_clone()?).stderr(err.try_clone()?);
@@ -214,7 +214,7 @@ pub fn run(command: Command, task: Option<&Task>, limit: Duration) -> Result<Exi
     let mut group = Group::start(command)?;
     match group.wait(task, limit)? {
         Ending::Exited(status) => {
-            // What it left behind, which would hold its files open.
+            // Its remaining children would hold its files open.
             group.end()?;
             Ok(status)
         }
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_end_of_long_output_is_read_and_it_is_no_whole_answer() {
+    fn only_the_end_of_long_output_is_read_and_marked_as_incomplete() {
         let output = output(shell("printf 0123456789"), None, LONG, 4).unwrap();
         assert_eq!((output.stdout.end.as_str(), output.stdout.is_cut), ("6789", true));
         assert!(output.success().is_none());
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cancelled_task_ends_the_program_with_what_it_started() {
+    fn a_cancelled_task_ends_the_program_with_its_children() {
         let folder = tempfile::tempdir().unwrap();
         let pid = folder.path().join("pid");
         let task = Task::new(1, |_| {});
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_program_leaves_behind_ends_with_it() {
+    fn children_of_a_program_end_with_it() {
         let output = output(shell("sleep 1000 & echo $!"), None, LONG, 100).unwrap();
         let pid = output.success().unwrap();
         if cfg!(target_os = "linux") {

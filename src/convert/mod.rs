@@ -184,25 +184,25 @@ impl Converter {
     /// `device.memory`, `torch`; `checkpoint.damaged`, naming the voice, if its network does not generate sound.
     pub fn convert(&self, task: &Task, recording: Audio, settings: &Settings) -> Result<Audio> {
         self.check(settings)?;
-        let heard = Heard::of(recording, settings.chunking)?;
-        let pitch = self.tracker.as_ref().map(|tracker| self.pitch(task, tracker, &heard, settings)).transpose()?;
+        let prepared = Prepared::of(recording, settings.chunking)?;
+        let pitch = self.tracker.as_ref().map(|tracker| self.pitch(task, tracker, &prepared, settings)).transpose()?;
         let _drawing = nn::guard(|| generator::seeded(settings.seed))?;
-        let chunks = heard.chunks();
+        let chunks = prepared.chunks();
         let rate = self.voice.sizes.sample_rate;
         let margin = (rate as usize) * settings.chunking.x_pad;
         let place = |sample: usize| (sample as u64 * rate as u64).div_ceil(u64::from(RATE)) as usize;
         let mut progress = task.stage("convert", chunks.len() as u64);
         let _in_stage = progress.enter();
-        let mut made: Vec<f32> = Vec::with_capacity(place(heard.samples()));
+        let mut made: Vec<f32> = Vec::with_capacity(place(prepared.samples()));
         // RVC's length; loudness is measured over it.
         let mut kept = 0;
         let mut pace = if self.device.is_cuda() { Pace::off() } else { Pace::new() };
         for (i, chunk) in chunks.iter().enumerate() {
             task.check()?;
             let began = Instant::now();
-            let wave = self.sound(&self.input(&heard, chunk, pitch.as_ref(), settings)?)?;
-            self.must_be_sound(&wave)?;
-            let end = chunks.get(i + 1).map_or(heard.samples(), |next| next.samples.start);
+            let wave = self.sound(&self.input(&prepared, chunk, pitch.as_ref(), settings)?)?;
+            self.check_wave(&wave)?;
+            let end = chunks.get(i + 1).map_or(prepared.samples(), |next| next.samples.start);
             let wanted = place(end) - place(chunk.samples.start);
             kept = made.len() + wave.len().saturating_sub(2 * margin).min(wanted);
             made.extend_from_slice(wave.get(margin..(margin + wanted).min(wave.len())).unwrap_or_default());
@@ -213,7 +213,7 @@ impl Converter {
             progress.advance(1, "");
         }
         if settings.rms_mix_rate < 1.0 {
-            loudness::mix(&heard.loudness, &mut made, kept, rate as u32, settings.rms_mix_rate as f32);
+            loudness::mix(&prepared.loudness, &mut made, kept, rate as u32, settings.rms_mix_rate as f32);
         }
         let (rate, wanted) = (rate as u32, settings.resample_sr as u32);
         if wanted == 0 || wanted == rate {
@@ -225,9 +225,9 @@ impl Converter {
     /// The generator's inputs in [`Converter::convert`], chunk by chunk, to compare with a reference. Errors: the same.
     pub fn inputs(&self, task: &Task, recording: Audio, settings: &Settings) -> Result<Vec<InferInput>> {
         self.check(settings)?;
-        let heard = Heard::of(recording, settings.chunking)?;
-        let pitch = self.tracker.as_ref().map(|tracker| self.pitch(task, tracker, &heard, settings)).transpose()?;
-        heard.chunks().iter().map(|chunk| self.input(&heard, chunk, pitch.as_ref(), settings)).collect()
+        let prepared = Prepared::of(recording, settings.chunking)?;
+        let pitch = self.tracker.as_ref().map(|tracker| self.pitch(task, tracker, &prepared, settings)).transpose()?;
+        prepared.chunks().iter().map(|chunk| self.input(&prepared, chunk, pitch.as_ref(), settings)).collect()
     }
 
     /// Errors: `config.value`.
@@ -266,12 +266,12 @@ impl Converter {
     }
 
     /// The pitch of every frame of the padded recording.
-    fn pitch(&self, task: &Task, tracker: &f0::Extractor, heard: &Heard, settings: &Settings) -> Result<Track> {
-        let clips = [&heard.padded];
+    fn pitch(&self, task: &Task, tracker: &f0::Extractor, prepared: &Prepared, settings: &Settings) -> Result<Track> {
+        let clips = [&prepared.padded];
         let load = |clip: &&Vec<f32>| Ok((*clip).clone());
         let mut f0 =
             tracker.extract(task, "f0", &clips, |clip| clip.len(), load, |_, f0| f0)?.pop().unwrap_or_default();
-        f0.resize(heard.frames(), 0.0);
+        f0.resize(prepared.frames(), 0.0);
         if self.f0_method == F0Method::Harvest && settings.filter_radius > 2 {
             f0 = median_of_three(&f0);
         }
@@ -286,8 +286,8 @@ impl Converter {
     }
 
     /// The generator's inputs for a chunk, margins included.
-    fn input(&self, heard: &Heard, chunk: &Chunk, track: Option<&Track>, settings: &Settings) -> Result<InferInput> {
-        let samples = &heard.padded[chunk.samples.clone()];
+    fn input(&self, prepared: &Prepared, chunk: &Chunk, track: Option<&Track>, settings: &Settings) -> Result<InferInput> {
+        let samples = &prepared.padded[chunk.samples.clone()];
         let dim = self.encoder.dim();
         let content = self.encoder.encode(samples)?;
         let frames = (content.len() / dim * 2).min(samples.len() / FRAME);
@@ -332,7 +332,7 @@ impl Converter {
     }
 
     /// A network from a diverged training, or a damaged one, returns only NaN or one constant value.
-    fn must_be_sound(&self, wave: &[f32]) -> Result<()> {
+    fn check_wave(&self, wave: &[f32]) -> Result<()> {
         let fault = if wave.iter().any(|x| !x.is_finite()) {
             "generates values that are not finite (NaN)"
         } else if !wave.is_empty() && wave.iter().all(|x| (x - wave[0]).abs() < f32::MIN_POSITIVE) {
@@ -402,7 +402,7 @@ struct Track {
 }
 
 /// A recording as input for the networks.
-struct Heard {
+struct Prepared {
     /// 16 kHz, high-passed, mirrored at both ends.
     padded: Vec<f32>,
     /// The cuts, in samples without padding.
@@ -418,7 +418,7 @@ struct Chunk {
     first_frame: usize,
 }
 
-impl Heard {
+impl Prepared {
     fn of(recording: Audio, chunking: Chunking) -> Result<Self> {
         let mut x = recording.at_rate(RATE).samples;
         if let Some(at) = x.iter().position(|x| !x.is_finite()) {

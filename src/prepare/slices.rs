@@ -184,14 +184,14 @@ pub fn slices(
     }
     clips.counts.skipped = clips.unusable().count();
     clips.counts.cached = clips.recordings.saturating_sub(clips.counts.done + clips.counts.skipped);
-    say_speakers(task, &clips);
+    report_speakers(task, &clips);
     warn_each(task, skipped(&clips).into_iter());
-    warn_each(task, odd(&clips).into_iter());
+    warn_each(task, notice_lines(&clips).into_iter());
     losses.warn(task, clips.clips.len(), config);
     warn_of_long_clips(task, &clips);
     clips.dropped = losses.clips();
     if clips.clips.is_empty() {
-        return Err(nothing_usable(&recordings, &clips));
+        return Err(no_usable_recording(&recordings, &clips));
     }
     warn_of_short_clips(task, &clips, config);
     publish(task, &clips)?;
@@ -604,7 +604,7 @@ fn skipped(clips: &Clips) -> Vec<String> {
 }
 
 /// A line for each oddity of a recording, used or not.
-fn odd(clips: &Clips) -> Vec<String> {
+fn notice_lines(clips: &Clips) -> Vec<String> {
     let lines = |row: &RecordingRow| -> Vec<String> {
         row.notices.iter().map(|notice| format!("{}: {}", row.name, notice.message)).collect()
     };
@@ -612,7 +612,7 @@ fn odd(clips: &Clips) -> Vec<String> {
 }
 
 /// Reports that subfolders are speakers, if there are any: recordings meant as one speaker would be trained as several.
-fn say_speakers(task: &Task, clips: &Clips) {
+fn report_speakers(task: &Task, clips: &Clips) {
     let mut seconds: BTreeMap<i64, f64> = BTreeMap::new();
     for row in &clips.table {
         *seconds.entry(row.sid).or_default() += row.seconds.unwrap_or(0.0);
@@ -697,7 +697,7 @@ fn publish(task: &Task, clips: &Clips) -> Result<()> {
     folder::publish(task, &clips.folder, &clips.cache, &wanted)
 }
 
-fn nothing_usable(recordings: &Path, clips: &Clips) -> Error {
+fn no_usable_recording(recordings: &Path, clips: &Clips) -> Error {
     let message = match clips.recordings {
         1 => format!("the only recording in {} cannot be used", recordings.display()),
         n => format!("none of the {n} recordings in {} can be used", recordings.display()),

@@ -86,7 +86,7 @@ pub struct Row {
 
 /// The cached measurement of a recording.
 #[derive(Serialize, Deserialize)]
-struct Looked {
+struct Examined {
     #[serde(default)]
     notices: Vec<Remark>,
     #[serde(flatten)]
@@ -212,8 +212,8 @@ pub struct Finding {
 ///
 /// Errors: `cancelled`; `file.write`, `file.disk_full` of the cache.
 pub fn survey(task: &Task, cache: &Cache, subjects: &[Subject]) -> Result<Survey> {
-    let results = task.map("measuring recordings", subjects, |subject| match look_at(task, cache, &subject.sound) {
-        Ok(looked) => Ok(Ok(looked)),
+    let results = task.map("measuring recordings", subjects, |subject| match examine(task, cache, &subject.sound) {
+        Ok(examined) => Ok(Ok(examined)),
         Err(e) if e.kind().concerns_one_item() => Ok(Err(Reason::from(&e))),
         Err(e) => Err(e),
     })?;
@@ -221,10 +221,10 @@ pub fn survey(task: &Task, cache: &Cache, subjects: &[Subject]) -> Result<Survey
     for (subject, result) in subjects.iter().zip(results) {
         let (name, sid) = (subject.name.clone(), subject.sid);
         let (seconds, Reason { message, hint }) = match result {
-            Ok(Looked { measures, .. }) if measures.is_silent() => {
+            Ok(Examined { measures, .. }) if measures.is_silent() => {
                 (Some(measures.seconds), Reason::new("it is silent throughout"))
             }
-            Ok(Looked { measures, notices }) => {
+            Ok(Examined { measures, notices }) => {
                 survey.recordings.push(Row { name, sid, kept_seconds: None, notices, measures });
                 continue;
             }
@@ -257,9 +257,9 @@ pub fn of_clips(task: &Task, clips: &Clips) -> Result<Survey> {
 }
 
 /// The measurements of a sound; for a file from the cache if its bytes were measured before.
-fn look_at(task: &Task, cache: &Cache, sound: &Sound) -> Result<Looked> {
+fn examine(task: &Task, cache: &Cache, sound: &Sound) -> Result<Examined> {
     let (path, mut digest) = match sound {
-        Sound::Decoded(audio) => return Ok(Looked { notices: Vec::new(), measures: measure::measure(audio) }),
+        Sound::Decoded(audio) => return Ok(Examined { notices: Vec::new(), measures: measure::measure(audio) }),
         Sound::Known { path, digest } => (path, digest.clone()),
         Sound::File(path) => {
             // Checked first: reading a pipe would wait forever.
@@ -273,20 +273,20 @@ fn look_at(task: &Task, cache: &Cache, sound: &Sound) -> Result<Looked> {
     for _ in 0..TRIES {
         let key = Key::new("survey", measure::VERSION).input("recording", &digest).param("decode", DECODE_VERSION);
         let mut now = String::new();
-        let looked = cache.once(task, &key, |_| {
+        let examined = cache.once(task, &key, |_| {
             let loaded = io::load_with_notices(task, path)?;
             let notices = loaded.notices.iter().map(Remark::from).collect();
-            let looked = Looked { notices, measures: measure::measure(&loaded.audio) };
+            let examined = Examined { notices, measures: measure::measure(&loaded.audio) };
             // Never cache anything under the digest of other bytes.
             now = files::digest_file(path)?;
             if now != digest {
                 return Err(Error::new(Kind::Read, "it changes while it is being read"));
             }
-            serde_json::to_value(looked).map_err(|e| Error::new(Kind::Internal, format!("measures: {e}")).source(e))
+            serde_json::to_value(examined).map_err(|e| Error::new(Kind::Internal, format!("measures: {e}")).source(e))
         });
-        match looked {
+        match examined {
             Ok((entry, _)) => {
-                return Looked::deserialize(entry.notes()).map_err(|e| {
+                return Examined::deserialize(entry.notes()).map_err(|e| {
                     Error::new(Kind::DataDamaged, format!("the cached measures of {} are damaged: {e}", path.display()))
                         .hint("`rvc-run cache prune --keep-days 0` empties the cache; then run again")
                 });

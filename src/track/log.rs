@@ -67,23 +67,23 @@ impl Log {
     pub fn line(&self, kind: &str, fields: &Value) {
         let line = self.stamped(kind, fields);
         let mut sink = self.sink();
-        self.write_soon(&mut sink);
+        self.write_later(&mut sink);
         sink.write(&line);
     }
 
     /// Records an event of the running work. It never waits for the file, since the event may be a warning about the file
     /// itself, sent while the file is being written. A busy file gets the line with the next one.
-    pub fn soon(&self, kind: &str, fields: &Value) {
+    pub fn line_later(&self, kind: &str, fields: &Value) {
         let line = self.stamped(kind, fields);
         self.queue().push(line);
         match self.sink.try_lock() {
-            Ok(mut sink) => self.write_soon(&mut sink),
-            Err(TryLockError::Poisoned(poisoned)) => self.write_soon(&mut poisoned.into_inner()),
+            Ok(mut sink) => self.write_later(&mut sink),
+            Err(TryLockError::Poisoned(poisoned)) => self.write_later(&mut poisoned.into_inner()),
             Err(TryLockError::WouldBlock) => {}
         }
     }
 
-    fn write_soon(&self, sink: &mut Sink) {
+    fn write_later(&self, sink: &mut Sink) {
         let waiting = std::mem::take(&mut *self.queue());
         for line in waiting {
             sink.write(&line);
@@ -113,7 +113,7 @@ impl Log {
     /// Makes everything recorded so far durable.
     pub fn sync(&self) {
         let mut sink = self.sink();
-        self.write_soon(&mut sink);
+        self.write_later(&mut sink);
         sink.sync();
     }
 

@@ -11,7 +11,7 @@ use std::time::Instant;
 pub(super) fn recorder(log: &Arc<Log>) -> Arc<Sink> {
     let (log, begun) = (log.clone(), Mutex::new(HashMap::new()));
     Arc::new(move |event: &Event| match event {
-        Event::Warning(text) => log.soon("event", &json!({ "event": "warning", "data": { "text": text } })),
+        Event::Warning(text) => log.line_later("event", &json!({ "event": "warning", "data": { "text": text } })),
         Event::Begin { stage, .. } => {
             begun.lock().unwrap_or_else(PoisonError::into_inner).insert(stage.clone(), Instant::now());
         }
@@ -19,7 +19,7 @@ pub(super) fn recorder(log: &Arc<Log>) -> Arc<Sink> {
             let began = begun.lock().unwrap_or_else(PoisonError::into_inner).remove(stage);
             let seconds = began.map(|began| (began.elapsed().as_secs_f64() * 1000.0).round() / 1000.0);
             let data = json!({ "stage": stage, "seconds": seconds, "done": done, "summary": summary });
-            log.soon("event", &json!({ "event": "stage", "data": data }));
+            log.line_later("event", &json!({ "event": "stage", "data": data }));
         }
         Event::Progress { .. } | Event::Info(_) => {}
     })

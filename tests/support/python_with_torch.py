@@ -18,9 +18,9 @@ import subprocess
 import sys
 import venv
 
-# What torch imports when it is imported; the others for the tests themselves.
+# The packages that torch imports, and those that the tests need.
 PACKAGES = ["typing_extensions", "filelock", "sympy", "networkx", "jinja2", "fsspec", "numpy", "faiss-cpu", "mlflow", "tensorboard"]
-# Libraries whose symbols carry no version: the symbols are told by their prefix.
+# Libraries whose symbols have no version: a prefix identifies the symbols.
 UNVERSIONED = {
     "libcusparseLt.so.0": "cusparseLt",
     "libnccl.so.2": "nccl",

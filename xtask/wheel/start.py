@@ -35,7 +35,7 @@ def torch_folder():
 
 def main():
     torch = torch_folder()
-    # Beside this package the program finds torch by itself, also where this environment is not handed on (batch jobs of a cluster).
+    # In the same environment the program finds torch without help, even where environment variables are not passed on (batch jobs of a cluster).
     if torch.resolve() != PROGRAM.parent.parent / "torch":
         folders = [str(torch / "lib"), os.environ.get("LD_LIBRARY_PATH", "")]
         os.environ["LD_LIBRARY_PATH"] = os.pathsep.join(filter(None, folders))

@@ -78,7 +78,7 @@ pub fn decode(probabilities: &[f32], threshold: f32) -> Vec<f64> {
     }
     let mut path = Vec::with_capacity(probabilities.len() / width);
     for block in probabilities.chunks(PATH * width) {
-        path.extend(likeliest_path(block));
+        path.extend(most_likely_path(block));
     }
     let periodicity: Vec<f32> =
         path.iter().zip(probabilities.chunks_exact(width)).map(|(k, frame)| frame[*k]).collect();
@@ -100,7 +100,7 @@ fn range() -> std::ops::Range<usize> {
 ///
 /// The reference also allows steps of 12 and more at a cost of 708 (minus the logarithm of the least float64). Within one
 /// block no path is worth that: crossing the whole range in allowed steps costs less than 150.
-fn likeliest_path(block: &[f32]) -> Vec<usize> {
+fn most_likely_path(block: &[f32]) -> Vec<usize> {
     let range = range();
     let states = range.len();
     let frames: Vec<Vec<f64>> =

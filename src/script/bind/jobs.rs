@@ -112,7 +112,7 @@ pub mod api {
     /// ```
     #[rhai_fn(return_raw, volatile)]
     pub fn result(ctx: NativeCallContext, result: Map) -> Fallible<()> {
-        super::say(&session(&ctx), &result).at(&ctx)
+        super::report(&session(&ctx), &result).at(&ctx)
     }
 }
 
@@ -139,7 +139,7 @@ fn run_jobs(
     outcomes.iter().map(outcome_map).collect()
 }
 
-fn say(session: &Session, result: &Map) -> Result<()> {
+fn report(session: &Session, result: &Map) -> Result<()> {
     let result = Value::Object(value::map_to_json(result)?);
     match &session.child().report {
         Some(path) => engine::report(path, &Report { result, ..Report::default() }),
