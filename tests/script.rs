@@ -229,10 +229,10 @@ fn mistakes_in_params_point_at_their_place() {
 ];"#;
     let expected = [
         "error[script.params]: `value` is 0, but must be at least 1\n --> recipes/test.rhai:2:31\n",
-        "error[script.params]: a parameter's name is a text of small letters, digits and underscores\n --> recipes/test.rhai:3:14\n",
+        "error[script.params]: a parameter's name has lower-case letters, digits and underscores\n --> recipes/test.rhai:3:14\n",
         "error[script.params]: a parameter has no `nmae`\n --> recipes/test.rhai:4:8\n",
         "error[script.params]: a parameter needs a `name`\n --> recipes/test.rhai:4:5\n",
-        "error[script.params]: every recipe has a flag --threads already; choose another name\n --> recipes/test.rhai:5:14\n",
+        "error[script.params]: every recipe already has a flag --threads; choose another name\n --> recipes/test.rhai:5:14\n",
         "error[script.params]: `value` must be written out, since PARAMS is read without running the recipe\n --> recipes/test.rhai:6:28\n",
     ];
     let found = messages(text);

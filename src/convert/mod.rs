@@ -286,7 +286,13 @@ impl Converter {
     }
 
     /// The generator's inputs for a chunk, margins included.
-    fn input(&self, prepared: &Prepared, chunk: &Chunk, track: Option<&Track>, settings: &Settings) -> Result<InferInput> {
+    fn input(
+        &self,
+        prepared: &Prepared,
+        chunk: &Chunk,
+        track: Option<&Track>,
+        settings: &Settings,
+    ) -> Result<InferInput> {
         let samples = &prepared.padded[chunk.samples.clone()];
         let dim = self.encoder.dim();
         let content = self.encoder.encode(samples)?;

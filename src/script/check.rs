@@ -1,7 +1,7 @@
-//! Mistakes that can be found without running anything: syntax, PARAMS, imports, unknown functions, wrong argument counts, maps that are written out
+//! Finds mistakes without running anything: syntax, PARAMS, imports, unknown functions, wrong argument counts, map literals
 //! with keys and values that would be refused.
 //!
-//! Uses Rhai's volatile `AST::walk`; see `native` for the other place that leans on internals.
+//! Uses Rhai's volatile `AST::walk`; see `native` for the other file that depends on internals.
 
 use super::diagnostic::{self, Diagnostic};
 use super::engine::Host;
@@ -41,19 +41,19 @@ pub fn script(host: &Host, natives: &Natives, source: &str, text: &str) -> Vec<D
     found
 }
 
-/// What other scripts can reach in a script.
+/// The functions of a script that other scripts can call.
 struct Exports {
     functions: BTreeMap<String, BTreeSet<usize>>,
     imports: BTreeMap<String, Rc<Exports>>,
     bodies: Vec<written::Body>,
-    /// Whether it is one of the standard library, whose functions name their arguments in one way.
+    /// Whether it is one of the standard library, whose functions name their arguments consistently.
     standard: bool,
 }
 
 struct Checker<'a> {
     host: &'a Host,
     natives: &'a Natives,
-    /// Made when first needed.
+    /// Created on first use.
     lenient: Option<Host>,
     /// By source name; `None` for a script that does not parse.
     done: BTreeMap<String, Option<Rc<Exports>>>,
@@ -61,7 +61,7 @@ struct Checker<'a> {
     found: Vec<Diagnostic>,
 }
 
-/// What the tree of one script holds, gathered in one walk.
+/// The relevant parts of one script's syntax tree, gathered in one walk.
 #[derive(Default)]
 struct Facts {
     calls: Vec<Call>,
@@ -70,11 +70,11 @@ struct Facts {
     keys: BTreeSet<String>,
     /// Properties read from variables at the top level: (variable, property, place).
     properties: Vec<(String, String, Position)>,
-    /// What constants of the top level stand for.
+    /// The values of top-level constants.
     constants: BTreeMap<String, Expr>,
     /// The variables that hold `args(PARAMS)`.
     arguments: BTreeSet<String>,
-    /// Texts with `${` in them.
+    /// Strings with `${` in them.
     interpolated: Vec<Position>,
 }
 
@@ -85,7 +85,7 @@ struct Call {
     method: bool,
     position: Position,
     arguments: Vec<Expr>,
-    /// Whether it stands at the top level, where the script's constants are in reach.
+    /// Whether it is at the top level, where the script's constants are in scope.
     at_top: bool,
 }
 
@@ -106,7 +106,7 @@ impl Checker<'_> {
             Ok(ast) => Some(self.tree(source, &ast)),
             Err(mistake) => {
                 self.found.push(*mistake);
-                // The strict compiler stops at the first unknown name; the rest of the script may have more to tell.
+                // The strict compiler stops at the first unknown name; the rest of the script may have further mistakes.
                 let lenient = self.lenient.get_or_insert_with(|| Host::lenient(self.host.session.clone()));
                 match lenient.compile(source, text) {
                     Ok(ast) => Some(self.tree(source, &ast)),
@@ -136,7 +136,7 @@ impl Checker<'_> {
                 Some(exports) => {
                     imports.insert(import.alias.clone(), exports);
                 }
-                // What failed is told once, at the import, not at each call.
+                // A failed import is reported once, at the import, not at each call.
                 None => {
                     unknown.insert(import.alias.clone());
                 }
@@ -165,11 +165,11 @@ impl Checker<'_> {
         let at = import.position;
         if self.natives.has_module(&import.alias) {
             let message = format!("the name `{}` hides the module of that name", import.alias);
-            self.mistake(source, at, Diagnostic::warning(SHADOW, message).hint("choose another name behind `as`"));
+            self.mistake(source, at, Diagnostic::warning(SHADOW, message).hint("choose another name after `as`"));
         }
         let Some(path) = &import.path else {
-            let message = "what is imported is computed, so it cannot be checked";
-            self.mistake(source, at, Diagnostic::warning(IMPORT, message).hint("write the path out"));
+            let message = "the imported path is computed, so it cannot be checked";
+            self.mistake(source, at, Diagnostic::warning(IMPORT, message).hint("write the path as a literal"));
             return None;
         };
         let script = match library::find(self.host.session.workspace(), Some(source), path) {
@@ -296,7 +296,7 @@ impl Checker<'_> {
         self.mistake(source, call.position, diagnostic);
     }
 
-    /// Maps that are written out as arguments, as far as they are known.
+    /// Map literals as arguments, as far as their content is known.
     fn maps(
         &mut self,
         source: &str,
@@ -337,7 +337,7 @@ impl Checker<'_> {
         }
     }
 
-    /// Values are put into texts in backticks alone; in double quotes `${x}` is printed as it stands.
+    /// Values are inserted only into strings in backticks; in double quotes `${x}` is printed unchanged.
     fn quotes(&mut self, source: &str, facts: &Facts) {
         let text = self.host.sources.get(source).unwrap_or_default();
         for &position in &facts.interpolated {
@@ -345,7 +345,7 @@ impl Checker<'_> {
             if line.chars().nth(position.position().unwrap_or(1).max(1) - 1) == Some('"') {
                 let message = "`${}` means nothing in double quotes";
                 let diagnostic =
-                    Diagnostic::warning(QUOTES, message).hint("values are put into texts in backticks: `${x}`");
+                    Diagnostic::warning(QUOTES, message).hint("values are inserted into strings in backticks: `${x}`");
                 self.mistake(source, position, diagnostic);
             }
         }
@@ -377,7 +377,7 @@ fn functions(ast: &AST, private: bool) -> BTreeMap<String, BTreeSet<usize>> {
 impl Facts {
     fn of(ast: &AST) -> Self {
         let mut facts = Self::default();
-        // Statements of the top level are walked by themselves first: only there a variable is known to be the recipe's.
+        // Statements of the top level are walked separately first: only there a variable is known to be the recipe's.
         let top: BTreeSet<*const Stmt> = ast.statements().iter().map(std::ptr::from_ref).collect();
         ast.walk(&mut |path: &[ASTNode]| {
             let at_top = matches!(path.first(), Some(ASTNode::Stmt(s)) if top.contains(&std::ptr::from_ref(*s)));

@@ -1,4 +1,4 @@
-//! Parameters as command-line flags: one clap command for each recipe, made at run time.
+//! Parameters as command-line flags: one clap command for each recipe, built at run time.
 
 use super::params::{self, Kind, Param, Stands, shown};
 use clap::builder::ValueParser;
@@ -27,7 +27,7 @@ pub struct Common {
     /// Where MLflow keeps the runs; see [`crate::track::mlflow::Place::parse`].
     pub tracking_uri: Option<String>,
     pub experiment: Option<String>,
-    /// The run that this program's runs belong to; jobs are told by the recipe that starts them.
+    /// The run that this program's runs belong to; a recipe passes it to its jobs.
     pub parent: Option<String>,
 }
 
@@ -45,7 +45,7 @@ impl Common {
         }
     }
 
-    /// These flags over those of `outer`, which stood before the recipe's name.
+    /// These flags, with those of `outer`, given before the recipe's name, as defaults.
     #[must_use]
     pub fn over(self, outer: Self) -> Self {
         Self {
@@ -88,13 +88,13 @@ pub fn common() -> [Arg; 8] {
             .long("verbose")
             .action(ArgAction::Count)
             .conflicts_with("quiet")
-            .help("also the engine's details; -vv those of libraries too (RUST_LOG chooses finer)")
+            .help("also the engine's details; -vv includes libraries (RUST_LOG filters further)")
             .hide_short_help(true)
             .help_heading(COMMON_HEADING),
         Arg::new("json")
             .long("json")
             .action(ArgAction::SetTrue)
-            .help("for programs: one JSON object a line on standard output, instead of text")
+            .help("for programs: one JSON object per line on standard output, instead of text")
             .hide_short_help(true)
             .help_heading(COMMON_HEADING),
         Arg::new("tracking-uri")
@@ -127,7 +127,7 @@ pub fn whole<T: TryFrom<u64> + Clone + Send + Sync + 'static>(range: RangeInclus
     })
 }
 
-/// The command line of a recipe. `name` is how it was called, `doc` its `//!` text.
+/// The command line of a recipe. `name` is the typed name, `doc` its `//!` text.
 pub fn command(name: &str, doc: &str, params: &[Param]) -> Command {
     let text = unwrapped(doc);
     let first = text.lines().next().unwrap_or_default().to_owned();
@@ -186,9 +186,9 @@ pub fn values(params: &[Param], matches: &ArgMatches) -> BTreeMap<String, Value>
     values
 }
 
-/// The words of a command line, with the numbers behind `--gpu` joined to it: `--gpu 0,1` is `--gpu=0,1`, but `--gpu anna` is a flag and a voice.
+/// The words of a command line, with the numbers after `--gpu` joined to it: `--gpu 0,1` is `--gpu=0,1`, but `--gpu anna` is a flag and a voice.
 ///
-/// clap knows no flag whose value may be left out and stand behind a blank, without taking the next word whatever it is.
+/// In clap, a flag with an optional value after a blank would take the next word, whatever it is.
 pub fn joined(params: &[Param], words: Vec<OsString>) -> Vec<OsString> {
     let flags = params.iter().filter(|param| param.kind == Kind::Devices);
     let flags: Vec<String> = flags
@@ -248,7 +248,7 @@ fn argument(param: &Param) -> Arg {
     }
 }
 
-/// The parameter's help with what it may be and what it is by default.
+/// The parameter's help with the allowed values and the default.
 fn help(param: &Param) -> String {
     let mut parts = vec![param.help.clone()];
     if !param.limits.one_of.is_empty() {
@@ -281,7 +281,7 @@ fn heading(param: &Param) -> Option<String> {
     letters.next().map(|first| first.to_uppercase().chain(letters).collect())
 }
 
-/// A text with each paragraph as one line, so that it is wrapped once, at the terminal's width. Lines that begin with a blank or a list's mark stay.
+/// A text with each paragraph as one line, so that it is wrapped once, at the terminal's width. Lines that begin with a blank or a list marker stay.
 fn unwrapped(text: &str) -> String {
     let mut made = String::new();
     let mut joins = false;

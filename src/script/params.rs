@@ -17,30 +17,30 @@ pub use crate::config::settings::{Kind, shown};
 pub const SET: &str = "set";
 pub const JSON: &str = "settings";
 
-/// One parameter of a recipe. Its type is that of its `value`, or of the entries of `one_of`, or text; an array is a list of texts.
+/// One parameter of a recipe. Its type is that of its `value`, or of the entries of `one_of`, or a string; an array is a list of strings.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Param {
     /// As scripts write it, with underscores.
     pub name: String,
     pub help: String,
     pub kind: Kind,
-    /// The default; `None` means that it must be given, `null` that it is `()` if it is not.
+    /// The default; `None` means that it must be given, `null` that it is `()` if it is missing.
     pub value: Option<Value>,
     pub limits: Limits,
     pub positional: bool,
-    /// What it belongs to, for headings; that of a setting is its group. May be empty.
+    /// Its group, for headings; for a setting, the setting's group. May be empty.
     pub group: String,
     /// Whether `-h` shows it.
     pub common: bool,
     /// Other names of the flag, with underscores.
     pub aliases: Vec<String>,
     pub unit: String,
-    /// What counts if it is not given, in words, instead of a default.
+    /// In words, what applies if it is not given, instead of a default.
     pub otherwise: String,
     pub stands: Stands,
 }
 
-/// What a parameter stands for.
+/// The meaning of a parameter.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum Stands {
     /// Only the recipe uses it.
@@ -50,7 +50,7 @@ pub enum Stands {
     Others,
     Setting {
         name: String,
-        /// The parameter turns it off.
+        /// Whether the parameter turns it off.
         inverted: bool,
         /// The value that the recipe gives it.
         value: Option<Value>,
@@ -58,7 +58,7 @@ pub enum Stands {
 }
 
 impl Param {
-    /// The parameter that a setting is where a recipe does not change it.
+    /// The parameter of a setting that the recipe does not change.
     pub fn of(setting: &Setting) -> Self {
         Self {
             name: setting.flag.clone(),
@@ -92,8 +92,8 @@ impl Param {
             otherwise: String::new(),
             stands: Stands::Others,
         };
-        let set = "change any setting, as often as wanted: --set c_mel=40; `rvc-run settings` lists them";
-        let json = "settings as JSON: {\"c_mel\": 45, \"lr_decay\": 0.9998}; flags and --set count over it";
+        let set = "change any setting; may be repeated: --set c_mel=40; `rvc-run settings` lists them";
+        let json = "settings as JSON: {\"c_mel\": 45, \"lr_decay\": 0.9998}; flags and --set override it";
         [one(SET, Kind::Assignments, Value::Array(Vec::new()), set), one(JSON, Kind::Text, Value::from("{}"), json)]
     }
 
@@ -156,7 +156,7 @@ impl Param {
     }
 }
 
-/// What `--gpu` names: a truth, or numbers of GPUs, which stay a text.
+/// The value of `--gpu`: a boolean, or numbers of GPUs, which stay a string.
 fn devices(text: &str) -> Result<Value, String> {
     match text {
         "true" => return Ok(Value::Bool(true)),
@@ -205,7 +205,7 @@ pub fn to_map(params: &[Param], values: &BTreeMap<String, Value>) -> Map {
         .collect()
 }
 
-/// What a recipe and its command line say of settings. `given` is what was typed, as `flags::values` returns it.
+/// The settings that a recipe and its command line give. `given` holds the typed values, from `flags::values`.
 pub fn layers(params: &[Param], given: &BTreeMap<String, Value>) -> Layers {
     let mut layers = Layers::default();
     for param in params {
@@ -234,7 +234,7 @@ pub fn layers(params: &[Param], given: &BTreeMap<String, Value>) -> Layers {
     layers
 }
 
-/// What was typed with `--set` for settings that the recipe has flags for becomes what was typed for these; a flag counts over it.
+/// Moves values typed with `--set` to the recipe's flags for the same settings; a typed flag overrides them.
 pub fn fold(params: &[Param], typed: &mut BTreeMap<String, Value>) {
     let Some(Value::Array(texts)) = typed.get(SET).cloned() else { return };
     if !params.iter().any(|param| param.name == SET && param.stands == Stands::Others) {
@@ -260,7 +260,7 @@ pub fn fold(params: &[Param], typed: &mut BTreeMap<String, Value>) {
     }
 }
 
-/// What a recipe runs with, for its first line: so a log says how to repeat it.
+/// The parameters of a run, for its first line: so a log shows how to repeat it.
 pub struct Opening {
     recipe: String,
     positional: Vec<String>,
@@ -271,7 +271,7 @@ pub struct Opening {
 }
 
 impl Opening {
-    /// `recipe`: its name or path; `given`: what was typed. An address goes without its password.
+    /// `recipe`: its name or path; `given`: the typed values. Passwords in addresses are removed.
     pub fn new(recipe: &str, params: &[Param], given: &BTreeMap<String, Value>) -> Self {
         let stem = Path::new(recipe).file_stem().map_or_else(|| recipe.into(), |stem| stem.to_string_lossy());
         let (mut positional, mut changed, mut values) = (Vec::new(), Vec::new(), serde_json::Map::new());
@@ -289,7 +289,7 @@ impl Opening {
         Self { recipe: stem.into_owned(), positional, changed, values }
     }
 
-    /// "train_voice anna: epochs 500, batch_size 8 (defaults otherwise)"; none for a recipe without parameters.
+    /// "train_voice anna: epochs 500, batch_size 8 (defaults otherwise)"; None for a recipe without parameters.
     pub fn line(&self) -> Option<String> {
         if self.values.is_empty() {
             return None;

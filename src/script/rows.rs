@@ -89,18 +89,18 @@ struct Reader<'a> {
     mistakes: Vec<Diagnostic>,
     /// How many scripts took this one's parameters.
     depth: usize,
-    /// Parameters that are said to be the recipe's own although a setting has their name.
+    /// Parameters declared as the recipe's own although a setting has their name.
     own: BTreeSet<String>,
 }
 
-/// A key of a row: its value and where it stands.
+/// A key of a row: its value and its place.
 type Fields = BTreeMap<String, (Value, Position)>;
 
-/// What a row of PARAMS gives.
+/// The meaning of a row of PARAMS.
 enum Row {
     Own(Param),
     Setting(Param),
-    /// Of the groups, with what counts otherwise.
+    /// The settings of groups, with the text of `otherwise`.
     Groups(Vec<String>, String),
     Taken(Vec<Param>),
 }
@@ -124,7 +124,7 @@ impl Reader<'_> {
             items.iter().filter_map(|item| Some((self.row(item)?, item.start_position()))).collect();
         let grouped = rows.iter().any(|(row, _)| matches!(row, Row::Groups(..)));
         let mut params: Vec<Param> = Vec::new();
-        // What is written out counts over what comes with a group or from a script.
+        // A written row overrides rows from a group or a script.
         for (row, at) in &rows {
             let (Row::Own(param) | Row::Setting(param)) = row else { continue };
             if params.iter().any(|p| p.name == param.name) {
@@ -162,7 +162,7 @@ impl Reader<'_> {
                 {
                     self.mistake(
                         at,
-                        format!("{:?} must be given, so it must stand before those that have a value", param.name),
+                        format!("{:?} must be given, so it must come before those that have a value", param.name),
                     );
                 }
                 if grouped && self.depth == 0 && param.stands == Stands::Own && !self.own.contains(&param.name) {
@@ -182,7 +182,7 @@ impl Reader<'_> {
         params
     }
 
-    /// `config::of` would not see a parameter of a recipe's own, whatever it is called.
+    /// `config::of` would not see a parameter of the recipe's own, whatever its name.
     fn is_no_setting(&mut self, param: &Param, at: Position) {
         if let Some(one) = settings().iter().find(|one| one.name == param.name || one.flag == param.name) {
             let message = format!("{:?} is a setting, but this row makes it the recipe's own parameter", param.name);
@@ -389,7 +389,7 @@ impl Reader<'_> {
                 value.as_array().into_iter().flatten().filter_map(|item| item.as_str().map(str::to_owned)).collect()
             }
             Some((_, at)) => {
-                self.mistake(*at, format!("`{key}` must be an array of texts"));
+                self.mistake(*at, format!("`{key}` must be an array of strings"));
                 Vec::new()
             }
         }
@@ -404,9 +404,9 @@ impl Reader<'_> {
         let plain = name.starts_with(|c: char| c.is_ascii_lowercase())
             && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
         if !plain {
-            self.mistake(*at, "a parameter's name is a text of small letters, digits and underscores");
+            self.mistake(*at, "a parameter's name has lower-case letters, digits and underscores");
         } else if TAKEN.contains(&name.as_str()) {
-            self.mistake(*at, format!("every recipe has a flag --{name} already; choose another name"));
+            self.mistake(*at, format!("every recipe already has a flag --{name}; choose another name"));
         }
         name
     }
@@ -416,7 +416,7 @@ impl Reader<'_> {
             None => String::new(),
             Some((Value::String(text), _)) => text.clone(),
             Some((_, at)) => {
-                self.mistake(*at, format!("`{key}` must be a text"));
+                self.mistake(*at, format!("`{key}` must be a string"));
                 String::new()
             }
         }
@@ -463,7 +463,7 @@ impl Reader<'_> {
             Some(Value::Array(_)) if fields.contains_key("value") => Kind::Texts,
             Some(_) => {
                 let at = fields.get("value").or(fields.get("one_of")).map_or(Position::NONE, |(_, at)| *at);
-                self.mistake(at, "a value must be a text, a number, true or false, or an array of texts");
+                self.mistake(at, "a value must be a string, a number, true or false, or an array of strings");
                 Kind::Text
             }
         }
@@ -479,10 +479,7 @@ impl Reader<'_> {
             );
         }
         if let Some(odd) = param.limits.one_of.iter().find(|choice| !fits(param.kind, choice)) {
-            self.mistake(
-                at("one_of"),
-                format!("`one_of` has {odd}, which is of another type than the others or `value`"),
-            );
+            self.mistake(at("one_of"), format!("`one_of` has {odd}, whose type differs from the others or `value`"));
         }
         if param.positional && param.kind == Kind::Flag {
             self.mistake(at("positional"), "a parameter that is true or false cannot be positional");
@@ -491,7 +488,7 @@ impl Reader<'_> {
             self.mistake(at("positional"), "a list cannot be positional");
         }
         if param.kind == Kind::Texts && !param.value.iter().all(is_texts) {
-            self.mistake(at("value"), "a list may have nothing but texts in it");
+            self.mistake(at("value"), "a list may hold only strings");
             return;
         }
         let entries = match &param.value {
@@ -506,13 +503,13 @@ impl Reader<'_> {
     }
 }
 
-/// Whether a row names groups of settings; where that is so, any setting can be given.
+/// Whether a row names groups of settings; if so, any setting can be given.
 fn takes_groups(list: &Expr) -> bool {
     let Expr::Array(items, _) = list else { return false };
     items.iter().any(|item| matches!(item, Expr::Map(map, _) if map.0.iter().any(|(key, _)| key.name == "settings")))
 }
 
-/// A parameter that is `()` where it is not given.
+/// A parameter that is `()` if it is not given.
 fn without_default(mut param: Param, otherwise: &str) -> Param {
     param.value = Some(Value::Null);
     otherwise.clone_into(&mut param.otherwise);

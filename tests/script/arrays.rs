@@ -245,8 +245,8 @@ fn numbers_out_of_range_are_refused_with_their_purpose() {
             "epoch is 9223372036854775807, but must be between 1 and 1000000",
         ),
         ("train::learning_rate(#{}, 0)", "epoch is 0, but must be"),
-        ("system::seconds_of(\"9e999d\")", "is no length of time"),
-        ("system::seconds_of(`${1e300}${1e300}d`)", "is no length of time"),
+        ("system::seconds_of(\"9e999d\")", "is not a length of time"),
+        ("system::seconds_of(`${1e300}${1e300}d`)", "is not a length of time"),
     ] {
         let message = refused(&format!("{call};"));
         assert!(message.contains(part), "{call}: {message}");

@@ -141,7 +141,7 @@ fn other_settings_are_kept_for_the_next_recipe() {
 fn mistakes_in_rows_of_settings_name_the_alternatives() {
     for (rows, said) in [
         (r#"#{ settings: ["clps"] }"#, "there is no group of settings \"clps\""),
-        (r#"#{ settings: "clips" }"#, "`settings` must be an array of texts"),
+        (r#"#{ settings: "clips" }"#, "`settings` must be an array of strings"),
         (r#"#{ setting: "epoch" }"#, "did you mean \"epochs\"?"),
         (r#"#{ setting: "epochs", value: 0 }"#, "epochs is 0, but must be between 1 and 1000000"),
         (r#"#{ setting: "epochs", valeu: 0 }"#, "did you mean `value`?"),

@@ -198,7 +198,7 @@ fn parameters_given_inline_are_read_and_judged() {
         ("let p = args([#{ name: \"epochs\", value: 0, min: 1 }]);", 41, "`value` is 0, but must be at least 1"),
         ("let p = args([#{ nmae: \"epochs\", value: 0 }]);", 18, "a parameter has no `nmae`"),
         ("let p = args([#{ name: \"epochs\", value: 1 + 1 }]);", 43, "must be written out"),
-        ("let p = args([#{ name: \"threads\", value: 1 }]);", 24, "every recipe has a flag --threads"),
+        ("let p = args([#{ name: \"threads\", value: 1 }]);", 24, "every recipe already has a flag --threads"),
         ("let p = args([5]);", 15, "a parameter must be a map"),
     ] {
         let found = messages(text);

@@ -96,7 +96,7 @@ fn more_altered_bytes_are_refused_or_inert_and_never_a_panic() {
     alter(2000);
 }
 
-/// Reads each sound file with so many of its bytes altered, one at a time.
+/// Reads each sound file with this many of its bytes altered, one at a time.
 fn alter(times: usize) {
     let golden_set = Golden::open("checkpoints");
     for name in golden_set.entry["sound"].as_object().unwrap().keys() {

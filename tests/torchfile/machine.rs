@@ -326,7 +326,7 @@ fn more_mutated_pickles_with_sound_checksums_are_refused_or_inert() {
     mutate(2000);
 }
 
-/// Reads so many mutants of each file.
+/// Reads this many mutants of each file.
 fn mutate(mutants: usize) {
     for name in ["G_14.pth", "tiny_e7.pth", "odd_zip.pth", "fairseq_like.pt"] {
         let pickle = pickle_of(name);

@@ -285,7 +285,7 @@ pub mod draws {
     /// Returns a place of the unit cube that promises to be good, an array of numbers of at least 0.0 and below 1.0, given the losses of others: the
     /// tree-structured Parzen estimator (Bergstra et al. 2011). It depends only on the arguments.
     ///
-    /// * `choices`: for each coordinate the number of values that it chooses among, which have no order; 0 for a range.
+    /// * `choices`: for each coordinate its number of unordered choices; 0 for a range.
     /// * `seen`: maps of `at`, a place, and `loss`, the smaller the better; () for a failed one. The first ten are drawn at random.
     /// * `text`: the seed of random numbers, as for `fraction_of`.
     /// * Fails with `config.value` for anything else.

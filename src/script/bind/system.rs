@@ -8,10 +8,10 @@ use rhai::{Array, Dynamic, ImmutableString, Map, NativeCallContext};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// Exit codes that a recipe may end with; 130 is for signals alone.
+/// Exit codes that a recipe may end with; 130 is reserved for signals.
 const EXIT_CODES: std::ops::RangeInclusive<u8> = 0..=3;
 
-/// The most decimals that `round` knows; a float holds no more.
+/// The most decimals for `round`; a float holds no more.
 const MAX_DIGITS: i64 = 15;
 
 fn text_of(path: impl AsRef<Path>) -> ImmutableString {
@@ -35,7 +35,7 @@ pub mod api {
         env!("CARGO_PKG_VERSION").into()
     }
 
-    /// Returns `path` as it stands if it is absolute, else below the workspace.
+    /// Returns `path` unchanged if it is absolute, otherwise below the workspace.
     ///
     /// # Example
     /// ```rhai
@@ -87,7 +87,7 @@ pub mod api {
     /// Returns the command line that started this recipe with other values of some parameters, to be copied into a shell; () if the
     /// recipe has no such parameter.
     ///
-    /// * `changes`: values by parameter; () takes a flag away.
+    /// * `changes`: values by parameter; () removes a flag.
     ///
     /// # Example
     /// ```rhai
@@ -99,7 +99,7 @@ pub mod api {
         Ok(session(&ctx).call().again(&changes).map_or(Dynamic::UNIT, Dynamic::from))
     }
 
-    /// Returns the numbers of the GPUs that `--gpu 0,1` names, [] where it names none.
+    /// Returns the numbers of the GPUs that `--gpu 0,1` names; empty if it names none.
     ///
     /// # Example
     /// ```rhai
@@ -177,7 +177,7 @@ pub mod api {
         session(&ctx).workspace().path(path).is_dir()
     }
 
-    /// Returns the path of the file in `folder` that was written last, of those whose names begin and end so; "" if there is none.
+    /// Returns the path of the newest file in `folder` whose name has this beginning and end; "" if no file has.
     ///
     /// # Example
     /// ```rhai
@@ -193,7 +193,7 @@ pub mod api {
         files.max_by_key(written).map_or("".into(), |name| text_of(folder.join(name)))
     }
 
-    /// Returns a file's name without its folder and ending.
+    /// Returns a file's name without its folder and extension.
     ///
     /// # Example
     /// ```rhai
@@ -214,7 +214,7 @@ pub mod api {
         session(&ctx).workspace().path(path).exists()
     }
 
-    /// Returns the folder that a file lies in; "." for a bare name.
+    /// Returns the folder of a file; "." for a bare name.
     ///
     /// # Example
     /// ```rhai
@@ -227,7 +227,7 @@ pub mod api {
         }
     }
 
-    /// Returns whether two paths lead to the same file or folder, which is there; relative paths start at the workspace.
+    /// Returns whether two paths lead to the same existing file or folder; relative paths start at the workspace.
     ///
     /// # Example
     /// ```rhai
@@ -260,7 +260,7 @@ pub mod api {
         }
     }
 
-    /// Tells the person that something was lost or replaced; warnings are counted in the run's summary.
+    /// Prints a warning that something was lost or replaced; warnings are counted in the run's summary.
     ///
     /// # Example
     /// ```rhai
@@ -272,7 +272,7 @@ pub mod api {
         session(&ctx).task().warn(text);
     }
 
-    /// Returns an error to throw, which looks like those of the engine.
+    /// Returns an error to throw, which looks like an error of the engine.
     ///
     /// * `kind`: a dotted code, such as `data.empty`, for `catch`; `hint`: what to do next, or "".
     ///
@@ -287,7 +287,7 @@ pub mod api {
         Fault::new(kind, message, hint)
     }
 
-    /// Returns whatever `catch` received as an error with `kind`, `message`, `hint` and `path`.
+    /// Returns the value that `catch` received as an error with `kind`, `message`, `hint` and `path`.
     ///
     /// Rhai's own errors (a missing property, an index out of bounds) arrive as maps without a kind; their kind is `script`.
     ///
@@ -324,7 +324,7 @@ pub mod api {
         round(x as f64, digits)
     }
 
-    /// Returns a length of time as people say it: "8.2 s", "12 min 30 s", "3 h 5 min".
+    /// Returns a length of time in words: "8.2 s", "12 min 30 s", "3 h 5 min".
     ///
     /// * `seconds`: whole or not.
     ///
@@ -336,7 +336,7 @@ pub mod api {
         duration::words(seconds).into()
     }
 
-    /// Returns a length of time as people say it, from whole seconds.
+    /// Returns a length of time in words, from whole seconds.
     ///
     /// # Example
     /// ```rhai
@@ -347,7 +347,7 @@ pub mod api {
         duration::words(seconds as f64).into()
     }
 
-    /// Returns the seconds that a length of time such as "90s", "30m", "2h" or "1h30m" has; a bare number is seconds.
+    /// Returns the seconds of a length of time such as "90s", "30m", "2h" or "1h30m"; a bare number is seconds.
     ///
     /// * Fails with `config.value` for anything else.
     ///
@@ -359,13 +359,13 @@ pub mod api {
     pub fn seconds_of(ctx: NativeCallContext, text: &str) -> Fallible<f64> {
         text::seconds(text)
             .ok_or_else(|| {
-                Error::new(Kind::ConfigValue, format!("{text:?} is no length of time"))
+                Error::new(Kind::ConfigValue, format!("{text:?} is not a length of time"))
                     .hint("such as 90s, 30m, 2h or 1h30m")
             })
             .at(&ctx)
     }
 
-    /// Returns the most memory that the program has held at once so far: "1.9 GB", or "unknown" where the system does not tell.
+    /// Returns the peak memory of the program so far: "1.9 GB", or "unknown" if the system does not report it.
     ///
     /// # Example
     /// ```rhai
@@ -376,7 +376,7 @@ pub mod api {
         memory::peak().map_or("unknown".into(), |bytes| memory::text(bytes).into())
     }
 
-    /// Returns the names in a text that separates them by commas; blanks around them and empty names are dropped.
+    /// Returns the names in a comma-separated string; blanks around them and empty names are dropped.
     ///
     /// # Example
     /// ```rhai
@@ -386,7 +386,7 @@ pub mod api {
         names.split(',').map(str::trim).filter(|name| !name.is_empty()).map(|name| name.to_owned().into()).collect()
     }
 
-    /// Returns what to call a recipe that lies beside the one that was started, in a command to show: its name, or its path if that one was
+    /// Returns the name for a recipe in the folder of the started one, in a command to show: its name, or its path if the other was
     /// started by its path.
     ///
     /// # Example
@@ -398,10 +398,10 @@ pub mod api {
         session(&ctx).call().sibling(recipe).into()
     }
 
-    /// Returns a command to show: `rvc-run`, `--workspace` if this program was given one, the recipe and what it is told, quoted for a shell where it
-    /// must be.
+    /// Returns a command to show: `rvc-run`, `--workspace` if this program was given one, the recipe and its arguments, quoted for a shell where
+    /// necessary.
     ///
-    /// * `args`: a map of flags, or an array of texts and such maps, as `jobs::run` takes them. No text is taken for a flag.
+    /// * `args`: a map of flags, or an array of strings and such maps, as in `jobs::run`. No string is taken for a flag.
     /// * Fails with `config.value` for anything else.
     ///
     /// # Example
@@ -417,7 +417,7 @@ pub mod api {
         command::shown(workspace, recipe, &args).map(Into::into).at(&ctx)
     }
 
-    /// Returns `text` as one word of a shell: as it stands, or in quotes where a sign in it has a meaning there.
+    /// Returns `text` as one word of a shell: unchanged, or in quotes if it has a special character.
     ///
     /// # Example
     /// ```rhai
@@ -427,7 +427,7 @@ pub mod api {
         shell::quote(text).into()
     }
 
-    /// Returns the voices that have a folder in `path`, sorted: maps of `name` and `fault`, an error to show if no voice can be called so, else ().
+    /// Returns the voices that have a folder in `path`, sorted: maps of `name` and `fault`, an error to show if a voice cannot have that name, or ().
     /// Hidden folders (leading dot) are left out.
     ///
     /// * `path`: relative paths start at the workspace.
@@ -442,8 +442,8 @@ pub mod api {
         super::voices(&session(&ctx).workspace().path(path)).at(&ctx)
     }
 
-    /// Returns the voice that a model's name is of: "anna" for anna_best, anna_ema, anna_e200 and anna_e200_s1600 if there is logs/anna, and none of
-    /// the name itself.
+    /// Returns the voice of a model's name: "anna" for anna_best, anna_ema, anna_e200 and anna_e200_s1600 if there is logs/anna but no folder
+    /// with the model's own name.
     ///
     /// # Example
     /// ```rhai
@@ -455,10 +455,10 @@ pub mod api {
         session(&ctx).workspace().voice_of(model).into()
     }
 
-    /// Returns a text that changes when a file in `path`, or the file itself, is added, removed or written to: what the outcome of a job
-    /// depends on besides its arguments. "" if there is nothing.
+    /// Returns a string that changes when a file in `path`, or the file itself, is added, removed or written to: use it for files that a job
+    /// depends on. "" if `path` does not exist.
     ///
-    /// Files are told apart by name, size and time, not read.
+    /// Files are compared by name, size and time, not read.
     ///
     /// # Example
     /// ```rhai
@@ -484,9 +484,9 @@ pub mod api {
         value::to_json(&value).map(|json| json.to_string().into()).at(&ctx)
     }
 
-    /// Returns the value that a JSON text holds; null is ().
+    /// Returns the value of a JSON text; null is ().
     ///
-    /// * Fails with `config.value` if it is no JSON.
+    /// * Fails with `config.value` if it is not JSON.
     ///
     /// # Example
     /// ```rhai
@@ -500,7 +500,7 @@ pub mod api {
     /// Returns the value in a JSON file; () if there is no such file.
     ///
     /// * `path`: relative paths start at the workspace.
-    /// * Fails with `config.value` if it is no JSON, `file.read`.
+    /// * Fails with `config.value` if it is not JSON, `file.read`.
     ///
     /// # Example
     /// ```rhai
@@ -516,7 +516,7 @@ pub mod api {
         files::read_text(&path).and_then(|text| parse_json(&text).map_err(|e| e.path(&path))).at(&ctx)
     }
 
-    /// Writes a text file, whole or not at all; its folder is made.
+    /// Writes a text file, completely or not at all; creates its folder.
     ///
     /// * `path`: relative paths start at the workspace.
     /// * Fails with `file.write`, `file.disk_full`.
@@ -531,7 +531,7 @@ pub mod api {
         files::write(&session(&ctx).workspace().path(path), text).at(&ctx)
     }
 
-    /// Writes a plain value as a JSON file of several lines, whole or not at all; its folder is made.
+    /// Writes a plain value as a JSON file of several lines, completely or not at all; creates its folder.
     ///
     /// * Fails with `config.value` for a handle or a function, `file.write`, `file.disk_full`.
     ///
@@ -548,7 +548,7 @@ pub mod api {
 
     /// Prints a table: one line for the head, one for each row, columns as wide as their longest entry.
     ///
-    /// * `head`: an array of texts; `rows`: an array of arrays.
+    /// * `head`: an array of strings; `rows`: an array of arrays.
     ///
     /// # Example
     /// ```rhai
@@ -560,9 +560,9 @@ pub mod api {
         super::printed(&ctx, &head, &rows, text::table);
     }
 
-    /// Prints a table to read, no wider than 100 columns: what the last column has no room for goes on in the lines below.
+    /// Prints a table for reading, no wider than 100 columns: the last column continues on the lines below if it is too long.
     ///
-    /// * `head`: an array of texts; `rows`: an array of arrays.
+    /// * `head`: an array of strings; `rows`: an array of arrays.
     ///
     /// # Example
     /// ```rhai
@@ -594,15 +594,15 @@ fn parse_json(text: &str) -> crate::Result<Dynamic> {
         let why = if e.is_eof() {
             "it ends too early".to_owned()
         } else {
-            format!("line {}, column {} holds something else", e.line(), e.column())
+            format!("line {}, column {} is not valid", e.line(), e.column())
         };
-        Error::new(Kind::ConfigValue, format!("this is no JSON: {why}"))
-            .hint("names and texts stand in double quotes: {\"epochs\": 5, \"f0_method\": \"pm\"}")
+        Error::new(Kind::ConfigValue, format!("this is not JSON: {why}"))
+            .hint("names and strings need double quotes: {\"epochs\": 5, \"f0_method\": \"pm\"}")
     })
 }
 
 fn listed(folder: &Path) -> Result<Vec<PathBuf>> {
-    files::list(folder).map_err(|e| e.hint("make the folder, or say with --workspace where your data/ folder is"))
+    files::list(folder).map_err(|e| e.hint("make the folder, or give the parent of your data/ folder with --workspace"))
 }
 
 fn voices(folder: &Path) -> Result<Array> {
@@ -645,7 +645,7 @@ fn eject_speech(session: &Session) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// The names of what `wanted` accepts in `folder`, sorted, without hidden ones.
+/// The names in `folder` that `wanted` accepts, sorted, without hidden ones.
 fn entries(folder: &Path, wanted: impl Fn(&Path) -> bool) -> Result<Array> {
     Ok(listed(folder)?
         .iter()
