@@ -239,7 +239,7 @@ fn mistakes_on_the_command_line_look_like_all_other_errors() {
             "rvc-run train_voice has no flag -x",
             "`rvc-run train_voice --help` shows all; a name that",
         ),
-        (&["train_voice", "a", "-q", "-v"], "--verbose and --quiet exclude each other", "leave out one of the two"),
+        (&["train_voice", "a", "-q", "-v"], "--quiet and --verbose exclude each other", "leave out one of the two"),
         (&["list", "all"], "\"all\" is one argument too many", "it is called as rvc-run list [OPTIONS]"),
         (&["--epocs", "5", "train_voice"], "rvc-run has no flag --epocs", "flags of a recipe stand behind its name"),
         (&["--threads", "0", "list"], "--threads is 0, but must be a whole number between 1 and 1024", ""),
@@ -251,7 +251,7 @@ fn mistakes_on_the_command_line_look_like_all_other_errors() {
             "did you mean \"fetch\"?",
         ),
         (&["assets", "fetch", "--sample-rate", "1"], "--sample-rate is 1, but must be one of 32000, 40000, 48000", ""),
-        (&["assets", "fetch", "rmvpe.pt", "--no-f0"], "--no-f0 and NAME exclude each other", "leave out one"),
+        (&["assets", "fetch", "rmvpe.pt", "--no-f0"], "NAME and --no-f0 exclude each other", "leave out one"),
         (&["eject"], "rvc-run eject needs NAME", "NAME: such as recipes/train_voice"),
     ] {
         let ended = run(words);
