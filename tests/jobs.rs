@@ -1004,6 +1004,7 @@ impl Drop for Cluster {
 }
 
 #[test]
+#[ignore = "slow: a real Slurm is started"]
 fn a_real_slurm_runs_the_same_jobs() {
     let place = Place::new();
     let _cluster = match Cluster::start(&place) {
@@ -1085,6 +1086,7 @@ fn a_real_slurm_runs_the_same_jobs() {
 }
 
 #[test]
+#[ignore = "slow: a real Slurm is started"]
 fn a_real_slurm_runs_the_embedded_sweep_recipe() {
     let place = Place::new();
     let _cluster = match Cluster::start(&place) {

@@ -22,7 +22,7 @@ cargo xtask: builds, runs, tests and measures rvc-run
                                    anything that rvc-run understands works:  cargo xtask run doctor
   cargo xtask test [FILTER]        the tests that take seconds, or those of them whose name contains FILTER:
                                    cargo xtask test audio::    the area of tests/audio.rs
-  cargo xtask test --all [FILTER]  every test: also full-size networks, long walks, real MLflow
+  cargo xtask test --all [FILTER]  every test: also full-size networks, kills, real MLflow and Slurm
   cargo xtask bench NAME [ARGS]    one benchmark of tests/bench:  cargo xtask bench step --rounds 6
   cargo xtask install              put rvc-run on the PATH (into cargo's bin folder)
   cargo xtask wheel [DIR]          make a Python wheel in DIR (target/wheels): `pip install` or `uvx` of the file gives rvc-run
