@@ -206,6 +206,10 @@ impl Reader<'_> {
         for (key, expression) in &map.0 {
             self.field(&mut fields, keys, &key.name, key.pos, expression);
         }
+        // A mistyped `name` is not missing too.
+        if self.mistakes.len() > before {
+            return None;
+        }
         let row = match form {
             "settings" => self.groups(&fields, *start),
             "setting" => self.setting(&fields, *start).map(Row::Setting),
