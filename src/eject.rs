@@ -11,6 +11,10 @@ const DATA_README: &str = include_str!("eject/data.md");
 /// Most files of a folder that a message names.
 const MOST_NAMED: usize = 3;
 
+/// The folders at the top of a workspace (see src/guide/workspace.md).
+const TOP: [&str; 9] =
+    [RECIPES_FOLDER, STDLIB_FOLDER, "data", "logs", "models", "converted", "tracking", "assets", "cache"];
+
 /// Writes the script `name` of the program ("stdlib/training", "recipes/train_voice", or its bare name) to the workspace; returns the path.
 /// With the recipe quickstart comes its speech.
 ///
@@ -89,9 +93,10 @@ pub fn speech(workspace: &Workspace) -> Result<(PathBuf, bool)> {
 
 /// Makes a workspace in `folder`: the recipes with the quickstart's speech, and a data/ that says what goes into it.
 ///
-/// What else is in the folder stays. Errors: `usage` if one of the files is there already with other content: then nothing is written;
-/// `file.*`.
+/// A folder that is a workspace already is completed. Errors: `usage` if another one holds anything, or if one of the files is there with other
+/// content: then nothing is written; `file.*`.
 pub fn workspace(folder: &Path) -> Result<()> {
+    check_free(folder)?;
     let recipes = RECIPES.iter().map(|(name, text)| (format!("{RECIPES_FOLDER}/{name}.{EXTENSION}"), text.as_bytes()));
     let speech = SPEECH.iter().map(|(path, bytes)| (format!("{RECIPES_FOLDER}/{SPEECH_FOLDER}/{path}"), *bytes));
     let data = ("data/README.md".to_owned(), DATA_README.as_bytes());
@@ -101,14 +106,45 @@ pub fn workspace(folder: &Path) -> Result<()> {
     let taken: Vec<String> =
         missing.iter().filter(|(path, _)| path.exists()).map(|(path, _)| path.display().to_string()).collect();
     if !taken.is_empty() {
-        let more = taken.len().saturating_sub(MOST_NAMED);
-        let more = if more == 0 { String::new() } else { format!(" and {more} more") };
-        let named = taken[..taken.len().min(MOST_NAMED)].join(", ");
-        return Err(Error::new(Kind::Usage, format!("there are files of yours already: {named}{more}"))
+        return Err(Error::new(Kind::Usage, format!("there are files of yours already: {}", some_of(&taken)))
             .path(folder)
             .hint("choose another folder; `rvc-run eject recipes/NAME` writes a single recipe"));
     }
     missing.into_iter().try_for_each(|(path, bytes)| files::write(path, bytes))
+}
+
+/// Errors: `usage` if `folder` is no folder, or holds anything but hidden files and is no workspace.
+fn check_free(folder: &Path) -> Result<()> {
+    let refused = |what: String| {
+        let hint = "give a folder that does not exist yet, such as `rvc-run new my-voices`; `rvc-run eject recipes/NAME` writes a single recipe";
+        Err(Error::new(Kind::Usage, format!("{} {what}", folder.display())).path(folder).hint(hint))
+    };
+    if !folder.exists() {
+        return Ok(());
+    }
+    if !folder.is_dir() {
+        return refused("is a file, but must be a folder".into());
+    }
+    let entries = files::list(folder)?;
+    let names = entries.iter().filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
+    let names: Vec<String> = names.filter(|name| !name.starts_with('.')).collect();
+    let has = |path: &str| folder.join(path).exists();
+    let has_recipes = RECIPES.iter().any(|(name, _)| has(&format!("{RECIPES_FOLDER}/{name}.{EXTENSION}")));
+    // Recipes run without files of their own, so a workspace in use may have only what they wrote.
+    let was_used = (has("tracking") || has("cache/decode")) && names.iter().all(|name| TOP.contains(&name.as_str()));
+    if names.is_empty() || has_recipes || was_used {
+        return Ok(());
+    }
+    refused(format!("is no workspace of rvc-run, but has files already: {}", some_of(&names)))
+}
+
+/// "a, b, c and 4 more".
+fn some_of(names: &[String]) -> String {
+    let named = names[..names.len().min(MOST_NAMED)].join(", ");
+    match names.len().saturating_sub(MOST_NAMED) {
+        0 => named,
+        more => format!("{named} and {more} more"),
+    }
 }
 
 fn is_same(path: &Path, bytes: &[u8]) -> bool {
