@@ -263,7 +263,7 @@ impl Pool<'_, '_> {
                 Error::new(Kind::Locked, format!("{} already runs elsewhere", planned.shown())).path(&lock)
             })?;
         let goes_on = attempt > 1 || Record::read(&files.state()).is_some_and(|record| record.digest == *digest);
-        let log = record::open_log(&files.log(), !goes_on)?;
+        let log = record::begin_log(&files.log(), goes_on)?;
         crate::files::remove(&files.result())?;
         Record { digest: digest.clone(), ended: None, attempts: attempt, slurm: None }.write(&files.state())?;
         let error_log = log.try_clone().map_err(|e| Error::io("write", &files.log(), e))?;

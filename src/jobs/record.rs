@@ -10,7 +10,7 @@ use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 /// Bytes read at the end of a log for its last lines.
@@ -164,16 +164,31 @@ impl Record {
     }
 }
 
-/// The log, for appending; `fresh` empties it.
-pub(super) fn open_log(path: &Path, fresh: bool) -> Result<File> {
-    let file = File::options().create(true).append(true).open(path).map_err(|e| Error::io("write", path, e))?;
-    if fresh {
-        file.set_len(0).map_err(|e| Error::io("write", path, e))?;
-    }
+/// The line in a log between two starts of its job.
+const AGAIN: &str = "---- started again ----";
+
+/// The log, for appending.
+pub(super) fn open_log(path: &Path) -> Result<File> {
+    File::options().create(true).append(true).open(path).map_err(|e| Error::io("write", path, e))
+}
+
+/// The log of a job that starts, for appending: after the lines of earlier starts if the job continues, else emptied.
+pub(super) fn begin_log(path: &Path, continues: bool) -> Result<File> {
+    let mut file = open_log(path)?;
+    let begin = |file: &mut File| {
+        if !continues {
+            file.set_len(0)
+        } else if file.metadata()?.len() > 0 {
+            file.write_all(format!("\n{AGAIN}\n").as_bytes())
+        } else {
+            Ok(())
+        }
+    };
+    begin(&mut file).map_err(|e| Error::io("write", path, e))?;
     Ok(file)
 }
 
-/// The last lines of a log that are not blank, oldest first; empty if it cannot be read.
+/// The last lines of the job's last start that are not blank, oldest first; empty if the log cannot be read.
 pub(super) fn last_lines(path: &Path) -> Vec<String> {
     let lines = tail(path);
     lines[lines.len().saturating_sub(LAST_LINES)..].to_vec()
@@ -197,7 +212,9 @@ fn tail(path: &Path) -> Vec<String> {
     let text = String::from_utf8_lossy(&bytes);
     // Programs that draw progress restart a line with a carriage return.
     let lines = text.split(['\n', '\r']).map(|line| line.chars().filter(|c| !c.is_control()).take(LINE).collect());
-    lines.filter(|line: &String| !line.trim().is_empty()).collect()
+    let lines: Vec<String> = lines.filter(|line: &String| !line.trim().is_empty()).collect();
+    let begin = lines.iter().rposition(|line| line == AGAIN).map_or(0, |place| place + 1);
+    lines[begin..].to_vec()
 }
 
 /// How a process or a batch job ended, before it is judged.

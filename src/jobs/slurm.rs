@@ -299,7 +299,7 @@ impl Cluster<'_, '_> {
         for (index, &place) in group.iter().enumerate() {
             let job = self.board.job(place);
             let goes_on = Record::read(&job.files.state()).is_some_and(|record| record.digest == job.digest);
-            drop(record::open_log(&job.files.log(), !goes_on)?);
+            drop(record::begin_log(&job.files.log(), goes_on)?);
             files::remove(&job.files.exit())?;
             files::remove(&job.files.result())?;
             let ticket = Ticket { name: name.clone(), index: array.then_some(index), id: None };
@@ -641,7 +641,7 @@ fn gather(folder: &Path, job: &Planned, ticket: &Ticket) {
     let path = folder.join(format!("{}-{index}.out", ticket.name));
     // Losing these is no reason to fail: the job's own output is in its log.
     let Ok(words) = files::read(&path) else { return };
-    let append = || std::io::Write::write_all(&mut record::open_log(&job.files.log(), false).ok()?, &words).ok();
+    let append = || std::io::Write::write_all(&mut record::open_log(&job.files.log()).ok()?, &words).ok();
     if words.is_empty() || append().is_some() {
         let _ = files::remove(&path);
     }
