@@ -799,8 +799,58 @@ fn a_comparison_shows_what_differs_and_who_is_best() {
     assert_eq!(names, ["A", "B"]);
     // The faster rate has the lower loss.
     let results = page.split_once("Results").unwrap().1.split_once("What differs").unwrap().0;
-    let rows: Vec<&str> = results.split("<tr>").skip(2).collect();
+    let losses = results.split_once("<h3>Losses</h3>").unwrap().1;
+    let rows: Vec<&str> = losses.split("<tr>").skip(2).collect();
     assert!(!rows[0].contains("<strong>") && rows[1].contains(")</strong>"), "{results}");
+}
+
+#[test]
+fn a_comparison_of_many_runs_and_settings_fits_a_laptop() {
+    let (_keep, workspace) = workspace();
+    let names: Vec<String> = (0..20).map(|n| format!("run{n}")).collect();
+    for (n, name) in names.iter().enumerate() {
+        let n = n as f64;
+        let differing = json!({
+            "learning_rate": 1e-4 + n * 1.234e-6, "batch_size": 4.0 + n, "c_mel": 45.0 + n, "c_kl": 1.0 + n / 7.0, "lr_decay": 1.0 - n * 1e-5,
+            "segment_size": 6400.0 + 400.0 * n, "weight_decay": n / 300.0, "seed": n, "ema_decay": n / 30.0, "spec_eps": 1e-6 * (1.0 + n),
+            "pretrained_g": format!("/home/somebody/with/a/long/name/G_{n}.pth"), "epochs": 8,
+        });
+        realistic(&workspace, name, "anna", &differing, 8, 5);
+    }
+    for count in [2, 8, 9, 20] {
+        let path = report::compare(&workspace, &names[..count]).unwrap();
+        let page = read(&path);
+        let differs = page.split_once("What differs").unwrap().1.split_once("settings are equal").unwrap().0;
+        for setting in ["learning_rate", "spec_eps", "pretrained_g"] {
+            assert!(differs.contains(setting), "{count} runs: {setting}");
+        }
+        for table in page.split("<thead>").skip(1).map(|table| table.split_once("</thead>").unwrap().0) {
+            assert!(table.matches("<th ").count() <= 9, "{count} runs: {table}");
+        }
+        let Some(found) = widths(&path) else { continue };
+        assert_eq!(found["page"][0], found["page"][1], "{count} runs");
+        assert!(found["tables"].as_array().unwrap().iter().all(|one| one[0] == one[1]), "{count} runs: {found}");
+    }
+}
+
+#[test]
+fn the_page_of_a_failed_run_begins_with_its_error() {
+    let (_keep, workspace) = workspace();
+    let error =
+        json!({ "code": "device.memory", "message": "no memory for <b>4 clips</b>", "hint": "lower batch_size" });
+    let mut log = Log::started();
+    log.line("finish", &json!({ "status": "failed", "summary": {}, "error": error }));
+    log.save(&workspace, RUN);
+    let page = page(&workspace);
+    let begin = page.split_once("<main>").unwrap().1.split_once("<dl").unwrap().0;
+    for word in ["no memory for &lt;b&gt;4 clips", "device.memory", "What to do: lower batch_size"] {
+        assert!(begin.contains(word), "{word}: {begin}");
+    }
+    // Once it was resumed and ended well, there is no error to begin with.
+    log.line("resume", &json!({}));
+    log.line("finish", &json!({ "status": "done", "summary": {} }));
+    log.save(&workspace, RUN);
+    assert!(!self::page(&workspace).contains("no memory"));
 }
 
 #[test]
@@ -1052,7 +1102,8 @@ fn a_comparison_has_the_players_of_all_runs_side_by_side() {
         .collect();
     assert_eq!(rows, [("original", 1), ("epoch 10", 1), ("epoch 20", 2), ("epoch 30", 1), ("epoch 40", 1)]);
     assert!(listen.contains("the same as original of A"), "the same sound is in the page once");
-    fits(&path, 1);
+    // The results of four kinds, the players, what differs.
+    fits(&path, page.matches("class=\"scroll fit").count());
     // Nothing in the settings makes the losses incomparable, and the better run is marked.
     assert!(!page.contains("cannot be compared") && page.split_once("What differs").unwrap().0.contains("<strong>"));
 }
@@ -1081,7 +1132,7 @@ fn losses_that_measure_different_things_are_marked_with_the_reason() {
         other[key] = value;
         let page = compared(&other);
         assert!(page.contains(&format!("Losses (≠) of these runs cannot be compared: {reason}.")), "{reason}");
-        let results = page.split_once("<h2>Results</h2>").unwrap().1.split_once("</table>").unwrap().0;
+        let results = page.split_once("<h2>Results</h2>").unwrap().1.split_once("<h2>").unwrap().0;
         for column in ["best loss_mel ≠", "last loss_kl ≠", "validation_loss_mel ≠"] {
             assert!(results.contains(column), "{column}: {results}");
         }

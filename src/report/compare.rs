@@ -16,6 +16,9 @@ const MOST_POINTS_OF_ALL: usize = 9000;
 /// Least points of a curve, for any number of runs.
 const LEAST_POINTS: usize = 150;
 
+/// Most columns of values in a table: more do not fit the width of a laptop's screen.
+const MOST_COLUMNS: usize = 8;
+
 /// Mark after the name of a value that cannot be compared.
 const UNLIKE: &str = "≠";
 
@@ -26,17 +29,24 @@ pub struct Page {
     made: String,
     runs: Vec<Run>,
     /// One row for each run, the best of a column strong.
-    results: Table,
+    results: Vec<Part>,
     /// Why some of the numbers cannot be compared.
     unlike: Vec<String>,
     players: Players,
     changes: Table,
     charts: Vec<Chart>,
     data: String,
-    differences: Table,
+    differences: Vec<Table>,
     same: Table,
-    environment: Table,
+    environment: Vec<Table>,
     notes: Vec<String>,
+}
+
+/// Results of one kind, few enough for the width of a page.
+#[derive(Debug, Serialize)]
+struct Part {
+    title: &'static str,
+    table: Table,
 }
 
 #[derive(Debug, Serialize)]
@@ -246,24 +256,29 @@ fn charts(records: &[(String, Record)], letters: &[String], unlike: &Unlike) -> 
     charts
 }
 
+/// What stands before the measures: it has no heading of its own.
+const RUN_PART: &str = "";
+const LOSSES_PART: &str = "Losses";
+
 /// A column of the results: its name, which value is best, the value of each run, and its note.
 type Measure = (String, Better, Vec<Option<f64>>, Vec<String>);
 
-fn results(records: &[(String, Record)], letters: &[String], unlike: &Unlike) -> Table {
+fn results(records: &[(String, Record)], letters: &[String], unlike: &Unlike) -> Vec<Part> {
     let all: Vec<BTreeMap<i64, page::Epoch>> = records.iter().map(|(_, record)| epochs(record)).collect();
     let both = || records.iter().map(|(_, record)| record).zip(&all);
-    let mut measures: Vec<Measure> = Vec::new();
-    let mut add = |name: String, better, values: Vec<Option<f64>>, notes: Vec<String>| {
+    let mut measures: Vec<(&'static str, Measure)> = Vec::new();
+    let mut add = |part, name: String, better, values: Vec<Option<f64>>, notes: Vec<String>| {
         let (name, better) =
             if unlike.includes(&name) { (format!("{name} {UNLIKE}"), Better::Neither) } else { (name, better) };
         if values.iter().any(Option::is_some) {
-            measures.push((name, better, values, notes));
+            measures.push((part, (name, better, values, notes)));
         }
     };
     // One column has one measure: the first run's.
     let metric = records.first().map_or("loss_mel", |(_, record)| record.best_metric());
     let found: Vec<_> = all.iter().map(|epochs| best(epochs, metric)).collect();
     add(
+        LOSSES_PART,
         format!("best {metric}"),
         Better::Lower,
         found.iter().map(|best| best.map(|(_, value)| value)).collect(),
@@ -273,13 +288,13 @@ fn results(records: &[(String, Record)], letters: &[String], unlike: &Unlike) ->
         let values = both().map(|(record, epochs)| last(record, epochs, key).map(|(value, _)| value)).collect();
         // The losses of the two adversaries rise and fall against each other.
         let better = if matches!(key, "loss_gen" | "loss_disc" | "loss_fm") { Better::Neither } else { Better::Lower };
-        add(format!("last {key}"), better, values, Vec::new());
+        add(LOSSES_PART, format!("last {key}"), better, values, Vec::new());
     }
     let validation = records.iter().flat_map(|(_, r)| r.metrics.keys()).filter(|key| key.starts_with("validation_"));
     for key in validation.collect::<std::collections::BTreeSet<_>>() {
         let values = both().map(|(record, epochs)| last(record, epochs, key).map(|(value, _)| value)).collect();
         let better = if key.starts_with("validation_loss") { Better::Lower } else { Better::Neither };
-        add(key.clone(), better, values, Vec::new());
+        add("Validation", key.clone(), better, values, Vec::new());
     }
     for (key, unit, direction, _) in SELF_TEST {
         let value = |record: &Record| {
@@ -293,34 +308,43 @@ fn results(records: &[(String, Record)], letters: &[String], unlike: &Unlike) ->
         };
         let better = if unlike.self_test.is_empty() { better } else { Better::Neither };
         let name = if unit.is_empty() { key.to_owned() } else { format!("{key} ({unit})") };
-        add(name, better, records.iter().map(|(_, record)| value(record)).collect(), Vec::new());
+        add("Self-test", name, better, records.iter().map(|(_, record)| value(record)).collect(), Vec::new());
     }
     let speed =
         both().map(|(record, epochs)| last(record, epochs, "steps_per_second").map(|(value, _)| value)).collect();
-    add("steps/s".into(), Better::Higher, speed, Vec::new());
+    add(RUN_PART, "steps/s".into(), Better::Higher, speed, Vec::new());
 
-    let mut table = Table::new(&["run", "voice", "status", "#epochs", "#worked", "device"]);
-    table.columns.extend(measures.iter().map(|(name, ..)| Column::number(name.clone())));
-    for (i, (id, record)) in records.iter().enumerate() {
-        let status = record.status.clone().unwrap_or_else(|| "not ended".into());
-        let mut row: Vec<Cell> = [
-            letters[i].clone(),
-            voice(record, id),
-            status,
-            progress(record, &all[i]),
-            text::duration(record.seconds()),
-            device(record),
-        ]
-        .map(Cell::from)
-        .into();
-        row.extend(measures.iter().map(|(_, better, values, notes)| Cell {
-            text: format!("{}{}", text::maybe(values[i]), notes.get(i).map_or("", String::as_str)),
-            strong: is_best(values, i, *better),
-            ..Cell::default()
-        }));
-        table.rows.push(row);
+    let mut parts = Vec::new();
+    for title in [RUN_PART, LOSSES_PART, "Validation", "Self-test"] {
+        let own: Vec<&Measure> = measures.iter().filter(|(part, _)| *part == title).map(|(_, own)| own).collect();
+        let about: &[&str] =
+            if title == RUN_PART { &["run", "voice", "status", "#epochs", "#worked", "device"] } else { &["run"] };
+        let of_a_width = if title == RUN_PART { vec![&own[..]] } else { own.chunks(MOST_COLUMNS).collect() };
+        for own in of_a_width {
+            let mut table = Table::new(about);
+            table.columns.extend(own.iter().map(|(name, ..)| Column::number(name.clone())));
+            for (i, (id, record)) in records.iter().enumerate() {
+                let status = record.status.clone().unwrap_or_else(|| "not ended".into());
+                let about_run = [
+                    letters[i].clone(),
+                    voice(record, id),
+                    status,
+                    progress(record, &all[i]),
+                    text::duration(record.seconds()),
+                    device(record),
+                ];
+                let mut row: Vec<Cell> = about_run.into_iter().take(about.len()).map(Cell::from).collect();
+                row.extend(own.iter().map(|(_, better, values, notes)| Cell {
+                    text: format!("{}{}", text::maybe(values[i]), notes.get(i).map_or("", String::as_str)),
+                    strong: is_best(values, i, *better),
+                    ..Cell::default()
+                }));
+                table.rows.push(row);
+            }
+            parts.push(Part { title, table });
+        }
     }
-    table
+    parts
 }
 
 /// Whether no other value is better, and at least one is worse.
@@ -337,13 +361,10 @@ fn is_best(values: &[Option<f64>], i: usize, better: Better) -> bool {
 }
 
 /// The settings that differ, and the equal ones.
-fn settings(records: &[(String, Record)], letters: &[String]) -> (Table, Table) {
+fn settings(records: &[(String, Record)], letters: &[String]) -> (Vec<Table>, Table) {
     let of: Vec<Vec<(String, String)>> = records.iter().map(|(_, record)| text::flat(params(record))).collect();
     let (differing, same) = split(&of);
-    let mut columns = vec!["setting"];
-    columns.extend(letters.iter().map(String::as_str));
-    let mut differences = Table::new(&columns);
-    differences.rows = differing.into_iter().map(|row| row.into_iter().map(Cell::from).collect()).collect();
+    let differences = side_by_side("setting", &differing, letters);
     let mut equal = Table::new(&["setting", "value in all runs"]);
     for (name, value) in same {
         equal.push([name, value]);
@@ -352,18 +373,38 @@ fn settings(records: &[(String, Record)], letters: &[String]) -> (Table, Table) 
 }
 
 /// Differences in the program and the machine.
-fn environment(records: &[(String, Record)], letters: &[String]) -> Table {
+fn environment(records: &[(String, Record)], letters: &[String]) -> Vec<Table> {
     let of = |record: &Record| {
         let version = record.sessions.iter().rev().find_map(|session| session.opening["tool_version"].as_str());
         let version = version.map(|version| ("rvc-run".to_owned(), version.to_owned()));
         version.into_iter().chain(tags(record).iter().map(|(key, value)| (key.clone(), text::value(value)))).collect()
     };
     let (differing, _) = split(&records.iter().map(|(_, record)| of(record)).collect::<Vec<_>>());
-    let mut columns = vec!["what"];
-    columns.extend(letters.iter().map(String::as_str));
-    let mut table = Table::new(&columns);
-    table.rows = differing.into_iter().map(|row| row.into_iter().map(Cell::from).collect()).collect();
-    table
+    side_by_side("what", &differing, letters)
+}
+
+/// Rows of a name and the value of each run, as tables that fit a page: one with a column for each run, or, if the runs are too many, some with a
+/// row for each run. None without rows.
+fn side_by_side(what: &str, rows: &[Vec<String>], letters: &[String]) -> Vec<Table> {
+    if rows.is_empty() {
+        return Vec::new();
+    }
+    if letters.len() <= MOST_COLUMNS {
+        let columns: Vec<&str> = std::iter::once(what).chain(letters.iter().map(String::as_str)).collect();
+        let mut table = Table::new(&columns);
+        table.rows = rows.iter().map(|row| row.iter().cloned().map(Cell::from).collect()).collect();
+        return vec![table];
+    }
+    let turned = |rows: &[Vec<String>]| {
+        let columns: Vec<&str> = std::iter::once("run").chain(rows.iter().map(|row| row[0].as_str())).collect();
+        let mut table = Table::new(&columns);
+        for (i, letter) in letters.iter().enumerate() {
+            let values = rows.iter().map(|row| row[i + 1].clone());
+            table.rows.push(std::iter::once(letter.clone()).chain(values).map(Cell::from).collect());
+        }
+        table
+    };
+    rows.chunks(MOST_COLUMNS).map(turned).collect()
 }
 
 /// Rows (name, value of each run) of differing values, and pairs of equal ones, in order of first appearance.

@@ -39,6 +39,7 @@ pub struct Page {
     run: String,
     made: String,
     status: Status,
+    failure: Option<Failure>,
     facts: Vec<Fact>,
     summary: Table,
     charts: Vec<Chart>,
@@ -79,6 +80,14 @@ pub struct Status {
     pub text: String,
 }
 
+/// The error that ended a run.
+#[derive(Debug, Serialize)]
+pub struct Failure {
+    code: String,
+    message: String,
+    hint: String,
+}
+
 /// One of the figures at the top.
 #[derive(Debug, Serialize)]
 pub struct Fact {
@@ -106,6 +115,7 @@ impl Page {
             run: run.to_owned(),
             made: text::time(now),
             status: status(record, now),
+            failure: failure(record),
             facts: facts(record, &epochs),
             summary: summary(record),
             gallery: sounds::gallery(workspace, record),
@@ -174,6 +184,14 @@ pub fn status(record: &Record, now: f64) -> Status {
             Status { class: "open", text: format!("not ended: killed or busy; the last line is {silent} old") }
         }
     }
+}
+
+/// The error that ended the run, if the last process failed and the log has it.
+fn failure(record: &Record) -> Option<Failure> {
+    let error = &record.sessions.last()?.finish["error"];
+    let text = |key: &str| error[key].as_str().unwrap_or_default().to_owned();
+    let message = text("message");
+    (!message.is_empty()).then(|| Failure { code: text("code"), message, hint: text("hint") })
 }
 
 /// The device of the training, if the log has it.
@@ -520,12 +538,22 @@ fn dropped_clips(data: &Value) -> Table {
     clips
 }
 
-/// "other clips from epoch 12, 30", if they changed between the processes of the training.
+/// "other clips from epoch 12, other f0 from epoch 30", if they changed between the processes of the training.
 fn other_clips(record: &Record) -> Option<String> {
     let spans = events(record, "lineage").next_back()?["spans"].as_array()?;
-    let epochs: Vec<String> =
-        spans.iter().skip(1).filter_map(|span| Some(span["from_epoch"].as_i64()?.to_string())).collect();
-    (!epochs.is_empty()).then(|| format!("other clips from epoch {}", epochs.join(", ")))
+    let said = |pair: &[Value]| {
+        let [before, span] = pair else { return None };
+        let epoch = span["from_epoch"].as_i64()?;
+        if span["data_digest"].as_str() == Some("") {
+            return Some(format!("trained by another program from epoch {epoch}"));
+        }
+        // Older logs do not have it.
+        let changed = span["changed"].as_str().filter(|changed| !changed.is_empty());
+        let unknown = before["data_digest"].as_str() == Some("");
+        (!unknown).then(|| format!("other {} from epoch {epoch}", changed.unwrap_or("clips")))
+    };
+    let changes: Vec<String> = spans.windows(2).filter_map(said).collect();
+    (!changes.is_empty()).then(|| changes.join(", "))
 }
 
 /// Limits of the recipe that the recordings do not meet; also for a run that was refused because of them.

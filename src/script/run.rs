@@ -1,5 +1,6 @@
 //! From a file to an exit code: load, check, run.
 
+use super::bind::Fault;
 use super::check;
 use super::diagnostic::{self, Diagnostic, Severity};
 use super::engine::Host;
@@ -76,10 +77,20 @@ pub fn run(host: &Host, recipe: &Recipe, arguments: Map) -> Outcome {
     host.session.set_arguments(arguments);
     host.session.set_recipe(&recipe.source, &recipe.text);
     let _in_run = tracing::info_span!("run", recipe = recipe.source).entered();
-    let code = match host.engine.run_ast_with_scope(&mut Scope::new(), &ast) {
+    let mut scope = Scope::new();
+    let code = match host.engine.run_ast_with_scope(&mut scope, &ast) {
         Ok(()) => host.session.exit_code(),
-        Err(error) => ending(host, &natives, &recipe.source, &error, &mut found),
+        Err(error) => {
+            let code = ending(host, &natives, &recipe.source, &error, &mut found);
+            // The records that the recipe has open end with its error.
+            if let Some(error) = found.last().filter(|found| found.severity == Severity::Error) {
+                let fault = Fault::new(&error.code, &error.message, error.hint.as_deref().unwrap_or_default());
+                host.session.note_error(fault.to_json());
+            }
+            code
+        }
     };
+    drop(scope);
     Outcome { code, diagnostics: found }
 }
 
@@ -88,6 +99,8 @@ fn ending(host: &Host, natives: &Natives, source: &str, error: &EvalAltResult, f
     if matches!(error.unwrap_inner(), EvalAltResult::ErrorTerminated(..)) {
         return CANCELLED;
     }
-    found.push(diagnostic::of_eval_error(error, source, &host.sources, natives));
-    FAILED
+    let error = diagnostic::of_eval_error(error, source, &host.sources, natives);
+    let code = if error.code == crate::Kind::Usage.code() { WRONG_USE } else { FAILED };
+    found.push(error);
+    code
 }

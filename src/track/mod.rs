@@ -210,10 +210,19 @@ impl Run {
     /// Records the end ("done", "failed", "cancelled") and makes the file durable. More lines may follow: for a file that is finished
     /// later, or a later training with more epochs.
     pub fn end(&self, status: &str, summary: &Value) {
+        self.last_line(&json!({ "status": status, "summary": summary }));
+    }
+
+    /// [`Run::end`] of a run that an error ended: an object with `code`, `message` and `hint`.
+    pub fn fail(&self, error: &Value) {
+        self.last_line(&json!({ "status": FAILED, "summary": {}, "error": error }));
+    }
+
+    fn last_line(&self, content: &Value) {
         if let Some(sampler) = self.sampler().as_mut() {
             sampler.stop();
         }
-        self.log.line("finish", &json!({ "status": status, "summary": summary }));
+        self.log.line("finish", content);
         self.sync();
     }
 
@@ -250,6 +259,9 @@ impl Run {
 pub fn folder(workspace: &Workspace) -> PathBuf {
     workspace.tracking().join("events")
 }
+
+/// The status of a run that an error ended.
+const FAILED: &str = "failed";
 
 /// The metric that numbers the epochs, at the last step of each.
 pub const EPOCH: &str = "epoch/number";

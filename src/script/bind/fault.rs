@@ -1,7 +1,9 @@
 //! An error as scripts see it: `e.kind`, `e.message`, `e.hint`, `e.path`, and where it first happened.
 
+use super::session::session;
 use crate::{Error, Kind};
 use rhai::{Dynamic, Engine, EvalAltResult, ImmutableString, Map, NativeCallContext, Position};
+use serde_json::{Value, json};
 
 /// The result of a native function.
 pub type Fallible<T> = std::result::Result<T, Box<EvalAltResult>>;
@@ -34,6 +36,11 @@ impl Fault {
             source: None,
             position: Position::NONE,
         }
+    }
+
+    /// An object with `code`, `message` and `hint`, for records.
+    pub fn to_json(&self) -> Value {
+        json!({ "code": self.kind, "message": self.message, "hint": self.hint })
     }
 
     /// Any value that `catch` can receive, as a fault: our own, Rhai's error map, or a thrown string.
@@ -80,6 +87,7 @@ impl<T> At<T> for crate::Result<T> {
             let mut fault = Fault::from(error);
             fault.source = ctx.call_source().map(str::to_owned);
             fault.position = ctx.call_position();
+            session(ctx).note_error(fault.to_json());
             EvalAltResult::ErrorRuntime(Dynamic::from(fault), ctx.call_position()).into()
         })
     }

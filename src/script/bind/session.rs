@@ -133,6 +133,10 @@ struct Inner {
     tracking: RefCell<Options>,
     child: RefCell<Child>,
     finder: Cell<Option<Finder>>,
+    /// How many native functions were called.
+    calls: Cell<u64>,
+    /// The newest error as an object, and `calls` when it arose.
+    error: RefCell<Option<(u64, Value)>>,
 }
 
 impl Session {
@@ -158,7 +162,20 @@ impl Session {
             tracking: RefCell::default(),
             child: RefCell::default(),
             finder: Cell::new(None),
+            calls: Cell::new(0),
+            error: RefCell::new(None),
         }))
+    }
+
+    /// Notes an error that may end the script, as an object with `code`, `message` and `hint`.
+    pub fn note_error(&self, error: Value) {
+        *self.0.error.borrow_mut() = Some((self.0.calls.get(), error));
+    }
+
+    /// The error that ends what is dropped now, if one does: the newest one, if no native function was called since. (A script that caught
+    /// it would have called one.)
+    pub fn ending_error(&self) -> Option<Value> {
+        self.0.error.borrow().as_ref().filter(|(calls, _)| *calls == self.0.calls.get()).map(|(_, error)| error.clone())
     }
 
     pub fn workspace(&self) -> &Workspace {
@@ -286,9 +303,12 @@ impl Session {
 
 /// The session of the running script.
 pub fn session(ctx: &NativeCallContext) -> Session {
-    ctx.tag()
+    let session = ctx
+        .tag()
         .and_then(|tag| tag.clone().try_cast::<Session>())
-        .expect("script::engine sets the session as default tag of every engine")
+        .expect("script::engine sets the session as default tag of every engine");
+    session.0.calls.set(session.0.calls.get() + 1);
+    session
 }
 
 #[cfg(test)]

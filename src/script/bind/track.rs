@@ -5,7 +5,6 @@ use crate::files;
 use crate::nn::runtime;
 use crate::process;
 use crate::report::Live;
-use crate::task::Task;
 use crate::track::mlflow;
 use crate::track::{self, Options, Overview, Scored};
 use crate::{Error, Kind};
@@ -24,14 +23,14 @@ pub struct Handle(Rc<Open>);
 struct Open {
     run: track::Run,
     report: Live,
-    task: Task,
+    session: Session,
     finished: Cell<bool>,
 }
 
 impl Handle {
     fn new(run: track::Run, session: &Session) -> Self {
         let report = Live::new(session.workspace(), run.id());
-        Self(Rc::new(Open { run, report, task: session.task().clone(), finished: Cell::new(false) }))
+        Self(Rc::new(Open { run, report, session: session.clone(), finished: Cell::new(false) }))
     }
 
     pub fn run(&self) -> &track::Run {
@@ -39,16 +38,19 @@ impl Handle {
     }
 
     fn finish(&self, status: &str, summary: &Value) {
-        self.0.finish(status, summary);
+        self.0.finish(status, summary, None);
     }
 }
 
 impl Open {
     /// Writes the last events and the report, then waits for everything that is still being sent.
-    fn finish(&self, status: &str, summary: &Value) {
+    fn finish(&self, status: &str, summary: &Value, error: Option<&Value>) {
         self.finished.set(true);
-        self.run.end(status, summary);
-        if let Some(path) = self.report.finish(&self.task) {
+        match error {
+            None => self.run.end(status, summary),
+            Some(error) => self.run.fail(error),
+        }
+        if let Some(path) = self.report.finish(self.session.task()) {
             self.run.artifact(&path, &place(&path, ""));
         }
         self.run.flush();
@@ -59,8 +61,12 @@ impl Drop for Open {
     /// A run that its recipe did not finish ended with an error or a signal; the record says which.
     fn drop(&mut self) {
         if !self.finished.get() {
-            let status = if self.task.is_cancelled() { "cancelled" } else { "failed" };
-            self.finish(status, &Value::Object(serde_json::Map::new()));
+            let nothing = Value::Object(serde_json::Map::new());
+            if self.session.task().is_cancelled() {
+                self.finish("cancelled", &nothing, None);
+            } else {
+                self.finish("failed", &nothing, self.session.ending_error().as_ref());
+            }
         }
     }
 }
@@ -173,7 +179,7 @@ pub mod api {
     /// ```
     #[rhai_fn(global, pure, volatile)]
     pub fn report(run: &mut Run) {
-        if let Some(path) = run.0.report.refresh(&run.0.task) {
+        if let Some(path) = run.0.report.refresh(run.0.session.task()) {
             run.run().artifact(&path, &super::place(&path, ""));
         }
     }
