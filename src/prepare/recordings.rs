@@ -140,7 +140,9 @@ impl Level {
             // A path without permission may be a folder of recordings.
             let is_out_of_reach = about.as_ref().is_err_and(|e| e.kind() != std::io::ErrorKind::NotFound);
             if !io::is_audio(&path) && !is_out_of_reach {
-                level.ignored.push(format!("{prefix}{name}"));
+                if !is_expected(&name) {
+                    level.ignored.push(format!("{prefix}{name}"));
+                }
                 continue;
             }
             let obstacle = match about {
@@ -153,6 +155,15 @@ impl Level {
         }
         Ok(level)
     }
+}
+
+/// Whether a file that is no recording needs no mention: a text about the recordings, or what Windows leaves in folders. (Hidden files, such as
+/// .DS_Store, are passed over before.)
+fn is_expected(name: &str) -> bool {
+    const TEXTS: [&str; 4] = ["readme", "license", "licence", "copying"];
+    const LEFT: [&str; 2] = ["thumbs.db", "desktop.ini"];
+    let name = name.to_lowercase();
+    LEFT.contains(&name.as_str()) || TEXTS.contains(&name.split('.').next().unwrap_or_default())
 }
 
 /// Whether a folder is a link to one above it, which would be an endless loop.

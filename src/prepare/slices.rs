@@ -185,7 +185,9 @@ pub fn slices(
     clips.counts.skipped = clips.unusable().count();
     clips.counts.cached = clips.recordings.saturating_sub(clips.counts.done + clips.counts.skipped);
     report_speakers(task, &clips);
-    warn_each(task, skipped(&clips).into_iter());
+    // The error below gives the reason of the first.
+    let in_error = usize::from(clips.clips.is_empty());
+    warn_each(task, skipped(&clips).into_iter().skip(in_error));
     warn_each(task, notice_lines(&clips).into_iter());
     losses.warn(task, clips.clips.len(), config);
     warn_of_long_clips(task, &clips);

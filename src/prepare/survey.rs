@@ -512,6 +512,12 @@ impl Survey {
             lines.push(format!("f0: {low:.0} to {high:.0} Hz (5 % to 95 %), median {median:.0}"));
         }
         lines.extend(self.duplicates.iter().map(|names| format!("the same recording: {}", some_of(names))));
+        if self.clips.is_some() {
+            // Warnings gave the reasons when the clips were cut.
+            let names: Vec<&str> = self.unusable.iter().map(|one| one.name.as_str()).collect();
+            lines.extend((!names.is_empty()).then(|| format!("not usable: {}", some_of(&names))));
+            return lines;
+        }
         let odd = |row: &Row| -> Vec<String> {
             row.notices.iter().map(|notice| format!("{}: {}", row.name, notice.message)).collect()
         };
