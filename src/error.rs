@@ -218,7 +218,7 @@ impl Error {
     pub fn joined(mut self, other: Self) -> Self {
         self.message = format!("{}; {}", self.message, other.message);
         match other.hint {
-            Some(hint) if self.hint.as_ref() != Some(&hint) => self.also(hint),
+            Some(hint) if !self.hint.as_ref().is_some_and(|own| own.contains(&hint)) => self.also(hint),
             _ => self,
         }
     }

@@ -416,9 +416,52 @@ fn damaged_recordings_are_named_and_nothing_usable_is_an_error() {
     place.file("data/anna/broken.wav", "RIFF but nothing else");
     let failed = place.run(&[&recipe("prepare"), "anna", "-q"]);
     assert_eq!((failed.code, failed.out.as_str()), (1, ""));
-    assert!(failed.err.contains("warning: ") && failed.err.contains("broken.wav"), "{}", failed.err);
-    assert!(failed.err.contains("error[data.empty]"), "{}", failed.err);
+    assert!(failed.err.contains("error[data.empty]") && failed.err.contains("broken.wav"), "{}", failed.err);
+    // The error says it, so no warning does.
+    assert_eq!(failed.err.matches("is not a readable sound file").count(), 1, "{}", failed.err);
+    assert!(!failed.err.contains("warning"), "{}", failed.err);
+    // Of two, the other is warned of.
+    place.file("data/anna/other.wav", "RIFF but other");
+    let failed = place.run(&[&recipe("prepare"), "anna", "-q"]);
+    assert_eq!(failed.err.matches("is not a readable sound file").count(), 2, "{}", failed.err);
+    assert!(failed.err.contains("warning: other.wav is skipped: "), "{}", failed.err);
     assert!(failed.err.contains("1 warning, see above"), "{}", failed.err);
+}
+
+#[test]
+fn files_beside_recordings_are_mentioned_only_if_someone_may_have_meant_them() {
+    let place = Place::new();
+    recording(&place, "anna");
+    for name in
+        ["README.md", "LICENSE", "license.txt", ".DS_Store", "._a.wav", "Thumbs.db", "desktop.ini", "sub/COPYING"]
+    {
+        place.file(&format!("data/anna/{name}"), "x");
+    }
+    let ended = place.run(&[&recipe("prepare"), "anna"]);
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    assert!(!ended.err.contains("not recordings"), "{}", ended.err);
+    place.file("data/anna/take2.xyz", "x").file("data/anna/notes.txt", "x");
+    let ended = place.run(&[&recipe("prepare"), "anna"]);
+    assert!(ended.err.contains("not recordings: notes.txt, take2.xyz"), "{}", ended.err);
+}
+
+#[test]
+fn a_broken_recording_is_described_once_and_then_named() {
+    let place = Place::new();
+    recording(&place, "anna");
+    place.file("data/anna/broken.wav", "RIFF but nothing else");
+    let flags = ["--f0-method", "pm", "--content-encoder", "mel", "--preset", "tiny", "--epochs", "1"];
+    for words in [
+        [&[recipe("train_voice").as_str(), "anna"][..], &flags].concat(),
+        vec![&recipe("prepare_voice"), "anna", "--f0-method", "none"],
+    ] {
+        let ended = place.run(&words);
+        let text = format!("{}{}", ended.out, ended.err);
+        assert_eq!(text.matches("is not a readable sound file").count(), 1, "{text}");
+        let summary =
+            text.lines().filter(|line| line.contains("skipped: broken.wav") || *line == "not usable: broken.wav");
+        assert_eq!(summary.count(), 1, "{text}");
+    }
 }
 
 #[test]
@@ -579,6 +622,39 @@ fn a_new_workspace_has_recipes_and_replaces_nothing() {
     );
     assert!(!place.has("data") && !place.has("recipes/resume.rhai"), "nothing was written");
     assert!(place.run(&["train_voice", "--help"]).code == 0);
+}
+
+#[test]
+fn a_folder_that_holds_something_else_becomes_no_workspace() {
+    let place = Place::new();
+    place.file("data/anna/a.wav", "").file("data/anna/b.wav", "").file("data/notes.txt", "").file("file", "");
+    place.file("site/index.html", "").file("site/models/x", "").file("site/a.css", "").file("site/b.css", "");
+    for (folder, named) in [
+        ("data", "data is no workspace of rvc-run, but has files already: anna, notes.txt"),
+        ("data/anna", "has files already: a.wav, b.wav"),
+        ("site", "has files already: a.css, b.css, index.html and 1 more"),
+        (".", "has files already: data, file, site"),
+        ("file", "file is a file, but must be a folder"),
+    ] {
+        let refused = place.run(&["new", folder]);
+        assert_eq!(refused.code, 2, "{folder}: {}", refused.err);
+        assert!(
+            refused.err.contains(named) && refused.err.contains("rvc-run new my-voices"),
+            "{folder}: {}",
+            refused.err
+        );
+        assert!(!place.has(&format!("{folder}/recipes")), "{folder}: nothing was written");
+    }
+    // A repository's hidden files do no harm, nor what recipes of the program wrote into a workspace, nor an interrupted `new`.
+    place.file("repository/.git/HEAD", "").file("used/tracking/events/x.jsonl", "").file("used/data/anna/a.wav", "");
+    place.file("half/recipes/quickstart/README.md", "").file("half/notes.txt", "");
+    let recipe = rvc_run::shipped::text(rvc_run::shipped::RECIPES, "convert").unwrap();
+    place.file("begun/recipes/convert.rhai", recipe).file("begun/notes.txt", "");
+    for (folder, code) in [("repository", 0), ("used", 0), ("begun", 0), ("half", 2)] {
+        let made = place.run(&["new", folder]);
+        assert_eq!(made.code, code, "{folder}: {}", made.err);
+        assert_eq!(place.has(&format!("{folder}/data/README.md")), code == 0, "{folder}");
+    }
 }
 
 #[test]

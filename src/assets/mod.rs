@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::config::choices::{ContentEncoder, EncoderName, F0Method, Preset};
 
 /// The names of the files that training with these settings needs, without built-in methods and files that the settings
-/// give by path.
+/// give by path (see [`given`]).
 pub fn needed(config: &Config) -> Vec<String> {
     let mut names = Vec::new();
     match config.content_encoder {
@@ -45,6 +45,20 @@ pub fn needed(config: &Config) -> Vec<String> {
 /// weights in two containers, see [`Store::locate_or_twin`].
 pub fn encoder_file(name: EncoderName) -> &'static str {
     if name == EncoderName::HubertBase { "hubert_base.pt" } else { name.as_str() }
+}
+
+/// The files that the settings give by path: the setting, and the path.
+pub fn given(config: &Config) -> Vec<(&'static str, &str)> {
+    let mut paths = Vec::new();
+    if let ContentEncoder::Path(path) = &config.content_encoder {
+        paths.push(("content_encoder", path.as_str()));
+    }
+    for (setting, given) in [("pretrained_g", &config.pretrained_g), ("pretrained_d", &config.pretrained_d)] {
+        if !["default", "none"].contains(&given.as_str()) {
+            paths.push((setting, given));
+        }
+    }
+    paths
 }
 
 /// The field's usual settings, train_voice's defaults (stdlib/presets.rhai).
@@ -86,6 +100,7 @@ mod tests {
             ..usual()
         };
         assert!(needed(&config).is_empty());
+        assert_eq!(given(&config), [("content_encoder", "./mine.pt"), ("pretrained_g", "g.pth")]);
         let tiny = Config { preset: Preset::Tiny, ..usual() };
         assert_eq!(needed(&tiny), ["hubert_base.pt", "rmvpe.pt"]);
     }

@@ -149,10 +149,56 @@ impl Store {
         Ok(missing)
     }
 
-    /// Errors unless everything that training with these settings needs is there: one `asset.missing` for all of it.
+    /// Errors unless every file that these settings need is there, in one error for all of them: `asset.missing` with the command that fetches
+    /// those that have a name, `file.not_found` for those that a setting gives by path.
     pub fn require(&self, config: &Config) -> Result<()> {
-        let missing = self.missing(config)?;
-        if missing.is_empty() { Ok(()) } else { Err(self.missing_error(&missing)) }
+        self.require_all(std::slice::from_ref(config))
+    }
+
+    /// As [`Store::require`], for runs with different settings.
+    pub fn require_all(&self, configs: &[Config]) -> Result<()> {
+        let (mut missing, mut absent): (Vec<&Asset>, Vec<Error>) = (Vec::new(), Vec::new());
+        for config in configs {
+            for asset in self.missing(config)? {
+                if !missing.iter().any(|other| other.name == asset.name) {
+                    missing.push(asset);
+                }
+            }
+            for error in super::given(config).into_iter().filter_map(|(setting, path)| self.given(setting, path).err())
+            {
+                if !absent.iter().any(|other| other.message() == error.message()) {
+                    absent.push(error);
+                }
+            }
+        }
+        let named = (!missing.is_empty()).then(|| self.missing_error(&missing));
+        named.into_iter().chain(absent).reduce(Error::joined).map_or(Ok(()), Err)
+    }
+
+    /// As [`Store::require_all`], for trainings that have not begun: the hint also names flags that need no file.
+    pub fn require_for_training(&self, configs: &[Config]) -> Result<()> {
+        self.require_all(configs).map_err(|error| {
+            let missing = configs.iter().filter_map(|config| self.missing(config).ok()).flatten().collect::<Vec<_>>();
+            without(&missing).into_iter().fold(error, Error::also)
+        })
+    }
+
+    /// The path of a file that a setting gives. Errors: `file.not_found`.
+    pub fn given(&self, setting: &str, path: &str) -> Result<PathBuf> {
+        let path = self.path(path);
+        let (is_there, what, hint) = match setting {
+            "content_encoder" => (
+                path.exists(),
+                "file or folder",
+                "give a .pt or .bin file, or a folder with config.json and pytorch_model.bin",
+            ),
+            _ => (path.is_file(), "file", "give the path of a .pth file, default, or none"),
+        };
+        if is_there {
+            return Ok(path);
+        }
+        let message = format!("{setting} is {}, but there is no such {what}", path.display());
+        Err(Error::new(Kind::NotFound, message).path(path).hint(hint))
     }
 
     /// The asset that can replace this one, or that this one can replace.
@@ -180,8 +226,48 @@ impl Store {
         let looked = format!("{} {was} not found (searched {})", names.join(", "), folders.join(", "));
         let message = std::iter::once(looked).chain(incomplete).chain(self.warnings.iter().cloned());
         let message = message.collect::<Vec<_>>().join("; ");
-        Error::new(Kind::AssetMissing, message).hint(remedy(assets))
+        let error = Error::new(Kind::AssetMissing, message).hint(remedy(assets));
+        match assets.iter().filter(|asset| asset.is_published()).count() {
+            0 => error,
+            n => error.also(self.offline(if n == 1 { "it" } else { "them" })),
+        }
     }
+
+    /// What to do about missing files (`them`) where there is no network.
+    fn offline(&self, them: &str) -> String {
+        format!(
+            "without a network, copy {them} to {}, or set RVC_RUN_ASSETS to a folder that has {them}, such as that of RVC WebUI or Applio \
+             (`rvc-run guide pretrained`)",
+            self.target.display()
+        )
+    }
+}
+
+/// The files of pitch trackers.
+const TRACKERS: [&str; 4] = ["rmvpe.pt", "fcpe.pt", "crepe_full.pth", "crepe_tiny.pth"];
+
+/// Flags of a recipe that trains, with which it needs none of the `missing` files; None if nothing is missing.
+fn without(missing: &[&Asset]) -> Option<String> {
+    let is_base = |asset: &&&Asset| asset.name.starts_with("pretrained");
+    let is_tracker = |asset: &&&Asset| TRACKERS.contains(&asset.name.as_str());
+    let n = |wanted: &dyn Fn(&&&Asset) -> bool| missing.iter().filter(|asset| wanted(asset)).count();
+    let (bases, trackers) = (n(&is_base), n(&is_tracker));
+    if missing.is_empty() {
+        return None;
+    }
+    if bases == missing.len() {
+        return Some(
+            "`--pretrained-g none --pretrained-d none` starts from random weights, which takes far longer".into(),
+        );
+    }
+    let parts = [
+        (bases > 0, "--preset tiny"),
+        (bases + trackers < missing.len(), "--content-encoder mel"),
+        (trackers > 0, "--f0-method pm"),
+    ];
+    let flags: Vec<&str> = parts.iter().filter(|(is_missing, _)| *is_missing).map(|(_, flag)| *flag).collect();
+    let quality = if trackers < missing.len() { ", in demo quality" } else { "" };
+    Some(format!("`{}` needs no file{quality}", flags.join(" ")))
 }
 
 /// Where new files go in a folder of RVC_RUN_ASSETS: in a checkout to its assets/, not beside its sources.
@@ -242,7 +328,7 @@ fn cache_folder(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::choices::{EncoderName, F0Method};
+    use crate::config::choices::{ContentEncoder, EncoderName, F0Method};
 
     fn touch(path: &Path) {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -451,12 +537,66 @@ mod tests {
             error.message().starts_with("hubert_base.pt (or the folder hubert_base), rmvpe.pt were not found"),
             "{error}"
         );
-        assert_eq!(error.hint_text(), Some("`rvc-run assets fetch hubert_base.pt rmvpe.pt` gets them"));
+        let hint = error.hint_text().unwrap();
+        assert!(
+            hint.starts_with(
+                "`rvc-run assets fetch hubert_base.pt rmvpe.pt` gets them; without a network, copy them to "
+            ),
+            "{hint}"
+        );
+        assert!(
+            hint.contains(&store.target().display().to_string()) && hint.contains("set RVC_RUN_ASSETS to a folder"),
+            "{hint}"
+        );
         for file in ["pytorch_model.bin", "config.json", "preprocessor_config.json"] {
             touch(&folder.path().join("assets/hubert_base").join(file));
         }
         touch(&folder.path().join("assets/rmvpe.pt"));
         store.require(&config).expect("the folder hubert_base does instead of the file");
+    }
+
+    #[test]
+    fn one_error_names_files_by_name_and_by_path_of_all_runs_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::new(&Workspace::new(folder.path()));
+        let one = Config { f0_method: F0Method::Rmvpe, pretrained_g: "g.pth".into(), ..Config::default() };
+        let other = Config { f0_method: F0Method::Rmvpe, pretrained_d: "d.pth".into(), ..one.clone() };
+        let encoder = Config { content_encoder: ContentEncoder::Path("my/encoder.pt".into()), ..other.clone() };
+        let error = store.require_all(&[one, other, encoder]).unwrap_err();
+        assert_eq!(error.kind(), Kind::AssetMissing);
+        for name in ["rmvpe.pt was not found", "pretrained_g is ", "g.pth, but", "d.pth, but", "content_encoder is "] {
+            assert_eq!(error.message().matches(name).count(), 1, "{name}: {error}");
+        }
+        assert_eq!(error.hint_text().unwrap().matches("default, or none").count(), 1, "{error:?}");
+        let paths = Config { pretrained_g: "g.pth".into(), ..Config::default() };
+        assert_eq!(store.require(&paths).unwrap_err().kind(), Kind::NotFound);
+        touch(&folder.path().join("g.pth"));
+        store.require(&paths).unwrap();
+    }
+
+    #[test]
+    fn a_training_names_the_flags_that_need_no_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::new(&Workspace::new(folder.path()));
+        let hint = |config: &Config| {
+            let error = store.require_for_training(std::slice::from_ref(config)).unwrap_err();
+            error.hint_text().unwrap().to_owned()
+        };
+        let usual = super::super::usual();
+        let all = hint(&usual);
+        assert!(
+            all.ends_with("`--preset tiny --content-encoder mel --f0-method pm` needs no file, in demo quality"),
+            "{all}"
+        );
+        let pitch = Config {
+            pretrained_g: "none".into(),
+            pretrained_d: "none".into(),
+            content_encoder: EncoderName::Mel.into(),
+            ..usual.clone()
+        };
+        assert!(hint(&pitch).ends_with("`--f0-method pm` needs no file"), "{}", hint(&pitch));
+        let base = Config { f0_method: F0Method::Pm, content_encoder: EncoderName::Mel.into(), ..usual };
+        assert!(hint(&base).contains("`--pretrained-g none --pretrained-d none` starts from"), "{}", hint(&base));
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub fn new_command() -> Command {
             .required(true)
             .value_name("DIR")
             .value_parser(clap::value_parser!(PathBuf))
-            .help("a new folder, or one without files of the same names"),
+            .help("a new or empty folder, or a workspace to complete"),
     )
 }
 

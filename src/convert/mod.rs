@@ -126,6 +126,7 @@ impl Converter {
             gpu: options.gpu,
             ..Config::default()
         };
+        models.store().require(&config)?; // one error for both networks
         let encoder = models.encoder(&config)?;
         if let Some(digest) = &voice.content_digest {
             encoder.must_be(digest).map_err(|e| e.path(path))?;

@@ -88,11 +88,43 @@ pub struct Manifest {
     pub threads: usize,
 }
 
-/// The epochs from `from` up to the next span's, trained on the clips with this digest.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// The epochs from `from_epoch` up to the next span's, trained on the clips with this digest.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DataSpan {
     pub from_epoch: i64,
+    /// Of sound, pitch and content. Empty if another program trained these epochs, on clips that nobody knows.
     pub data_digest: String,
+    /// Of the sound; None in old manifests, as the next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sound_digest: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pitch_digest: Option<String>,
+    /// What differs from the span before: "clips" (and all that is made of them), "f0", "content features", "clips or features" if that is
+    /// unknown. Empty in the first span and after epochs of another program.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub changed: String,
+}
+
+impl DataSpan {
+    /// What differs from the span `before`, if they are not equal; `content` is whether the encoder of the content differs.
+    fn changed_from(&self, before: &Self, content: bool) -> &'static str {
+        if before.data_digest.is_empty() {
+            return "";
+        }
+        match (&before.sound_digest, &before.pitch_digest) {
+            (Some(sound), _) if Some(sound) != self.sound_digest.as_ref() => "clips",
+            (Some(_), Some(pitch)) if Some(pitch) == self.pitch_digest.as_ref() => "content features",
+            (Some(_), Some(_)) if content => "f0 and content features",
+            (Some(_), Some(_)) => "f0",
+            _ => "clips or features",
+        }
+    }
+
+    /// "the f0 has changed"; None if nothing has, or if that is unknown.
+    pub fn change(&self) -> Option<String> {
+        let has = if self.changed == "f0" { "has" } else { "have" };
+        (!self.changed.is_empty()).then(|| format!("the {} {has} changed", self.changed))
+    }
 }
 
 impl Manifest {
@@ -101,17 +133,39 @@ impl Manifest {
         self.files.contains_key(&file_name(path))
     }
 
-    /// The lineage of a training that resumes here, with the clips of `data_digest` from epoch `next`.
-    pub fn lineage_with(&self, data_digest: &str) -> Vec<DataSpan> {
+    /// The spans that have trained something before the epoch `next`.
+    fn spans_before(&self, next: i64) -> Vec<DataSpan> {
         let mut spans = self.lineage.clone();
         if spans.is_empty() {
-            spans.push(DataSpan { from_epoch: 1, data_digest: self.data_digest.clone() });
+            spans.push(DataSpan { from_epoch: 1, data_digest: self.data_digest.clone(), ..DataSpan::default() });
         }
-        // A span that would begin at the next epoch has trained nothing.
-        spans.retain(|span| span.from_epoch < self.next.epoch.max(2));
-        if spans.last().is_none_or(|span| span.data_digest != data_digest) {
-            spans.push(DataSpan { from_epoch: self.next.epoch, data_digest: data_digest.to_owned() });
+        spans.retain(|span| span.from_epoch < next);
+        spans
+    }
+
+    /// The lineage of a training that resumes here, with the clips of `now` and the content of an encoder with this digest.
+    pub fn lineage_with(&self, now: DataSpan, content: Option<&str>) -> Vec<DataSpan> {
+        let mut spans = self.spans_before(self.next.epoch.max(2));
+        match spans.last() {
+            Some(last) if last.data_digest == now.data_digest => {}
+            last => {
+                let other_content = content != self.content_digest.as_deref();
+                let changed = last.map_or("", |last| now.changed_from(last, other_content)).to_owned();
+                spans.push(DataSpan { from_epoch: self.next.epoch, changed, ..now });
+            }
         }
+        spans
+    }
+
+    /// The lineage of a training that another program continued from here to its epoch `epoch`, and that now continues with the clips of `now`.
+    pub fn lineage_after(&self, epoch: i64, now: DataSpan) -> Vec<DataSpan> {
+        // RVC runs the epoch of a checkpoint again, so both may have the same.
+        let theirs = self.next.epoch.min(epoch);
+        let mut spans = self.spans_before(theirs);
+        if spans.last().is_some_and(|last| !last.data_digest.is_empty()) {
+            spans.push(DataSpan { from_epoch: theirs, ..DataSpan::default() });
+        }
+        spans.push(now);
         spans
     }
 }

@@ -61,6 +61,8 @@ struct Clip {
     /// RVC's length for its buckets, from the size of the file.
     length: i64,
     digest: String,
+    /// Digests of the sound, and of the pitch.
+    parts: [String; 2],
     spec: Option<Tensor>,
 }
 
@@ -95,6 +97,8 @@ struct ClipInfo {
     length: i64,
     frames: usize,
     digest: String,
+    /// Of its sound, and of its pitch.
+    parts: [String; 2],
     is_silent: bool,
 }
 
@@ -372,10 +376,11 @@ fn load(item: &Item, limits: Limits) -> std::result::Result<Clip, Unfit> {
         sid: item.sid,
         length: (bytes / (3 * limits.hop_length as u64)) as i64,
         digest: String::new(),
+        parts: Default::default(),
         spec: None,
     };
     check_values(&clip, limits)?;
-    Ok(Clip { digest: clip.digest(), ..clip })
+    Ok(Clip { digest: clip.digest(), parts: clip.digests_of_parts(), ..clip })
 }
 
 /// Rejects values that would poison the networks or exceed an embedding.
@@ -405,18 +410,11 @@ impl Clip {
     }
 
     fn digest(&self) -> String {
-        let mut hasher = Sha256::new();
-        let mut floats = |values: &[f32]| {
-            let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
-            hasher.update((values.len() as u64).to_le_bytes());
-            hasher.update(&bytes);
-        };
-        floats(&self.wave);
-        floats(&self.phone);
-        floats(&self.pitchf);
-        let integers = self.pitch.iter().chain([&self.sid, &self.length]);
-        hasher.update(integers.flat_map(|n| n.to_le_bytes()).collect::<Vec<u8>>());
-        files::digest(hasher.finalize())
+        digest_of(&[&self.wave, &self.phone, &self.pitchf], self.pitch.iter().chain([&self.sid, &self.length]))
+    }
+
+    fn digests_of_parts(&self) -> [String; 2] {
+        [digest_of(&[&self.wave], [&self.sid, &self.length]), digest_of(&[&self.pitchf], &self.pitch)]
     }
 
     fn bytes(&self, bins: i64) -> usize {
@@ -429,6 +427,17 @@ impl Clip {
         let wave = Tensor::from_slice(&self.wave).unsqueeze(0);
         spectral.spec(&wave).squeeze_dim(0).narrow(1, 0, self.frames as i64).contiguous()
     }
+}
+
+fn digest_of<'a>(floats: &[&[f32]], integers: impl IntoIterator<Item = &'a i64>) -> String {
+    let mut hasher = Sha256::new();
+    for values in floats {
+        let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
+        hasher.update((values.len() as u64).to_le_bytes());
+        hasher.update(&bytes);
+    }
+    hasher.update(integers.into_iter().flat_map(|n| n.to_le_bytes()).collect::<Vec<u8>>());
+    files::digest(hasher.finalize())
 }
 
 /// The recording of a clip and the clip's place in it, from RVC's names: 0_gt_wavs/<recording>_<place>.wav. None for
@@ -453,6 +462,7 @@ impl Dataset {
             length: clip.length,
             frames: clip.frames,
             digest: clip.digest.clone(),
+            parts: clip.parts.clone(),
             is_silent: clip.is_silent(),
         };
         let infos = clips.iter().flatten().map(info).collect();
@@ -574,6 +584,11 @@ impl Dataset {
             content_digest: self.content_digest.clone(),
             speakers: self.speakers.clone(),
         }
+    }
+
+    /// Digests of the sound of all clips, and of their pitch.
+    pub fn parts(&self) -> [String; 2] {
+        [0, 1].map(|part| files::digest(self.infos.iter().map(|info| info.parts[part].as_str()).collect::<String>()))
     }
 
     /// The recordings of the clips, by their numbers in the clips' names, each once.

@@ -43,15 +43,13 @@ impl Base {
     /// Errors: one `asset.missing` for both, with the command that fetches them; `file.not_found`.
     pub fn find(config: &Config, store: &Store) -> Result<Self> {
         // An encoder and a pitch method without files, so that only the base is required.
-        require(
-            &Config { content_encoder: EncoderName::Mel.into(), f0_method: F0Method::Pm, ..config.clone() },
-            store,
-        )?;
+        let only_base = Config { content_encoder: EncoderName::Mel.into(), f0_method: F0Method::Pm, ..config.clone() };
+        store.require_for_training(&[only_base])?;
         let one = |setting: &str, given: &str, network: &str| match given {
             "none" => Ok(None),
             "default" if config.preset == Preset::Tiny => Ok(None),
             "default" => store.locate(&config.pretrained_name(network)).map(Some),
-            path => existing(setting, store.path(path)).map(Some),
+            path => store.given(setting, path).map(Some),
         };
         Ok(Self {
             g: one("pretrained_g", &config.pretrained_g, "G")?,
@@ -83,30 +81,11 @@ pub fn without_base(config: &Config) -> Config {
     Config { pretrained_g: "none".into(), pretrained_d: "none".into(), ..config.clone() }
 }
 
-/// Errors: one `asset.missing` for all files needed from recordings to a voice, including the base.
-pub fn require(config: &Config, store: &Store) -> Result<()> {
-    store.require(config).map_err(|error| match store.require(&without_base(config)) {
-        Ok(()) => {
-            error.also("--pretrained-g none and --pretrained-d none start from random weights, which takes far longer")
-        }
-        Err(_) => error,
-    })
-}
-
 /// The rows of a generator's speaker table: 109 in RVC's own, the number of speakers in Applio's trainings from scratch.
 pub fn speakers(file: &TorchFile) -> Option<i64> {
     let prefix = file.state_dict_prefix(&PLACES)?;
     let (_, name) = file.keys(prefix).into_iter().find(|(key, _)| weights::canonical(key) == "emb_g.weight")?;
     i64::try_from(*file.shape(&name)?.first()?).ok()
-}
-
-fn existing(setting: &str, path: PathBuf) -> Result<PathBuf> {
-    if path.is_file() {
-        return Ok(path);
-    }
-    Err(Error::new(Kind::NotFound, format!("{setting} is {}, but there is no such file", path.display()))
-        .path(path)
-        .hint("give the path of a .pth file, default, or none"))
 }
 
 /// Fills a network with the weights of a base: a file with the state dict under "model", as bases and checkpoints have it,

@@ -5,8 +5,10 @@ use crate::config::Config;
 use crate::memory;
 use crate::models::{Discriminator, Synthesizer, SynthesizerConfig};
 use crate::room::Need;
+use crate::shown::counted;
 use crate::train::checkpoint;
-use std::path::Path;
+use std::cell::OnceCell;
+use std::path::{Path, PathBuf};
 use tch::Device;
 
 /// Bytes per parameter in a checkpoint: itself and AdamW's two moments, each a float.
@@ -31,9 +33,27 @@ impl Saves {
     /// The least possible: a training of another program, whose epochs are unknown until it is opened, counts as one.
     /// Errors: `file.read`.
     pub fn of(config: &Config, logs: &Path, keep_last: i64, fresh: bool) -> Result<Self> {
+        Self::sized(config, logs, keep_last, fresh, &OnceCell::new())
+    }
+
+    /// Those of several trainings with the same settings. Errors: as [`Saves::of`].
+    pub fn of_all(config: &Config, folders: &[PathBuf], keep_last: i64, fresh: bool) -> Result<Vec<Self>> {
+        let size = OnceCell::new();
+        folders.iter().map(|logs| Self::sized(config, logs, keep_last, fresh, &size)).collect()
+    }
+
+    /// `new_size`: bytes of a checkpoint of new networks, once known.
+    fn sized(config: &Config, logs: &Path, keep_last: i64, fresh: bool, new_size: &OnceCell<u64>) -> Result<Self> {
         let epochs = if fresh { Vec::new() } else { checkpoint::epochs(logs)? };
         let bytes = epochs.last().filter(|epoch| **epoch > 0).and_then(|epoch| size_of_pair(logs, *epoch));
-        let bytes = bytes.map_or_else(|| size_to_be(config), Ok)?;
+        let bytes = match (bytes, new_size.get()) {
+            (Some(bytes), _) => bytes,
+            (None, Some(known)) => *known,
+            (None, None) => {
+                let bytes = size_to_be(config)?;
+                *new_size.get_or_init(|| bytes)
+            }
+        };
         let foreign = !fresh && epochs.is_empty() && !checkpoint::without_manifest(logs)?.is_empty();
         let count = if foreign {
             1
@@ -65,15 +85,26 @@ impl Saves {
         }
     }
 
-    /// The flags that reduce it, each with the space then needed; "" if none does.
-    pub fn remedy(self, config: &Config) -> String {
+    /// The space that the checkpoints of several trainings need on the disk of `logs`.
+    pub fn need_of_all(all: &[Self], logs: PathBuf) -> Need {
+        let count: u64 = all.iter().map(|saves| saves.count).sum();
+        let bytes = all.iter().map(|saves| saves.count.saturating_mul(saves.bytes)).fold(0, u64::saturating_add);
+        let what = format!("{count} checkpoints of {}", counted(all.len(), "voice"));
+        Need { place: logs, bytes, what }
+    }
+
+    /// The flags that reduce what several trainings need, each with the space then needed; "" if none does.
+    pub fn remedy(all: &[Self], config: &Config) -> String {
         const FEW: u64 = 3;
         /// Ten checkpoints are enough to follow a training.
         const COURSE: i64 = 10;
+        let total = |most: u64| {
+            all.iter().map(|one| one.count.min(most).saturating_mul(one.bytes)).fold(0, u64::saturating_add)
+        };
         let mut ways = Vec::new();
         let mut way = |flag: String, count: u64| {
-            if count < self.count {
-                ways.push(format!("{flag} needs {}", memory::text(count.saturating_mul(self.bytes))));
+            if total(count) < total(u64::MAX) {
+                ways.push(format!("{flag} needs {}", memory::text(total(count))));
             }
         };
         way(format!("--keep-last {FEW}"), FEW + BESIDE_KEPT);
@@ -175,7 +206,13 @@ mod tests {
     #[test]
     fn the_hint_gives_the_effect_of_each_flag() {
         let saves = Saves { count: 501, bytes: 1_300_000_000 };
-        assert_eq!(saves.remedy(&config(500, 1)), "--keep-last 3 needs 6.5 GB, --save-every 50 needs 14.3 GB");
-        assert_eq!(Saves { count: 3, bytes: 1 }.remedy(&config(20, 10)), "", "it is little already");
+        let one = Saves::remedy(&[saves], &config(500, 1));
+        assert_eq!(one, "--keep-last 3 needs 6.5 GB, --save-every 50 needs 14.3 GB");
+        let few = Saves { count: 3, bytes: 1_000_000_000 };
+        assert_eq!(Saves::remedy(&[few], &config(20, 10)), "", "it is little already");
+        let both = Saves::remedy(&[saves, few], &config(500, 1));
+        assert_eq!(both, "--keep-last 3 needs 9.5 GB, --save-every 50 needs 17.3 GB");
+        let need = Saves::need_of_all(&[saves, few], "logs".into());
+        assert_eq!((need.bytes, need.what.as_str()), (654_300_000_000, "504 checkpoints of 2 voices"));
     }
 }

@@ -236,14 +236,14 @@ impl Trainer {
                 if let Some(manifest) = found.ours() {
                     manifest.check(config)?;
                 }
-                store.require(&pretrained::without_base(config))?;
+                store.require_for_training(&[pretrained::without_base(config)])?;
                 if let Some(manifest) = found.ours().filter(|manifest| manifest.content_digest.is_some()) {
                     manifest.check_content(Some(&content()?))?;
                 }
                 return Ok(());
             }
         }
-        pretrained::require(config, store)?;
+        store.require_for_training(std::slice::from_ref(config))?;
         let base = Base::find(config, store)?;
         if base != Base::default() {
             let sizes = SynthesizerConfig::from_config(&Found::Nothing.with_speakers(task, config, &base)?);
@@ -299,7 +299,7 @@ impl Trainer {
         self.lineage = vec![self.clips_from(position.epoch)];
         if let Some(ours) = ours {
             self.base = ours.base.clone();
-            self.lineage = ours.lineage_with(self.data.digest());
+            self.lineage = ours.lineage_after(pair.epoch, self.clips_from(position.epoch));
             if ours.epoch == pair.epoch {
                 let folder = checkpoint::keep_aside(&self.logs, ours.epoch)?;
                 task.info(format!(
@@ -348,7 +348,7 @@ impl Trainer {
         let layout = checkpoint::load(&self.logs, manifest, &mut self.engine)?;
         self.keep_layout(layout);
         self.base = manifest.base.clone();
-        self.lineage = manifest.lineage_with(self.data.digest());
+        self.lineage = manifest.lineage_with(self.clips_from(manifest.next.epoch), self.data.content_digest());
         self.position = manifest.next;
         self.losses = manifest.losses.clone();
         self.saved = Some(manifest.next);
@@ -366,8 +366,8 @@ impl Trainer {
             ));
         }
         let other_data = manifest.data_digest != self.data.digest();
-        if other_data {
-            task.info("the clips have changed since the checkpoint; resuming with the current ones");
+        if let Some(change) = self.lineage.last().filter(|_| other_data).and_then(checkpoint::DataSpan::change) {
+            task.info(format!("{change} since the checkpoint; resuming with the current ones"));
         }
         if self.position.step_in_epoch > 0 {
             let batches_differ = changed.iter().any(|(key, _, _)| key == "batch_size");
@@ -472,7 +472,8 @@ impl Trainer {
         (!known.is_empty()).then_some(Metrics(known))
     }
 
-    /// The clips that the epochs were and will be trained on, oldest first. After an import it begins with the first epoch trained here.
+    /// The clips that the epochs were and will be trained on, oldest first. After an import it begins with the first epoch trained here; epochs
+    /// that another program trained in between have no digest.
     pub fn lineage(&self) -> Vec<checkpoint::DataSpan> {
         if !self.lineage.is_empty() {
             return self.lineage.clone();
@@ -481,7 +482,14 @@ impl Trainer {
     }
 
     fn clips_from(&self, epoch: i64) -> checkpoint::DataSpan {
-        checkpoint::DataSpan { from_epoch: epoch, data_digest: self.data.digest().to_owned() }
+        let [sound, pitch] = self.data.parts();
+        checkpoint::DataSpan {
+            from_epoch: epoch,
+            data_digest: self.data.digest().to_owned(),
+            sound_digest: Some(sound),
+            pitch_digest: Some(pitch),
+            changed: String::new(),
+        }
     }
 
     pub fn dataset(&self) -> &Dataset {

@@ -116,14 +116,20 @@ fn the_printed_commands_lead_from_prepare_to_convert() {
     for voice in ["it's me", "-x"] {
         workspace.record(voice, "a.wav", 4.0, 180.0);
         let name = if voice.starts_with('-') { vec!["--", voice] } else { vec![voice] };
-        let first = [&["--sample-rate=32000", "--slicing=fixed", "--slice-seconds=2.5"], &name[..]].concat();
+        let settings = ["--sample-rate=32000", "--slicing=fixed", "--slice-seconds=2.5", "--preset=tiny"];
+        let first = [&settings, &name[..]].concat();
         let next = |text: &str| text.lines().find_map(|line| line.strip_prefix("next: ")).map(str::to_owned);
         let text = ended_with(0, &workspace.run("prepare", &first));
         let command = next(&text).unwrap();
         let text = runs(&workspace, &with(&command, &["--f0-method=pm", "--content-encoder=mel"]));
         assert!(text.contains("(all from the cache)"), "the clips are those that were prepared\n{text}");
-        let text =
-            runs(&workspace, &with(&next(&text).unwrap(), &[&TINY[3..], &["--preset=tiny", "--epochs=1"]].concat()));
+        let command = next(&text).unwrap();
+        // Whatever was typed before counts on, also what stands before the recipe.
+        for typed in ["--threads 1 ", "--preset tiny", "--f0-method pm", "--content-encoder mel", "--sample-rate 32000"]
+        {
+            assert!(command.contains(typed), "{typed} is left out: {command}");
+        }
+        let text = runs(&workspace, &with(&command, &[&TINY[3..], &["--epochs=1"]].concat()));
         assert!(text.contains("(all from the cache)") && text.contains("f0: 0 clips extracted"), "{text}");
         let convert = row(&text, "convert").replace("RECORDING", "sung.wav");
         std::fs::copy(workspace.path(&format!("data/{voice}/a.wav")), workspace.path("sung.wav")).unwrap();

@@ -54,21 +54,94 @@ fn a_start_that_fails_leaves_no_run_behind() {
 }
 
 #[test]
-fn missing_recordings_and_files_are_reported_together() {
+fn a_wrong_name_is_one_error_and_nothing_else_is_looked_for() {
     let workspace = Workspace::with_anna();
-    let text = refused(
-        &workspace,
-        "file.not_found",
-        &["there is no folder", "data/ana", "rmvpe.pt", "rvc-run assets fetch", "did you mean \"anna\"?"],
-        "train_voice",
-        &["ana"],
-    );
-    assert!(text.find("data/ana") < text.find("rmvpe.pt"), "{text}");
-    refused(&workspace, "file.not_found", &["data/ana", "rmvpe.pt", "hubert_base.pt"], "extract", &["ana"]);
+    for recipe in ["train_voice", "extract", "prepare", "prepare_voice", "sweep", "sweep_then_train"] {
+        let text = refused(&workspace, "file.not_found", &["there is no folder"], recipe, &["ana"]);
+        assert_eq!(text.matches("did you mean \"anna\"?").count(), 1, "{recipe}: {text}");
+        for other in ["also:", "rvc-run assets fetch", "not found ("] {
+            assert!(!text.contains(other), "{recipe} says {other:?} too: {text}");
+        }
+    }
+    let text = refused(&workspace, "usage", &["there is no voice ana under data/"], "train_all", &["--voices=ana"]);
+    assert!(text.contains("did you mean anna?") && !text.contains("rvc-run assets fetch"), "{text}");
+}
+
+#[test]
+fn all_missing_files_are_named_at_once_with_one_command_before_the_work() {
+    const BASE: &str = "pretrained_v2/f0G40k.pth pretrained_v2/f0D40k.pth";
+    let workspace = Workspace::with_anna();
+    let flags = ["anna", "--epochs=1"];
+    for (recipe, arguments) in [
+        ("train_voice", &flags[..]),
+        ("sweep", &flags),
+        (
+            "sweep",
+            &["anna", "--epochs=1", "--search=tpe", "--pretrained-g=none", "--space=pretrained_g=choice(none,default)"],
+        ),
+        ("sweep_then_train", &flags),
+        ("train_all", &flags[1..]),
+        ("train_all", &["--epochs=1", "--fresh", "--voices=anna"]),
+    ] {
+        let command = format!("`rvc-run assets fetch hubert_base.pt rmvpe.pt {BASE}` gets them");
+        // The settings of the space name the bases in another order.
+        let words = if arguments.len() == 5 {
+            vec!["f0G40k.pth", "f0D40k.pth", "hubert_base.pt", "rmvpe.pt"]
+        } else {
+            vec![command.as_str()]
+        };
+        let text = refused(&workspace, "asset.missing", &words, recipe, arguments);
+        assert_eq!(text.matches("rvc-run assets fetch").count(), 1, "{recipe}: {text}");
+        for way in ["without a network, copy them to", "RVC_RUN_ASSETS", "rvc-run guide pretrained", "--preset tiny"] {
+            assert!(text.contains(way), "{recipe} should name {way}: {text}");
+        }
+        assert!(!workspace.path("logs").exists(), "{recipe}: {text}");
+    }
+    let words = [
+        "`rvc-run assets fetch hubert_base.pt rmvpe.pt` gets them",
+        "a training from RVC's base will also need `rvc-run assets fetch pretrained_v2/f0G40k.pth pretrained_v2/f0D40k.pth`",
+    ];
+    refused(&workspace, "asset.missing", &words, "extract", &["anna"]);
+    // Files that are given by path are among them.
+    let given = [
+        "anna",
+        "--epochs=1",
+        "--pretrained-g=mine/G.pth",
+        "--pretrained-d=mine/D.pth",
+        "--content-encoder=mine/encoder.pt",
+    ];
+    let words = ["rmvpe.pt was not found", "pretrained_g is ", "pretrained_d is ", "content_encoder is "];
+    for recipe in ["train_voice", "sweep"] {
+        refused(&workspace, "asset.missing", &words, recipe, &given);
+    }
+    // A disk that takes no files is another fault than a missing file: both are named.
     std::fs::write(workspace.path("models"), "no folder").unwrap();
     std::fs::write(workspace.path("logs"), "no folder").unwrap();
     let all = ["models is a file", "logs is a file", "rmvpe.pt", "hubert_base.pt", "f0G40k.pth", "f0D40k.pth"];
     refused(&workspace, "file.write", &all, "train_voice", &["anna"]);
+}
+
+#[test]
+fn what_a_voice_needs_to_be_trained_further_or_to_speak_is_named_at_once() {
+    let workspace = Workspace::with_anna();
+    ended_with(0, &workspace.train(&["--epochs=1"]));
+    // An experiment that was prepared and never trained starts from RVC's base.
+    let logs = workspace.path("logs/anna");
+    for file in ["G_0.pth", "D_0.pth", "checkpoint_0.json", "G_1.pth", "D_1.pth", "checkpoint_1.json"] {
+        std::fs::remove_file(logs.join(file)).unwrap();
+    }
+    let config = std::fs::read_to_string(logs.join("config.json")).unwrap();
+    let full = rvc_run::config::Config { epochs: 1, ..rvc_run::config::Config::default() };
+    std::fs::remove_file(logs.join("config.json")).unwrap();
+    rvc_run::train::config_json::write(&logs, &full).unwrap();
+    let both =
+        ["`rvc-run assets fetch pretrained_v2/f0G40k.pth pretrained_v2/f0D40k.pth` gets them", "--pretrained-g none"];
+    refused(&workspace, "asset.missing", &both, "resume", &["anna", "--epochs=2"]);
+    std::fs::write(logs.join("config.json"), config).unwrap();
+    // A voice whose encoder and tracker are missing.
+    let both = ["`rvc-run assets fetch hubert_base.pt rmvpe.pt` gets them"];
+    let arguments = ["anna", "data/anna/a.wav", "--content-encoder=hubert_base", "--f0-method=rmvpe"];
+    refused(&workspace, "asset.missing", &both, "convert", &arguments);
 }
 
 #[test]

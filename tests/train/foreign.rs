@@ -628,6 +628,29 @@ fn rows_of_speakers_are_those_of_the_weights_whatever_config_json_says() {
 }
 
 #[test]
+fn epochs_that_another_program_trained_after_ours_have_no_known_clips() {
+    let (task, settings) = (Task::silent(), config(json!({})));
+    let (room, further) = (Room::new(), Room::new());
+    room.train(&settings, 1);
+    further.train(&settings, 3);
+    make_foreign(&further, 3, "777", |_| 0, false);
+    for network in ["G", "D"] {
+        let name = format!("{network}_777.pth");
+        std::fs::rename(further.path(&name), room.path(&name)).unwrap();
+    }
+    // Opened twice: nothing is trained here in between.
+    for _ in 0..2 {
+        let trainer = room.open(&task, &settings, false).unwrap();
+        assert_eq!(trainer.next_epoch(), 4);
+        let spans = trainer.lineage();
+        let begins: Vec<(i64, bool)> = spans.iter().map(|s| (s.from_epoch, s.data_digest.is_empty())).collect();
+        assert_eq!(begins, [(1, false), (2, true), (4, false)], "{spans:?}");
+        assert_eq!(spans[0].data_digest, spans[2].data_digest, "the clips here are the same");
+        assert!(spans.iter().all(|span| span.change().is_none()), "nobody knows whether they changed: {spans:?}");
+    }
+}
+
+#[test]
 fn a_base_with_another_number_of_speakers_is_taken_with_its_rows() {
     let bases = of_one_speaker(Room::new());
     bases.train(&config(json!({ "spk_embed_dim": 2 })), 1);

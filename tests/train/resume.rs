@@ -3,7 +3,7 @@
 use super::room::{Room, config, exact, warnings, watched};
 use rvc_run::task::Task;
 use rvc_run::train::{Metrics, Trainer};
-use rvc_run::{Error, Kind};
+use rvc_run::{Error, Kind, npy};
 use serde_json::{Value, json};
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -245,6 +245,47 @@ fn changed_settings_and_clips_are_reported_on_resume() {
     assert!(lines.iter().any(|l| l.contains("learning_rate 0.00005 instead of 0.0001")), "{lines:?}");
     assert!(lines.iter().any(|l| l.contains("clips have changed")), "{lines:?}");
     assert!(!lines.iter().any(|l| l.contains("epochs 9")), "{lines:?}");
+}
+
+#[test]
+fn a_resumed_training_reports_what_changed_and_nothing_else() {
+    let first_of = |folder: &str, room: &Room| {
+        let mut paths = rvc_run::files::list(&room.path(folder)).unwrap();
+        paths.sort();
+        paths.swap_remove(0)
+    };
+    let after = |change: &dyn Fn(&Room)| {
+        let room = after_one_epoch();
+        change(&room);
+        let (task, lines) = watched();
+        let trainer = room.open(&task, &config(json!({ "epochs": 2 })), false).unwrap();
+        let changed = trainer.lineage().last().unwrap().changed.clone();
+        let lines = lines.lock().unwrap().clone();
+        let said = lines.into_iter().find(|line| line.contains(" changed since the checkpoint"));
+        (changed, said.unwrap_or_default())
+    };
+    let (changed, said) = after(&|room| {
+        let path = first_of("2b-f0nsf", room);
+        let f0: Vec<f64> = npy::read_f64(&path).unwrap().iter().map(|hz| hz * 1.5).collect();
+        npy::write_f64(&path, &f0).unwrap();
+    });
+    assert_eq!(changed, "f0");
+    assert!(said.contains("the f0 has changed since the checkpoint"), "{said}");
+    let (changed, said) = after(&|room| {
+        let path = first_of("3_feature768", room);
+        let (content, _, columns) = npy::read_f32_2d(&path).unwrap();
+        let content: Vec<f32> = content.iter().map(|x| x * 1.5).collect();
+        npy::write_f32_2d(&path, &content, columns).unwrap();
+    });
+    assert_eq!(changed, "content features");
+    assert!(said.contains("the content features have changed since"), "{said}");
+    let (changed, said) = after(&|room| {
+        let text = std::fs::read_to_string(room.list()).unwrap();
+        std::fs::write(room.list(), text.lines().skip(1).collect::<Vec<_>>().join("\n")).unwrap();
+    });
+    assert_eq!(changed, "clips");
+    assert!(said.contains("the clips have changed since"), "{said}");
+    assert_eq!(after(&|_| ()), (String::new(), String::new()));
 }
 
 #[test]

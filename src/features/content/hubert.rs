@@ -165,19 +165,7 @@ impl Network {
 fn locate(encoder: &ContentEncoder, setup: &Setup) -> Result<(PathBuf, Option<String>)> {
     let name = match encoder {
         ContentEncoder::Named(name) => *name,
-        ContentEncoder::Path(path) => {
-            let path = setup.store.path(path);
-            return if path.exists() {
-                Ok((path, None))
-            } else {
-                Err(Error::new(
-                    Kind::NotFound,
-                    format!("content_encoder is {}, but there is no such file or folder", path.display()),
-                )
-                .path(path)
-                .hint("give a .pt or .bin file, or a folder with config.json and pytorch_model.bin"))
-            };
-        }
+        ContentEncoder::Path(path) => return Ok((setup.store.given("content_encoder", path)?, None)),
     };
     let asked = assets::encoder_file(name);
     let (asset, path) = setup.store.locate_or_twin(asked)?;

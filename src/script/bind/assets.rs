@@ -2,6 +2,7 @@
 
 use super::{At, Fallible, session, value};
 use crate::assets::{self, fetch::Options};
+use crate::{Error, Kind, Result};
 use rhai::plugin::*;
 use rhai::{Array, Map, NativeCallContext};
 
@@ -40,10 +41,10 @@ pub mod api {
         names.at(&ctx)
     }
 
-    /// Fails with one `asset.missing` that names every missing file and the command that fetches them, or does nothing.
+    /// Fails with one error that names every missing file and the command that fetches them, or does nothing.
     ///
     /// * `settings`: as for `config::check`.
-    /// * Fails with `asset.missing`, `config.unknown_key` or `config.value`.
+    /// * Fails with `asset.missing`; `file.not_found` if only files that settings give by path are missing; `config.unknown_key` or `config.value`.
     ///
     /// # Example
     /// ```rhai
@@ -52,7 +53,29 @@ pub mod api {
     /// ```
     #[rhai_fn(return_raw, volatile)]
     pub fn require(ctx: NativeCallContext, settings: Map) -> Fallible<()> {
-        value::config(&settings).and_then(|config| session(&ctx).models().store().require(&config)).at(&ctx)
+        super::require(&ctx, std::slice::from_ref(&settings)).at(&ctx)
+    }
+
+    /// Fails as above, with one error for runs with different settings.
+    ///
+    /// * `settings`: an array of maps, as for `config::check`.
+    ///
+    /// # Example
+    /// ```rhai
+    /// let message = "";
+    /// try { assets::require([#{ f0_method: "rmvpe" }, #{ content_encoder: "hubert_base" }]); } catch (e) { message = e.message; }
+    /// message.contains("rmvpe.pt") && message.contains("hubert_base.pt")
+    /// ```
+    #[rhai_fn(name = "require", return_raw, volatile)]
+    pub fn require_all(ctx: NativeCallContext, settings: Array) -> Fallible<()> {
+        let map = |one: Dynamic| {
+            one.try_cast_result::<Map>().map_err(|other| {
+                let message = format!("settings is an array with {}, but must hold only maps", value::shown(&other));
+                Error::new(Kind::ConfigValue, message)
+            })
+        };
+        let maps: Result<Vec<Map>> = settings.into_iter().map(map).collect();
+        maps.and_then(|maps| super::require(&ctx, &maps)).at(&ctx)
     }
 
     /// Downloads the pretrained files that these settings need and that are missing on this machine; returns their names.
@@ -96,4 +119,9 @@ pub mod api {
     pub fn locate(ctx: NativeCallContext, name: &str) -> Fallible<String> {
         session(&ctx).models().store().locate(name).map(|path| path.display().to_string()).at(&ctx)
     }
+}
+
+fn require(ctx: &NativeCallContext, settings: &[Map]) -> Result<()> {
+    let configs = settings.iter().map(value::config).collect::<Result<Vec<_>>>()?;
+    session(ctx).models().store().require_for_training(&configs)
 }

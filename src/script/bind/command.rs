@@ -42,18 +42,18 @@ pub fn arguments(args: &Dynamic) -> Result<Vec<String>> {
     Ok(flags.into_iter().map(flag).chain(texts).collect())
 }
 
-/// A command for people to copy, in one line that a shell reads as intended. No string is taken for a flag.
+/// A command for people to copy, in one line that a shell reads as intended: `program` with its flags, the recipe and its arguments. No string is
+/// taken for a flag.
 ///
 /// Errors: `config.value`.
-pub fn shown(workspace: Option<&str>, recipe: &str, args: &Dynamic) -> Result<String> {
+pub fn shown(program: &[String], recipe: &str, args: &Dynamic) -> Result<String> {
     let Words { texts, flags } = Words::of(args)?;
     let flags = flags.into_iter().flat_map(|(flag, value)| match value {
         Some(value) if value.starts_with('-') => vec![format!("{flag}={value}")],
         Some(value) => vec![flag, value],
         None => vec![flag],
     });
-    let mut words = vec!["rvc-run".to_owned()];
-    words.extend(workspace.into_iter().flat_map(|folder| ["--workspace".to_owned(), folder.to_owned()]));
+    let mut words = program.to_vec();
     words.push(recipe.to_owned());
     if texts.iter().any(|text| text.starts_with('-')) {
         words.extend(flags.chain(["--".to_owned()]).chain(texts));
@@ -135,12 +135,14 @@ mod tests {
 
     #[test]
     fn a_shown_command_is_right_for_any_name_of_a_voice() {
-        let line = |script: &str| shown(None, "resume", &args(script)).unwrap();
+        let program = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        let line = |script: &str| shown(&program(&["rvc-run"]), "resume", &args(script)).unwrap();
         assert_eq!(line(r#"["anna", #{ epochs: 9, gpu: true }]"#), "rvc-run resume anna --epochs 9 --gpu");
         assert_eq!(line(r#"["-x", #{ epochs: 9 }]"#), "rvc-run resume --epochs 9 -- -x");
         assert_eq!(line(r#"["a b", #{ sid: -1 }]"#), "rvc-run resume 'a b' --sid=-1");
         assert_eq!(line(r#"["it's $HOME; x"]"#), r"rvc-run resume 'it'\''s $HOME; x'");
         assert_eq!(line("[]"), "rvc-run resume");
-        assert_eq!(shown(Some("my place"), "ui", &args("[]")).unwrap(), "rvc-run --workspace 'my place' ui");
+        let there = program(&["rvc-run", "--workspace", "my place"]);
+        assert_eq!(shown(&there, "ui", &args("[]")).unwrap(), "rvc-run --workspace 'my place' ui");
     }
 }

@@ -283,8 +283,11 @@ pub mod api {
     /// catch (e) { seen = e.kind; }
     /// seen == "data.empty"
     /// ```
-    pub fn error(kind: &str, message: &str, hint: &str) -> Fault {
-        Fault::new(kind, message, hint)
+    #[rhai_fn(volatile)]
+    pub fn error(ctx: NativeCallContext, kind: &str, message: &str, hint: &str) -> Fault {
+        let fault = Fault::new(kind, message, hint);
+        session(&ctx).note_error(fault.to_json());
+        fault
     }
 
     /// Returns the value that `catch` received as an error with `kind`, `message`, `hint` and `path`.
@@ -386,6 +389,18 @@ pub mod api {
         names.split(',').map(str::trim).filter(|name| !name.is_empty()).map(|name| name.to_owned().into()).collect()
     }
 
+    /// Returns the text in `known` that `word` was probably meant to be; () if none is close enough to be a typo.
+    ///
+    /// # Example
+    /// ```rhai
+    /// system::nearest("ana", ["anna", "ben"]) == "anna" && system::nearest("zoe", ["anna", "ben"]) == ()
+    /// ```
+    pub fn nearest(word: &str, known: Array) -> Dynamic {
+        let known: Vec<String> = known.iter().map(ToString::to_string).collect();
+        crate::error::nearest(word, known.iter().map(String::as_str))
+            .map_or(Dynamic::UNIT, |near| near.to_owned().into())
+    }
+
     /// Returns the name for a recipe in the folder of the started one, in a command to show: its name, or its path if the other was
     /// started by its path.
     ///
@@ -414,7 +429,23 @@ pub mod api {
         let session = session(&ctx);
         let given = session.child().flags;
         let workspace = given.iter().find_map(|flag| flag.strip_prefix("--workspace="));
-        command::shown(workspace, recipe, &args).map(Into::into).at(&ctx)
+        let program = workspace.into_iter().flat_map(|folder| ["--workspace", folder]).map(str::to_owned);
+        let program: Vec<String> = std::iter::once("rvc-run".to_owned()).chain(program).collect();
+        command::shown(&program, recipe, &args).map(Into::into).at(&ctx)
+    }
+
+    /// Returns a command to show as `command` does, for a recipe that continues this one's work: with all flags that were typed before the recipe, such
+    /// as --threads and --tracking-uri.
+    ///
+    /// # Example
+    /// ```rhai
+    /// system::next_command("train_voice", ["anna"]).ends_with("rvc-run train_voice anna")
+    /// ```
+    #[rhai_fn(return_raw)]
+    pub fn next_command(ctx: NativeCallContext, recipe: &str, args: Dynamic) -> Fallible<ImmutableString> {
+        let program = session(&ctx).call().program;
+        let program = if program.is_empty() { vec!["rvc-run".to_owned()] } else { program };
+        command::shown(&program, recipe, &args).map(Into::into).at(&ctx)
     }
 
     /// Returns `text` as one word of a shell: unchanged, or in quotes if it has a special character.

@@ -168,6 +168,22 @@ pub mod api {
         super::check_room(&ctx, voice, folder, &cfg, &options).at(&ctx)
     }
 
+    /// Fails now as above, if what the trainings of several voices will write together cannot fit.
+    ///
+    /// * `voices`: names; their recordings are in data/<voice>. A voice without any, and one that is trained already, writes nothing.
+    ///
+    /// # Example
+    /// ```rhai
+    /// train::check_room(["anna", "ben"], #{ preset: "tiny" }, #{ keep_last: 3 });
+    /// let found = "";
+    /// try { train::check_room(["anna", "ben"], #{ preset: "tiny", epochs: 1000000, save_every: 1 }, #{}); } catch (e) { found = e.message; }
+    /// found == "" || found.contains("2000002 checkpoints of 2 voices")
+    /// ```
+    #[rhai_fn(name = "check_room", return_raw, volatile)]
+    pub fn check_room_of_all(ctx: NativeCallContext, voices: Array, cfg: Map, options: Map) -> Fallible<()> {
+        super::check_room_of_all(&ctx, &voices, &cfg, &options).at(&ctx)
+    }
+
     /// Reserves a voice for this program while the value lives: no other rvc-run can train or prepare it, not even between two stages.
     ///
     /// * Fails with `file.locked` if another rvc-run is using it, `config.value` for the name, `file.write`.
@@ -611,7 +627,9 @@ pub mod api {
         t.0.trainer.borrow().dataset().first_clip().map_or("".into(), |path| path.display().to_string().into())
     }
 
-    /// Returns which clips the past and coming epochs are trained on, oldest first: maps with `from_epoch` and `data_digest`.
+    /// Returns which clips the past and coming epochs are trained on, oldest first: maps with `from_epoch`, `data_digest` ("" for epochs that another program
+    /// trained), `sound_digest`, `pitch_digest`, and `changed`, what differs from the clips before: "clips", "f0", "content features", "f0 and content features",
+    /// "clips or features"; none of it in the first, and after another program's.
     ///
     /// # Example
     /// ```rhai
@@ -622,10 +640,8 @@ pub mod api {
     #[rhai_fn(get = "lineage", pure)]
     pub fn lineage(t: &mut Trainer) -> Array {
         let spans = t.0.trainer.borrow().lineage();
-        let shown = |span: &engine::checkpoint::DataSpan| {
-            value::from_json(&json!({ "from_epoch": span.from_epoch, "data_digest": span.data_digest }))
-        };
-        spans.iter().map(shown).collect()
+        // Numbers and texts: nothing that JSON could refuse.
+        spans.iter().map(|span| value::from_json(&serde_json::to_value(span).unwrap_or_default())).collect()
     }
 
     /// Returns the files of the newest checkpoint: `g`, `d`, `manifest`, and `ema` if the generator is averaged.
@@ -809,7 +825,34 @@ fn check_room(ctx: &NativeCallContext, voice: &str, folder: &str, cfg: &Map, opt
     if !folder.is_empty() {
         needs.extend(prepare_room::needs(workspace, voice, Some(Path::new(folder)), &config)?);
     }
-    room::check(&needs, &saves.remedy(&config))
+    room::check(&needs, &engine::room::Saves::remedy(&[saves], &config))
+}
+
+fn check_room_of_all(ctx: &NativeCallContext, voices: &Array, cfg: &Map, options: &Map) -> crate::Result<()> {
+    let session = session(ctx);
+    let (config, workspace) = (value::config(cfg)?, session.workspace());
+    let options: RoomOptions = given::read(&value::map_to_json(options)?, "train::check_room", "an option")?;
+    let voices: Vec<String> = voices.iter().map(ToString::to_string).collect();
+    // A voice that cannot be called so, or has no recordings, writes nothing.
+    let folders: Vec<PathBuf> = voices.iter().filter_map(|voice| workspace.logs(voice).ok()).collect();
+    let fresh = options.fresh.unwrap_or(false);
+    let mut saves = engine::room::Saves::of_all(&config, &folders, options.keep_last.unwrap_or(0), fresh)?;
+    if options.may_stop_early.unwrap_or(false) {
+        saves = saves.into_iter().map(engine::room::Saves::of_early_end).collect();
+    }
+    let place = |folder: &str| workspace.path(folder);
+    let mut needs = vec![engine::room::Saves::need_of_all(&saves, place("logs"))];
+    needs.extend([place("models"), workspace.tracking()].map(|place| Need { place, bytes: 0, what: String::new() }));
+    for voice in &voices {
+        let Ok(folder) = workspace.data(voice) else { continue };
+        for need in prepare_room::needs(workspace, voice, Some(&folder), &config).unwrap_or_default() {
+            match needs.iter_mut().find(|known| known.place == need.place && known.what == need.what) {
+                Some(known) => known.bytes = known.bytes.saturating_add(need.bytes),
+                None => needs.push(need),
+            }
+        }
+    }
+    room::check(&needs, &engine::room::Saves::remedy(&saves, &config))
 }
 
 fn open_trainer(ctx: &NativeCallContext, data: &DataHandle, cfg: &Map, options: &Map) -> crate::Result<TrainerHandle> {
