@@ -825,11 +825,16 @@ fn a_comparison_of_many_runs_and_settings_fits_a_laptop() {
             assert!(differs.contains(setting), "{count} runs: {setting}");
         }
         for table in page.split("<thead>").skip(1).map(|table| table.split_once("</thead>").unwrap().0) {
-            assert!(table.matches("<th ").count() <= 9, "{count} runs: {table}");
+            // The players have a column for each run.
+            assert!(
+                table.contains("<small>run0</small>") || table.matches("<th ").count() <= 9,
+                "{count} runs: {table}"
+            );
         }
         let Some(found) = widths(&path) else { continue };
         assert_eq!(found["page"][0], found["page"][1], "{count} runs");
-        assert!(found["tables"].as_array().unwrap().iter().all(|one| one[0] == one[1]), "{count} runs: {found}");
+        let wide = found["tables"].as_array().unwrap().iter().filter(|one| one[0] != one[1]).count();
+        assert!(wide <= usize::from(count > 8), "only the players of many runs may scroll: {count} runs: {found}");
     }
 }
 
