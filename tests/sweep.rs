@@ -304,6 +304,9 @@ fn limits_hold() {
     }
     assert_eq!(rungs::cost(12, &[3, 9, 30], 3), 12 * 3 + 4 * 6 + 2 * 21);
     assert_eq!(rungs::rungs(1, i64::MAX, 2).unwrap().len(), 63, "no overflow");
+    assert_eq!(rungs::survivors(usize::MAX, usize::MAX, 2).len(), 64);
+    assert_eq!(rungs::cost(3, &[i64::MAX; 100], 2), i64::MAX, "more rungs than halvings");
+    assert!(message(random::trials(&space(), usize::MAX, "1", &mut OwnRules)).contains("at most 100000"));
 }
 
 #[test]

@@ -8,10 +8,17 @@ use crate::{Error, Kind, Result};
 /// Draws for each trial before the search gives up on what the policy allows.
 const MOST_DRAWS: usize = 1000;
 
+/// More trials than anyone trains.
+const MOST_TRIALS: usize = 100_000;
+
 /// `count` trials that the policy allows. The same `seed` draws the same trials; another setting in the space does not change the others.
 ///
-/// Errors: `config.value` if too few draws are allowed; those of the policy.
+/// Errors: `config.value` for a count that nobody trains, or if too few draws are allowed; those of the policy.
 pub fn trials(space: &Space, count: usize, seed: &str, policy: &mut dyn Policy) -> Result<Vec<Settings>> {
+    if count > MOST_TRIALS {
+        let message = format!("the number of trials is {count}, but may be at most {MOST_TRIALS}");
+        return Err(Error::new(Kind::ConfigValue, message).hint("ask for fewer trials"));
+    }
     let mut trials = Vec::new();
     let mut draw = 0;
     while trials.len() < count {
