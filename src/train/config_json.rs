@@ -96,7 +96,7 @@ pub fn check(logs: &Path, config: &Config) -> Result<()> {
 fn preset_of(model: &Value, config: &Config) -> Result<Option<Preset>> {
     let spk_embed_dim = model.get(SPEAKERS).and_then(Value::as_i64).unwrap_or(config.spk_embed_dim);
     for &preset in Preset::ALL {
-        if settings(&Config { preset, spk_embed_dim, ..config.clone() })?["model"] == *model {
+        if settings(&Config { spk_embed_dim, preset, ..config.clone() })?["model"] == *model {
             return Ok(Some(preset));
         }
     }

@@ -68,7 +68,7 @@ pub fn variant(file: &TorchFile) -> Result<Config> {
     };
     let spk_embed_dim = i64::try_from(speakers).unwrap_or(i64::MAX);
     let if_f0 = shapes.contains_key("enc_p.emb_pitch.weight");
-    Ok(Config { sample_rate, version, preset, if_f0, spk_embed_dim, ..Config::default() })
+    Ok(Config { sample_rate, version, if_f0, spk_embed_dim, preset, ..Config::default() })
 }
 
 /// The vocoder of a generator by its weights, else by the file's entry; None if neither shows it.
