@@ -99,8 +99,8 @@ impl Asha {
         if policy_decides || self.running > 0 || self.ended[last].iter().any(|one| one.value.is_some()) {
             return Ok(None);
         }
-        let open = (0..last).rev().filter(|&rung| self.affordable(rung + 1));
-        Ok(open.filter_map(|rung| self.promotion(rung, best_first(&self.ended[rung], self.goal))).next())
+        let mut open = (0..last).rev().filter(|&rung| self.affordable(rung + 1));
+        Ok(open.find_map(|rung| self.promotion(rung, best_first(&self.ended[rung], self.goal))))
     }
 
     /// The first of `trials` that has not continued after `rung`.

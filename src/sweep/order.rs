@@ -29,14 +29,14 @@ impl Order {
 
     /// The next step that counts; None if it has not ended. `begun`: whether a step of this name has begun.
     pub fn next(&mut self, begun: impl Fn(&str) -> bool) -> Option<String> {
-        if let Some(first) = self.recorded.front() {
-            if !self.waiting.contains(first) {
-                if begun(first) {
-                    return None;
-                }
-                // The order is that of other settings.
-                self.recorded.clear();
+        if let Some(first) = self.recorded.front()
+            && !self.waiting.contains(first)
+        {
+            if begun(first) {
+                return None;
             }
+            // The order is that of other settings.
+            self.recorded.clear();
         }
         let name = self.recorded.pop_front().or_else(|| self.arrived.front().cloned())?;
         self.arrived.retain(|one| *one != name);

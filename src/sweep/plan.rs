@@ -93,7 +93,7 @@ impl Plan {
                 wrong("tpe proposes its own trials".into(), "give it space and count instead of trials");
             }
             (Method::Tpe, None, None) => {
-                wrong("tpe needs a space".into(), "such as space: sweep::parse(\"c_mel=uniform(30,60)\")")
+                wrong("tpe needs a space".into(), "such as space: sweep::parse(\"c_mel=uniform(30,60)\")");
             }
             (Method::Halving | Method::Asha, None, _) => {
                 wrong(

@@ -201,12 +201,12 @@ impl Faults {
         /// More would bury the first.
         const MOST: usize = 8;
         let Some(first) = self.found else { return Ok(()) };
-        let mut message = self.messages[..self.messages.len().min(MOST)].join("; ");
-        if self.messages.len() > MOST {
-            message += &format!("; and {} more", self.messages.len() - MOST);
-        }
-        let error = Error::new(first.kind(), message);
-        Err(self.hints.iter().take(MOST).fold(error, |error, hint| error.also(hint)))
+        let shown = self.messages[..self.messages.len().min(MOST)].join("; ");
+        let message = match self.messages.len().saturating_sub(MOST) {
+            0 => shown,
+            more => format!("{shown}; and {more} more"),
+        };
+        Err(self.hints.iter().take(MOST).fold(Error::new(first.kind(), message), Error::also))
     }
 }
 

@@ -432,11 +432,11 @@ fn ask(
 ) -> Fallible<Array> {
     let mut sweep = idle(&handle.sweep).at(ctx)?;
     let jobs = hooked(ctx, &handle.functions, |hooks| with(&mut sweep, hooks))?;
-    Ok(jobs.into_iter().map(|job| described(sweep.plan(), job)).collect())
+    Ok(jobs.into_iter().map(|job| described(sweep.plan(), &job)).collect())
 }
 
 /// The job as `jobs::run` takes it.
-fn described(plan: &Plan, job: Job) -> Dynamic {
+fn described(plan: &Plan, job: &Job) -> Dynamic {
     let mut args = plan.args.as_array().cloned().unwrap_or_default();
     args.push(json!({ "trial": job.folder, "epochs": job.epochs, "settings": job.settings }));
     value::from_json(&json!({ "name": job.name, "recipe": plan.recipe, "args": args, "key": plan.key }))
