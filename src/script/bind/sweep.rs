@@ -212,14 +212,15 @@ pub mod api {
         super::ask(&ctx, sweep, |sweep, hooks| sweep.ended(name, &result, seconds, hooks))
     }
 
-    /// The entries of the leaderboard, best first; `sweep::run` describes them.
+    /// The entries of the leaderboard, best first: maps of `rank`, `trial`, `folder`, `status`, `epochs`, `value`, `settings`, `metrics` and `why`, which
+    /// `sweep::run` describes.
     ///
     /// # Example
     /// ```rhai
     /// import "stdlib/sweep" as sweep;
     /// let s = trials::start(sweep::options(#{ name: "a", trials: [#{}] }), []);
     /// s.begin();
-    /// s.board.map(|entry| entry.status) == ["not started"]      // an entry of rank, trial, folder, epochs, value, settings, metrics, why
+    /// s.board.map(|entry| entry.status) == ["not started"]
     /// ```
     #[rhai_fn(global, get = "board", return_raw)]
     pub fn board(ctx: NativeCallContext, sweep: &mut SweepHandle) -> Fallible<Array> {
