@@ -523,6 +523,7 @@ fn a_sweep_without_a_result_fails_and_reports_it() {
 }
 
 #[test]
+#[ignore = "slow: kills"]
 fn asha_ends_the_same_after_any_number_of_kills() {
     let board = ends_as_undisturbed(&["--search=asha"]);
     assert_eq!(board["rungs"], serde_json::json!([1, 3]));
@@ -557,6 +558,7 @@ fn tpe_ends_the_same_after_any_number_of_kills() {
 }
 
 #[test]
+#[ignore = "slow: a training of many epochs"]
 fn a_training_validates_on_held_out_recordings_and_keeps_the_best() {
     let workspace = Workspace::new();
     for (n, file) in ["a.wav", "b.wav", "c.wav", "d.wav"].into_iter().enumerate() {

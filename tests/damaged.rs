@@ -171,6 +171,7 @@ fn a_header_with_many_channels_costs_no_memory() {
 }
 
 #[test]
+#[ignore = "slow: hundreds of files"]
 fn a_wav_of_every_length_is_read_or_named() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("cut.wav");

@@ -632,11 +632,12 @@ fn printed_commands_work_in_a_shell_for_any_name_of_a_voice() {
         let is_command = |text: &str, before: &str, recipe: &str, names: &[&str]| {
             let words = typed(&workspace, printed(text, before, ""));
             let recipe = Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes").join(format!("{recipe}.rhai"));
-            assert_eq!(words[..3], ["--workspace", here, recipe.to_str().unwrap()], "{text}");
+            // What was typed before the recipe stays.
+            assert_eq!(words[..5], ["--workspace", here, "--threads", "1", recipe.to_str().unwrap()], "{text}");
             if voice == dashed {
                 assert!(words.ends_with(&owned(&[&["--"], names].concat())), "{words:?}");
             } else {
-                assert!(words[3..].starts_with(&owned(names)), "{words:?}");
+                assert!(words[5..].starts_with(&owned(names)), "{words:?}");
             }
         };
         let text = succeeded(&workspace.run("prepare", &["--", voice]));
@@ -656,6 +657,7 @@ fn printed_commands_work_in_a_shell_for_any_name_of_a_voice() {
 }
 
 #[test]
+#[ignore = "slow: two trainings"]
 fn a_second_model_of_the_voice_uses_its_index() {
     let workspace = Workspace::new();
     workspace.record("retrained", "a.wav", 6.0, 180.0);

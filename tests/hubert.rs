@@ -188,6 +188,7 @@ fn write_folder(room: &Room, to: &Path, prefix: &str, old_norm: bool) {
 }
 
 #[test]
+#[ignore = "slow: files of full size"]
 fn every_spelling_of_the_same_weights_gives_the_same_content() {
     let room = room();
     let wave = samples(&audio().1);
@@ -222,6 +223,7 @@ fn every_spelling_of_the_same_weights_gives_the_same_content() {
 }
 
 #[test]
+#[ignore = "slow: files of full size"]
 fn a_file_of_half_precision_and_a_folder_of_full_precision_are_the_same_encoder() {
     let room = room();
     let wave = samples(&audio().1);
@@ -266,6 +268,7 @@ fn refused(root: &Path, name: &str, version: Version) -> Error {
 }
 
 #[test]
+#[ignore = "slow: files of full size"]
 fn files_that_do_not_fit_are_named_with_what_is_wrong() {
     let room = room();
     let folder = tempfile::tempdir().unwrap();

@@ -408,7 +408,8 @@ fn the_report_survives_json_and_has_a_view_for_terminals() {
     for part in ["3 recordings, 16.0 s", "5 clips, 14.5 s", "f0: 220 to 230 Hz", "the same recording: good.wav, copy"] {
         assert!(lines.iter().any(|line| line.contains(part)), "{part}");
     }
-    assert!(lines.contains(&"not usable: text.wav".to_owned()), "the reason was given when the clips were cut");
+    // Their reasons were given when the clips were cut.
+    assert!(lines.contains(&"not usable: silent.wav, text.wav, missing.wav, .".to_owned()));
 }
 
 #[test]

@@ -661,6 +661,7 @@ fn every_sample_can_be_heard_and_the_first_middle_and_last_at_once() {
 }
 
 #[test]
+#[ignore = "slow: hundreds of sounds"]
 fn too_many_samples_are_thinned_evenly_and_the_page_reports_it() {
     let (_keep, workspace) = workspace();
     let mut log = Log::started();
@@ -745,6 +746,7 @@ fn sounds_outside_the_workspace_stay_outside_the_page() {
 }
 
 #[test]
+#[ignore = "slow: hundreds of sounds"]
 fn sounds_without_room_are_left_out_and_reported() {
     let (_keep, workspace) = workspace();
     let mut log = Log::started();

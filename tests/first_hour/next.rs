@@ -36,6 +36,7 @@ fn epochs(text: &str) -> Vec<i64> {
 }
 
 #[test]
+#[ignore = "slow: four trainings"]
 fn train_longer_trains_more_epochs_whatever_was_typed() {
     let workspace = Workspace::with_anna();
     ended_with(0, &workspace.train(&["--epochs=1"]));
@@ -87,6 +88,7 @@ fn train_longer_continues_after_patience() {
 }
 
 #[test]
+#[ignore = "slow: two trainings"]
 fn added_recordings_are_reported_as_untrained_and_the_printed_command_trains_them() {
     let workspace = Workspace::with_anna();
     ended_with(0, &workspace.train(&["--epochs=1"]));
@@ -176,6 +178,7 @@ fn with(command: &str, flags: &[&str]) -> String {
 }
 
 #[test]
+#[ignore = "slow: three trainings"]
 fn the_presets_learning_rate_applies_unless_another_was_typed() {
     for (typed, expected) in [
         (&[][..], 0.001),

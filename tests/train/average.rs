@@ -40,6 +40,7 @@ fn the_average_follows_its_rule_and_replaces_the_weights_only_temporarily() {
 }
 
 #[test]
+#[ignore = "slow: three trainings"]
 fn a_training_is_the_same_with_an_average_which_a_resume_carries_on() {
     let averaged = config(json!({ "ema_decay": 0.6 }));
     let (plain, undisturbed, resumed) = (Room::new(), Room::new(), Room::new());

@@ -139,6 +139,7 @@ print("ok")
 "#;
 
 #[test]
+#[ignore = "slow: a step of PyTorch with full-size networks"]
 fn python_continues_with_our_optimizer() {
     let Some(python) = python::with_torch() else { return };
     let room = Room::new();

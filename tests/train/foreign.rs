@@ -78,6 +78,7 @@ fn applio(key: &str) -> usize {
 }
 
 #[test]
+#[ignore = "slow: five trainings that continue"]
 fn a_pair_of_any_tool_continues_to_the_same_numbers_as_our_own() {
     let settings = config(json!({}));
     let whole = Room::new();
@@ -590,6 +591,7 @@ fn of_one_speaker(room: Room) -> Room {
 }
 
 #[test]
+#[ignore = "slow: several trainings"]
 fn rows_of_speakers_are_those_of_the_weights_whatever_config_json_says() {
     for (rows, said) in [(1, json!(109)), (3, json!(109)), (110, json!(110)), (2, json!(5)), (4, Json::Null)] {
         let settings = config(json!({ "spk_embed_dim": rows }));
@@ -700,6 +702,7 @@ fn date_pair(room: &Room, number: i64, epoch: i64, seconds: i64) {
 }
 
 #[test]
+#[ignore = "slow: several trainings"]
 fn work_that_webui_saved_under_the_same_epoch_is_followed_and_ours_is_kept() {
     let settings = config(json!({}));
     let further = Room::new();
@@ -734,6 +737,7 @@ fn work_that_webui_saved_under_the_same_epoch_is_followed_and_ours_is_kept() {
 }
 
 #[test]
+#[ignore = "slow: several trainings"]
 fn a_pair_with_nothing_new_is_set_aside_with_a_message() {
     let settings = config(json!({}));
     let (room, other) = (Room::new(), Room::new());
@@ -835,6 +839,7 @@ fn lists_of_several_speakers_keep_numbers_names_and_weights() {
 }
 
 #[test]
+#[ignore = "slow: several trainings"]
 fn a_resumed_voice_records_the_other_programs_encoder() {
     let said = |room: &Room, settings: &Config| {
         let mut trainer = room.open(&Task::silent(), settings, false).unwrap();
