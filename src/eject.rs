@@ -91,12 +91,21 @@ pub fn speech(workspace: &Workspace) -> Result<(PathBuf, bool)> {
     Ok((folder, wrote))
 }
 
+/// What [`workspace`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Made {
+    New,
+    /// It was a workspace already; so many of its files were missing and were written.
+    Completed(usize),
+}
+
 /// Makes a workspace in `folder`: the recipes with the quickstart's speech, and a data/ that says what goes into it.
 ///
 /// A folder that is a workspace already is completed. Errors: `usage` if another one holds anything, or if one of the files is there with other
 /// content: then nothing is written; `file.*`.
-pub fn workspace(folder: &Path) -> Result<()> {
+pub fn workspace(folder: &Path) -> Result<Made> {
     check_free(folder)?;
+    let is_new = files::list(folder).map_or(true, |entries| entries.is_empty());
     let recipes = RECIPES.iter().map(|(name, text)| (format!("{RECIPES_FOLDER}/{name}.{EXTENSION}"), text.as_bytes()));
     let speech = SPEECH.iter().map(|(path, bytes)| (format!("{RECIPES_FOLDER}/{SPEECH_FOLDER}/{path}"), *bytes));
     let data = ("data/README.md".to_owned(), DATA_README.as_bytes());
@@ -110,7 +119,9 @@ pub fn workspace(folder: &Path) -> Result<()> {
             .path(folder)
             .hint("choose another folder; `rvc-run eject recipes/NAME` writes a single recipe"));
     }
-    missing.into_iter().try_for_each(|(path, bytes)| files::write(path, bytes))
+    let written = missing.len();
+    missing.into_iter().try_for_each(|(path, bytes)| files::write(path, bytes))?;
+    Ok(if is_new { Made::New } else { Made::Completed(written) })
 }
 
 /// Errors: `usage` if `folder` is no folder, or holds anything but hidden files and is no workspace.

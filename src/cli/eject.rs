@@ -2,8 +2,10 @@
 
 use super::terminal::Terminal;
 use clap::{Arg, ArgAction, ArgMatches, Command};
+use rvc_run::eject::{self, Made};
 use rvc_run::files::Workspace;
-use rvc_run::{Result, eject, shell, shipped};
+use rvc_run::shown::counted;
+use rvc_run::{Result, shell, shipped};
 use std::path::PathBuf;
 
 /// What `eject` takes.
@@ -46,14 +48,18 @@ pub fn eject(terminal: &Terminal, workspace: &Workspace, given: &ArgMatches) -> 
 /// Makes a workspace and says what to do in it. Errors: those of [`eject::workspace`].
 pub fn new(terminal: &Terminal, given: &ArgMatches) -> Result<()> {
     let Some(folder) = given.get_one::<PathBuf>("folder") else { return Ok(()) };
-    eject::workspace(folder)?;
+    let made = eject::workspace(folder)?;
     let shown = folder.display().to_string();
-    let folder = shell::quote(&shown);
+    let what = match made {
+        Made::New => format!("made {shown}"),
+        Made::Completed(0) => format!("{shown} is a workspace already, and nothing is missing"),
+        Made::Completed(n) => format!("{shown} was a workspace already: added {}", counted(n, "missing file")),
+    };
+    let enter = if shown == "." { String::new() } else { format!("\n  cd {}", shell::quote(&shown)) };
     terminal.print(&format!(
-        "made {shown}
+        "{what}
 
-next:
-  cd {folder}
+next:{enter}
   rvc-run quickstart              try everything in minutes, without a download
   put recordings into data/anna/  data/README.md says what makes good ones
   rvc-run train_voice anna        train the voice anna with them

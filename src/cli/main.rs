@@ -48,6 +48,7 @@ first:
   rvc-run quickstart              try everything in minutes, without a download
   rvc-run new my-voices           make a folder for your voices, with recipes to change
   rvc-run train_voice anna        train a voice with the recordings in data/anna/
+  rvc-run convert anna song.wav   convert a recording into that voice
 
 more:
   rvc-run list                    the recipes there are

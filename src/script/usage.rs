@@ -96,7 +96,7 @@ fn unknown_flag(command: &Command, name: &str, flag: &str) -> Error {
         None if command.is_allow_external_subcommands_set() => {
             error.hint(format!("flags of a recipe stand behind its name; `{name} --help` shows the others"))
         }
-        None => error.hint(format!("`{name} --help` shows all; a name that begins with a dash stands behind --")),
+        None => error.hint(format!("`{name} --help` shows all; put -- before a name that begins with a dash")),
     }
 }
 

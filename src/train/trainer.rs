@@ -344,6 +344,14 @@ impl Trainer {
         }
     }
 
+    /// A base that was named for a training that has begun; "default" and "none" may be defaults, so nothing is said about them.
+    fn warn_of_unused_base(&self, task: &Task, setting: &str, named: &serde_json::Value) {
+        if let Some(path) = named.as_str().filter(|name| !["default", "none"].contains(name)) {
+            let next = self.position.epoch;
+            task.warn(format!("{setting} {path} has no effect: the voice continues with epoch {next}; --fresh starts again from that base"));
+        }
+    }
+
     fn resume(&mut self, task: &Task, manifest: &Manifest) -> Result<()> {
         let layout = checkpoint::load(&self.logs, manifest, &mut self.engine)?;
         self.keep_layout(layout);
@@ -354,15 +362,19 @@ impl Trainer {
         self.saved = Some(manifest.next);
         let changed = manifest.changed(&self.config);
         for (key, old, new) in changed.iter().filter(|(key, _, _)| key != "epochs") {
-            task.info(format!("resuming with {key} {new} instead of {old}"));
+            if key.starts_with("pretrained_") {
+                self.warn_of_unused_base(task, key, new);
+            } else {
+                task.info(format!("resuming with {key} {new} instead of {old}"));
+            }
         }
         let device = format!("{:?}", self.engine.device());
         if (device.as_str(), runtime::threads()) != (manifest.device.as_str(), manifest.threads) {
             task.info(format!(
-                "the checkpoint was made on {} with {} threads, but this is {device} with {}: numbers may differ in their last bits",
+                "the checkpoint was saved on {} with {}, and this run is on {device} with {}: numbers may differ in their last bits",
                 manifest.device,
-                manifest.threads,
-                runtime::threads()
+                counted(manifest.threads, "thread"),
+                counted(runtime::threads(), "thread")
             ));
         }
         let other_data = manifest.data_digest != self.data.digest();
