@@ -95,7 +95,7 @@ pub fn speech(workspace: &Workspace) -> Result<(PathBuf, bool)> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Made {
     New,
-    /// It was a workspace already; so many of its files were missing and were written.
+    /// It was a workspace already: the number of missing files, now written.
     Completed(usize),
 }
 

@@ -237,7 +237,7 @@ fn mistakes_on_the_command_line_look_like_all_other_errors() {
         (
             &["train_voice", "-x"],
             "rvc-run train_voice has no flag -x",
-            "`rvc-run train_voice --help` shows all; a name that",
+            "`rvc-run train_voice --help` shows all; put -- before a name that",
         ),
         (&["train_voice", "a", "-q", "-v"], "--quiet and --verbose exclude each other", "leave out one of the two"),
         (&["list", "all"], "\"all\" is one argument too many", "it is called as rvc-run list [OPTIONS]"),

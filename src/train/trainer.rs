@@ -344,7 +344,7 @@ impl Trainer {
         }
     }
 
-    /// A base that was named for a training that has begun; "default" and "none" may be defaults, so nothing is said about them.
+    /// Warns of a base that was named for a training that has begun. "default" and "none" may be nobody's choice.
     fn warn_of_unused_base(&self, task: &Task, setting: &str, named: &serde_json::Value) {
         if let Some(path) = named.as_str().filter(|name| !["default", "none"].contains(name)) {
             let next = self.position.epoch;
