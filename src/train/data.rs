@@ -380,7 +380,8 @@ fn load(item: &Item, limits: Limits) -> std::result::Result<Clip, Unfit> {
         spec: None,
     };
     check_values(&clip, limits)?;
-    Ok(Clip { digest: clip.digest(), parts: clip.digests_of_parts(), ..clip })
+    let (digest, parts) = clip.digests();
+    Ok(Clip { digest, parts, ..clip })
 }
 
 /// Rejects values that would poison the networks or exceed an embedding.
@@ -409,12 +410,17 @@ impl Clip {
         self.wave.iter().all(|x| x.abs() <= SILENT_PEAK)
     }
 
-    fn digest(&self) -> String {
-        digest_of(&[&self.wave, &self.phone, &self.pitchf], self.pitch.iter().chain([&self.sid, &self.length]))
-    }
-
-    fn digests_of_parts(&self) -> [String; 2] {
-        [digest_of(&[&self.wave], [&self.sid, &self.length]), digest_of(&[&self.pitchf], &self.pitch)]
+    /// The digest of the whole clip, and those of its sound and its pitch. The wave, which is most of a clip, is hashed once for both.
+    fn digests(&self) -> (String, [String; 2]) {
+        let own = [&self.sid, &self.length];
+        let mut whole = Sha256::new();
+        add_floats(&mut whole, &self.wave);
+        let sound = finished(whole.clone(), own);
+        add_floats(&mut whole, &self.phone);
+        add_floats(&mut whole, &self.pitchf);
+        let mut pitch = Sha256::new();
+        add_floats(&mut pitch, &self.pitchf);
+        (finished(whole, self.pitch.iter().chain(own)), [sound, finished(pitch, &self.pitch)])
     }
 
     fn bytes(&self, bins: i64) -> usize {
@@ -429,13 +435,13 @@ impl Clip {
     }
 }
 
-fn digest_of<'a>(floats: &[&[f32]], integers: impl IntoIterator<Item = &'a i64>) -> String {
-    let mut hasher = Sha256::new();
-    for values in floats {
-        let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
-        hasher.update((values.len() as u64).to_le_bytes());
-        hasher.update(&bytes);
-    }
+fn add_floats(hasher: &mut Sha256, values: &[f32]) {
+    let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
+    hasher.update((values.len() as u64).to_le_bytes());
+    hasher.update(&bytes);
+}
+
+fn finished<'a>(mut hasher: Sha256, integers: impl IntoIterator<Item = &'a i64>) -> String {
     hasher.update(integers.into_iter().flat_map(|n| n.to_le_bytes()).collect::<Vec<u8>>());
     files::digest(hasher.finalize())
 }
