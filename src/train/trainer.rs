@@ -86,6 +86,26 @@ impl Found {
         }
     }
 
+    /// The settings with the base that our training started from. Another one that is named later has no effect, which is a warning; "default"
+    /// and "none" may be nobody's choice.
+    fn with_base(&self, task: &Task, mut config: Config) -> Config {
+        let Some(manifest) = self.ours() else { return config };
+        for (setting, named) in [("pretrained_g", &mut config.pretrained_g), ("pretrained_d", &mut config.pretrained_d)]
+        {
+            let Some(first) = manifest.config.get(setting).and_then(Value::as_str).filter(|first| first != named)
+            else {
+                continue;
+            };
+            if !["default", "none"].contains(&named.as_str()) {
+                task.warn(format!(
+                    "{setting} {named} has no effect: the voice continues a training that started from {first}; --fresh starts again"
+                ));
+            }
+            first.clone_into(named);
+        }
+        config
+    }
+
     /// The settings with the number of speaker rows in the weights that training resumes or starts from. config.json is not
     /// reliable: Applio's always says 109, though its table has one row per speaker.
     ///
@@ -169,7 +189,7 @@ impl Trainer {
         }
         let found = Found::look(task, logs)?;
         let base = if matches!(found, Found::Nothing) { Base::find(config, store)? } else { Base::default() };
-        let config = &found.with_speakers(task, config, &base)?;
+        let config = &found.with_base(task, found.with_speakers(task, config, &base)?);
         data.check_speakers(config.spk_embed_dim)?;
         if let Some(manifest) = found.ours() {
             manifest.check(config)?;
@@ -344,14 +364,6 @@ impl Trainer {
         }
     }
 
-    /// Warns of a base that was named for a training that has begun. "default" and "none" may be nobody's choice.
-    fn warn_of_unused_base(&self, task: &Task, setting: &str, named: &serde_json::Value) {
-        if let Some(path) = named.as_str().filter(|name| !["default", "none"].contains(name)) {
-            let next = self.position.epoch;
-            task.warn(format!("{setting} {path} has no effect: the voice continues with epoch {next}; --fresh starts again from that base"));
-        }
-    }
-
     fn resume(&mut self, task: &Task, manifest: &Manifest) -> Result<()> {
         let layout = checkpoint::load(&self.logs, manifest, &mut self.engine)?;
         self.keep_layout(layout);
@@ -362,11 +374,7 @@ impl Trainer {
         self.saved = Some(manifest.next);
         let changed = manifest.changed(&self.config);
         for (key, old, new) in changed.iter().filter(|(key, _, _)| key != "epochs") {
-            if key.starts_with("pretrained_") {
-                self.warn_of_unused_base(task, key, new);
-            } else {
-                task.info(format!("resuming with {key} {new} instead of {old}"));
-            }
+            task.info(format!("resuming with {key} {new} instead of {old}"));
         }
         let device = format!("{:?}", self.engine.device());
         if (device.as_str(), runtime::threads()) != (manifest.device.as_str(), manifest.threads) {

@@ -1,6 +1,6 @@
 //! Trainings that start from pretrained networks.
 
-use super::room::{Room, config, watched};
+use super::room::{Room, config, warnings, watched};
 use rvc_run::config::Config;
 use rvc_run::models::{Discriminator, Synthesizer, SynthesizerConfig};
 use rvc_run::nn::Params;
@@ -33,6 +33,20 @@ fn room_with_bases() -> (Room, Config, PathBuf, PathBuf) {
     write_base(&paths[1], d.params());
     let [g, d] = paths;
     (room, config(json!({ "pretrained_g": "./G.pth", "pretrained_d": "./D.pth" })), g, d)
+}
+
+#[test]
+fn a_base_that_is_named_for_a_training_that_has_begun_is_reported_and_not_recorded() {
+    let (room, settings, ..) = room_with_bases();
+    room.open(&Task::silent(), &settings, false).unwrap();
+    let other = Config { pretrained_g: "none".into(), pretrained_d: "no/such/file.pth".into(), ..settings.clone() };
+    let (task, lines) = watched();
+    let trainer = room.open(&task, &other, false).unwrap();
+    let warned = warnings(&lines);
+    let expected = "warning: pretrained_d no/such/file.pth has no effect: the voice continues a training that started from ./D.pth";
+    assert!(warned.len() == 1 && warned[0].starts_with(expected), "{warned:?}");
+    let kept = trainer.config();
+    assert_eq!((&kept.pretrained_g, &kept.pretrained_d), (&settings.pretrained_g, &settings.pretrained_d));
 }
 
 fn refused(room: &Room, settings: &Config) -> Error {

@@ -21,7 +21,7 @@ struct Whole {
     steps: Vec<Metrics>,
 }
 
-/// Trained once for all tests of this file; call it while holding [`one_training_at_a_time`].
+/// Trained once for all tests of this file.
 fn reference() -> &'static Whole {
     static WHOLE: OnceLock<Whole> = OnceLock::new();
     WHOLE.get_or_init(|| {
