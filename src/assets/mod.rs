@@ -24,14 +24,7 @@ pub fn needed(config: &Config) -> Vec<String> {
         ContentEncoder::Named(EncoderName::Mel) | ContentEncoder::Path(_) => {}
         ContentEncoder::Named(name) => names.push(encoder_file(name).to_owned()),
     }
-    let f0_file = match config.f0_method {
-        F0Method::Rmvpe => Some("rmvpe.pt"),
-        F0Method::Fcpe => Some("fcpe.pt"),
-        F0Method::Crepe => Some("crepe_full.pth"),
-        F0Method::CrepeTiny => Some("crepe_tiny.pth"),
-        F0Method::Pm | F0Method::Yin | F0Method::Harvest | F0Method::Dio => None,
-    };
-    names.extend(f0_file.filter(|_| config.if_f0).map(str::to_owned));
+    names.extend(f0_file(config.f0_method).filter(|_| config.if_f0).map(str::to_owned));
     // No base fits the tiny preset, where "default" means "none".
     for (given, network) in [(&config.pretrained_g, "G"), (&config.pretrained_d, "D")] {
         if given == "default" && config.preset != Preset::Tiny {
@@ -39,6 +32,17 @@ pub fn needed(config: &Config) -> Vec<String> {
         }
     }
     names
+}
+
+/// The file of a pitch network; None for the methods of signal processing.
+pub fn f0_file(method: F0Method) -> Option<&'static str> {
+    match method {
+        F0Method::Rmvpe => Some("rmvpe.pt"),
+        F0Method::Fcpe => Some("fcpe.pt"),
+        F0Method::Crepe => Some("crepe_full.pth"),
+        F0Method::CrepeTiny => Some("crepe_tiny.pth"),
+        F0Method::Pm | F0Method::Yin | F0Method::Harvest | F0Method::Dio => None,
+    }
 }
 
 /// The file or folder of an encoder that is a network. RVC's is fairseq's file, which it used until 2025, or the folder of RVC 2026: the same

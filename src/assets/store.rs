@@ -3,9 +3,10 @@
 //! RVC_RUN_ASSETS may name a folder of ours, the assets/ folder or the whole checkout of RVC WebUI, a checkout of Applio, or
 //! rvc-next's folder, so that nobody has to download files again.
 
-use super::Catalog;
 use super::catalog::Asset;
+use super::{Catalog, f0_file};
 use crate::config::Config;
+use crate::config::choices::F0Method;
 use crate::files::Workspace;
 use crate::{Error, Kind, Result};
 use std::ffi::OsString;
@@ -243,13 +244,10 @@ impl Store {
     }
 }
 
-/// The files of pitch trackers.
-const TRACKERS: [&str; 4] = ["rmvpe.pt", "fcpe.pt", "crepe_full.pth", "crepe_tiny.pth"];
-
 /// Flags of a recipe that trains, with which it needs none of the `missing` files; None if nothing is missing.
 fn without(missing: &[&Asset]) -> Option<String> {
     let is_base = |asset: &&&Asset| asset.name.starts_with("pretrained");
-    let is_tracker = |asset: &&&Asset| TRACKERS.contains(&asset.name.as_str());
+    let is_tracker = |asset: &&&Asset| F0Method::ALL.iter().any(|method| f0_file(*method) == Some(asset.name.as_str()));
     let n = |wanted: &dyn Fn(&&&Asset) -> bool| missing.iter().filter(|asset| wanted(asset)).count();
     let (bases, trackers) = (n(&is_base), n(&is_tracker));
     if missing.is_empty() {
@@ -328,7 +326,7 @@ fn cache_folder(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::choices::{ContentEncoder, EncoderName, F0Method};
+    use crate::config::choices::{ContentEncoder, EncoderName};
 
     fn touch(path: &Path) {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
