@@ -104,8 +104,7 @@ pub enum Made {
 /// A folder that is a workspace already is completed. Errors: `usage` if another one holds anything, or if one of the files is there with other
 /// content: then nothing is written; `file.*`.
 pub fn workspace(folder: &Path) -> Result<Made> {
-    check_free(folder)?;
-    let is_new = files::list(folder).map_or(true, |entries| entries.is_empty());
+    let is_workspace = is_workspace(folder)?;
     let recipes = RECIPES.iter().map(|(name, text)| (format!("{RECIPES_FOLDER}/{name}.{EXTENSION}"), text.as_bytes()));
     let speech = SPEECH.iter().map(|(path, bytes)| (format!("{RECIPES_FOLDER}/{SPEECH_FOLDER}/{path}"), *bytes));
     let data = ("data/README.md".to_owned(), DATA_README.as_bytes());
@@ -121,17 +120,19 @@ pub fn workspace(folder: &Path) -> Result<Made> {
     }
     let written = missing.len();
     missing.into_iter().try_for_each(|(path, bytes)| files::write(path, bytes))?;
-    Ok(if is_new { Made::New } else { Made::Completed(written) })
+    Ok(if is_workspace { Made::Completed(written) } else { Made::New })
 }
 
-/// Errors: `usage` if `folder` is no folder, or holds anything but hidden files and is no workspace.
-fn check_free(folder: &Path) -> Result<()> {
+/// Whether `folder` is a workspace already; false if it does not exist or has only hidden files.
+///
+/// Errors: `usage` if it is a file, or holds anything else.
+fn is_workspace(folder: &Path) -> Result<bool> {
     let refused = |what: String| {
         let hint = "give a folder that does not exist yet, such as `rvc-run new my-voices`; `rvc-run eject recipes/NAME` writes a single recipe";
         Err(Error::new(Kind::Usage, format!("{} {what}", folder.display())).path(folder).hint(hint))
     };
     if !folder.exists() {
-        return Ok(());
+        return Ok(false);
     }
     if !folder.is_dir() {
         return refused("is a file, but must be a folder".into());
@@ -143,8 +144,11 @@ fn check_free(folder: &Path) -> Result<()> {
     let has_recipes = RECIPES.iter().any(|(name, _)| has(&format!("{RECIPES_FOLDER}/{name}.{EXTENSION}")));
     // Recipes run without files of their own, so a workspace in use may have only what they wrote.
     let was_used = (has("tracking") || has("cache/decode")) && names.iter().all(|name| TOP.contains(&name.as_str()));
-    if names.is_empty() || has_recipes || was_used {
-        return Ok(());
+    if has_recipes || (was_used && !names.is_empty()) {
+        return Ok(true);
+    }
+    if names.is_empty() {
+        return Ok(false);
     }
     refused(format!("is no workspace of rvc-run, but has files already: {}", some_of(&names)))
 }
