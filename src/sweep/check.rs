@@ -1,7 +1,7 @@
 //! Whether trials can be trained: names, ranges and choices of their settings, as [`crate::config`] declares them.
 
 use super::Settings;
-use super::space::Faults;
+use super::faults::Faults;
 use crate::config::{self, Config};
 use crate::{Error, Kind, Result};
 use serde_json::{Map, Value};

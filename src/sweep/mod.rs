@@ -16,6 +16,7 @@ pub mod asha;
 pub mod board;
 pub mod check;
 pub mod draw;
+mod faults;
 pub mod grid;
 pub mod halving;
 pub mod order;

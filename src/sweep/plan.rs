@@ -1,9 +1,10 @@
 //! The plan of a sweep: what a recipe asks for, checked before anything is trained.
 
 use super::asha::Asha;
+use super::faults::Faults;
 use super::halving::Halving;
 use super::rungs::rungs;
-use super::space::{Faults, Space};
+use super::space::Space;
 use super::tpe::Tpe;
 use super::{Goal, Limits, Search, Settings};
 use crate::{Error, Kind, Result, files, given};
