@@ -199,7 +199,7 @@ impl Text {
 }
 
 /// Runs a program to its end; its output goes through nameless files, of which the last `most` bytes are read. Its standard input is
-/// that of `command`, or empty.
+/// that of `command`: empty if [`quiet`] made it.
 ///
 /// Afterwards none of its children is left, however it ended.
 pub fn output(mut command: Command, task: Option<&Task>, limit: Duration, most: u64) -> Result<Output, Failure> {

@@ -746,3 +746,38 @@ fn ctrl_c_saves_and_exits_130_and_a_resumed_run_gives_the_same_files() {
     let last = |name: &str| name == "G_4.pth" || name == "D_4.pth";
     assert_eq!(undisturbed.digests("logs/anna", last), workspace.digests("logs/anna", last));
 }
+
+#[test]
+fn ctrl_c_while_ffmpeg_reads_a_recording_ends_both() {
+    use std::os::unix::fs::PermissionsExt;
+    let workspace = Workspace::new();
+    let (bin, pid) = (workspace.path("bin"), workspace.path("pid"));
+    std::fs::create_dir_all(&bin).unwrap();
+    // A recording that takes ffmpeg very long.
+    let script = format!(
+        "#!/bin/sh\n[ \"$1\" != -version ] || exec echo ffmpeg version 5\necho $$ >'{0}.part'; mv '{0}.part' '{0}'\nexec sleep 1000\n",
+        pid.display()
+    );
+    std::fs::write(bin.join("ffmpeg"), script).unwrap();
+    std::fs::set_permissions(bin.join("ffmpeg"), PermissionsExt::from_mode(0o755)).unwrap();
+    std::fs::create_dir_all(workspace.path("data/anna")).unwrap();
+    // The header of an ASF file, which only ffmpeg reads.
+    let header = [&b"\x30\x26\xB2\x75\x8E\x66\xCF\x11\xA6\xD9\x00\xAA\x00\x62\xCE\x6C"[..], &[7; 4000]].concat();
+    std::fs::write(workspace.path("data/anna/a.wma"), header).unwrap();
+    let path = format!("{}:/usr/bin:/bin", bin.display());
+    let mut command = workspace.command("prepare", &["anna"]);
+    let child = command.env("PATH", path).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let deadline = Instant::now() + Duration::from_mins(1);
+    while !pid.exists() {
+        assert!(Instant::now() < deadline, "ffmpeg was not started");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    ended_with(130, &child.wait_with_output().unwrap());
+    let ffmpeg = std::fs::read_to_string(&pid).unwrap();
+    let lives = || Command::new("kill").args(["-0", ffmpeg.trim()]).stderr(Stdio::null()).status().unwrap().success();
+    while lives() {
+        assert!(Instant::now() < deadline, "ffmpeg still runs");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}

@@ -72,8 +72,8 @@ pub(super) struct Played {
     pub uncounted: u64,
 }
 
-/// What an MP4's header states about its first sound track, of which `decoded` samples at `sample_rate` were decoded; None if
-/// the file is not an MP4 or its header states nothing.
+/// The length that an MP4's header gives for its first sound track. The decoder got `decoded` samples at `sample_rate` from it. None if the
+/// file is not an MP4 or its header gives no length.
 pub(super) fn mp4(mut file: Splice, sample_rate: u32, decoded: u64) -> Option<Played> {
     let moov = read_moov(&mut file)?;
     let boxes = Boxes(&moov);

@@ -98,7 +98,7 @@ fn range() -> std::ops::Range<usize> {
 /// probabilities, a step of d pitches has a weight proportional to 12 - d. The first of equal pitches is taken. (The weights sum to
 /// the same for all pitches in the range, so the sum is left out.)
 ///
-/// The reference also allows steps of 12 and more at a cost of 708 (minus the logarithm of the least float64). Within one
+/// The reference also allows steps of 12 and more at a cost of 708 (minus the logarithm of the smallest positive float64). Within one
 /// block no path is worth that: crossing the whole range in allowed steps costs less than 150.
 fn most_likely_path(block: &[f32]) -> Vec<usize> {
     let range = range();
