@@ -118,6 +118,12 @@ pub fn common() -> [Arg; 8] {
     ]
 }
 
+/// Whether a parameter of this name would take a flag that every recipe has, clap's own included.
+pub fn is_common(name: &str) -> bool {
+    let flag = dashed(name);
+    ["help", "version"].contains(&name) || common().iter().any(|arg| arg.get_long() == Some(&flag))
+}
+
 /// A parser of whole numbers in a range, which refuses in the words of a recipe's parameters.
 pub fn whole<T: TryFrom<u64> + Clone + Send + Sync + 'static>(range: RangeInclusive<u64>) -> ValueParser {
     ValueParser::new(move |text: &str| {

@@ -10,6 +10,7 @@
 use super::bind::value;
 use super::diagnostic::Diagnostic;
 use super::engine::Host;
+use super::flags;
 use super::library;
 use super::params::{Kind, Param, Stands};
 use super::sources::Sources;
@@ -34,11 +35,7 @@ const ROWS: &[(&str, &[&str])] = &[
     ("name", &["name", "help", "value", "min", "max", "one_of", "positional", "group", "common", "alias", "own"]),
 ];
 
-/// Flags that every recipe has (see `flags`), which no parameter may take.
-const TAKEN: &[&str] =
-    &["help", "workspace", "threads", "quiet", "verbose", "version", "json", "tracking_uri", "experiment", "parent"];
-
-/// Scripts whose PARAMS take those of others whose PARAMS take ...
+/// Levels of scripts whose PARAMS take the PARAMS of another script.
 const DEEPEST: usize = 4;
 
 /// The parameters of a compiled recipe: the constant PARAMS, or the array that its `args([...])` is given; every mistake in it if there are any. A
@@ -409,7 +406,7 @@ impl Reader<'_> {
             && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
         if !plain {
             self.mistake(*at, "a parameter's name has lower-case letters, digits and underscores");
-        } else if TAKEN.contains(&name.as_str()) {
+        } else if flags::is_common(&name) {
             self.mistake(*at, format!("every recipe already has a flag --{name}; choose another name"));
         }
         name
