@@ -262,8 +262,8 @@ impl Pool<'_, '_> {
             Hold::take(&lock, LOCK_PATIENCE, || false).map_err(|e| Error::io("lock", &lock, e))?.ok_or_else(|| {
                 Error::new(Kind::Locked, format!("{} already runs elsewhere", planned.shown())).path(&lock)
             })?;
-        let goes_on = attempt > 1 || Record::read(&files.state()).is_some_and(|record| record.digest == *digest);
-        let log = record::begin_log(&files.log(), goes_on)?;
+        let continues = attempt > 1 || Record::read(&files.state()).is_some_and(|record| record.digest == *digest);
+        let log = record::begin_log(&files.log(), continues)?;
         crate::files::remove(&files.result())?;
         Record { digest: digest.clone(), ended: None, attempts: attempt, slurm: None }.write(&files.state())?;
         let error_log = log.try_clone().map_err(|e| Error::io("write", &files.log(), e))?;

@@ -298,8 +298,8 @@ impl Cluster<'_, '_> {
         let mut tickets = Vec::with_capacity(group.len());
         for (index, &place) in group.iter().enumerate() {
             let job = self.board.job(place);
-            let goes_on = Record::read(&job.files.state()).is_some_and(|record| record.digest == job.digest);
-            drop(record::begin_log(&job.files.log(), goes_on)?);
+            let continues = Record::read(&job.files.state()).is_some_and(|record| record.digest == job.digest);
+            drop(record::begin_log(&job.files.log(), continues)?);
             files::remove(&job.files.exit())?;
             files::remove(&job.files.result())?;
             let ticket = Ticket { name: name.clone(), index: array.then_some(index), id: None };
